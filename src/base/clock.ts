@@ -1,0 +1,35 @@
+// The only place that reads time. Pure rooms take a Clock, so tests can move it by hand.
+//
+// Invariant: `nowMs` is monotonic and never moves with the wall clock. Timers never exceed
+// 2^31-1 ms, above which setTimeout fires at once. Must not know: who waits, or why.
+
+/** Largest delay that setTimeout honours (specification: a signed 32-bit count of ms). */
+export const TIMER_MS_MAX = 2 ** 31 - 1;
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Monotonic milliseconds, fractional. */
+  nowMs(): number;
+  /** Wall clock, milliseconds since the epoch. For people, never for durations. */
+  wallMs(): number;
+  /** Runs `callback` once after `delayMs`; the timer does not keep the process alive. */
+  after(delayMs: number, callback: () => void): Timer;
+}
+
+export const systemClock: Clock = {
+  nowMs: () => performance.now(),
+  wallMs: () => Date.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, Math.min(Math.max(0, delayMs), TIMER_MS_MAX));
+    timer.unref();
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
+/** Resolves after `delayMs`, and keeps the process alive meanwhile. */
+export function sleep(delayMs: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, Math.min(delayMs, TIMER_MS_MAX)));
+}
