@@ -1,0 +1,66 @@
+// Is the peer alive, and how far away is it?
+//
+// Invariant: any byte from the peer counts as life, so that a busy link is never declared dead for
+// a late pong; at most one ping is unanswered. Driven by `tick`, which the session's owner calls
+// about once a second. Must not know: frames or links; it answers with what to do.
+
+export interface KeepaliveOptions {
+  readonly pingIntervalMs: number;
+  readonly deadAfterMs: number;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+}
+
+/** Pings spread by this share around the interval, so that many links do not ping in step. */
+const SPREAD = 0.2;
+/** Weight of a new sample in the smoothed round trip (RFC 6298: 1/8). */
+const SMOOTHING = 1 / 8;
+
+export const TICK = { NOTHING: 0, PING: 1, DEAD: 2 } as const;
+
+export class Keepalive {
+  /** Smoothed round trip in milliseconds, 0 before the first pong. */
+  roundTripMs = 0;
+  readonly #options: KeepaliveOptions;
+  #heardMs: number;
+  #heardBytes = 0;
+  #pingMs: number;
+  #sentMs = -1;
+  #value = 0;
+
+  constructor(options: KeepaliveOptions, nowMs: number) {
+    this.#options = options;
+    this.#heardMs = nowMs;
+    this.#pingMs = nowMs;
+  }
+
+  /** What to do now, one of TICK. `receivedBytes` is the link's running count. */
+  tick(nowMs: number, receivedBytes: number): number {
+    if (receivedBytes !== this.#heardBytes) {
+      this.#heardBytes = receivedBytes;
+      this.#heardMs = nowMs;
+    }
+    if (nowMs - this.#heardMs >= this.#options.deadAfterMs) return TICK.DEAD;
+    return nowMs >= this.#pingMs ? TICK.PING : TICK.NOTHING;
+  }
+
+  /** The value for a ping that is sent now. */
+  ping(nowMs: number): number {
+    const { pingIntervalMs, random } = this.#options;
+    this.#pingMs = nowMs + pingIntervalMs * (1 - SPREAD + 2 * SPREAD * random());
+    this.#value = (this.#value + 1) >>> 0;
+    this.#sentMs = nowMs;
+    return this.#value;
+  }
+
+  /** A pong came. One that answers no ping of ours is ignored. */
+  pong(value: number, nowMs: number): void {
+    if (this.#sentMs < 0 || value !== this.#value) return;
+    const sampleMs = Math.max(0, nowMs - this.#sentMs);
+    this.#sentMs = -1;
+    this.roundTripMs =
+      this.roundTripMs === 0
+        ? sampleMs
+        : this.roundTripMs + (sampleMs - this.roundTripMs) * SMOOTHING;
+  }
+}

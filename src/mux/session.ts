@@ -1,0 +1,505 @@
+// Streams over one link: who may open, what each frame does, and how all of it ends.
+//
+// Invariant: a frame is checked in full before anything changes; a peer's mistake ends this
+// session and nothing else; a lost link resets every stream, and never looks like a clean end.
+// Driven by its link and by `tick`; reads no clock but the given one. Must not know: sockets,
+// tunnels, tokens. The owner reads control bodies (HELLO, REGISTER ...) and decides.
+
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { codeOfWire, ERRORS, type ErrorCode, WireError } from '../base/errors.ts';
+import type { Link, LinkSink } from '../link/link.ts';
+import { SessionMemory } from '../wire/flow.ts';
+import { FRAME, STREAM_ID_MAX } from '../wire/frame.ts';
+import { decodeOpen, encodeOpen, type Open, type PeerLimits } from '../wire/hello.ts';
+import {
+  CREDIT_INITIAL,
+  FRAME_BYTES_MIN,
+  IDLE_FRAMES_MAX,
+  type SessionLimits,
+  STREAMS_OPENING_MAX,
+} from '../wire/limits.ts';
+import { canReceive, canSend, EVENT, STREAM } from '../wire/stream-state.ts';
+import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
+import { QUANTUM_BYTES, Scheduler } from './scheduler.ts';
+import { Stream, type StreamCarrier, type StreamSink } from './stream.ts';
+
+export interface SessionEvents {
+  /** A control body other than OPEN. May raise WireError. Valid during the call only. */
+  onControl(type: number, body: Uint8Array): void;
+  /** The peer opened `stream`: set its sink and accept or reset it. */
+  onOpen(stream: Stream, open: Open): void;
+  /** The peer will take no new streams, for this reason. */
+  onGoAway(code: ErrorCode): void;
+  /** A leaving session has no stream left. */
+  onIdle(): void;
+  /** The session is over; every stream has been told. The last call. */
+  onEnd(code: ErrorCode, detail: string): void;
+}
+
+export interface SessionOptions {
+  readonly link: Link;
+  readonly events: SessionEvents;
+  readonly clock: Clock;
+  readonly limits: SessionLimits;
+  readonly keepalive: KeepaliveOptions;
+  /** Ids of the streams that we open: odd for who dialled the link, even for who accepted it. */
+  readonly opens: 'odd' | 'even';
+  /** A stream that we opened and that is not answered within this time is reset. */
+  readonly openTimeoutMs: number;
+}
+
+export interface OpenRequest {
+  readonly tunnel: string;
+  readonly address: string;
+  readonly port: number;
+  readonly link: string;
+}
+
+const PHASE = { GREETING: 0, ACTIVE: 1, LEAVING: 2, ENDED: 3 } as const;
+
+/** Stands in until the owner has set one. */
+const UNSET_SINK: StreamSink = {
+  onOpened: unset,
+  onData: unset,
+  onFin: unset,
+  onReset() {
+    // The owner gave the stream up before it had a use for it: nobody is to be told.
+  },
+  onWritable: unset,
+};
+
+export class Session implements LinkSink, StreamCarrier {
+  readonly memory: SessionMemory;
+  /** Totals for metrics. */
+  memoryResets = 0;
+  readonly #options: SessionOptions;
+  readonly #link: Link;
+  readonly #keepalive: Keepalive;
+  readonly #streams = new Map<number, Stream>();
+  readonly #scheduler = new Scheduler();
+  readonly #opening = new Set<Stream>();
+  #phase: number = PHASE.GREETING;
+  #nextId: number;
+  #lastPeerId = 0;
+  #peer: PeerLimits = { frame: FRAME_BYTES_MIN, streams: 0, credit: 0 };
+  #idleFrames = 0;
+  #receiving: Stream | undefined;
+  #endCode: ErrorCode = 'SLW_LINK_LOST';
+  #endDetail = '';
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#link = options.link;
+    this.memory = new SessionMemory(options.limits);
+    this.#keepalive = new Keepalive(options.keepalive, options.clock.nowMs());
+    this.#nextId = options.opens === 'odd' ? 1 : 2;
+  }
+
+  /** Begins to read the link. */
+  start(): void {
+    this.#link.start({ sink: this, frameBytesMax: this.#options.limits.frameBytes });
+  }
+
+  get streamsCount(): number {
+    return this.#streams.size;
+  }
+
+  get roundTripMs(): number {
+    return this.#keepalive.roundTripMs;
+  }
+
+  get queuedBytes(): number {
+    return this.#link.queuedBytes;
+  }
+
+  get canOpen(): boolean {
+    return this.#phase === PHASE.ACTIVE && this.#streams.size < this.#peer.streams;
+  }
+
+  get isActive(): boolean {
+    return this.#phase === PHASE.ACTIVE;
+  }
+
+  /** Streams whose peer waits for credit, and those that wait for it themselves. */
+  countStalled(): { held: number; waiting: number } {
+    let held = 0;
+    let waiting = 0;
+    for (const stream of this.#streams.values()) {
+      if (stream.window.availableBytes === 0) held += 1;
+      if (stream.queuedBytes > 0) waiting += 1;
+    }
+    return { held, waiting };
+  }
+
+  /** What we tell the peer of our limits. */
+  announce(): PeerLimits {
+    const { frameBytes, streams, windowInitialBytes } = this.#options.limits;
+    return { frame: frameBytes, streams, credit: Math.min(CREDIT_INITIAL, windowInitialBytes) };
+  }
+
+  /** The greeting is done: streams may flow under the peer's limits. */
+  activate(peer: PeerLimits): void {
+    assert(this.#phase === PHASE.GREETING, 'a session is greeted once');
+    this.#peer = peer;
+    this.#phase = PHASE.ACTIVE;
+    this.#ping();
+  }
+
+  sendControl(type: number, body: Uint8Array): void {
+    if (this.#phase === PHASE.ENDED) return;
+    this.#link.writeBody(type as typeof FRAME.HELLO, 0, body);
+  }
+
+  /** Opens a stream, or says why not. */
+  open(request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
+    if (this.#phase !== PHASE.ACTIVE) return 'SLW_STREAM_NO_LINK';
+    if (this.#streams.size >= this.#peer.streams) return 'SLW_STREAM_LIMIT';
+    if (this.#opening.size >= STREAMS_OPENING_MAX) return 'SLW_STREAM_LIMIT';
+    if (this.#nextId > STREAM_ID_MAX) {
+      this.leave('SLW_LINK_IDS_SPENT');
+      return 'SLW_STREAM_NO_LINK';
+    }
+    const id = this.#nextId;
+    this.#nextId += 2;
+    const windowBytes = this.memory.initialWindowBytes();
+    const stream = this.#createStream(id, STREAM.OPENING, windowBytes, sink);
+    this.#opening.add(stream);
+    this.#link.writeBody(FRAME.OPEN, id, encodeOpen({ ...request, window: windowBytes }));
+    return stream;
+  }
+
+  /** No new streams from either side; those that live go on. */
+  leave(code: ErrorCode): void {
+    if (this.#phase !== PHASE.ACTIVE) return;
+    this.#phase = PHASE.LEAVING;
+    this.#link.writeValue(FRAME.GOAWAY, 0, ERRORS[code].wire);
+    if (this.#streams.size === 0) this.#options.events.onIdle();
+  }
+
+  /** Ends the session: GOAWAY, what was accepted is flushed, streams that live are reset. */
+  close(code: ErrorCode): void {
+    if (this.#phase === PHASE.ENDED) return;
+    this.#link.writeValue(FRAME.GOAWAY, 0, ERRORS[code].wire);
+    this.#phase = PHASE.ENDED;
+    this.#endCode = code;
+    this.#resetAll(code);
+    this.#link.close(code);
+  }
+
+  /** Time passes: pings, deadlines. About once a second. */
+  tick(nowMs: number): void {
+    if (this.#phase === PHASE.ENDED) return;
+    this.#idleFrames = 0;
+    const verdict = this.#keepalive.tick(nowMs, this.#link.receivedBytes);
+    if (verdict === TICK.DEAD) {
+      this.#endCode = 'SLW_LINK_DEAD';
+      this.#link.destroy();
+      return;
+    }
+    if (verdict === TICK.PING && this.#phase !== PHASE.GREETING) this.#ping();
+    for (const stream of this.#opening) {
+      // Set order is opening order, so the first young one ends the search.
+      if (nowMs - stream.progressMs < this.#options.openTimeoutMs) break;
+      this.#resetBySelf(stream, 'SLW_STREAM_OPEN_TIMEOUT');
+    }
+  }
+
+  // --- StreamCarrier: what streams ask for -------------------------------------------------
+
+  sendNow(stream: Stream, piece: Buffer): number {
+    if (this.#phase === PHASE.ENDED || !canSend(stream.state)) return 0;
+    let offset = 0;
+    while (offset < piece.length && !this.#link.isCongested) {
+      const bytes = Math.min(piece.length - offset, stream.credit.availableBytes, this.#peer.frame);
+      if (bytes === 0) break;
+      stream.credit.spend(bytes);
+      const part = bytes === piece.length ? piece : piece.subarray(offset, offset + bytes);
+      this.#link.writeBody(FRAME.DATA, stream.id, part);
+      offset += bytes;
+    }
+    for (const meter of stream.meters) meter.bytesOut += offset;
+    return offset;
+  }
+
+  schedule(stream: Stream): void {
+    this.#scheduler.add(stream);
+    this.#pump();
+  }
+
+  sendOpened(stream: Stream): void {
+    const grantBytes = Math.max(0, this.memory.initialWindowBytes() - this.announce().credit);
+    stream.window.extend(grantBytes);
+    this.#link.writeValue(FRAME.OPENED, stream.id, grantBytes);
+  }
+
+  sendReset(stream: Stream, code: ErrorCode): void {
+    if (this.#phase === PHASE.ENDED) return;
+    this.#link.writeValue(FRAME.RST, stream.id, ERRORS[code].wire);
+  }
+
+  grant(stream: Stream, bytes: number): void {
+    const nowMs = this.#options.clock.nowMs();
+    stream.progressMs = nowMs;
+    const grantBytes = stream.window.take(bytes, nowMs, this.#keepalive.roundTripMs);
+    if (grantBytes === 0 || this.#phase === PHASE.ENDED || !canReceive(stream.state)) return;
+    this.#link.writeValue(FRAME.CREDIT, stream.id, grantBytes);
+  }
+
+  release(stream: Stream): void {
+    if (!this.#streams.delete(stream.id)) return;
+    this.#opening.delete(stream);
+    if (this.#receiving === stream) this.#receiving = undefined;
+    stream.window.release();
+    for (const meter of stream.meters) meter.streams -= 1;
+    stream.meters.length = 0;
+    if (this.#phase === PHASE.LEAVING && this.#streams.size === 0) this.#options.events.onIdle();
+  }
+
+  // --- LinkSink: what the link brings ------------------------------------------------------
+
+  onValue(type: number, id: number, value: number): void {
+    if (this.#phase === PHASE.ENDED) return;
+    switch (type) {
+      case FRAME.PING:
+        this.#expectActive(id, 0);
+        this.#countIdle();
+        this.#link.writeValue(FRAME.PONG, 0, value);
+        return;
+      case FRAME.PONG:
+        this.#expectActive(id, 0);
+        this.#countIdle();
+        this.#keepalive.pong(value, this.#options.clock.nowMs());
+        return;
+      case FRAME.GOAWAY:
+        if (id !== 0) throw new WireError('SLW_WIRE_STREAM_ID', 'GOAWAY on a stream');
+        this.#onGoAway(codeOfWire(value));
+        return;
+      default:
+        this.#expectActive(id, id);
+        this.#onStreamValue(type, id, value);
+    }
+  }
+
+  onBody(type: number, id: number, body: Uint8Array): void {
+    if (this.#phase === PHASE.ENDED) return;
+    if (type === FRAME.OPEN) {
+      this.#expectActive(id, id);
+      this.#onOpen(id, decodeOpen(body));
+      return;
+    }
+    if (id !== 0) throw new WireError('SLW_WIRE_STREAM_ID', 'control frame on a stream');
+    this.#options.events.onControl(type, body);
+  }
+
+  onDataStart(id: number, length: number): void {
+    this.#receiving = undefined;
+    if (this.#phase === PHASE.ENDED) return;
+    this.#expectActive(id, id);
+    const stream = this.#lookUp(id);
+    if (stream === undefined || stream.isEnded) {
+      this.#countIdle();
+      return;
+    }
+    if (!canReceive(stream.state)) {
+      throw new WireError('SLW_WIRE_STREAM_STATE', `DATA on stream ${id} in state ${stream.state}`);
+    }
+    stream.window.receive(length);
+    for (const meter of stream.meters) meter.bytesIn += length;
+    this.#receiving = stream;
+    if (this.memory.isFull) this.#resetStalest();
+  }
+
+  onDataPiece(piece: Buffer): void {
+    // Undefined when the stream ended while its frame was under way: the rest is dropped.
+    this.#receiving?.sink.onData(piece);
+  }
+
+  onDrain(): void {
+    this.#pump();
+  }
+
+  onWireError(error: WireError): void {
+    if (this.#phase === PHASE.ENDED) return;
+    this.#link.writeValue(FRAME.GOAWAY, 0, error.wire);
+    this.#phase = PHASE.ENDED;
+    this.#endCode = error.code;
+    this.#resetAll('SLW_LINK_LOST');
+    // The link reports its close later; the detail is only known here.
+    this.#endDetail = error.message;
+    this.#link.close(error.code);
+  }
+
+  onLinkClose(code: ErrorCode, detail: string): void {
+    const wasEnded = this.#phase === PHASE.ENDED;
+    this.#phase = PHASE.ENDED;
+    const reason = wasEnded || this.#endCode !== 'SLW_LINK_LOST' ? this.#endCode : code;
+    this.#resetAll(reason === 'SLW_LINK_DEAD' ? reason : 'SLW_LINK_LOST');
+    this.#options.events.onEnd(reason, this.#endDetail === '' ? detail : this.#endDetail);
+  }
+
+  // --- inside ------------------------------------------------------------------------------
+
+  #onStreamValue(type: number, id: number, value: number): void {
+    const stream = this.#lookUp(id);
+    if (stream === undefined || stream.isEnded) {
+      this.#countIdle();
+      return;
+    }
+    switch (type) {
+      case FRAME.CREDIT:
+        stream.credit.grant(value);
+        this.schedule(stream);
+        return;
+      case FRAME.OPENED:
+        this.#move(stream, EVENT.GET_OPENED);
+        this.#opening.delete(stream);
+        if (value > 0) stream.credit.grant(value);
+        stream.sink.onOpened();
+        this.schedule(stream);
+        return;
+      case FRAME.FIN:
+        if (value !== 0) throw new WireError('SLW_WIRE_PROTOCOL', 'FIN with a value');
+        this.#move(stream, EVENT.GET_FIN);
+        stream.sink.onFin();
+        stream.settle();
+        return;
+      case FRAME.RST: {
+        const { sink } = stream;
+        stream.drop();
+        sink.onReset(codeOfWire(value));
+        return;
+      }
+      default:
+        throw new WireError('SLW_WIRE_FRAME_TYPE', `frame type ${type} on a stream`);
+    }
+  }
+
+  #onOpen(id: number, open: Open): void {
+    const isOurs = id % 2 === (this.#options.opens === 'odd' ? 1 : 0);
+    if (isOurs || id <= this.#lastPeerId) {
+      throw new WireError('SLW_WIRE_STREAM_ID', `OPEN with stream id ${id}`);
+    }
+    this.#lastPeerId = id;
+    const creditBytes = this.announce().credit;
+    const stream = this.#createStream(id, STREAM.ACCEPTING, creditBytes, UNSET_SINK);
+    stream.credit.grant(open.window);
+    if (this.#phase === PHASE.LEAVING) this.#refuse(stream, 'SLW_LINK_DRAINING');
+    else if (this.#streams.size > this.#options.limits.streams) {
+      this.#refuse(stream, 'SLW_STREAM_LIMIT');
+    } else this.#options.events.onOpen(stream, open);
+  }
+
+  #refuse(stream: Stream, code: ErrorCode): void {
+    this.#countIdle();
+    stream.reset(code);
+  }
+
+  #onGoAway(code: ErrorCode): void {
+    if (this.#phase === PHASE.ACTIVE) this.#phase = PHASE.LEAVING;
+    if (this.#phase === PHASE.GREETING) this.#endCode = code;
+    this.#options.events.onGoAway(code);
+    if (this.#phase === PHASE.LEAVING && this.#streams.size === 0) this.#options.events.onIdle();
+  }
+
+  #createStream(
+    id: number,
+    state: typeof STREAM.OPENING | typeof STREAM.ACCEPTING,
+    windowBytes: number,
+    sink: StreamSink,
+  ): Stream {
+    const isOpener = state === STREAM.OPENING;
+    const stream = new Stream({
+      id,
+      carrier: this,
+      state,
+      memory: this.memory,
+      windowBytes,
+      creditBytes: isOpener ? this.#peer.credit : 0,
+      sink,
+      nowMs: this.#options.clock.nowMs(),
+    });
+    this.#streams.set(id, stream);
+    return stream;
+  }
+
+  /** The stream, or undefined for one that has ended. Raises WireError for one that never was. */
+  #lookUp(id: number): Stream | undefined {
+    const stream = this.#streams.get(id);
+    if (stream !== undefined) return stream;
+    const isOurs = id % 2 === (this.#options.opens === 'odd' ? 1 : 0);
+    if (id === 0 || (isOurs ? id >= this.#nextId : id > this.#lastPeerId)) {
+      throw new WireError('SLW_WIRE_STREAM_ID', `frame on stream ${id}, which was never opened`);
+    }
+    return undefined;
+  }
+
+  #move(stream: Stream, event: typeof EVENT.GET_OPENED | typeof EVENT.GET_FIN): void {
+    if (stream.move(event)) return;
+    throw new WireError('SLW_WIRE_STREAM_STATE', `stream ${stream.id} in state ${stream.state}`);
+  }
+
+  #pump(): void {
+    while (!this.#link.isCongested && this.#phase !== PHASE.ENDED) {
+      const stream = this.#scheduler.next();
+      if (stream === undefined) return;
+      if (stream.flush(QUANTUM_BYTES)) {
+        stream.finSent();
+        this.#link.writeValue(FRAME.FIN, stream.id, 0);
+      }
+      if (stream.isDrained) stream.sink.onWritable();
+      stream.settle();
+      this.#scheduler.add(stream);
+    }
+  }
+
+  #ping(): void {
+    const value = this.#keepalive.ping(this.#options.clock.nowMs());
+    this.#link.writeValue(FRAME.PING, 0, value);
+  }
+
+  #expectActive(id: number, expected: number): void {
+    if (this.#phase === PHASE.GREETING) {
+      throw new WireError('SLW_WIRE_FRAME_TYPE', 'frame before the greeting');
+    }
+    if (id !== expected) throw new WireError('SLW_WIRE_STREAM_ID', 'link frame on a stream');
+  }
+
+  #countIdle(): void {
+    this.#idleFrames += 1;
+    if (this.#idleFrames > IDLE_FRAMES_MAX) {
+      throw new WireError('SLW_WIRE_FLOOD', 'too many frames without effect');
+    }
+  }
+
+  /** At the memory limit the stream that took nothing for the longest pays, not the link. */
+  #resetStalest(): void {
+    let stalest: Stream | undefined;
+    for (const stream of this.#streams.values()) {
+      if (stream.window.heldBytes === 0) continue;
+      if (stalest === undefined || stream.progressMs < stalest.progressMs) stalest = stream;
+    }
+    if (stalest === undefined) return;
+    this.memoryResets += 1;
+    this.#resetBySelf(stalest, 'SLW_STREAM_MEMORY');
+  }
+
+  #resetBySelf(stream: Stream, code: ErrorCode): void {
+    const { sink } = stream;
+    stream.reset(code);
+    sink.onReset(code);
+  }
+
+  #resetAll(code: ErrorCode): void {
+    for (const stream of [...this.#streams.values()]) {
+      const { sink } = stream;
+      const isTold = stream.isEnded;
+      stream.drop();
+      if (!isTold) sink.onReset(code);
+    }
+  }
+}
+
+function unset(): void {
+  assert(false, 'a stream is used before its sink is set');
+}

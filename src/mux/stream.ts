@@ -1,0 +1,217 @@
+// One stream of a session: its state, its credit both ways, and what waits to be sent.
+//
+// Invariant: what is sent never exceeds the granted credit; credit is granted when the sink says
+// that bytes were taken, not when they arrive; the state changes only through `transition`. After
+// the end nothing is sent and the sink is not called again. Must not know: links, sockets, HTTP.
+
+import { assert } from '../base/assert.ts';
+import type { ErrorCode } from '../base/errors.ts';
+import { ReceiveWindow, SendCredit, type SessionMemory } from '../wire/flow.ts';
+import {
+  canSend,
+  EVENT,
+  hasSentFin,
+  REFUSED,
+  STREAM,
+  type StreamEvent,
+  type StreamState,
+  transition,
+} from '../wire/stream-state.ts';
+
+/** Who consumes a stream: a socket, an HTTP exchange, or another stream. */
+export interface StreamSink {
+  /** The peer accepted the stream: its upstream is reached. */
+  onOpened(): void;
+  /** A piece of payload, owned by the sink; it calls `stream.consumed` once the bytes are taken. */
+  onData(piece: Buffer): void;
+  /** No more data will come. The other direction stays open. */
+  onFin(): void;
+  /** The stream is gone, both directions, and not cleanly. The last call. */
+  onReset(code: ErrorCode): void;
+  /** After `write` returned false: everything has been sent. */
+  onWritable(): void;
+}
+
+/** What a stream asks of its session. */
+export interface StreamCarrier {
+  /** Sends as much of `piece` as credit and link allow; returns how much. */
+  sendNow(stream: Stream, piece: Buffer): number;
+  schedule(stream: Stream): void;
+  /** Answers OPEN and widens the stream's window to its full size. */
+  sendOpened(stream: Stream): void;
+  sendReset(stream: Stream, code: ErrorCode): void;
+  grant(stream: Stream, bytes: number): void;
+  /** The stream has ended and holds nothing: forget it. */
+  release(stream: Stream): void;
+}
+
+/** Counts for status, metrics and balancing, shared by the streams of one tunnel and link. */
+export interface StreamMeter {
+  streams: number;
+  bytesIn: number;
+  bytesOut: number;
+}
+
+export interface StreamOptions {
+  readonly id: number;
+  readonly carrier: StreamCarrier;
+  readonly state: StreamState;
+  readonly memory: SessionMemory;
+  readonly windowBytes: number;
+  readonly creditBytes: number;
+  readonly sink: StreamSink;
+  readonly nowMs: number;
+}
+
+/** Marks the place of our FIN in the queue. */
+const FIN_MARK = Buffer.alloc(0);
+
+export class Stream {
+  readonly id: number;
+  readonly window: ReceiveWindow;
+  readonly credit: SendCredit;
+  sink: StreamSink;
+  /** Counted into while the stream lives. */
+  readonly meters: StreamMeter[] = [];
+  /** When the stream was opened, then when its sink last took something. */
+  progressMs: number;
+  queuedBytes = 0;
+  /** The scheduler's list. */
+  next: Stream | undefined;
+  isListed = false;
+  readonly #carrier: StreamCarrier;
+  readonly #queue: Buffer[] = [];
+  #state: StreamState;
+
+  constructor(options: StreamOptions) {
+    this.id = options.id;
+    this.#carrier = options.carrier;
+    this.#state = options.state;
+    this.window = new ReceiveWindow(options.memory, options.windowBytes);
+    this.credit = new SendCredit(options.creditBytes);
+    this.sink = options.sink;
+    this.progressMs = options.nowMs;
+  }
+
+  get state(): StreamState {
+    return this.#state;
+  }
+
+  get isEnded(): boolean {
+    return this.#state === STREAM.ENDED;
+  }
+
+  /** Counts this stream into `meter` until it is released. */
+  addMeter(meter: StreamMeter): void {
+    meter.streams += 1;
+    this.meters.push(meter);
+  }
+
+  /** Accepts the peer's OPEN. */
+  accept(): void {
+    assert(this.move(EVENT.SEND_OPENED), 'only an unanswered stream is accepted');
+    this.#carrier.sendOpened(this);
+    this.#carrier.schedule(this);
+  }
+
+  /**
+   * Sends `piece`, which belongs to the stream from now on. False: it was taken, but some of it
+   * waits for credit or for the link; go on after `sink.onWritable`.
+   */
+  write(piece: Buffer): boolean {
+    if (this.isEnded || piece.length === 0) return true;
+    assert(this.#queue.at(-1) !== FIN_MARK, 'nothing is written after end');
+    let rest = piece;
+    if (this.#queue.length === 0) {
+      const sent = this.#carrier.sendNow(this, piece);
+      if (sent === piece.length) return true;
+      if (sent > 0) rest = piece.subarray(sent);
+    }
+    this.#queue.push(rest);
+    this.queuedBytes += rest.length;
+    this.#carrier.schedule(this);
+    return false;
+  }
+
+  /** FIN, after everything that was written. */
+  end(): void {
+    if (hasSentFin(this.#state) || this.#queue.at(-1) === FIN_MARK) return;
+    this.#queue.push(FIN_MARK);
+    this.#carrier.schedule(this);
+  }
+
+  /** Gives the stream up: RST if the peer still has it, and what it held is free. Idempotent. */
+  reset(code: ErrorCode): void {
+    const wasEnded = this.isEnded;
+    if (!wasEnded) this.#carrier.sendReset(this, code);
+    this.drop();
+  }
+
+  /** The sink's socket has taken `bytes` of what `onData` gave it. */
+  consumed(bytes: number): void {
+    if (bytes === 0 || this.window.heldBytes === 0) return;
+    this.#carrier.grant(this, bytes);
+    this.#releaseWhenEmpty();
+  }
+
+  /** For the session: applies an event, or says that it must not happen. */
+  move(event: StreamEvent): boolean {
+    const next = transition(this.#state, event);
+    if (next === REFUSED) return false;
+    this.#state = next;
+    return true;
+  }
+
+  /** For the session: both FINs have passed, or not yet. */
+  settle(): void {
+    if (this.isEnded) this.#releaseWhenEmpty();
+  }
+
+  /** For the session: the end without a word to the peer. Idempotent. */
+  drop(): void {
+    this.move(EVENT.RESET);
+    this.#queue.length = 0;
+    this.queuedBytes = 0;
+    this.#carrier.release(this);
+  }
+
+  /** For the scheduler: is there something that may be sent now? */
+  get isSendable(): boolean {
+    const head = this.#queue[0];
+    if (head === undefined) return false;
+    if (!canSend(this.#state)) return false;
+    return head === FIN_MARK || this.credit.availableBytes > 0;
+  }
+
+  /** For the scheduler: sends from the queue, at most about `quantumBytes`. True: FIN is due. */
+  flush(quantumBytes: number): boolean {
+    let budget = quantumBytes;
+    while (budget > 0) {
+      const head = this.#queue[0];
+      if (head === undefined) return false;
+      if (head === FIN_MARK) return canSend(this.#state);
+      const piece = head.length > budget ? head.subarray(0, budget) : head;
+      const sent = this.#carrier.sendNow(this, piece);
+      if (sent === 0) return false;
+      budget -= sent;
+      this.queuedBytes -= sent;
+      if (sent === head.length) this.#queue.shift();
+      else this.#queue[0] = head.subarray(sent);
+    }
+    return false;
+  }
+
+  /** For the scheduler: our FIN was sent. */
+  finSent(): void {
+    this.#queue.length = 0;
+    assert(this.move(EVENT.SEND_FIN), 'FIN is sent once, by a stream that may send');
+  }
+
+  get isDrained(): boolean {
+    return this.#queue.length === 0;
+  }
+
+  #releaseWhenEmpty(): void {
+    if (this.isEnded && this.window.heldBytes === 0) this.#carrier.release(this);
+  }
+}

@@ -1,0 +1,212 @@
+// The control messages: what their maps hold, and the check of each before anything acts on it.
+//
+//   client                      server
+//     HELLO  ------------------>        versions, features, client id, instance, limits
+//            <------------------ WELCOME  version, features, node, shard, shards, limits
+//     REGISTER ---------------->        tunnels
+//            <------------------ REGISTERED  one result a tunnel
+//            <------------------ OPEN ...
+//
+// Invariant: a message that was read fits its interface; unknown keys are ignored, so that later
+// versions can add to it. Must not know: what a tunnel is for, or who may serve it.
+
+import { WireError } from '../base/errors.ts';
+import { type BodyMap, type BodyValue, decodeBody, encodeBody } from './body.ts';
+import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, REGISTER_TUNNELS_MAX } from './limits.ts';
+
+/** Protocol versions that we speak, best first. */
+export const VERSIONS: readonly number[] = [1];
+/** Features that we offer. None yet: a feature is active when both sides name it. */
+export const FEATURES: readonly string[] = [];
+
+const TEXT_LENGTH_MAX = 512;
+const LIST_LENGTH_MAX = 64;
+
+export interface PeerLimits {
+  /** Largest DATA payload that the sender of this message accepts. */
+  readonly frame: number;
+  /** Streams that its peer may have open at once. */
+  readonly streams: number;
+  /** Credit that its peer has on a stream it opens, before OPENED. */
+  readonly credit: number;
+}
+
+export interface Hello {
+  readonly versions: readonly number[];
+  readonly features: readonly string[];
+  readonly client: string;
+  readonly instance: string;
+  readonly agent: string;
+  readonly limits: PeerLimits;
+}
+
+export interface Welcome {
+  readonly version: number;
+  readonly features: readonly string[];
+  readonly node: string;
+  readonly shard: number;
+  readonly shards: number;
+  readonly agent: string;
+  readonly limits: PeerLimits;
+}
+
+export interface TunnelOffer {
+  /** `example.com`, `*.example.com`, `*` or `tcp:2222`. */
+  readonly name: string;
+  /** As status shows it: `example.com=http://127.0.0.1:3000`. */
+  readonly label: string;
+}
+
+export interface Register {
+  readonly call: number;
+  readonly tunnels: readonly TunnelOffer[];
+}
+
+export interface TunnelResult {
+  readonly name: string;
+  /** Empty when accepted, else a stable code (docs/errors.md). */
+  readonly code: string;
+  /** For people. */
+  readonly reason: string;
+}
+
+export interface Registered {
+  readonly call: number;
+  readonly results: readonly TunnelResult[];
+}
+
+export interface Unregister {
+  readonly names: readonly string[];
+}
+
+export interface Open {
+  readonly tunnel: string;
+  /** Credit that the acceptor has towards the opener. */
+  readonly window: number;
+  /** Who visits: address and port. */
+  readonly address: string;
+  readonly port: number;
+  /** On the mesh only: the link that shall carry the stream. */
+  readonly link: string;
+}
+
+export const encodeHello = (hello: Hello): Uint8Array => encodeBody(hello);
+export const encodeWelcome = (welcome: Welcome): Uint8Array => encodeBody(welcome);
+export const encodeRegister = (register: Register): Uint8Array => encodeBody(register);
+export const encodeRegistered = (registered: Registered): Uint8Array => encodeBody(registered);
+export const encodeUnregister = (unregister: Unregister): Uint8Array => encodeBody(unregister);
+export const encodeOpen = (open: Open): Uint8Array => encodeBody(open);
+
+export function decodeHello(bytes: Uint8Array): Hello {
+  const map = decodeBody(bytes);
+  return {
+    versions: list(map, 'versions').map((item) => asInteger(item, 'versions', 1, 255)),
+    features: list(map, 'features').map((item) => asText(item, 'features')),
+    client: text(map, 'client'),
+    instance: text(map, 'instance'),
+    agent: text(map, 'agent'),
+    limits: readLimits(map),
+  };
+}
+
+export function decodeWelcome(bytes: Uint8Array): Welcome {
+  const map = decodeBody(bytes);
+  return {
+    version: integer(map, 'version', 1, 255),
+    features: list(map, 'features').map((item) => asText(item, 'features')),
+    node: text(map, 'node'),
+    shard: integer(map, 'shard', 0, 1023),
+    shards: integer(map, 'shards', 1, 1024),
+    agent: text(map, 'agent'),
+    limits: readLimits(map),
+  };
+}
+
+export function decodeRegister(bytes: Uint8Array): Register {
+  const map = decodeBody(bytes);
+  const tunnels = list(map, 'tunnels');
+  if (tunnels.length > REGISTER_TUNNELS_MAX) throw invalid('tunnels', 'too many');
+  return {
+    call: integer(map, 'call', 0, 0xffff_ffff),
+    tunnels: tunnels.map((item) => {
+      const offer = asMap(item, 'tunnels');
+      return { name: text(offer, 'name'), label: text(offer, 'label') };
+    }),
+  };
+}
+
+export function decodeRegistered(bytes: Uint8Array): Registered {
+  const map = decodeBody(bytes);
+  return {
+    call: integer(map, 'call', 0, 0xffff_ffff),
+    results: list(map, 'results').map((item) => {
+      const result = asMap(item, 'results');
+      return {
+        name: text(result, 'name'),
+        code: text(result, 'code'),
+        reason: text(result, 'reason'),
+      };
+    }),
+  };
+}
+
+export function decodeUnregister(bytes: Uint8Array): Unregister {
+  return { names: list(decodeBody(bytes), 'names').map((item) => asText(item, 'names')) };
+}
+
+export function decodeOpen(bytes: Uint8Array): Open {
+  const map = decodeBody(bytes);
+  return {
+    tunnel: text(map, 'tunnel'),
+    window: integer(map, 'window', 1, 0x7fff_ffff),
+    address: text(map, 'address'),
+    port: integer(map, 'port', 0, 65_535),
+    link: map.has('link') ? text(map, 'link') : '',
+  };
+}
+
+function readLimits(map: BodyMap): PeerLimits {
+  const limits = asMap(map.get('limits'), 'limits');
+  return {
+    frame: integer(limits, 'frame', FRAME_BYTES_MIN, FRAME_BYTES_MAX),
+    streams: integer(limits, 'streams', 0, 0x7fff_ffff),
+    credit: integer(limits, 'credit', 0, 0x7fff_ffff),
+  };
+}
+
+function integer(map: BodyMap, key: string, low: number, high: number): number {
+  return asInteger(map.get(key), key, low, high);
+}
+
+function text(map: BodyMap, key: string): string {
+  return asText(map.get(key), key);
+}
+
+function list(map: BodyMap, key: string): BodyValue[] {
+  const value = map.get(key);
+  if (!Array.isArray(value)) throw invalid(key, 'not a list');
+  if (value.length > LIST_LENGTH_MAX) throw invalid(key, 'too many items');
+  return value;
+}
+
+function asInteger(value: BodyValue | undefined, key: string, low: number, high: number): number {
+  if (!Number.isInteger(value)) throw invalid(key, 'not an integer');
+  const number = value as number;
+  if (number < low || high < number) throw invalid(key, 'out of range');
+  return number;
+}
+
+function asText(value: BodyValue | undefined, key: string): string {
+  if (typeof value !== 'string') throw invalid(key, 'not a string');
+  if (value.length > TEXT_LENGTH_MAX) throw invalid(key, 'too long');
+  return value;
+}
+
+function asMap(value: BodyValue | undefined, key: string): BodyMap {
+  if (!(value instanceof Map)) throw invalid(key, 'not a map');
+  return value;
+}
+
+function invalid(key: string, detail: string): WireError {
+  return new WireError('SLW_WIRE_BODY_INVALID', `${key}: ${detail}`);
+}
