@@ -10,19 +10,27 @@ import type { Clock } from '../base/clock.ts';
 import { codeOfWire, ERRORS, type ErrorCode, WireError } from '../base/errors.ts';
 import type { Link, LinkSink } from '../link/link.ts';
 import { SessionMemory } from '../wire/flow.ts';
-import { FRAME, STREAM_ID_MAX } from '../wire/frame.ts';
+import { FRAME } from '../wire/frame.ts';
 import { decodeOpen, encodeOpen, type Open, type PeerLimits } from '../wire/hello.ts';
 import {
   CREDIT_INITIAL,
   FRAME_BYTES_MIN,
   IDLE_FRAMES_MAX,
+  LINK_QUEUE_BYTES_MAX,
   type SessionLimits,
   STREAMS_OPENING_MAX,
 } from '../wire/limits.ts';
 import { canReceive, canSend, EVENT, STREAM } from '../wire/stream-state.ts';
 import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
 import { QUANTUM_BYTES, Scheduler } from './scheduler.ts';
-import { Stream, type StreamCarrier, type StreamSink } from './stream.ts';
+import {
+  Stream,
+  type StreamCarrier,
+  type StreamMeter,
+  type StreamSink,
+  UNSET_SINK,
+} from './stream.ts';
+import { type Parity, StreamTable } from './stream-table.ts';
 
 export interface SessionEvents {
   /** A control body other than OPEN. May raise WireError. Valid during the call only. */
@@ -43,8 +51,9 @@ export interface SessionOptions {
   readonly clock: Clock;
   readonly limits: SessionLimits;
   readonly keepalive: KeepaliveOptions;
-  /** Ids of the streams that we open: odd for who dialled the link, even for who accepted it. */
-  readonly opens: 'odd' | 'even';
+  readonly opens: Parity;
+  /** Where our ids begin, for tests of their end. */
+  readonly firstId?: number;
   /** A stream that we opened and that is not answered within this time is reset. */
   readonly openTimeoutMs: number;
 }
@@ -58,17 +67,6 @@ export interface OpenRequest {
 
 const PHASE = { GREETING: 0, ACTIVE: 1, LEAVING: 2, ENDED: 3 } as const;
 
-/** Stands in until the owner has set one. */
-const UNSET_SINK: StreamSink = {
-  onOpened: unset,
-  onData: unset,
-  onFin: unset,
-  onReset() {
-    // The owner gave the stream up before it had a use for it: nobody is to be told.
-  },
-  onWritable: unset,
-};
-
 export class Session implements LinkSink, StreamCarrier {
   readonly memory: SessionMemory;
   /** Totals for metrics. */
@@ -76,14 +74,12 @@ export class Session implements LinkSink, StreamCarrier {
   readonly #options: SessionOptions;
   readonly #link: Link;
   readonly #keepalive: Keepalive;
-  readonly #streams = new Map<number, Stream>();
+  readonly #streams: StreamTable;
   readonly #scheduler = new Scheduler();
-  readonly #opening = new Set<Stream>();
   #phase: number = PHASE.GREETING;
-  #nextId: number;
-  #lastPeerId = 0;
   #peer: PeerLimits = { frame: FRAME_BYTES_MIN, streams: 0, credit: 0 };
   #idleFrames = 0;
+  #isPumping = false;
   #receiving: Stream | undefined;
   #endCode: ErrorCode = 'SLW_LINK_LOST';
   #endDetail = '';
@@ -93,7 +89,7 @@ export class Session implements LinkSink, StreamCarrier {
     this.#link = options.link;
     this.memory = new SessionMemory(options.limits);
     this.#keepalive = new Keepalive(options.keepalive, options.clock.nowMs());
-    this.#nextId = options.opens === 'odd' ? 1 : 2;
+    this.#streams = new StreamTable(options);
   }
 
   /** Begins to read the link. */
@@ -102,7 +98,7 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   get streamsCount(): number {
-    return this.#streams.size;
+    return this.#streams.count;
   }
 
   get roundTripMs(): number {
@@ -114,7 +110,7 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   get canOpen(): boolean {
-    return this.#phase === PHASE.ACTIVE && this.#streams.size < this.#peer.streams;
+    return this.#phase === PHASE.ACTIVE && this.#streams.count < this.#peer.streams;
   }
 
   get isActive(): boolean {
@@ -125,7 +121,7 @@ export class Session implements LinkSink, StreamCarrier {
   countStalled(): { held: number; waiting: number } {
     let held = 0;
     let waiting = 0;
-    for (const stream of this.#streams.values()) {
+    for (const stream of this.#streams.values) {
       if (stream.window.availableBytes === 0) held += 1;
       if (stream.queuedBytes > 0) waiting += 1;
     }
@@ -154,17 +150,15 @@ export class Session implements LinkSink, StreamCarrier {
   /** Opens a stream, or says why not. */
   open(request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
     if (this.#phase !== PHASE.ACTIVE) return 'SLW_STREAM_NO_LINK';
-    if (this.#streams.size >= this.#peer.streams) return 'SLW_STREAM_LIMIT';
-    if (this.#opening.size >= STREAMS_OPENING_MAX) return 'SLW_STREAM_LIMIT';
-    if (this.#nextId > STREAM_ID_MAX) {
+    if (this.#streams.count >= this.#peer.streams) return 'SLW_STREAM_LIMIT';
+    if (this.#streams.openingCount >= STREAMS_OPENING_MAX) return 'SLW_STREAM_LIMIT';
+    const id = this.#streams.takeId();
+    if (id === 0) {
       this.leave('SLW_LINK_IDS_SPENT');
       return 'SLW_STREAM_NO_LINK';
     }
-    const id = this.#nextId;
-    this.#nextId += 2;
     const windowBytes = this.memory.initialWindowBytes();
     const stream = this.#createStream(id, STREAM.OPENING, windowBytes, sink);
-    this.#opening.add(stream);
     this.#link.writeBody(FRAME.OPEN, id, encodeOpen({ ...request, window: windowBytes }));
     return stream;
   }
@@ -174,7 +168,7 @@ export class Session implements LinkSink, StreamCarrier {
     if (this.#phase !== PHASE.ACTIVE) return;
     this.#phase = PHASE.LEAVING;
     this.#link.writeValue(FRAME.GOAWAY, 0, ERRORS[code].wire);
-    if (this.#streams.size === 0) this.#options.events.onIdle();
+    if (this.#streams.count === 0) this.#options.events.onIdle();
   }
 
   /** Ends the session: GOAWAY, what was accepted is flushed, streams that live are reset. */
@@ -192,13 +186,11 @@ export class Session implements LinkSink, StreamCarrier {
     if (this.#phase === PHASE.ENDED) return;
     this.#idleFrames = 0;
     const verdict = this.#keepalive.tick(nowMs, this.#link.receivedBytes);
-    if (verdict === TICK.DEAD) {
-      this.#endCode = 'SLW_LINK_DEAD';
-      this.#link.destroy();
-      return;
-    }
-    if (verdict === TICK.PING && this.#phase !== PHASE.GREETING) this.#ping();
-    for (const stream of this.#opening) {
+    if (verdict === TICK.DEAD) this.#destroy('SLW_LINK_DEAD', '');
+    else if (this.#link.queuedBytes > LINK_QUEUE_BYTES_MAX) {
+      this.#destroy('SLW_WIRE_FLOOD', 'the peer asks for answers and reads none');
+    } else if (verdict === TICK.PING && this.#phase !== PHASE.GREETING) this.#ping();
+    for (const stream of this.#streams.opening) {
       // Set order is opening order, so the first young one ends the search.
       if (nowMs - stream.progressMs < this.#options.openTimeoutMs) break;
       this.#resetBySelf(stream, 'SLW_STREAM_OPEN_TIMEOUT');
@@ -247,13 +239,12 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   release(stream: Stream): void {
-    if (!this.#streams.delete(stream.id)) return;
-    this.#opening.delete(stream);
+    if (!this.#streams.delete(stream)) return;
     if (this.#receiving === stream) this.#receiving = undefined;
     stream.window.release();
-    for (const meter of stream.meters) meter.streams -= 1;
+    for (const meter of stream.meters) endMeter(meter, stream.endCode);
     stream.meters.length = 0;
-    if (this.#phase === PHASE.LEAVING && this.#streams.size === 0) this.#options.events.onIdle();
+    if (this.#phase === PHASE.LEAVING && this.#streams.count === 0) this.#options.events.onIdle();
   }
 
   // --- LinkSink: what the link brings ------------------------------------------------------
@@ -273,6 +264,7 @@ export class Session implements LinkSink, StreamCarrier {
         return;
       case FRAME.GOAWAY:
         if (id !== 0) throw new WireError('SLW_WIRE_STREAM_ID', 'GOAWAY on a stream');
+        this.#countIdle();
         this.#onGoAway(codeOfWire(value));
         return;
       default:
@@ -296,7 +288,7 @@ export class Session implements LinkSink, StreamCarrier {
     this.#receiving = undefined;
     if (this.#phase === PHASE.ENDED) return;
     this.#expectActive(id, id);
-    const stream = this.#lookUp(id);
+    const stream = this.#streams.lookUp(id);
     if (stream === undefined || stream.isEnded) {
       this.#countIdle();
       return;
@@ -340,8 +332,14 @@ export class Session implements LinkSink, StreamCarrier {
 
   // --- inside ------------------------------------------------------------------------------
 
+  #destroy(code: ErrorCode, detail: string): void {
+    this.#endCode = code;
+    this.#endDetail = detail;
+    this.#link.destroy();
+  }
+
   #onStreamValue(type: number, id: number, value: number): void {
-    const stream = this.#lookUp(id);
+    const stream = this.#streams.lookUp(id);
     if (stream === undefined || stream.isEnded) {
       this.#countIdle();
       return;
@@ -353,7 +351,7 @@ export class Session implements LinkSink, StreamCarrier {
         return;
       case FRAME.OPENED:
         this.#move(stream, EVENT.GET_OPENED);
-        this.#opening.delete(stream);
+        this.#streams.answer(stream);
         if (value > 0) stream.credit.grant(value);
         stream.sink.onOpened();
         this.schedule(stream);
@@ -364,42 +362,40 @@ export class Session implements LinkSink, StreamCarrier {
         stream.sink.onFin();
         stream.settle();
         return;
-      case FRAME.RST: {
-        const { sink } = stream;
-        stream.drop();
-        sink.onReset(codeOfWire(value));
+      case FRAME.RST:
+        this.#onReset(stream, value);
         return;
-      }
       default:
         throw new WireError('SLW_WIRE_FRAME_TYPE', `frame type ${type} on a stream`);
     }
   }
 
+  #onReset(stream: Stream, value: number): void {
+    const { sink, state } = stream;
+    // Withdrawn before it was answered: an OPEN without an effect.
+    if (state === STREAM.ACCEPTING || state === STREAM.ACCEPTING_GOT_FIN) this.#countIdle();
+    const named = codeOfWire(value);
+    const code = named === 'SLW_NONE' ? 'SLW_STREAM_RESET' : named;
+    stream.drop(code);
+    sink.onReset(code);
+  }
+
   #onOpen(id: number, open: Open): void {
-    const isOurs = id % 2 === (this.#options.opens === 'odd' ? 1 : 0);
-    if (isOurs || id <= this.#lastPeerId) {
-      throw new WireError('SLW_WIRE_STREAM_ID', `OPEN with stream id ${id}`);
-    }
-    this.#lastPeerId = id;
+    this.#streams.admit(id);
     const creditBytes = this.announce().credit;
     const stream = this.#createStream(id, STREAM.ACCEPTING, creditBytes, UNSET_SINK);
     stream.credit.grant(open.window);
-    if (this.#phase === PHASE.LEAVING) this.#refuse(stream, 'SLW_LINK_DRAINING');
-    else if (this.#streams.size > this.#options.limits.streams) {
-      this.#refuse(stream, 'SLW_STREAM_LIMIT');
-    } else this.#options.events.onOpen(stream, open);
-  }
-
-  #refuse(stream: Stream, code: ErrorCode): void {
-    this.#countIdle();
-    stream.reset(code);
+    if (this.#phase === PHASE.LEAVING) stream.reset('SLW_LINK_DRAINING');
+    else if (this.#streams.count > this.#options.limits.streams) stream.reset('SLW_STREAM_LIMIT');
+    else this.#options.events.onOpen(stream, open);
+    if (stream.isEnded) this.#countIdle();
   }
 
   #onGoAway(code: ErrorCode): void {
     if (this.#phase === PHASE.ACTIVE) this.#phase = PHASE.LEAVING;
     if (this.#phase === PHASE.GREETING) this.#endCode = code;
     this.#options.events.onGoAway(code);
-    if (this.#phase === PHASE.LEAVING && this.#streams.size === 0) this.#options.events.onIdle();
+    if (this.#phase === PHASE.LEAVING && this.#streams.count === 0) this.#options.events.onIdle();
   }
 
   #createStream(
@@ -419,19 +415,9 @@ export class Session implements LinkSink, StreamCarrier {
       sink,
       nowMs: this.#options.clock.nowMs(),
     });
-    this.#streams.set(id, stream);
+    if (isOpener) this.#streams.addOpening(stream);
+    else this.#streams.add(stream);
     return stream;
-  }
-
-  /** The stream, or undefined for one that has ended. Raises WireError for one that never was. */
-  #lookUp(id: number): Stream | undefined {
-    const stream = this.#streams.get(id);
-    if (stream !== undefined) return stream;
-    const isOurs = id % 2 === (this.#options.opens === 'odd' ? 1 : 0);
-    if (id === 0 || (isOurs ? id >= this.#nextId : id > this.#lastPeerId)) {
-      throw new WireError('SLW_WIRE_STREAM_ID', `frame on stream ${id}, which was never opened`);
-    }
-    return undefined;
   }
 
   #move(stream: Stream, event: typeof EVENT.GET_OPENED | typeof EVENT.GET_FIN): void {
@@ -439,10 +425,14 @@ export class Session implements LinkSink, StreamCarrier {
     throw new WireError('SLW_WIRE_STREAM_STATE', `stream ${stream.id} in state ${stream.state}`);
   }
 
+  /** Serves listed streams until the link is congested or none is left. Never nests: a sink that
+   * writes in onWritable lists its stream for this very loop, instead of a deeper one. */
   #pump(): void {
+    if (this.#isPumping) return;
+    this.#isPumping = true;
     while (!this.#link.isCongested && this.#phase !== PHASE.ENDED) {
       const stream = this.#scheduler.next();
-      if (stream === undefined) return;
+      if (stream === undefined) break;
       if (stream.flush(QUANTUM_BYTES)) {
         stream.finSent();
         this.#link.writeValue(FRAME.FIN, stream.id, 0);
@@ -451,6 +441,7 @@ export class Session implements LinkSink, StreamCarrier {
       stream.settle();
       this.#scheduler.add(stream);
     }
+    this.#isPumping = false;
   }
 
   #ping(): void {
@@ -472,16 +463,15 @@ export class Session implements LinkSink, StreamCarrier {
     }
   }
 
-  /** At the memory limit the stream that took nothing for the longest pays, not the link. */
+  /** At the memory limit the streams that took nothing for the longest pay, not the link. */
   #resetStalest(): void {
-    let stalest: Stream | undefined;
-    for (const stream of this.#streams.values()) {
+    for (const stream of this.#streams.stalest()) {
+      if (!this.memory.isFull) return;
+      // Empty by now when its sink ended together with an earlier one.
       if (stream.window.heldBytes === 0) continue;
-      if (stalest === undefined || stream.progressMs < stalest.progressMs) stalest = stream;
+      this.memoryResets += 1;
+      this.#resetBySelf(stream, 'SLW_STREAM_MEMORY');
     }
-    if (stalest === undefined) return;
-    this.memoryResets += 1;
-    this.#resetBySelf(stalest, 'SLW_STREAM_MEMORY');
   }
 
   #resetBySelf(stream: Stream, code: ErrorCode): void {
@@ -491,15 +481,16 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   #resetAll(code: ErrorCode): void {
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of [...this.#streams.values]) {
       const { sink } = stream;
       const isTold = stream.isEnded;
-      stream.drop();
+      stream.drop(code);
       if (!isTold) sink.onReset(code);
     }
   }
 }
 
-function unset(): void {
-  assert(false, 'a stream is used before its sink is set');
+function endMeter(meter: StreamMeter, code: ErrorCode): void {
+  meter.streams -= 1;
+  meter.results?.set(code, (meter.results.get(code) ?? 0) + 1);
 }

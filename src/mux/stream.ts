@@ -32,6 +32,17 @@ export interface StreamSink {
   onWritable(): void;
 }
 
+/** Stands in until the owner has set one. */
+export const UNSET_SINK: StreamSink = {
+  onOpened: unset,
+  onData: unset,
+  onFin: unset,
+  onReset() {
+    // The owner gave the stream up before it had a use for it: nobody is to be told.
+  },
+  onWritable: unset,
+};
+
 /** What a stream asks of its session. */
 export interface StreamCarrier {
   /** Sends as much of `piece` as credit and link allow; returns how much. */
@@ -50,6 +61,8 @@ export interface StreamMeter {
   streams: number;
   bytesIn: number;
   bytesOut: number;
+  /** How streams ended, by code; absent where nobody asks. */
+  readonly results?: Map<ErrorCode, number>;
 }
 
 export interface StreamOptions {
@@ -75,6 +88,8 @@ export class Stream {
   readonly meters: StreamMeter[] = [];
   /** When the stream was opened, then when its sink last took something. */
   progressMs: number;
+  /** How it ended: SLW_NONE for cleanly. */
+  endCode: ErrorCode = 'SLW_NONE';
   queuedBytes = 0;
   /** The scheduler's list. */
   next: Stream | undefined;
@@ -142,9 +157,8 @@ export class Stream {
 
   /** Gives the stream up: RST if the peer still has it, and what it held is free. Idempotent. */
   reset(code: ErrorCode): void {
-    const wasEnded = this.isEnded;
-    if (!wasEnded) this.#carrier.sendReset(this, code);
-    this.drop();
+    if (!this.isEnded) this.#carrier.sendReset(this, code);
+    this.drop(code);
   }
 
   /** The sink's socket has taken `bytes` of what `onData` gave it. */
@@ -168,7 +182,8 @@ export class Stream {
   }
 
   /** For the session: the end without a word to the peer. Idempotent. */
-  drop(): void {
+  drop(code: ErrorCode): void {
+    if (!this.isEnded) this.endCode = code;
     this.move(EVENT.RESET);
     this.#queue.length = 0;
     this.queuedBytes = 0;
@@ -214,4 +229,8 @@ export class Stream {
   #releaseWhenEmpty(): void {
     if (this.isEnded && this.window.heldBytes === 0) this.#carrier.release(this);
   }
+}
+
+function unset(): void {
+  assert(false, 'a stream is used before its sink is set');
 }

@@ -21,6 +21,8 @@ export const FEATURES: readonly string[] = [];
 
 const TEXT_LENGTH_MAX = 512;
 const LIST_LENGTH_MAX = 64;
+/** Shards of a server, far above the cores of any machine (guess). */
+const SHARDS_MAX = 1024;
 
 export interface PeerLimits {
   /** Largest DATA payload that the sender of this message accepts. */
@@ -111,12 +113,13 @@ export function decodeHello(bytes: Uint8Array): Hello {
 
 export function decodeWelcome(bytes: Uint8Array): Welcome {
   const map = decodeBody(bytes);
+  const shards = integer(map, 'shards', 1, SHARDS_MAX);
   return {
     version: integer(map, 'version', 1, 255),
     features: list(map, 'features').map((item) => asText(item, 'features')),
     node: text(map, 'node'),
-    shard: integer(map, 'shard', 0, 1023),
-    shards: integer(map, 'shards', 1, 1024),
+    shard: integer(map, 'shard', 0, shards - 1),
+    shards,
     agent: text(map, 'agent'),
     limits: readLimits(map),
   };

@@ -21,9 +21,12 @@ export const CREDIT_MAX = 0x7fff_ffff;
 /** Streams that wait for OPENED at once. yamux has 256; at a round trip of 100 ms that would cap
  * a link at 2,560 new connections a second, so four times that. */
 export const STREAMS_OPENING_MAX = 1024;
-/** Control frames without an effect (PING, refused OPEN, frames on ended streams) that one peer
- * may send between two keepalive ticks. Guess, far above what a correct peer sends. */
+/** Frames without an effect (PING, PONG, GOAWAY, OPEN refused at once or withdrawn, frames on ended
+ * streams) that one peer may send between two ticks. Guess, far above what a correct peer sends. */
 export const IDLE_FRAMES_MAX = 20_000;
+/** Bytes queued for a link. Links stop data at 1 MiB, so more is answers that the peer makes us give
+ * (RST, PONG, CREDIT) and does not read. Guess: room for half a million of them. */
+export const LINK_QUEUE_BYTES_MAX = 8 * MIB;
 /** Share of the window after which credit is given back: a quarter (measured with prototypes). */
 export const CREDIT_GRANT_SHARE = 4;
 /** Tunnels in one REGISTER. */

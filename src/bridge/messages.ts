@@ -1,0 +1,219 @@
+// Every message between control and shards: plain data, one interface each.
+//
+// Invariant: nothing here has behaviour or refers to memory of either side; payload never crosses,
+// and of credentials only what a peer itself presented (a shard accepts the control port), never
+// those that the exit node keeps. Must not know: who sends what when; docs/internals.md tells.
+
+import type { MessagePort } from 'node:worker_threads';
+import type { ErrorCode } from '../base/errors.ts';
+
+/** Limits and times for sessions and sockets, as the operator set them. */
+export interface ShardSettings {
+  readonly agent: string;
+  readonly logLevel: string;
+  readonly windowInitialBytes: number;
+  readonly windowMaxBytes: number;
+  readonly sessionMemoryMaxBytes: number;
+  readonly frameMaxBytes: number;
+  readonly streamsPerLinkMax: number;
+  readonly linkPingIntervalMs: number;
+  readonly linkDeadAfterMs: number;
+  readonly upstreamConnectTimeoutMs: number;
+  readonly tcpIdleTimeoutMs: number;
+  readonly halfCloseTimeoutMs: number;
+  readonly headerTimeoutMs: number;
+  readonly bodyIdleTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly upstreamResponseTimeoutMs: number;
+  /** Of this shard alone. */
+  readonly visitorConnectionsMax: number;
+}
+
+/** What a shard is started with. */
+export interface ShardTask {
+  readonly role: 'exit' | 'client';
+  readonly port: MessagePort;
+  readonly shard: number;
+  readonly settings: ShardSettings;
+  /** The control port's own certificate, PEM. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** A test hook of the contract: fail in this way after so long. */
+  readonly fault:
+    | { readonly kind: 'shard-throw' | 'shard-oom'; readonly afterMs: number }
+    | undefined;
+}
+
+// --- both roles ----------------------------------------------------------------------------
+
+export interface TunnelSample {
+  readonly tunnel: string;
+  readonly streams: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Ended streams by code; SLW_NONE for cleanly. */
+  readonly results: readonly (readonly [ErrorCode, number])[];
+}
+
+export interface RequestSample {
+  readonly tunnel: string;
+  readonly method: string;
+  readonly status: number;
+  readonly count: number;
+  readonly seconds: number;
+  /** Cumulative counts, one a bucket of REQUEST_BUCKETS_SECONDS. */
+  readonly buckets: readonly number[];
+}
+
+export interface LinkSample {
+  readonly link: string;
+  readonly streams: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly roundTripMs: number;
+  readonly queuedBytes: number;
+}
+
+/** Running totals since the shard started. */
+export interface ShardSample {
+  readonly tunnels: readonly TunnelSample[];
+  readonly requests: readonly RequestSample[];
+  readonly links: readonly LinkSample[];
+  readonly stalled: { readonly held: number; readonly waiting: number };
+  readonly meshBytes: number;
+  readonly visitorConnections: number;
+  readonly protocolErrors: readonly (readonly [ErrorCode, number])[];
+  readonly acceptErrors: readonly (readonly [string, number])[];
+  readonly logDropped: number;
+  readonly loopDelay: { readonly p50: number; readonly p99: number; readonly max: number };
+}
+
+/** Upper bounds of the request duration histogram: prom-client's defaults and a long tail. */
+export const REQUEST_BUCKETS_SECONDS: readonly number[] = [
+  0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+];
+
+// --- exit node ------------------------------------------------------------------------------
+
+export interface ListenRequest {
+  /** `control`, `http`, or a tunnel's name. */
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly reusePort: boolean;
+}
+
+export interface LinkHello {
+  readonly link: string;
+  readonly client: string;
+  readonly instance: string;
+  readonly agent: string;
+  readonly remoteAddress: string;
+}
+
+export interface PlainRequest {
+  readonly method: string;
+  readonly target: string;
+  readonly authorization: string | undefined;
+  readonly remoteAddress: string;
+}
+
+export interface PlainAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+export interface RouteChange {
+  /** Control's running number; a shard ignores what is not newer. */
+  readonly number: number;
+  readonly kind: 'add' | 'remove' | 'forget';
+  readonly tunnel: string;
+  readonly client: string;
+  readonly link: string;
+  readonly shard: number;
+}
+
+export interface TunnelAnswer {
+  readonly name: string;
+  readonly code: ErrorCode | '';
+  readonly reason: string;
+}
+
+/** What control asks or tells a shard of the exit node. */
+export type ExitShardMethods = {
+  listen: { takes: ListenRequest; gives: { port: number } };
+  unlisten: { takes: { name: string }; gives: unknown };
+  route: { takes: readonly RouteChange[]; gives: unknown };
+  mesh: { takes: { shard: number; port: MessagePort }; gives: unknown };
+  closeLinks: { takes: { links: readonly string[]; code: ErrorCode }; gives: unknown };
+  sample: { takes: undefined; gives: ShardSample };
+  /** Stop accepting, tell clients to go; answered when no stream is left. */
+  drain: { takes: undefined; gives: unknown };
+  stop: { takes: undefined; gives: unknown };
+};
+
+/** What a shard of the exit node asks or tells control. */
+export type ExitControlMethods = {
+  authorize: {
+    takes: { authorization: string | undefined; remoteAddress: string };
+    gives: { isAllowed: boolean };
+  };
+  hello: { takes: LinkHello; gives: { node: string; shards: number } };
+  register: {
+    takes: { link: string; tunnels: readonly { name: string; label: string }[] };
+    gives: readonly TunnelAnswer[];
+  };
+  unregister: { takes: { link: string; names: readonly string[] }; gives: unknown };
+  linkGone: { takes: { link: string; code: ErrorCode }; gives: unknown };
+  request: { takes: PlainRequest; gives: PlainAnswer };
+  /** A request on the control port was answered without asking control. */
+  answered: { takes: { path: string; status: number }; gives: unknown };
+};
+
+// --- client ---------------------------------------------------------------------------------
+
+export interface UpstreamEntry {
+  readonly name: string;
+  readonly label: string;
+  readonly host: string;
+  readonly port: number;
+  readonly tls: boolean;
+}
+
+export interface LinkDial {
+  readonly link: string;
+  readonly url: string;
+  readonly token: string;
+  readonly ca: string | undefined;
+  readonly client: string;
+  readonly instance: string;
+  readonly mask: 'auto' | 'always' | 'never';
+}
+
+export interface LinkWelcome {
+  readonly link: string;
+  readonly node: string;
+  readonly shard: number;
+  readonly shards: number;
+  readonly agent: string;
+}
+
+/** What the client's control asks or tells a shard. */
+export type ClientShardMethods = {
+  upstreams: { takes: readonly UpstreamEntry[]; gives: unknown };
+  dial: { takes: LinkDial; gives: unknown };
+  /** Keep the link and offer the tunnels on it. */
+  keep: { takes: { link: string }; gives: unknown };
+  close: { takes: { link: string; code: ErrorCode }; gives: unknown };
+  sample: { takes: undefined; gives: ShardSample };
+  drain: { takes: undefined; gives: unknown };
+  stop: { takes: undefined; gives: unknown };
+};
+
+/** What a shard of the client tells its control. */
+export type ClientControlMethods = {
+  welcomed: { takes: LinkWelcome; gives: unknown };
+  registered: { takes: { link: string; results: readonly TunnelAnswer[] }; gives: unknown };
+  goAway: { takes: { link: string; code: ErrorCode }; gives: unknown };
+  ended: { takes: { link: string; code: ErrorCode; detail: string }; gives: unknown };
+};

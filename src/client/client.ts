@@ -1,0 +1,288 @@
+// The client: shards that hold links and serve upstreams, and one set of links a server.
+//
+// Invariant: an ending that trying again cannot cure (a refused token, a newer instance of this
+// client) ends the process with its own exit code and one line that says what to check; anything
+// else is tried again. Must not know: frames, sockets, what is printed where.
+
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { sleep, systemClock, type Timer } from '../base/clock.ts';
+import { ConfigError, ERRORS, type ErrorCode } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { Bridge, Serve } from '../bridge/calls.ts';
+import type {
+  ClientControlMethods,
+  ClientShardMethods,
+  ShardSettings,
+} from '../bridge/messages.ts';
+import { ShardPool } from '../bridge/pool.ts';
+import type { ClientConfig } from '../config/config.ts';
+import { shardUrl } from '../shard/entry.ts';
+import { ServerLinks } from './server-links.ts';
+import { TunnelBoard } from './tunnel-board.ts';
+
+export interface StartOptions {
+  readonly log: Logger;
+  readonly version: string;
+  /** One line for each tunnel that is up. */
+  readonly onTunnelUp: (line: string) => void;
+}
+
+export interface Ending {
+  readonly exitCode: number;
+  readonly message?: string;
+}
+
+export interface Client {
+  readonly closed: Promise<Ending>;
+  drain(): void;
+  stop(): void;
+}
+
+/** Exit codes of the contract. */
+const EXIT_FAILURE = 1;
+const EXIT_AUTH_REFUSED = 3;
+/** A refused tunnel that may be accepted later is offered again after so long. Guess. */
+const OFFER_AGAIN_MS = 15_000;
+const STOP_TIMEOUT_MS = 2000;
+
+/** Endings that trying again does not cure. */
+const FINAL: Partial<Record<ErrorCode, { exitCode: number; advice: string }>> = {
+  SLW_AUTH_REFUSED: {
+    exitCode: EXIT_AUTH_REFUSED,
+    advice: 'check --token, --token-file or --token-env against the one of the server',
+  },
+  SLW_LINK_REPLACED: {
+    exitCode: EXIT_FAILURE,
+    advice: 'give each client an --id of its own, or leave it out',
+  },
+  SLW_LINK_REVOKED: { exitCode: EXIT_AUTH_REFUSED, advice: 'ask for a new token' },
+  SLW_WIRE_VERSION: { exitCode: EXIT_FAILURE, advice: 'update the older of client and server' },
+};
+
+type ShardBridge = Bridge<ClientControlMethods, ClientShardMethods>;
+
+/** Starts a client; rejects with a SluicewayError when it cannot. */
+export async function startClient(config: ClientConfig, options: StartOptions): Promise<Client> {
+  const client = new RunningClient(config, options, await readCa(config));
+  await client.start();
+  return client;
+}
+
+class RunningClient implements Client {
+  readonly closed: Promise<Ending>;
+  readonly #config: ClientConfig;
+  readonly #log: Logger;
+  readonly #ca: string | undefined;
+  readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
+  readonly #board: TunnelBoard;
+  readonly #servers: readonly ServerLinks[];
+  readonly #id: string;
+  readonly #instance = randomBytes(16).toString('hex');
+  /** Where each link lives: its server, and its shard here. */
+  readonly #links = new Map<string, { server: ServerLinks; shard: number }>();
+  readonly #offers = new Map<string, Timer>();
+  #linkCount = 0;
+  #state: 'running' | 'draining' | 'stopped' = 'running';
+  #settle: (ending: Ending) => void = () => {};
+
+  constructor(config: ClientConfig, options: StartOptions, ca: string | undefined) {
+    this.#config = config;
+    this.#log = options.log;
+    this.#ca = ca;
+    this.#id = config.id ?? randomBytes(16).toString('hex');
+    this.closed = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    const { log, onTunnelUp } = options;
+    this.#board = new TunnelBoard({ tunnels: config.tunnels, log, onTunnelUp });
+    this.#servers = config.urls.map((url) => this.#createServer(url));
+    const settings = shardSettings(config, options.version);
+    this.#pool = new ShardPool({
+      url: shardUrl,
+      shards: config.shards,
+      log,
+      createTask: (shard) => ({
+        role: 'client',
+        shard,
+        settings,
+        tls: undefined,
+        fault: undefined,
+      }),
+      serve: () => this.#serve(),
+      onStart: (_shard, bridge) => this.#bringUp(bridge),
+      onGone: (shard) => this.#onShardGone(shard),
+      onGiveUp: (reason) => void this.#end({ exitCode: EXIT_FAILURE, message: reason }),
+    });
+  }
+
+  async start(): Promise<void> {
+    for (let shard = 0; shard < this.#config.shards; shard += 1) await this.#pool.start(shard);
+    this.#log.info({ client: this.#id, urls: this.#config.urls }, 'client started');
+    for (const server of this.#servers) server.fill();
+  }
+
+  drain(): void {
+    if (this.#state !== 'running') return;
+    this.#state = 'draining';
+    void this.#drain();
+  }
+
+  stop(): void {
+    void this.#end({ exitCode: EXIT_FAILURE, message: 'stopped before streams had ended' });
+  }
+
+  async #bringUp(bridge: ShardBridge): Promise<void> {
+    const entries = this.#config.tunnels.map(({ name, label, upstream }) => ({
+      name,
+      label,
+      ...upstream,
+    }));
+    await bridge.call('upstreams', entries);
+  }
+
+  #createServer(url: string): ServerLinks {
+    return new ServerLinks({
+      url,
+      links: this.#config.links,
+      clock: systemClock,
+      log: this.#log,
+      random: Math.random,
+      dial: (server) => this.#dial(server),
+      keep: (link) => this.#bridgeOf(link)?.tell('keep', { link }),
+      close: (link, code) => this.#bridgeOf(link)?.tell('close', { link, code }),
+      onFailure: (code, detail, attempts) => this.#onFailure(url, { code, detail, attempts }),
+    });
+  }
+
+  #dial(server: ServerLinks): string {
+    this.#linkCount += 1;
+    const link = `link-${this.#linkCount}`;
+    const shard = this.#linkCount % this.#config.shards;
+    this.#links.set(link, { server, shard });
+    const bridge = this.#pool.bridge(shard);
+    if (bridge === undefined) {
+      // The shard is being restarted; the next attempt may find it up.
+      setImmediate(() => this.#onEnded(link, 'SLW_SHARD_FAILED', 'shard is restarting'));
+      return link;
+    }
+    bridge.tell('dial', {
+      link,
+      url: server.url,
+      token: this.#config.token.reveal(),
+      ca: this.#ca,
+      client: this.#id,
+      instance: this.#instance,
+      mask: this.#config.linkMask,
+    });
+    return link;
+  }
+
+  #bridgeOf(link: string): ShardBridge | undefined {
+    const entry = this.#links.get(link);
+    return entry === undefined ? undefined : this.#pool.bridge(entry.shard);
+  }
+
+  #serve(): Serve<ClientControlMethods> {
+    return {
+      welcomed: (welcome) => this.#links.get(welcome.link)?.server.onWelcome(welcome),
+      registered: ({ link, results }) => this.#onRegistered(link, results),
+      goAway: ({ link, code }) => this.#onGoAway(link, code),
+      ended: ({ link, code, detail }) => this.#onEnded(link, code, detail),
+    };
+  }
+
+  #onRegistered(
+    link: string,
+    results: ClientControlMethods['registered']['takes']['results'],
+  ): void {
+    const server = this.#links.get(link)?.server;
+    if (server === undefined || this.#state !== 'running') return;
+    const isWorthRetrying = this.#board.report(server.url, results);
+    if (!isWorthRetrying || this.#offers.has(link)) return;
+    const timer = systemClock.after(OFFER_AGAIN_MS, () => {
+      this.#offers.delete(link);
+      this.#bridgeOf(link)?.tell('keep', { link });
+    });
+    this.#offers.set(link, timer);
+  }
+
+  #onGoAway(link: string, code: ErrorCode): void {
+    const server = this.#links.get(link)?.server;
+    if (server === undefined) return;
+    this.#log.info({ url: server.url, link, code }, 'server takes no new streams here');
+    if (FINAL[code] === undefined) server.onGoAway(link);
+    else this.#endFinally(server.url, code, '');
+  }
+
+  #onEnded(link: string, code: ErrorCode, detail: string): void {
+    const server = this.#links.get(link)?.server;
+    this.#links.delete(link);
+    this.#offers.get(link)?.cancel();
+    this.#offers.delete(link);
+    server?.onEnd(link, code, detail);
+  }
+
+  #onFailure(
+    url: string,
+    { code, detail, attempts }: { code: ErrorCode; detail: string; attempts: number },
+  ): void {
+    if (this.#state !== 'running') return;
+    this.#log.warn({ url, code, detail, attempts }, 'link failed');
+    const { once, maxRetry } = this.#config;
+    const why = detail === '' ? ERRORS[code].text : detail;
+    if (FINAL[code] !== undefined) this.#endFinally(url, code, detail);
+    else if (once) void this.#end({ exitCode: EXIT_FAILURE, message: `${url}: ${why} (--once)` });
+    else if (maxRetry > 0 && attempts > maxRetry) {
+      const message = `${url}: gave up after ${maxRetry} retries: ${why}`;
+      void this.#end({ exitCode: EXIT_FAILURE, message });
+    }
+  }
+
+  #endFinally(url: string, code: ErrorCode, detail: string): void {
+    const final = FINAL[code];
+    if (final === undefined) return;
+    const why = detail === '' ? ERRORS[code].text : `${ERRORS[code].text}, ${detail}`;
+    void this.#end({ exitCode: final.exitCode, message: `${url}: ${why}: ${final.advice}` });
+  }
+
+  #onShardGone(shard: number): void {
+    for (const [link, entry] of [...this.#links]) {
+      if (entry.shard === shard) this.#onEnded(link, 'SLW_SHARD_FAILED', 'shard failed');
+    }
+  }
+
+  async #drain(): Promise<void> {
+    for (const server of this.#servers) server.close();
+    const { drainTimeoutMs } = this.#config;
+    this.#log.info({ drainTimeoutMs }, 'draining');
+    const calls = this.#pool
+      .bridges()
+      .map(([, bridge]) => bridge.call('drain', undefined, drainTimeoutMs + STOP_TIMEOUT_MS));
+    await Promise.race([Promise.allSettled(calls), sleep(drainTimeoutMs)]);
+    await this.#end({ exitCode: 0 });
+  }
+
+  async #end(ending: Ending): Promise<void> {
+    if (this.#state === 'stopped') return;
+    this.#state = 'stopped';
+    for (const server of this.#servers) server.close();
+    for (const timer of this.#offers.values()) timer.cancel();
+    await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
+    this.#settle(ending);
+  }
+}
+
+function shardSettings(config: ClientConfig, version: string): ShardSettings {
+  const { tuning, logLevel } = config;
+  return { ...tuning, agent: `sluiceway/${version}`, logLevel };
+}
+
+async function readCa({ tlsCa }: ClientConfig): Promise<string | undefined> {
+  if (tlsCa === undefined) return undefined;
+  try {
+    return await readFile(tlsCa, 'utf8');
+  } catch (cause) {
+    throw new ConfigError([`--tls-ca: ${(cause as Error).message}`], { cause });
+  }
+}

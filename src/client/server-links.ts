@@ -1,0 +1,158 @@
+// The links to one server: how many, on which of its shards, and when to dial again.
+//
+//   nothing up --dial one--> welcome tells shard and shards --dial the rest--> covered
+//   surplus on a shard: closed and dialled again, as the kernel chooses the shard (bounded)
+//
+// Invariant: links dialled, up and waiting never exceed the target; with none up only one dial is
+// under way, after a back-off with full jitter, so that a restarted server is not stormed. Must
+// not know: WebSockets, streams; links live in shards and are named by key.
+
+import { Backoff } from '../base/backoff.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { ErrorCode } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { LinkWelcome } from '../bridge/messages.ts';
+
+/** Links to one server at most (contract). */
+const LINKS_MAX = 16;
+/** Dials in search of a shard without a link, for each shard. With eight shards, eight times as
+ * many dials miss one of them in less than one case in three hundred. */
+const SEARCH_DIALS_PER_SHARD = 8;
+const BACKOFF_BASE_MS = 500;
+const BACKOFF_MAX_MS = 30_000;
+/** A server that kept a link for so long is well again (design, section 4.2). */
+const BACKOFF_RESET_MS = 30_000;
+
+export interface ServerLinksOptions {
+  readonly url: string;
+  /** 0: one a shard of the server. */
+  readonly links: number;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random: () => number;
+  /** Starts a dial; `welcomed` or `ended` follows for the key. */
+  readonly dial: (server: ServerLinks) => string;
+  readonly keep: (link: string) => void;
+  readonly close: (link: string, code: ErrorCode) => void;
+  /** A dial failed or a link was lost, so often in a row. */
+  readonly onFailure: (code: ErrorCode, detail: string, attempts: number) => void;
+}
+
+type LinkState = 'dialling' | 'up' | 'leaving';
+
+interface LinkEntry {
+  state: LinkState;
+  shard: number;
+  upMs: number;
+}
+
+export class ServerLinks {
+  readonly url: string;
+  readonly #options: ServerLinksOptions;
+  readonly #backoff: Backoff;
+  readonly #links = new Map<string, LinkEntry>();
+  #shards = 1;
+  #searches = 0;
+  #retry: Timer | undefined;
+  #state: 'open' | 'closed' = 'open';
+
+  constructor(options: ServerLinksOptions) {
+    this.url = options.url;
+    this.#options = options;
+    const { random } = options;
+    this.#backoff = new Backoff({ baseMs: BACKOFF_BASE_MS, maxMs: BACKOFF_MAX_MS, random });
+  }
+
+  /** Links that carry streams. */
+  get upCount(): number {
+    return this.#count('up');
+  }
+
+  /** Dials what is missing. */
+  fill(): void {
+    if (this.#state === 'closed' || this.#retry !== undefined) return;
+    const up = this.#count('up');
+    const target = up === 0 ? 1 : this.#target();
+    for (let missing = target - up - this.#count('dialling'); missing > 0; missing -= 1) {
+      const key = this.#options.dial(this);
+      this.#links.set(key, { state: 'dialling', shard: -1, upMs: 0 });
+    }
+  }
+
+  onWelcome({ link, shard, shards, node, agent }: LinkWelcome): void {
+    const entry = this.#links.get(link);
+    if (entry === undefined || this.#state === 'closed') return;
+    this.#shards = shards;
+    if (this.#isSurplus(shard)) {
+      this.#searches += 1;
+      this.#links.delete(link);
+      this.#options.close(link, 'SLW_LINK_SURPLUS');
+    } else {
+      entry.state = 'up';
+      entry.shard = shard;
+      entry.upMs = this.#options.clock.nowMs();
+      this.#options.log.info({ url: this.url, link, node, shard, agent }, 'link up');
+      this.#options.keep(link);
+    }
+    this.fill();
+  }
+
+  /** The server takes no new streams on this link: another is dialled beside it. */
+  onGoAway(link: string): void {
+    const entry = this.#links.get(link);
+    if (entry === undefined || entry.state === 'leaving') return;
+    const wasUp = entry.state === 'up';
+    entry.state = 'leaving';
+    if (wasUp) this.#retryLater();
+  }
+
+  onEnd(link: string, code: ErrorCode, detail: string): void {
+    const entry = this.#links.get(link);
+    // A surplus link was forgotten when we closed it.
+    if (entry === undefined) return;
+    this.#links.delete(link);
+    if (this.#state === 'closed') return;
+    const wellForMs = entry.upMs === 0 ? 0 : this.#options.clock.nowMs() - entry.upMs;
+    if (wellForMs >= BACKOFF_RESET_MS) this.#backoff.reset();
+    if (this.#count('up') === 0) this.#searches = 0;
+    if (entry.state !== 'leaving') {
+      this.#options.onFailure(code, detail, this.#backoff.attempts + 1);
+    }
+    this.#retryLater();
+  }
+
+  /** No more dials; what is up stays. */
+  close(): void {
+    this.#state = 'closed';
+    this.#retry?.cancel();
+  }
+
+  #retryLater(): void {
+    if (this.#retry !== undefined || this.#state === 'closed') return;
+    const delayMs = this.#backoff.nextMs();
+    this.#options.log.info({ url: this.url, delayMs: Math.round(delayMs) }, 'dialling again');
+    this.#retry = this.#options.clock.after(delayMs, () => {
+      this.#retry = undefined;
+      this.fill();
+    });
+  }
+
+  #target(): number {
+    return Math.min(LINKS_MAX, this.#options.links || this.#shards);
+  }
+
+  /** Would this shard have a second link while another has none? */
+  #isSurplus(shard: number): boolean {
+    const covered = new Set<number>();
+    for (const entry of this.#links.values()) if (entry.state === 'up') covered.add(entry.shard);
+    const isCovered = covered.has(shard);
+    const canCoverMore = covered.size < Math.min(this.#shards, this.#target());
+    return isCovered && canCoverMore && this.#searches < SEARCH_DIALS_PER_SHARD * this.#shards;
+  }
+
+  #count(state: LinkState): number {
+    let count = 0;
+    for (const entry of this.#links.values()) if (entry.state === state) count += 1;
+    return count;
+  }
+}

@@ -1,0 +1,56 @@
+// What the client has told its user of each tunnel: up, or refused and why.
+//
+// Invariant: one line a tunnel and server when it first comes up; a refusal is told once until its
+// reason changes. Must not know: links, or where lines are printed.
+
+import type { Logger } from '../base/log.ts';
+import type { TunnelAnswer } from '../bridge/messages.ts';
+import type { TunnelSpec } from '../config/tunnel.ts';
+
+export interface TunnelBoardOptions {
+  readonly tunnels: readonly TunnelSpec[];
+  readonly log: Logger;
+  readonly onTunnelUp: (line: string) => void;
+}
+
+export class TunnelBoard {
+  readonly #options: TunnelBoardOptions;
+  /** `up`, or the code of the last refusal, by server and tunnel. */
+  readonly #told = new Map<string, string>();
+
+  constructor(options: TunnelBoardOptions) {
+    this.#options = options;
+  }
+
+  /** True when a refused tunnel may be accepted later. */
+  report(url: string, results: readonly TunnelAnswer[]): boolean {
+    let isWorthRetrying = false;
+    for (const { name, code, reason } of results) {
+      const spec = this.#options.tunnels.find((tunnel) => tunnel.name === name);
+      if (spec === undefined) continue;
+      const key = `${url} ${name}`;
+      const news = code === '' ? 'up' : code;
+      if (code === 'SLW_TUNNEL_PORT_TAKEN' || code === 'SLW_TUNNEL_LIMIT') isWorthRetrying = true;
+      if (this.#told.get(key) === news) continue;
+      const wasUp = this.#told.get(key) === 'up';
+      this.#told.set(key, news);
+      if (code !== '') {
+        this.#options.log.error({ tunnel: name, url, code, reason }, 'tunnel refused');
+      } else if (!wasUp) {
+        this.#options.log.info({ tunnel: name, url }, 'tunnel up');
+        this.#options.onTunnelUp(describe(spec, url));
+      }
+    }
+    return isWorthRetrying;
+  }
+}
+
+/** `http://example.com -> http://127.0.0.1:3000`, `tcp://host:2222 -> 127.0.0.1:22`. */
+function describe({ name, kind, upstream }: TunnelSpec, url: string): string {
+  const host = upstream.host.includes(':') ? `[${upstream.host}]` : upstream.host;
+  const address = `${host}:${upstream.port}`;
+  if (kind === 'tcp') {
+    return `tcp://${new URL(url).hostname}:${name.slice('tcp:'.length)} -> ${address}`;
+  }
+  return `http://${name} -> ${upstream.tls ? 'https' : 'http'}://${address}`;
+}

@@ -1,0 +1,105 @@
+// What the control port and the admin address answer to plain requests.
+//
+// Invariant: without a token only health, readiness and (from loopback on the admin address)
+// metrics answer 200; every other path gets a constant 404; nothing of a request is reflected.
+// Must not know: which listener the request came from, beyond `isTrusted`.
+
+import type { PlainAnswer, PlainRequest } from '../bridge/messages.ts';
+
+export interface StatusClient {
+  readonly clientID: string;
+  readonly remoteAddr: string;
+  readonly since: string;
+  readonly version: string;
+  readonly links: number;
+  readonly upstreams: readonly string[];
+  readonly streams: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+export interface Status {
+  readonly info: {
+    readonly version: string;
+    readonly mode: string;
+    readonly hostname: string;
+    readonly startTime: string;
+    readonly shards: number;
+  };
+  readonly clients: readonly StatusClient[];
+}
+
+export interface AnswersOptions {
+  readonly isAllowed: (authorization: string | undefined) => boolean;
+  readonly isReady: () => boolean;
+  readonly isServed: (tunnel: string) => boolean;
+  readonly status: () => Promise<Status>;
+  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  readonly onAnswer: (path: string, status: number) => void;
+  readonly onRefusal: (reason: string) => void;
+}
+
+const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
+const PATHS = new Set(['/status', '/metrics', '/healthz', '/readyz', '/connect']);
+
+export class Answers {
+  readonly #options: AnswersOptions;
+
+  constructor(options: AnswersOptions) {
+    this.#options = options;
+  }
+
+  /** `isTrusted`: on the admin address, from loopback. */
+  async answer(request: PlainRequest, isTrusted: boolean): Promise<PlainAnswer> {
+    const [path = '', query = ''] = request.target.split('?', 2);
+    const answer = await this.#route(request, { path, query, isTrusted });
+    this.#options.onAnswer(PATHS.has(path) ? path : '_other', answer.status);
+    return answer;
+  }
+
+  async #route(
+    request: PlainRequest,
+    { path, query, isTrusted }: { path: string; query: string; isTrusted: boolean },
+  ): Promise<PlainAnswer> {
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
+    if (!PATHS.has(path)) return text(404, 'Not Found');
+    if (!isRead) return text(405, 'Method Not Allowed', { allow: 'GET, HEAD' });
+    switch (path) {
+      case '/healthz':
+        return text(200, 'ok');
+      case '/readyz':
+        return this.#answerReady(query);
+      case '/connect':
+        return text(426, 'Upgrade Required', { upgrade: 'websocket', connection: 'upgrade' });
+      default:
+        break;
+    }
+    const isOpen = path === '/metrics' && isTrusted;
+    if (!isOpen && !this.#options.isAllowed(request.authorization)) {
+      this.#options.onRefusal(request.authorization === undefined ? 'missing' : 'wrong');
+      return text(401, 'Unauthorized', { 'www-authenticate': 'Bearer' });
+    }
+    return path === '/metrics' ? this.#answerMetrics() : this.#answerStatus();
+  }
+
+  #answerReady(query: string): PlainAnswer {
+    const tunnel = new URLSearchParams(query).get('tunnel');
+    if (!this.#options.isReady()) return text(503, 'not ready');
+    const isServed = tunnel === null || this.#options.isServed(tunnel);
+    return isServed ? text(200, 'ok') : text(503, 'not served');
+  }
+
+  async #answerMetrics(): Promise<PlainAnswer> {
+    const { contentType, text: body } = await this.#options.metrics();
+    return { status: 200, headers: { 'content-type': contentType }, body };
+  }
+
+  async #answerStatus(): Promise<PlainAnswer> {
+    const body = JSON.stringify(await this.#options.status());
+    return { status: 200, headers: { 'content-type': 'application/json' }, body };
+  }
+}
+
+function text(status: number, body: string, headers: Record<string, string> = {}): PlainAnswer {
+  return { status, headers: { ...TEXT, ...headers }, body: `${body}\n` };
+}

@@ -1,0 +1,334 @@
+// The exit node: brings shards up with listeners, mesh and routes, and takes them down.
+//
+//   starting --all listeners up--> ready --drain()--> draining --no stream left, or late--> stopped
+//
+// Invariant: ready means every shard listens; a drain is announced, waits, stops accepting, waits
+// again, each for a bounded time; `closed` settles exactly once. Must not know: payload, frames.
+
+import { hostname } from 'node:os';
+import { MessageChannel } from 'node:worker_threads';
+import { sleep, systemClock } from '../base/clock.ts';
+import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { droppedLogLines, type Logger } from '../base/log.ts';
+import type { Bridge, Serve } from '../bridge/calls.ts';
+import type { ExitControlMethods, ExitShardMethods, RouteChange } from '../bridge/messages.ts';
+import { ShardPool } from '../bridge/pool.ts';
+import type { ServerConfig } from '../config/config.ts';
+import { shardUrl } from '../shard/entry.ts';
+import { type AdminPort, openAdminPort } from './admin-port.ts';
+import { Answers } from './answers.ts';
+import { Metrics } from './metrics.ts';
+import { claimPort, supportsReusePort } from './ports.ts';
+import { Registry } from './registry.ts';
+import { SampleBook } from './samples.ts';
+import { shardSettings } from './settings.ts';
+import { describeStatus } from './status.ts';
+import { readTls } from './tls.ts';
+import { TokenGate } from './tokens.ts';
+
+export interface StartOptions {
+  readonly log: Logger;
+  readonly version: string;
+}
+
+export interface Ending {
+  readonly exitCode: number;
+  readonly message?: string;
+}
+
+export interface ExitNode {
+  readonly closed: Promise<Ending>;
+  drain(): void;
+  stop(): void;
+}
+
+/** A scrape waits no longer for a shard; then its last sample counts. */
+const SAMPLE_TIMEOUT_MS = 1000;
+/** Exit code of a runtime failure (contract). */
+const EXIT_FAILURE = 1;
+/** For goodbyes at the end. */
+const STOP_TIMEOUT_MS = 2000;
+
+type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
+
+/** Starts an exit node; rejects with a SluicewayError when it cannot. */
+export async function startServer(config: ServerConfig, options: StartOptions): Promise<ExitNode> {
+  const node = new RunningNode(config, options, await readTls(config));
+  await node.start();
+  return node;
+}
+
+class RunningNode implements ExitNode {
+  readonly closed: Promise<Ending>;
+  readonly #config: ServerConfig;
+  readonly #options: StartOptions;
+  readonly #log: Logger;
+  readonly #pool: ShardPool<ExitControlMethods, ExitShardMethods>;
+  readonly #registry: Registry;
+  readonly #samples = new SampleBook();
+  readonly #metrics: Metrics;
+  readonly #answers: Answers;
+  readonly #gate: TokenGate;
+  readonly #nodeId = `${hostname()}-${process.pid}`;
+  readonly #startedMs = systemClock.wallMs();
+  readonly #authFailures = new Map<string, number>();
+  readonly #controlRequests = new Map<string, number>();
+  /** Ports by listener name, once they are known. */
+  readonly #ports = new Map<string, number>();
+  #acceptsEverywhere = true;
+  #admin: AdminPort | undefined;
+  #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
+  #settle: (ending: Ending) => void = () => {};
+
+  constructor(
+    config: ServerConfig,
+    options: StartOptions,
+    tls: { cert: string; key: string } | undefined,
+  ) {
+    this.#config = config;
+    this.#options = options;
+    this.#log = options.log;
+    this.#gate = new TokenGate(config.token);
+    this.closed = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    const settings = shardSettings(config, options.version);
+    this.#registry = this.#createRegistry();
+    this.#pool = new ShardPool({
+      url: shardUrl,
+      shards: config.shards,
+      log: this.#log,
+      createTask: (shard) => ({ role: 'exit', shard, settings, tls, fault: config.fault }),
+      serve: (shard) => this.#serve(shard),
+      onStart: (shard, bridge) => this.#bringUp(shard, bridge),
+      onGone: (shard) => {
+        this.#samples.retire(shard);
+        this.#registry.shardGone(shard);
+      },
+      onGiveUp: (reason) => void this.#end({ exitCode: EXIT_FAILURE, message: reason }),
+    });
+    this.#metrics = new Metrics(this.#samples, () => this.#counts());
+    this.#answers = this.#createAnswers();
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#openPorts();
+    } catch (error) {
+      await this.#pool.destroy();
+      throw error;
+    }
+    this.#state = 'ready';
+    this.#log.info({ shards: this.#config.shards, version: this.#options.version }, 'ready');
+  }
+
+  drain(): void {
+    if (this.#state !== 'ready') return;
+    this.#state = 'draining';
+    void this.#drain();
+  }
+
+  stop(): void {
+    void this.#end({ exitCode: EXIT_FAILURE, message: 'stopped before streams had ended' });
+  }
+
+  async #openPorts(): Promise<void> {
+    const { shards, adminAddr, reusePort } = this.#config;
+    this.#acceptsEverywhere = reusePort === 'auto' && shards > 1 && (await supportsReusePort());
+    if (adminAddr !== 'off') {
+      const { host, port } = adminAddr;
+      this.#admin = await openAdminPort({ host, port, answers: this.#answers, log: this.#log });
+      this.#log.info({ name: 'admin', address: `${host}:${this.#admin.port}` }, 'listening');
+    }
+    for (const { host, port } of this.#listeners()) await claimPort(host, port);
+    for (let shard = 0; shard < shards; shard += 1) await this.#pool.start(shard);
+    for (const { name, host } of this.#listeners()) {
+      this.#log.info({ name, address: `${host}:${this.#ports.get(name)}` }, 'listening');
+    }
+  }
+
+  #listeners(): { name: string; host: string; port: number }[] {
+    const { controlAddr, httpAddr } = this.#config;
+    const control = { name: 'control', ...controlAddr };
+    return httpAddr === 'off' ? [control] : [control, { name: 'http', ...httpAddr }];
+  }
+
+  /** A shard has started: listeners, routes, ports and mesh, in this order. */
+  async #bringUp(shard: number, bridge: ShardBridge): Promise<void> {
+    const isAccepting = this.#isAccepting(shard);
+    const reusePort = this.#acceptsEverywhere;
+    bridge.tell('route', this.#registry.snapshot());
+    this.#joinMesh(shard, bridge);
+    if (!isAccepting || this.#state === 'draining') return;
+    for (const { name, host, port } of this.#listeners()) {
+      const wanted = this.#ports.get(name) ?? port;
+      const answer = await bridge.call('listen', { name, host, port: wanted, reusePort });
+      this.#ports.set(name, answer.port);
+    }
+    for (const name of this.#registry.openPorts()) {
+      await bridge.call('listen', this.#portRequest(name, Number(name.slice('tcp:'.length))));
+    }
+  }
+
+  #isAccepting(shard: number): boolean {
+    return this.#acceptsEverywhere || shard === 0;
+  }
+
+  #joinMesh(shard: number, bridge: ShardBridge): void {
+    for (const [other, otherBridge] of this.#pool.bridges()) {
+      if (other === shard) continue;
+      const { port1, port2 } = new MessageChannel();
+      bridge.tell('mesh', { shard: other, port: port1 }, [port1]);
+      otherBridge.tell('mesh', { shard, port: port2 }, [port2]);
+    }
+  }
+
+  #createRegistry(): Registry {
+    const { tcpPorts } = this.#config;
+    return new Registry({
+      isPortAllowed: (port) => tcpPorts.some(({ first, last }) => first <= port && port <= last),
+      wallMs: () => systemClock.wallMs(),
+      publish: (changes) => this.#publish(changes),
+      openPort: (name, port) => this.#openPort(name, port),
+      closePort: (name) => this.#closePort(name),
+      closeLinks: (shard, links, code) =>
+        this.#pool.bridge(shard)?.tell('closeLinks', { links, code }),
+    });
+  }
+
+  #publish(changes: readonly RouteChange[]): void {
+    for (const [, bridge] of this.#pool.bridges()) bridge.tell('route', changes);
+  }
+
+  #portRequest(name: string, port: number): ExitShardMethods['listen']['takes'] {
+    return { name, host: this.#config.tcpHost, port, reusePort: this.#acceptsEverywhere };
+  }
+
+  async #openPort(name: string, port: number): Promise<void> {
+    if (this.#state === 'draining') throw new SluicewayError('SLW_TUNNEL_SHUTDOWN');
+    await claimPort(this.#config.tcpHost, port);
+    try {
+      for (const [shard, bridge] of this.#pool.bridges()) {
+        if (this.#isAccepting(shard)) await bridge.call('listen', this.#portRequest(name, port));
+      }
+    } catch (error) {
+      await this.#closePort(name);
+      throw error;
+    }
+    this.#log.info({ tunnel: name, address: `${this.#config.tcpHost}:${port}` }, 'port open');
+  }
+
+  async #closePort(name: string): Promise<void> {
+    const calls = this.#pool.bridges().map(([, bridge]) => bridge.call('unlisten', { name }));
+    await Promise.allSettled(calls);
+    this.#log.info({ tunnel: name }, 'port closed');
+  }
+
+  #serve(shard: number): Serve<ExitControlMethods> {
+    return {
+      authorize: ({ authorization }) => ({ isAllowed: this.#authorize(authorization) }),
+      hello: (hello) => {
+        this.#registry.hello(hello, shard);
+        const { client, link, remoteAddress } = hello;
+        this.#log.info({ client, link, remoteAddress, agent: hello.agent }, 'client link up');
+        return { node: this.#nodeId, shards: this.#acceptsEverywhere ? this.#config.shards : 1 };
+      },
+      register: async ({ link, tunnels }) => {
+        const results = await this.#registry.register(link, tunnels);
+        const client = this.#registry.clientOf(link)?.id;
+        for (const { name, code, reason } of results) {
+          if (code === '') this.#log.info({ client, link, tunnel: name }, 'tunnel up');
+          else this.#log.warn({ client, link, tunnel: name, code, reason }, 'tunnel refused');
+        }
+        return results;
+      },
+      unregister: ({ link, names }) => this.#registry.unregister(link, names),
+      linkGone: ({ link }) => this.#registry.linkGone(link),
+      request: (request) => this.#answers.answer(request, false),
+      answered: ({ path, status }) => this.#countAnswer(path, status),
+    };
+  }
+
+  #authorize(authorization: string | undefined): boolean {
+    const isAllowed = this.#gate.allows(authorization);
+    if (!isAllowed) this.#countRefusal(authorization === undefined ? 'missing' : 'wrong');
+    return isAllowed;
+  }
+
+  #createAnswers(): Answers {
+    return new Answers({
+      isAllowed: (authorization) => this.#gate.allows(authorization),
+      isReady: () => this.#state === 'ready',
+      isServed: (tunnel) => this.#registry.isServed(tunnel),
+      status: async () => {
+        await this.#sample();
+        return describeStatus({
+          registry: this.#registry,
+          totals: this.#samples.totals(),
+          config: this.#config,
+          version: this.#options.version,
+          startedMs: this.#startedMs,
+        });
+      },
+      metrics: async () => {
+        await this.#sample();
+        return { contentType: this.#metrics.contentType, text: await this.#metrics.render() };
+      },
+      onAnswer: (path, status) => this.#countAnswer(path, status),
+      onRefusal: (reason) => this.#countRefusal(reason),
+    });
+  }
+
+  async #sample(): Promise<void> {
+    const calls = this.#pool.bridges().map(async ([shard, bridge]) => {
+      this.#samples.set(shard, await bridge.call('sample', undefined, SAMPLE_TIMEOUT_MS));
+    });
+    await Promise.allSettled(calls);
+  }
+
+  #counts(): ReturnType<ConstructorParameters<typeof Metrics>[1]> {
+    return {
+      clients: this.#registry.clientsCount,
+      links: this.#registry.linksCount,
+      connects: this.#registry.connects,
+      authFailures: this.#authFailures,
+      controlRequests: this.#controlRequests,
+      shardRestarts: this.#pool.restarts,
+      logDropped: droppedLogLines(),
+      version: this.#options.version,
+    };
+  }
+
+  #countAnswer(path: string, status: number): void {
+    const key = `${status} ${path}`;
+    this.#controlRequests.set(key, (this.#controlRequests.get(key) ?? 0) + 1);
+  }
+
+  #countRefusal(reason: string): void {
+    this.#authFailures.set(reason, (this.#authFailures.get(reason) ?? 0) + 1);
+    this.#log.warn({ code: 'SLW_AUTH_REFUSED' satisfies ErrorCode, reason }, 'token refused');
+  }
+
+  async #drain(): Promise<void> {
+    const { drainDelayMs, drainTimeoutMs } = this.#config;
+    this.#log.info({ drainDelayMs, drainTimeoutMs }, 'draining');
+    await sleep(drainDelayMs);
+    const calls = this.#pool
+      .bridges()
+      .map(([, bridge]) => bridge.call('drain', undefined, drainTimeoutMs + STOP_TIMEOUT_MS));
+    const isDrained = await Promise.race([
+      Promise.allSettled(calls).then(() => true),
+      sleep(drainTimeoutMs).then(() => false),
+    ]);
+    if (!isDrained) this.#log.warn('drain timed out, streams that live are cut');
+    await this.#end({ exitCode: 0 });
+  }
+
+  async #end(ending: Ending): Promise<void> {
+    if (this.#state === 'stopped') return;
+    this.#state = 'stopped';
+    await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
+    this.#admin?.close();
+    this.#settle(ending);
+  }
+}

@@ -1,0 +1,216 @@
+// The Prometheus page: the contract's names over the totals of all shards.
+//
+// Invariant: label values are registered names, known methods, codes and numbers only; what is
+// counted elsewhere is read when asked for, so nothing is counted twice. Must not know: how
+// samples are gathered. The only file that knows prom-client.
+
+import { type Metric, Registry as Page } from 'prom-client';
+import { REQUEST_BUCKETS_SECONDS } from '../bridge/messages.ts';
+import type { SampleBook, Totals } from './samples.ts';
+
+/** What only control knows. */
+export interface ControlCounts {
+  readonly clients: number;
+  readonly links: number;
+  readonly connects: ReadonlyMap<string, number>;
+  readonly authFailures: ReadonlyMap<string, number>;
+  /** Answers of the control port: `code path` to count. */
+  readonly controlRequests: ReadonlyMap<string, number>;
+  readonly shardRestarts: number;
+  readonly logDropped: number;
+  readonly version: string;
+}
+
+interface Value {
+  readonly value: number;
+  readonly labels: Readonly<Record<string, string | number>>;
+  readonly metricName?: string;
+}
+
+type Kind = 'gauge' | 'counter' | 'histogram';
+
+interface Reading {
+  readonly totals: Totals;
+  readonly counts: ControlCounts;
+}
+
+interface Row {
+  readonly name: string;
+  readonly kind: Kind;
+  readonly help: string;
+  readonly read: (reading: Reading) => Value[];
+}
+
+const none = {};
+
+export class Metrics {
+  readonly #page = new Page();
+
+  constructor(samples: SampleBook, readCounts: () => ControlCounts) {
+    for (const { name, kind, help, read } of ROWS) {
+      const get = (): object => ({
+        name,
+        help,
+        type: kind,
+        aggregator: 'sum',
+        values: read({ totals: samples.totals(), counts: readCounts() }),
+      });
+      // Sampled, not kept: prom-client asks a metric for its values and prints them.
+      this.#page.registerMetric({ name, get } as unknown as Metric);
+    }
+  }
+
+  get contentType(): string {
+    return this.#page.contentType;
+  }
+
+  render(): Promise<string> {
+    return this.#page.metrics();
+  }
+}
+
+const isHttp = (tunnel: string): boolean => !tunnel.startsWith('tcp:');
+const one = (value: number): Value[] => [{ value, labels: none }];
+
+const ROWS: readonly Row[] = [
+  row('http_controlplane_connected_gauge', 'gauge', 'Clients that are connected.', ({ counts }) =>
+    one(counts.clients),
+  ),
+  row('tcp_controlplane_connected_gauge', 'gauge', 'Clients that are connected.', ({ counts }) =>
+    one(counts.clients),
+  ),
+  row('http_controlplane_requests_total', 'counter', 'Requests on the control port.', readControl),
+  row('tcp_controlplane_requests_total', 'counter', 'Requests on the control port.', readControl),
+  row('http_dataplane_requests_total', 'counter', 'Requests of visitors.', ({ totals }) =>
+    [...totals.requests.values()].map((request) => ({
+      value: request.count,
+      labels: { code: request.status, host: request.tunnel, method: request.method },
+    })),
+  ),
+  row(
+    'http_dataplane_request_duration_seconds',
+    'histogram',
+    'From the request head to the end of the answer.',
+    readDurations,
+  ),
+  row('tcp_dataplane_connections_gauge', 'gauge', 'Open TCP visitors.', ({ totals }) =>
+    readPorts(totals, (tunnel) => tunnel.streams),
+  ),
+  row('tcp_dataplane_connections_total', 'counter', 'TCP visitors.', ({ totals }) =>
+    readPorts(totals, ({ streams, results }) => streams + sumOf(results)),
+  ),
+  row('sluiceway_clients', 'gauge', 'Clients that are connected.', ({ counts }) =>
+    one(counts.clients),
+  ),
+  row('sluiceway_links', 'gauge', 'Links of all clients.', ({ counts }) => one(counts.links)),
+  row('sluiceway_streams_open', 'gauge', 'Open streams.', ({ totals }) =>
+    [...totals.tunnels].map(([tunnel, { streams }]) => ({ value: streams, labels: { tunnel } })),
+  ),
+  row('sluiceway_streams_total', 'counter', 'Streams that ended, by result.', ({ totals }) =>
+    [...totals.tunnels].flatMap(([tunnel, { results }]) =>
+      [...results].map(([code, value]) => ({
+        value,
+        labels: { tunnel, result: code === 'SLW_NONE' ? 'ok' : code },
+      })),
+    ),
+  ),
+  row('sluiceway_bytes_total', 'counter', 'Payload: in from visitors, out to them.', ({ totals }) =>
+    // A stream's own `in` comes from the client, which is what goes out to the visitor.
+    [...totals.tunnels].flatMap(([tunnel, { bytesIn, bytesOut }]) => [
+      { value: bytesOut, labels: { tunnel, direction: 'in' } },
+      { value: bytesIn, labels: { tunnel, direction: 'out' } },
+    ]),
+  ),
+  row('sluiceway_client_connects_total', 'counter', 'How often a client started.', ({ counts }) =>
+    [...counts.connects].map(([client, value]) => ({ value, labels: { client } })),
+  ),
+  row('sluiceway_streams_stalled', 'gauge', 'Streams that wait.', ({ totals }) => [
+    { value: totals.stalled.held, labels: { reason: 'visitor' } },
+    { value: totals.stalled.waiting, labels: { reason: 'link' } },
+  ]),
+  row('sluiceway_link_queue_bytes', 'gauge', 'Bytes queued for links.', ({ totals }) =>
+    one([...totals.links.values()].reduce((sum, link) => sum + link.queuedBytes, 0)),
+  ),
+  row('sluiceway_link_rtt_seconds', 'gauge', 'Largest round trip of a link.', ({ totals }) =>
+    one(Math.max(0, ...[...totals.links.values()].map((link) => link.roundTripMs)) / 1000),
+  ),
+  row('sluiceway_mesh_bytes_total', 'counter', 'Bytes between shards.', ({ totals }) =>
+    one(totals.meshBytes),
+  ),
+  row('sluiceway_auth_failures_total', 'counter', 'Refused tokens.', ({ counts }) =>
+    [...counts.authFailures].map(([reason, value]) => ({ value, labels: { reason } })),
+  ),
+  row('sluiceway_protocol_errors_total', 'counter', 'Links ended for a bad frame.', ({ totals }) =>
+    [...totals.protocolErrors].map(([code, value]) => ({ value, labels: { code } })),
+  ),
+  row('sluiceway_accept_errors_total', 'counter', 'Failed accepts.', ({ totals }) =>
+    [...totals.acceptErrors].map(([code, value]) => ({ value, labels: { code } })),
+  ),
+  row('sluiceway_shard_restarts_total', 'counter', 'Shards started again.', ({ counts }) =>
+    one(counts.shardRestarts),
+  ),
+  row(
+    'sluiceway_shard_loop_delay_seconds',
+    'gauge',
+    'Event-loop delay since the last scrape.',
+    ({ totals }) =>
+      [...totals.shards].flatMap(([shard, { loopDelay }]) => [
+        { value: loopDelay.p50, labels: { shard, quantile: '0.5' } },
+        { value: loopDelay.p99, labels: { shard, quantile: '0.99' } },
+        { value: loopDelay.max, labels: { shard, quantile: '1' } },
+      ]),
+  ),
+  row('sluiceway_log_dropped_total', 'counter', 'Log lines dropped.', ({ totals, counts }) =>
+    one(totals.logDropped + counts.logDropped),
+  ),
+  row('sluiceway_build_info', 'gauge', 'Always 1.', ({ counts }) => [
+    { value: 1, labels: { version: counts.version, node: process.version } },
+  ]),
+];
+
+function row(name: string, kind: Kind, help: string, read: Row['read']): Row {
+  return { name, kind, help, read };
+}
+
+function readControl({ counts }: Reading): Value[] {
+  return [...counts.controlRequests].map(([key, value]) => {
+    const [code = '0', path = '_other'] = key.split(' ');
+    return { value, labels: { code, path } };
+  });
+}
+
+function readPorts(
+  totals: Totals,
+  of: (
+    tunnel: Totals['tunnels'] extends ReadonlyMap<string, infer Total> ? Total : never,
+  ) => number,
+): Value[] {
+  return [...totals.tunnels]
+    .filter(([tunnel]) => !isHttp(tunnel))
+    .map(([tunnel, total]) => ({
+      value: of(total),
+      labels: { port: tunnel.slice('tcp:'.length) },
+    }));
+}
+
+function readDurations({ totals }: Reading): Value[] {
+  const name = 'http_dataplane_request_duration_seconds';
+  return [...totals.requests.values()].flatMap((request) => {
+    const labels = { code: request.status, host: request.tunnel, method: request.method };
+    const buckets = REQUEST_BUCKETS_SECONDS.map((bound, index) => ({
+      metricName: `${name}_bucket`,
+      value: request.buckets[index] ?? 0,
+      labels: { ...labels, le: String(bound) },
+    }));
+    return [
+      ...buckets,
+      { metricName: `${name}_bucket`, value: request.count, labels: { ...labels, le: '+Inf' } },
+      { metricName: `${name}_sum`, value: request.seconds, labels },
+      { metricName: `${name}_count`, value: request.count, labels },
+    ];
+  });
+}
+
+function sumOf(results: ReadonlyMap<string, number>): number {
+  return [...results.values()].reduce((sum, count) => sum + count, 0);
+}

@@ -1,0 +1,305 @@
+// Who is connected and who serves what: clients, their links, and tunnels by name.
+//
+//   client (id, instance) 1--* link (key, shard) *--* tunnel (name)
+//
+// Invariant: a tunnel's port is open on every shard or on none, and only while somebody serves it;
+// every change of routes has a number and goes to every shard in order; a new instance of a client
+// replaces the old one at once. Must not know: sockets, tokens, or how shards are reached.
+
+import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
+import type { LinkHello, RouteChange, TunnelAnswer } from '../bridge/messages.ts';
+import { checkTunnelName } from './tunnel-name.ts';
+
+/** Links of one client: more than shards times nodes makes no sense. Guess. */
+const CLIENT_LINKS_MAX = 64;
+/** Tunnels of one client. Guess. */
+const CLIENT_TUNNELS_MAX = 1000;
+/** Names that are remembered after their last client has gone: 503 instead of 404. */
+const KNOWN_TUNNELS_MAX = 10_000;
+/** Links in all. Guess: 64 GiB of memory holds more, file descriptors do not. */
+const LINKS_MAX = 100_000;
+
+export interface Client {
+  readonly id: string;
+  readonly instance: string;
+  readonly agent: string;
+  readonly remoteAddress: string;
+  readonly sinceMs: number;
+  readonly links: Set<string>;
+  /** Labels of its tunnels by name. */
+  readonly tunnels: Map<string, string>;
+}
+
+interface LinkEntry {
+  readonly client: Client;
+  readonly shard: number;
+  readonly tunnels: Set<string>;
+}
+
+interface TunnelEntry {
+  readonly links: Set<string>;
+}
+
+export interface RegistryOptions {
+  readonly isPortAllowed: (port: number) => boolean;
+  readonly wallMs: () => number;
+  /** Tells every shard. */
+  readonly publish: (changes: readonly RouteChange[]) => void;
+  /** Opens or closes a TCP tunnel's port on every shard. Rejects with a SluicewayError. */
+  readonly openPort: (name: string, port: number) => Promise<void>;
+  readonly closePort: (name: string) => Promise<void>;
+  readonly closeLinks: (shard: number, links: readonly string[], code: ErrorCode) => void;
+}
+
+export class Registry {
+  readonly #options: RegistryOptions;
+  readonly #clients = new Map<string, Client>();
+  readonly #links = new Map<string, LinkEntry>();
+  readonly #tunnels = new Map<string, TunnelEntry>();
+  readonly #connects = new Map<string, number>();
+  /** The last step under way for a port, so that opening and closing never overlap. */
+  readonly #portSteps = new Map<string, Promise<void>>();
+  readonly #openPorts = new Set<string>();
+  #number = 0;
+
+  constructor(options: RegistryOptions) {
+    this.#options = options;
+  }
+
+  get clients(): Iterable<Client> {
+    return this.#clients.values();
+  }
+
+  get clientsCount(): number {
+    return this.#clients.size;
+  }
+
+  get linksCount(): number {
+    return this.#links.size;
+  }
+
+  /** How often each client started, by id; bounded like the known tunnels. */
+  get connects(): ReadonlyMap<string, number> {
+    return this.#connects;
+  }
+
+  clientOf(link: string): Client | undefined {
+    return this.#links.get(link)?.client;
+  }
+
+  /** Does a client serve the tunnel now? */
+  isServed(name: string): boolean {
+    return (this.#tunnels.get(name)?.links.size ?? 0) > 0;
+  }
+
+  /** TCP tunnels whose ports are open, for a shard that starts. */
+  openPorts(): string[] {
+    return [...this.#openPorts];
+  }
+
+  /** All routes as changes, for a shard that starts. */
+  snapshot(): RouteChange[] {
+    const changes: RouteChange[] = [];
+    for (const [tunnel, entry] of this.#tunnels) {
+      changes.push(this.#change('add', tunnel, ''));
+      for (const link of entry.links) changes.push(this.#change('add', tunnel, link));
+    }
+    return changes;
+  }
+
+  /** A link was greeted. Raises a SluicewayError when it must not stay. */
+  hello(hello: LinkHello, shard: number): void {
+    if (this.#links.size >= LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
+    let client = this.#clients.get(hello.client);
+    if (client !== undefined && client.instance !== hello.instance) {
+      this.#endClient(client, 'SLW_LINK_REPLACED');
+      client = undefined;
+    }
+    client ??= this.#addClient(hello);
+    if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
+    client.links.add(hello.link);
+    this.#links.set(hello.link, { client, shard, tunnels: new Set() });
+  }
+
+  /** Offers tunnels on a link; each is accepted or refused by itself. */
+  register(
+    link: string,
+    offers: readonly { name: string; label: string }[],
+  ): Promise<TunnelAnswer[]> {
+    return Promise.all(offers.map((offer) => this.#registerOne(link, offer)));
+  }
+
+  unregister(link: string, names: readonly string[]): void {
+    for (const name of names) this.#withdraw(link, name);
+  }
+
+  linkGone(link: string): void {
+    const entry = this.#links.get(link);
+    if (entry === undefined) return;
+    for (const name of [...entry.tunnels]) this.#withdraw(link, name);
+    this.#links.delete(link);
+    entry.client.links.delete(link);
+    const isLast = entry.client.links.size === 0;
+    if (isLast && this.#clients.get(entry.client.id) === entry.client) {
+      this.#clients.delete(entry.client.id);
+    }
+  }
+
+  shardGone(shard: number): void {
+    for (const [link, entry] of [...this.#links]) if (entry.shard === shard) this.linkGone(link);
+  }
+
+  #addClient(hello: LinkHello): Client {
+    const client: Client = {
+      id: hello.client,
+      instance: hello.instance,
+      agent: hello.agent,
+      remoteAddress: hello.remoteAddress,
+      sinceMs: this.#options.wallMs(),
+      links: new Set(),
+      tunnels: new Map(),
+    };
+    this.#clients.set(client.id, client);
+    this.#countConnect(client.id);
+    return client;
+  }
+
+  #countConnect(id: string): void {
+    const count = this.#connects.get(id) ?? 0;
+    this.#connects.delete(id);
+    this.#connects.set(id, count + 1);
+    if (this.#connects.size > KNOWN_TUNNELS_MAX) {
+      const [oldest] = this.#connects.keys();
+      if (oldest !== undefined) this.#connects.delete(oldest);
+    }
+  }
+
+  #endClient(client: Client, code: ErrorCode): void {
+    const byShard = new Map<number, string[]>();
+    for (const link of [...client.links]) {
+      const shard = this.#links.get(link)?.shard ?? 0;
+      byShard.set(shard, [...(byShard.get(shard) ?? []), link]);
+      this.linkGone(link);
+    }
+    for (const [shard, links] of byShard) this.#options.closeLinks(shard, links, code);
+  }
+
+  async #registerOne(
+    link: string,
+    { name, label }: { name: string; label: string },
+  ): Promise<TunnelAnswer> {
+    try {
+      const port = checkTunnelName(name);
+      const client = this.#links.get(link)?.client;
+      if (client === undefined) throw new SluicewayError('SLW_LINK_LOST');
+      const isNew = !client.tunnels.has(name);
+      if (isNew && client.tunnels.size >= CLIENT_TUNNELS_MAX) {
+        throw new SluicewayError('SLW_TUNNEL_LIMIT');
+      }
+      client.tunnels.set(name, label);
+      if (port !== undefined) await this.#openPort(name, port);
+      this.#addRoute(link, name);
+      return { name, code: '', reason: '' };
+    } catch (error) {
+      this.#clientForget(link, name);
+      if (!(error instanceof SluicewayError)) throw error;
+      return { name, code: error.code, reason: error.message };
+    }
+  }
+
+  #clientForget(link: string, name: string): void {
+    const client = this.#links.get(link)?.client;
+    const isServed = [...(client?.links ?? [])].some((key) =>
+      this.#links.get(key)?.tunnels.has(name),
+    );
+    if (!isServed) client?.tunnels.delete(name);
+  }
+
+  async #openPort(name: string, port: number): Promise<void> {
+    if (!this.#options.isPortAllowed(port)) {
+      const { text } = ERRORS.SLW_TUNNEL_PORT_NOT_ALLOWED;
+      throw new SluicewayError('SLW_TUNNEL_PORT_NOT_ALLOWED', `${text}: ${port}`);
+    }
+    await this.#portStep(name, async () => {
+      if (this.#openPorts.has(name)) return;
+      await this.#options.openPort(name, port);
+      this.#openPorts.add(name);
+    });
+  }
+
+  #addRoute(link: string, name: string): void {
+    const entry = this.#links.get(link);
+    if (entry === undefined) {
+      // The link died while the port was being opened: nobody may be left to serve it.
+      this.#closeUnserved(name);
+      throw new SluicewayError('SLW_LINK_LOST');
+    }
+    if (entry.tunnels.has(name)) return;
+    entry.tunnels.add(name);
+    const tunnel = this.#tunnels.get(name) ?? { links: new Set() };
+    this.#tunnels.set(name, tunnel);
+    tunnel.links.add(link);
+    this.#options.publish([this.#change('add', name, link)]);
+    this.#forgetOldest();
+  }
+
+  #withdraw(link: string, name: string): void {
+    const entry = this.#links.get(link);
+    if (entry === undefined || !entry.tunnels.delete(name)) return;
+    const change = this.#change('remove', name, link);
+    this.#tunnels.get(name)?.links.delete(link);
+    this.#clientForget(link, name);
+    this.#options.publish([change]);
+    this.#closeUnserved(name);
+  }
+
+  #closeUnserved(name: string): void {
+    if (!this.#openPorts.has(name)) return;
+    void this.#portStep(name, async () => {
+      if (this.isServed(name) || !this.#openPorts.has(name)) return;
+      this.#openPorts.delete(name);
+      this.#forget(name);
+      await this.#options.closePort(name);
+    });
+  }
+
+  #forgetOldest(): void {
+    if (this.#tunnels.size <= KNOWN_TUNNELS_MAX) return;
+    for (const name of this.#tunnels.keys()) {
+      if (this.isServed(name)) continue;
+      this.#forget(name);
+      return;
+    }
+  }
+
+  #forget(name: string): void {
+    if (!this.#tunnels.delete(name)) return;
+    this.#options.publish([this.#change('forget', name, '')]);
+  }
+
+  /** Runs `step` after the steps that are under way for the same port. */
+  #portStep(name: string, step: () => Promise<void>): Promise<void> {
+    const before = this.#portSteps.get(name) ?? Promise.resolve();
+    const run = before.then(step, step);
+    const settled = run
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#portSteps.get(name) === settled) this.#portSteps.delete(name);
+      });
+    this.#portSteps.set(name, settled);
+    return run;
+  }
+
+  #change(kind: RouteChange['kind'], tunnel: string, link: string): RouteChange {
+    this.#number += 1;
+    const entry = this.#links.get(link);
+    return {
+      number: this.#number,
+      kind,
+      tunnel,
+      link,
+      client: entry?.client.id ?? '',
+      shard: entry?.shard ?? 0,
+    };
+  }
+}

@@ -1,0 +1,142 @@
+// The running totals of all shards, kept through deaths of shards and through slow answers.
+//
+// Invariant: a counter never falls: what a dead shard had counted stays in the sum; one that does
+// not answer in time counts with its last sample, so a scrape never waits for it longer than the
+// deadline. Must not know: Prometheus, HTTP.
+
+import type { ErrorCode } from '../base/errors.ts';
+import type { LinkSample, RequestSample, ShardSample, TunnelSample } from '../bridge/messages.ts';
+
+export interface Totals {
+  readonly tunnels: ReadonlyMap<string, TunnelTotal>;
+  readonly requests: ReadonlyMap<string, RequestSample>;
+  readonly links: ReadonlyMap<string, LinkSample>;
+  readonly protocolErrors: ReadonlyMap<ErrorCode, number>;
+  readonly acceptErrors: ReadonlyMap<string, number>;
+  readonly stalled: { readonly held: number; readonly waiting: number };
+  readonly meshBytes: number;
+  readonly logDropped: number;
+  readonly visitorConnections: number;
+  readonly shards: ReadonlyMap<number, ShardSample>;
+}
+
+export interface TunnelTotal {
+  readonly streams: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly results: ReadonlyMap<ErrorCode, number>;
+}
+
+export class SampleBook {
+  readonly #last = new Map<number, ShardSample>();
+  readonly #retired: ShardSample[] = [];
+
+  set(shard: number, sample: ShardSample): void {
+    this.#last.set(shard, sample);
+  }
+
+  /** A shard is gone: its counts stay, its gauges do not. */
+  retire(shard: number): void {
+    const last = this.#last.get(shard);
+    if (last === undefined) return;
+    this.#last.delete(shard);
+    this.#retired.push(withoutGauges(last));
+    // Restarts are bounded by the pool, so folding two into one is all that is ever needed.
+    if (this.#retired.length > 1) this.#retired.splice(0, 2, fold(this.#retired));
+  }
+
+  totals(): Totals {
+    const samples = [...this.#retired, ...this.#last.values()];
+    return {
+      tunnels: sumTunnels(samples),
+      requests: sumRequests(samples),
+      links: new Map(samples.flatMap(({ links }) => links.map((link) => [link.link, link]))),
+      protocolErrors: sumPairs(samples.flatMap((sample) => sample.protocolErrors)),
+      acceptErrors: sumPairs(samples.flatMap((sample) => sample.acceptErrors)),
+      stalled: {
+        held: sum(samples, (sample) => sample.stalled.held),
+        waiting: sum(samples, (sample) => sample.stalled.waiting),
+      },
+      meshBytes: sum(samples, (sample) => sample.meshBytes),
+      logDropped: sum(samples, (sample) => sample.logDropped),
+      visitorConnections: sum(samples, (sample) => sample.visitorConnections),
+      shards: this.#last,
+    };
+  }
+}
+
+function withoutGauges(sample: ShardSample): ShardSample {
+  return {
+    ...sample,
+    tunnels: sample.tunnels.map((tunnel) => ({ ...tunnel, streams: 0 })),
+    links: [],
+    stalled: { held: 0, waiting: 0 },
+    visitorConnections: 0,
+  };
+}
+
+function fold(samples: readonly ShardSample[]): ShardSample {
+  const last = samples.at(-1) as ShardSample;
+  return {
+    ...last,
+    tunnels: [...sumTunnels(samples)].map(([tunnel, total]) => ({
+      ...total,
+      tunnel,
+      results: [...total.results],
+    })),
+    requests: [...sumRequests(samples).values()],
+    protocolErrors: [...sumPairs(samples.flatMap((sample) => sample.protocolErrors))],
+    acceptErrors: [...sumPairs(samples.flatMap((sample) => sample.acceptErrors))],
+    meshBytes: sum(samples, (sample) => sample.meshBytes),
+    logDropped: sum(samples, (sample) => sample.logDropped),
+  };
+}
+
+function sumTunnels(samples: readonly ShardSample[]): Map<string, TunnelTotal> {
+  const totals = new Map<string, TunnelTotal>();
+  for (const { tunnels } of samples) {
+    for (const sample of tunnels)
+      totals.set(sample.tunnel, addTunnel(totals.get(sample.tunnel), sample));
+  }
+  return totals;
+}
+
+function addTunnel(total: TunnelTotal | undefined, sample: TunnelSample): TunnelTotal {
+  return {
+    streams: (total?.streams ?? 0) + sample.streams,
+    bytesIn: (total?.bytesIn ?? 0) + sample.bytesIn,
+    bytesOut: (total?.bytesOut ?? 0) + sample.bytesOut,
+    results: sumPairs([...(total?.results ?? []), ...sample.results]),
+  };
+}
+
+function sumRequests(samples: readonly ShardSample[]): Map<string, RequestSample> {
+  const totals = new Map<string, RequestSample>();
+  for (const { requests } of samples) {
+    for (const sample of requests) {
+      const key = `${sample.tunnel} ${sample.method} ${sample.status}`;
+      const total = totals.get(key);
+      totals.set(key, total === undefined ? sample : addRequest(total, sample));
+    }
+  }
+  return totals;
+}
+
+function addRequest(total: RequestSample, sample: RequestSample): RequestSample {
+  return {
+    ...total,
+    count: total.count + sample.count,
+    seconds: total.seconds + sample.seconds,
+    buckets: total.buckets.map((count, index) => count + (sample.buckets[index] ?? 0)),
+  };
+}
+
+function sumPairs<Key>(pairs: readonly (readonly [Key, number])[]): Map<Key, number> {
+  const totals = new Map<Key, number>();
+  for (const [key, count] of pairs) totals.set(key, (totals.get(key) ?? 0) + count);
+  return totals;
+}
+
+function sum(samples: readonly ShardSample[], of: (sample: ShardSample) => number): number {
+  return samples.reduce((total, sample) => total + of(sample), 0);
+}

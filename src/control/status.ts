@@ -1,0 +1,55 @@
+// The status document: clients, what each serves, and how much went through.
+//
+// Invariant: keys and shapes are the contract's; it only grows. Must not know: who asks.
+
+import { hostname } from 'node:os';
+import type { ServerConfig } from '../config/config.ts';
+import type { Status, StatusClient } from './answers.ts';
+import type { Client, Registry } from './registry.ts';
+import type { Totals } from './samples.ts';
+
+export interface StatusRequest {
+  readonly registry: Registry;
+  readonly totals: Totals;
+  readonly config: ServerConfig;
+  readonly version: string;
+  readonly startedMs: number;
+}
+
+export function describeStatus(request: StatusRequest): Status {
+  const { registry, totals, config, version, startedMs } = request;
+  return {
+    info: {
+      version,
+      mode: config.httpAddr === 'off' ? 'tcp' : 'http,tcp',
+      hostname: hostname(),
+      startTime: new Date(startedMs).toISOString(),
+      shards: config.shards,
+    },
+    clients: [...registry.clients].map((client) => describeClient(client, totals)),
+  };
+}
+
+function describeClient(client: Client, totals: Totals): StatusClient {
+  let streams = 0;
+  let bytesIn = 0;
+  let bytesOut = 0;
+  for (const key of client.links) {
+    const link = totals.links.get(key);
+    streams += link?.streams ?? 0;
+    // Seen from visitors: what comes from the client goes out to them.
+    bytesIn += link?.bytesOut ?? 0;
+    bytesOut += link?.bytesIn ?? 0;
+  }
+  return {
+    clientID: client.id,
+    remoteAddr: client.remoteAddress,
+    since: new Date(client.sinceMs).toISOString(),
+    version: client.agent.replace(/^sluiceway\//, ''),
+    links: client.links.size,
+    upstreams: [...client.tunnels.values()],
+    streams,
+    bytesIn,
+    bytesOut,
+  };
+}

@@ -1,0 +1,32 @@
+// What a tunnel may be called: a host, a wildcard, the catch-all, or a TCP port.
+//
+// Invariant: what passes is lower-case, bounded and made of `[a-z0-9._-]`, so that it is safe as a
+// route, a metric label and a log field. Must not know: who asks, or which names are taken.
+
+import { SluicewayError } from '../base/errors.ts';
+
+/** A DNS name (RFC 1035 section 2.3.4). */
+const HOST_LENGTH_MAX = 253;
+const LABEL = /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/;
+const TCP_NAME = /^tcp:([1-9][0-9]{0,4})$/;
+
+/** The port of a TCP tunnel's name, undefined for a host. Raises SLW_TUNNEL_NAME. */
+export function checkTunnelName(name: string): number | undefined {
+  const tcp = TCP_NAME.exec(name);
+  if (tcp !== null) {
+    const port = Number(tcp[1]);
+    if (port > 65_535) throw refuse(name);
+    return port;
+  }
+  if (name === '*') return undefined;
+  const host = name.startsWith('*.') ? name.slice(2) : name;
+  const isValid =
+    host.length <= HOST_LENGTH_MAX && host.split('.').every((label) => LABEL.test(label));
+  if (!isValid) throw refuse(name);
+  return undefined;
+}
+
+function refuse(name: string): SluicewayError {
+  const shown = name.slice(0, 80).replace(/[^\x20-\x7e]/g, '?');
+  return new SluicewayError('SLW_TUNNEL_NAME', `not a valid tunnel name: ${shown}`);
+}

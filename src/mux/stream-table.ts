@@ -1,0 +1,108 @@
+// The streams of a session, and which ids were ever used.
+//
+// Invariant: an id is used once, by the side that its parity names, in growing order; so a frame on
+// an unknown id is either late (its stream has ended) or a mistake, and the table can tell. Must not
+// know: frames, credit, or what happens on a stream.
+
+import { WireError } from '../base/errors.ts';
+import { STREAM_ID_MAX } from '../wire/frame.ts';
+import type { Stream } from './stream.ts';
+
+/** Ids of the streams that we open: odd for who dialled the link, even for who accepted it. */
+export type Parity = 'odd' | 'even';
+
+export interface StreamTableOptions {
+  readonly opens: Parity;
+  /** Where our ids begin, for tests of their end; the first of our parity when left out. */
+  readonly firstId?: number;
+}
+
+export class StreamTable {
+  readonly #streams = new Map<number, Stream>();
+  /** Ours that wait for OPENED, oldest first. */
+  readonly #opening = new Set<Stream>();
+  readonly #oursOdd: number;
+  #nextId: number;
+  #lastPeerId = 0;
+
+  constructor(options: StreamTableOptions) {
+    this.#oursOdd = options.opens === 'odd' ? 1 : 0;
+    this.#nextId = options.firstId ?? (options.opens === 'odd' ? 1 : 2);
+  }
+
+  get count(): number {
+    return this.#streams.size;
+  }
+
+  get openingCount(): number {
+    return this.#opening.size;
+  }
+
+  get values(): Iterable<Stream> {
+    return this.#streams.values();
+  }
+
+  /** Oldest first; a stream may be deleted while this is walked. */
+  get opening(): Iterable<Stream> {
+    return this.#opening;
+  }
+
+  /** An id for a stream that we open, or 0 when all are used. */
+  takeId(): number {
+    if (this.#nextId > STREAM_ID_MAX) return 0;
+    const id = this.#nextId;
+    this.#nextId += 2;
+    return id;
+  }
+
+  /** Notes the id of a stream that the peer opens. Raises WireError for one it must not use. */
+  admit(id: number): void {
+    if (this.#isOurs(id) || id <= this.#lastPeerId) {
+      throw new WireError('SLW_WIRE_STREAM_ID', `OPEN with stream id ${id}`);
+    }
+    this.#lastPeerId = id;
+  }
+
+  add(stream: Stream): void {
+    this.#streams.set(stream.id, stream);
+  }
+
+  addOpening(stream: Stream): void {
+    this.#streams.set(stream.id, stream);
+    this.#opening.add(stream);
+  }
+
+  /** The peer answered: the stream no longer waits. */
+  answer(stream: Stream): void {
+    this.#opening.delete(stream);
+  }
+
+  /** False: it was not there. */
+  delete(stream: Stream): boolean {
+    this.#opening.delete(stream);
+    return this.#streams.delete(stream.id);
+  }
+
+  /** The stream, or undefined for one that has ended. Raises WireError for one that never was. */
+  lookUp(id: number): Stream | undefined {
+    const stream = this.#streams.get(id);
+    if (stream !== undefined) return stream;
+    if (id === 0 || (this.#isOurs(id) ? id >= this.#nextId : id > this.#lastPeerId)) {
+      throw new WireError('SLW_WIRE_STREAM_ID', `frame on stream ${id}, which was never opened`);
+    }
+    return undefined;
+  }
+
+  /** Streams that hold bytes, first the one whose sink took nothing for the longest. */
+  stalest(): Stream[] {
+    const holding: Stream[] = [];
+    for (const stream of this.#streams.values()) {
+      if (stream.window.heldBytes > 0) holding.push(stream);
+    }
+    return holding.sort((a, b) => a.progressMs - b.progressMs);
+  }
+
+  #isOurs(id: number): boolean {
+    return id % 2 === this.#oursOdd;
+  }
+}

@@ -1,0 +1,227 @@
+// A link at the client: dial, HELLO, WELCOME, the tunnels on offer, streams, and its end.
+//
+//   dialling --101--> greeting --WELCOME, told to control--> welcomed --keep--> REGISTER
+//
+// Invariant: told to control exactly once that it ended, whatever the reason and however far it
+// came. Must not know: whether it will be dialled again, or what else the client holds.
+
+import type { Clock } from '../base/clock.ts';
+import { type ErrorCode, type SluicewayError, WireError } from '../base/errors.ts';
+import { type Logger, loggable } from '../base/log.ts';
+import type { Bridge } from '../bridge/calls.ts';
+import type {
+  ClientControlMethods,
+  ClientShardMethods,
+  LinkDial,
+  LinkSample,
+  ShardSettings,
+} from '../bridge/messages.ts';
+import { dialWebSocket, type Upgraded } from '../link/ws-handshake.ts';
+import { type MaskKey, WsLink } from '../link/ws-link.ts';
+import type { Session, SessionEvents } from '../mux/session.ts';
+import type { Stream, StreamMeter } from '../mux/stream.ts';
+import { FRAME } from '../wire/frame.ts';
+import {
+  decodeRegistered,
+  decodeWelcome,
+  encodeHello,
+  encodeRegister,
+  FEATURES,
+  type Open,
+  type TunnelOffer,
+  VERSIONS,
+} from '../wire/hello.ts';
+import { CONTROL_BODY_BYTES_MAX, REGISTER_TUNNELS_MAX } from '../wire/limits.ts';
+import { createSession } from './session-settings.ts';
+import type { Upstreams } from './upstreams.ts';
+
+/** From the upgrade to the welcome. */
+const WELCOME_TIMEOUT_MS = 10_000;
+/** Of a REGISTER body, with room for its keys. */
+const REGISTER_BYTES_MAX = CONTROL_BODY_BYTES_MAX - 1024;
+/** Keys and lengths of one offer in msgpack. */
+const OFFER_OVERHEAD_BYTES = 20;
+const LOOPBACK = /^(::1|::ffff:127\.|127\.)/;
+
+export interface ClientLinkOptions {
+  readonly dial: LinkDial;
+  readonly settings: ShardSettings;
+  readonly bridge: Bridge<ClientShardMethods, ClientControlMethods>;
+  readonly upstreams: Upstreams;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onEnd: (code: ErrorCode) => void;
+  readonly onIdle: () => void;
+}
+
+export class ClientLink implements SessionEvents {
+  readonly #options: ClientLinkOptions;
+  readonly #meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
+  readonly #giveUp: () => void;
+  #state: 'dialling' | 'greeting' | 'welcomed' | 'ended' = 'dialling';
+  #session: Session | undefined;
+  #sinceMs: number;
+  #calls = 0;
+
+  constructor(options: ClientLinkOptions) {
+    this.#options = options;
+    this.#sinceMs = options.clock.nowMs();
+    const { url, token, ca } = options.dial;
+    this.#giveUp = dialWebSocket(
+      { url, token, ca, agent: options.settings.agent },
+      {
+        onUpgraded: (upgraded) => this.#greet(upgraded),
+        onFailure: (error: SluicewayError) => this.#finish(error.code, error.message),
+      },
+    );
+  }
+
+  get streamsCount(): number {
+    return this.#session?.streamsCount ?? 0;
+  }
+
+  tick(nowMs: number): void {
+    const isLate = this.#state === 'greeting' && nowMs - this.#sinceMs >= WELCOME_TIMEOUT_MS;
+    if (isLate) this.#session?.close('SLW_LINK_HELLO_TIMEOUT');
+    else this.#session?.tick(nowMs);
+  }
+
+  /** Registers `offers`, in as many messages as they need. */
+  offer(offers: readonly TunnelOffer[]): void {
+    if (this.#state !== 'welcomed') return;
+    for (const tunnels of pack(offers)) {
+      this.#calls += 1;
+      const body = encodeRegister({ call: this.#calls, tunnels });
+      this.#session?.sendControl(FRAME.REGISTER, body);
+    }
+  }
+
+  /** No new streams; those that live go on. */
+  leave(): void {
+    this.#session?.leave('SLW_LINK_DRAINING');
+  }
+
+  close(code: ErrorCode): void {
+    if (this.#session === undefined) {
+      this.#giveUp();
+      this.#finish(code, '');
+    } else this.#session.close(code);
+  }
+
+  sample(): { link: LinkSample; stalled: { held: number; waiting: number } } | undefined {
+    const session = this.#session;
+    if (session === undefined) return undefined;
+    const link: LinkSample = {
+      link: this.#options.dial.link,
+      streams: session.streamsCount,
+      bytesIn: this.#meter.bytesIn,
+      bytesOut: this.#meter.bytesOut,
+      roundTripMs: session.roundTripMs,
+      queuedBytes: session.queuedBytes,
+    };
+    return { link, stalled: session.countStalled() };
+  }
+
+  // --- SessionEvents -----------------------------------------------------------------------
+
+  onControl(type: number, body: Uint8Array): void {
+    const { bridge, dial } = this.#options;
+    if (type === FRAME.WELCOME && this.#state === 'greeting') {
+      const { version, node, shard, shards, agent, limits } = decodeWelcome(body);
+      if (!VERSIONS.includes(version)) throw new WireError('SLW_WIRE_VERSION');
+      this.#state = 'welcomed';
+      this.#session?.activate(limits);
+      bridge.tell('welcomed', { link: dial.link, node, shard, shards, agent: loggable(agent) });
+    } else if (type === FRAME.REGISTERED && this.#state === 'welcomed') {
+      const { results } = decodeRegistered(body);
+      bridge.tell('registered', {
+        link: dial.link,
+        results: results.map(({ name, code, reason }) => ({
+          name: loggable(name),
+          code: code as ErrorCode | '',
+          reason: loggable(reason),
+        })),
+      });
+    } else {
+      throw new WireError('SLW_WIRE_FRAME_TYPE', `frame type ${type} now`);
+    }
+  }
+
+  onOpen(stream: Stream, open: Open): void {
+    stream.addMeter(this.#meter);
+    this.#options.upstreams.serve(stream, open);
+  }
+
+  onGoAway(code: ErrorCode): void {
+    this.#options.bridge.tell('goAway', { link: this.#options.dial.link, code });
+  }
+
+  onIdle(): void {
+    this.#options.onIdle();
+  }
+
+  onEnd(code: ErrorCode, detail: string): void {
+    this.#finish(code, detail);
+  }
+
+  // --- inside ------------------------------------------------------------------------------
+
+  #greet({ socket, head }: Upgraded): void {
+    const { settings, dial, clock } = this.#options;
+    const mask = chooseMask(dial, socket.remoteAddress ?? '');
+    const session = createSession({
+      link: new WsLink({ socket, head, mask }),
+      events: this,
+      settings,
+      opens: 'odd',
+      clock,
+    });
+    this.#session = session;
+    this.#state = 'greeting';
+    this.#sinceMs = clock.nowMs();
+    session.start();
+    const { client, instance } = dial;
+    const limits = session.announce();
+    const { agent } = settings;
+    session.sendControl(
+      FRAME.HELLO,
+      encodeHello({ versions: VERSIONS, features: FEATURES, client, instance, agent, limits }),
+    );
+  }
+
+  #finish(code: ErrorCode, detail: string): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    const { bridge, dial, onEnd } = this.#options;
+    bridge.tell('ended', { link: dial.link, code, detail: loggable(detail) });
+    onEnd(code);
+  }
+}
+
+/**
+ * Masks guard proxies between a client and a server from bytes that somebody else chose (RFC 6455
+ * section 10.3). Over TLS there is nobody to guard, and none on loopback, so the free zero key does.
+ */
+function chooseMask(dial: LinkDial, remoteAddress: string): MaskKey {
+  if (dial.mask !== 'auto') return dial.mask === 'always' ? 'random' : 'zero';
+  return dial.url.startsWith('wss:') || LOOPBACK.test(remoteAddress) ? 'zero' : 'random';
+}
+
+function pack(offers: readonly TunnelOffer[]): TunnelOffer[][] {
+  const packs: TunnelOffer[][] = [];
+  let current: TunnelOffer[] = [];
+  let bytes = 0;
+  for (const offer of offers) {
+    const size = Buffer.byteLength(offer.name) + Buffer.byteLength(offer.label);
+    const isFull = bytes + size > REGISTER_BYTES_MAX || current.length === REGISTER_TUNNELS_MAX;
+    if (current.length > 0 && isFull) {
+      packs.push(current);
+      current = [];
+      bytes = 0;
+    }
+    current.push(offer);
+    bytes += size + OFFER_OVERHEAD_BYTES;
+  }
+  if (current.length > 0) packs.push(current);
+  return packs;
+}

@@ -1,0 +1,128 @@
+// The control port in a shard: link upgrades, and plain requests that control answers.
+//
+// Invariant: no frame is read before control has allowed the token; what is refused gets a
+// constant body; heads, times and bodies are bounded, as Node's defaults are wrong for an edge.
+// Must not know: tokens, or what the plain answers say.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Logger } from '../base/log.ts';
+import type { Bridge } from '../bridge/calls.ts';
+import type { ExitControlMethods, ExitShardMethods, ShardTask } from '../bridge/messages.ts';
+import { acceptUpgrade, offersSubprotocol, type Upgraded } from '../link/ws-handshake.ts';
+
+/** A head that takes longer is an attack (design: B1). */
+const HEAD_TIMEOUT_MS = 10_000;
+/** Plain requests have no body to speak of. */
+const REQUEST_TIMEOUT_MS = 10_000;
+/** Above the idle time of every cloud balancer's health checks. */
+const KEEP_ALIVE_TIMEOUT_MS = 75_000;
+/** How often Node looks for slow heads; its default is 30 s. */
+const CHECK_INTERVAL_MS = 2000;
+const HEAD_BYTES_MAX = 16 * 1024;
+const HEADERS_MAX = 100;
+/** Connections of a shard, links included. Guess: 8,000 clients with two links each. */
+const CONNECTIONS_MAX = 16_384;
+
+/** Constant, whatever was asked for. */
+const REFUSALS: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  404: 'Not Found',
+  426: 'Upgrade Required',
+  503: 'Service Unavailable',
+};
+
+export interface ControlPortOptions {
+  readonly tls: ShardTask['tls'];
+  readonly bridge: Bridge<ExitShardMethods, ExitControlMethods>;
+  readonly log: Logger;
+  readonly onLink: (upgraded: Upgraded, remoteAddress: string) => void;
+}
+
+export function createControlPort(options: ControlPortOptions): Server {
+  const settings = {
+    headersTimeout: HEAD_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+    maxHeaderSize: HEAD_BYTES_MAX,
+  };
+  const { tls } = options;
+  const server =
+    tls === undefined ? createServer(settings) : createTlsServer({ ...settings, ...tls });
+  server.maxHeadersCount = HEADERS_MAX;
+  server.maxConnections = CONNECTIONS_MAX;
+  server.on('request', (request, response) => void answer(options, request, response));
+  server.on('upgrade', (request, socket, head) => void upgrade(options, { request, socket, head }));
+  server.on('clientError', (_error, socket) => refuse(options, socket, 400, '_other'));
+  return server;
+}
+
+async function answer(
+  options: ControlPortOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  // A body has no meaning here; reading it to nowhere keeps the connection usable.
+  request.resume();
+  response.on('error', (error) => options.log.debug({ err: error.message }, 'answer was cut'));
+  try {
+    const { status, headers, body } = await options.bridge.call('request', {
+      method: request.method ?? 'GET',
+      target: request.url ?? '/',
+      authorization: request.headers.authorization,
+      remoteAddress: addressOf(request.socket),
+    });
+    response.writeHead(status, headers).end(request.method === 'HEAD' ? undefined : body);
+  } catch (error) {
+    options.log.warn({ err: String(error) }, 'control did not answer');
+    response.writeHead(503, { connection: 'close' }).end();
+  }
+}
+
+async function upgrade(
+  options: ControlPortOptions,
+  { request, socket, head }: { request: IncomingMessage; socket: Duplex; head: Buffer },
+): Promise<void> {
+  const onError = (error: Error): void => {
+    options.log.debug({ err: error.message }, 'upgrade was cut');
+  };
+  socket.on('error', onError);
+  const path = (request.url ?? '').split('?', 1)[0];
+  if (path !== '/connect') return refuse(options, socket, 404, '_other');
+  const remoteAddress = addressOf(request.socket);
+  try {
+    const { authorization } = request.headers;
+    const { isAllowed } = await options.bridge.call('authorize', { authorization, remoteAddress });
+    if (!isAllowed) return refuse(options, socket, 401, '/connect');
+  } catch (error) {
+    options.log.warn({ err: String(error) }, 'control did not answer');
+    return refuse(options, socket, 503, '/connect');
+  }
+  if (socket.destroyed) return;
+  if (!offersSubprotocol(request)) return refuse(options, socket, 426, '/connect');
+  acceptUpgrade(request, socket, head, (upgraded) => {
+    socket.off('error', onError);
+    options.bridge.tell('answered', { path: '/connect', status: 101 });
+    options.onLink(upgraded, remoteAddress);
+  });
+}
+
+function refuse(options: ControlPortOptions, socket: Duplex, status: number, path: string): void {
+  options.bridge.tell('answered', { path, status });
+  const text = REFUSALS[status] ?? 'Error';
+  const body = `${text}\n`;
+  socket.end(
+    `HTTP/1.1 ${status} ${text}\r\nConnection: close\r\nContent-Type: text/plain\r\n` +
+      `${status === 401 ? 'WWW-Authenticate: Bearer\r\n' : ''}` +
+      `Content-Length: ${body.length}\r\n\r\n${body}`,
+    () => socket.destroy(),
+  );
+}
+
+function addressOf(socket: Socket): string {
+  return `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+}

@@ -1,0 +1,160 @@
+// A client's link at the exit node: greeting, registration, and its end.
+//
+//   accepted --HELLO--> control: hello --WELCOME--> active --REGISTER--> control: register
+//
+// Invariant: nothing but HELLO is read before control has agreed to it; every end is told to
+// control exactly once; a client opens no stream here. Must not know: tokens, routes, sockets of
+// visitors.
+
+import type { Clock } from '../base/clock.ts';
+import { type ErrorCode, SluicewayError, WireError } from '../base/errors.ts';
+import { type Logger, loggable } from '../base/log.ts';
+import type { Bridge } from '../bridge/calls.ts';
+import type { ExitControlMethods, ExitShardMethods, ShardSettings } from '../bridge/messages.ts';
+import type { Link } from '../link/link.ts';
+import type { Session, SessionEvents } from '../mux/session.ts';
+import type { Stream, StreamMeter } from '../mux/stream.ts';
+import { FRAME } from '../wire/frame.ts';
+import {
+  decodeHello,
+  decodeRegister,
+  decodeUnregister,
+  encodeRegistered,
+  encodeWelcome,
+  FEATURES,
+  type Hello,
+  VERSIONS,
+} from '../wire/hello.ts';
+import { createSession } from './session-settings.ts';
+
+/** From the upgrade to the hello (design: B1). */
+const HELLO_TIMEOUT_MS = 10_000;
+/** What a client may be called; the log and metrics show it. */
+const CLIENT_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+export interface ExitLinkOptions {
+  readonly key: string;
+  readonly link: Link;
+  readonly shard: number;
+  readonly remoteAddress: string;
+  readonly settings: ShardSettings;
+  readonly bridge: Bridge<ExitShardMethods, ExitControlMethods>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** The link is gone; forget it. */
+  readonly onEnd: (exitLink: ExitLink, code: ErrorCode) => void;
+  /** A leaving link has no stream left. */
+  readonly onIdle: (exitLink: ExitLink) => void;
+}
+
+export class ExitLink implements SessionEvents {
+  readonly key: string;
+  readonly session: Session;
+  readonly meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
+  readonly #options: ExitLinkOptions;
+  readonly #acceptedMs: number;
+  #state: 'waiting' | 'asking' | 'active' | 'ended' = 'waiting';
+
+  constructor(options: ExitLinkOptions) {
+    this.key = options.key;
+    this.#options = options;
+    this.#acceptedMs = options.clock.nowMs();
+    const { link, settings, clock } = options;
+    this.session = createSession({ link, events: this, settings, opens: 'even', clock });
+    this.session.start();
+  }
+
+  tick(nowMs: number): void {
+    const isLate = this.#state === 'waiting' && nowMs - this.#acceptedMs >= HELLO_TIMEOUT_MS;
+    if (isLate) this.session.close('SLW_LINK_HELLO_TIMEOUT');
+    else this.session.tick(nowMs);
+  }
+
+  onControl(type: number, body: Uint8Array): void {
+    if (type === FRAME.HELLO && this.#state === 'waiting') {
+      this.#state = 'asking';
+      void this.#greet(decodeHello(body));
+    } else if (type === FRAME.REGISTER && this.#state === 'active') {
+      const { call, tunnels } = decodeRegister(body);
+      void this.#register(call, tunnels);
+    } else if (type === FRAME.UNREGISTER && this.#state === 'active') {
+      const { names } = decodeUnregister(body);
+      this.#options.bridge.tell('unregister', { link: this.key, names });
+    } else {
+      throw new WireError('SLW_WIRE_FRAME_TYPE', `frame type ${type} now`);
+    }
+  }
+
+  onOpen(stream: Stream): void {
+    stream.reset('SLW_STREAM_UNKNOWN_TUNNEL');
+  }
+
+  onGoAway(code: ErrorCode): void {
+    // The client drains: no new stream comes here, and it closes the link when the last has ended.
+    this.#options.log.debug({ link: this.key, code }, 'link is leaving');
+  }
+
+  onIdle(): void {
+    this.#options.onIdle(this);
+  }
+
+  onEnd(code: ErrorCode, detail: string): void {
+    const wasKnown = this.#state !== 'waiting';
+    this.#state = 'ended';
+    const { log, bridge } = this.#options;
+    log.info({ link: this.key, code, detail: loggable(detail) }, 'link ended');
+    if (wasKnown) bridge.tell('linkGone', { link: this.key, code });
+    this.#options.onEnd(this, code);
+  }
+
+  async #greet(hello: Hello): Promise<void> {
+    const { bridge, remoteAddress, shard, settings } = this.#options;
+    const version = VERSIONS.find((offered) => hello.versions.includes(offered));
+    if (version === undefined) return this.session.close('SLW_WIRE_VERSION');
+    const areNamesValid = CLIENT_ID.test(hello.client) && CLIENT_ID.test(hello.instance);
+    if (!areNamesValid) return this.session.close('SLW_WIRE_BODY_INVALID');
+    const { client, instance } = hello;
+    const agent = loggable(hello.agent);
+    try {
+      const answer = await bridge.call('hello', {
+        link: this.key,
+        client,
+        instance,
+        agent,
+        remoteAddress,
+      });
+      if (this.#state !== 'asking') return;
+      this.#state = 'active';
+      const features = FEATURES.filter((feature) => hello.features.includes(feature));
+      const { node, shards } = answer;
+      const limits = this.session.announce();
+      this.session.sendControl(
+        FRAME.WELCOME,
+        encodeWelcome({ version, features, node, shard, shards, agent: settings.agent, limits }),
+      );
+      this.session.activate(hello.limits);
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  async #register(
+    call: number,
+    tunnels: readonly { name: string; label: string }[],
+  ): Promise<void> {
+    try {
+      const results = await this.#options.bridge.call('register', { link: this.key, tunnels });
+      if (this.#state !== 'active') return;
+      this.session.sendControl(FRAME.REGISTERED, encodeRegistered({ call, results }));
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  #refuse(error: unknown): void {
+    if (this.#state === 'ended') return;
+    const code = error instanceof SluicewayError ? error.code : 'SLW_SHARD_FAILED';
+    this.#options.log.warn({ link: this.key, code }, 'link refused');
+    this.session.close(code.startsWith('SLW_LINK_') ? code : 'SLW_LINK_LIMIT');
+  }
+}

@@ -1,0 +1,81 @@
+// What all visitor connections of one HTTP ingress share: where requests go, limits, and the
+// parsers and memory that a connection borrows while it reads or writes a head.
+//
+// Invariant: a parser has one borrower at a time, and an idle connection has none; at most
+// POOLED_MAX wait for the next borrower. Must not know: sockets, or the state of a connection.
+
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import { RequestParser } from '../http/request-head.ts';
+import { ResponseParser } from '../http/response-head.ts';
+import { Slab } from '../http/slab.ts';
+import { Farewells } from './http-farewell.ts';
+import type { Router } from './router.ts';
+import type { RelayLimits } from './socket-relay.ts';
+
+/** Guess: heads that span reads are few at any moment. */
+const POOLED_MAX = 64;
+
+export interface HttpLimits extends RelayLimits {
+  /** From the first byte of a request head to its last, and to the first byte of the first. */
+  readonly headerTimeoutMs: number;
+  /** Between two pieces of a request body. */
+  readonly bodyIdleTimeoutMs: number;
+  /** Between two requests. */
+  readonly keepAliveTimeoutMs: number;
+  /** From a whole request to the head of its response. */
+  readonly upstreamResponseTimeoutMs: number;
+  readonly visitorConnectionsMax: number;
+}
+
+export interface HttpMeter {
+  /** `tunnel` is undefined when the request matched none; `method` is '' when none was read. */
+  onRequest(tunnel: string | undefined, method: string, status: number, durationMs: number): void;
+}
+
+export interface HttpIngressOptions {
+  readonly router: Router;
+  readonly meter: HttpMeter;
+  readonly limits: HttpLimits;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class HttpContext {
+  readonly router: Router;
+  readonly meter: HttpMeter;
+  readonly limits: HttpLimits;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly slab = new Slab();
+  readonly farewells = new Farewells();
+  state: 'serving' | 'draining' = 'serving';
+  readonly #requestParsers: RequestParser[] = [];
+  readonly #responseParsers: ResponseParser[] = [];
+
+  constructor(options: HttpIngressOptions) {
+    this.router = options.router;
+    this.meter = options.meter;
+    this.limits = options.limits;
+    this.clock = options.clock;
+    this.log = options.log;
+  }
+
+  borrowRequestParser(): RequestParser {
+    return this.#requestParsers.pop() ?? new RequestParser();
+  }
+
+  returnRequestParser(parser: RequestParser): void {
+    parser.reset();
+    if (this.#requestParsers.length < POOLED_MAX) this.#requestParsers.push(parser);
+  }
+
+  borrowResponseParser(): ResponseParser {
+    return this.#responseParsers.pop() ?? new ResponseParser();
+  }
+
+  returnResponseParser(parser: ResponseParser): void {
+    parser.reset();
+    if (this.#responseParsers.length < POOLED_MAX) this.#responseParsers.push(parser);
+  }
+}

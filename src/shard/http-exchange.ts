@@ -1,0 +1,401 @@
+// One request and its response at a time, between a visitor and a stream.
+//
+//   free --begin--> sending --body sent--> waiting --head--> answering --body--> free
+//                      \--head--> early (answered before the body was sent) --/
+//
+// Invariant: until the response's head is written a failure becomes an error answer, after that
+// it cuts the visitor: a broken response never looks whole. What follows a complete response
+// never reaches the visitor. Must not know: how requests are read from the visitor's socket.
+
+import type { Socket } from 'node:net';
+import type { ErrorCode } from '../base/errors.ts';
+import { BodyReader } from '../http/body-reader.ts';
+import type { Forwarding } from '../http/forwarding.ts';
+import { PUSH } from '../http/head-parser.ts';
+import { type ConnectionWord, writeRequestHead, writeResponseHead } from '../http/head-writer.ts';
+import type { RequestParser } from '../http/request-head.ts';
+import type { ResponseParser } from '../http/response-head.ts';
+import type { Stream, StreamSink } from '../mux/stream.ts';
+import type { HttpContext } from './http-context.ts';
+import { HttpUpstream } from './http-upstream.ts';
+import type { VisitorInfo } from './router.ts';
+
+/** Body bytes that are copied behind their head, to leave in one write (design: from 4 KiB not). */
+const JOINED_BYTES_MAX = 4096;
+/** Interim responses before the final one (design, section 4.2). */
+const INTERIMS_MAX = 16;
+/** RFC 9110 9.2.2, and of those only the methods without effect. */
+const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+export type ExchangeState = 'free' | 'sending' | 'waiting' | 'early' | 'answering';
+
+/** What an exchange asks of its visitor connection. */
+export interface ExchangeOwner {
+  readonly socket: Socket;
+  readonly forwarding: Forwarding;
+  /** The one callback of all writes to the socket. */
+  readonly onTaken: () => void;
+  /** The request was sent to the end, or a response that is waited for moved on. */
+  onProgress(): void;
+  /** The stream takes more of the request's body. */
+  onWritable(): void;
+  /** The response is complete. False: the connection ends after it. */
+  onAnswered(isKeepAlive: boolean): void;
+  /** No byte of a final response was sent: answer with the code's page. */
+  onFailed(code: ErrorCode): void;
+  /** The response broke: cut the connection. */
+  onCut(): void;
+  /** The upstream switched to WebSocket; `rest` came after its head. */
+  onSwitched(stream: Stream, rest: Buffer): void;
+}
+
+/** Where a request head was, to send it again. */
+interface SentHead {
+  readonly bytes: Buffer;
+  readonly base: number;
+}
+
+export class HttpExchange implements StreamSink {
+  readonly #context: HttpContext;
+  readonly #owner: ExchangeOwner;
+  readonly #upstream: HttpUpstream;
+  readonly #requestBody = new BodyReader();
+  readonly #responseBody = new BodyReader();
+  #state: ExchangeState = 'free';
+  #tunnel: string | undefined;
+  #method = '';
+  #startMs = 0;
+  #response: ResponseParser | undefined;
+  #minor = 1;
+  #wantsKeepAlive = false;
+  #wantsUpgrade = false;
+  #keepsVisitor = false;
+  #keepsUpstream = false;
+  #status = 0;
+  #interimsCount = 0;
+  #sentHead: SentHead | undefined;
+
+  constructor(context: HttpContext, owner: ExchangeOwner, visitor: VisitorInfo) {
+    this.#context = context;
+    this.#owner = owner;
+    this.#upstream = new HttpUpstream(context, visitor, this);
+  }
+
+  get state(): ExchangeState {
+    return this.#state;
+  }
+
+  /** Does the visitor still owe a part of the request's body? */
+  get wantsBody(): boolean {
+    return this.#state === 'sending' || this.#state === 'early';
+  }
+
+  get tunnel(): string | undefined {
+    return this.#tunnel;
+  }
+
+  get method(): string {
+    return this.#method;
+  }
+
+  /** A request has come, which may lead nowhere; '' when not even its method could be read. */
+  arrive(method: string, nowMs: number): void {
+    this.#tunnel = undefined;
+    this.#method = method;
+    this.#startMs = nowMs;
+    this.#status = 0;
+  }
+
+  /** Counts the request, answered with `status`. */
+  meter(status: number): void {
+    const { meter, clock } = this.#context;
+    meter.onRequest(this.#tunnel, this.#method, status, clock.nowMs() - this.#startMs);
+  }
+
+  /** Sends the request on, with what `chunk` has of its body. Returns the offset after that. */
+  begin(head: RequestParser, tunnel: string, chunk: Buffer, offset: number): number {
+    this.#tunnel = tunnel;
+    this.#minor = head.minor;
+    this.#wantsKeepAlive = head.isKeepAlive;
+    this.#wantsUpgrade = head.isUpgrade;
+    this.#interimsCount = 0;
+    this.#requestBody.begin(head.framing, head.contentLength, 'raw');
+    this.#state = this.#requestBody.isComplete ? 'waiting' : 'sending';
+    const failure = this.#upstream.acquire(tunnel);
+    if (failure !== undefined) {
+      this.#fail(failure);
+      return offset;
+    }
+    const isRepeatable = this.#upstream.isReused && REPEATABLE.has(head.method);
+    const mayRepeat = isRepeatable && this.#requestBody.isComplete;
+    this.#sentHead = mayRepeat ? { bytes: head.bytes, base: head.base } : undefined;
+    return this.#sendHead(head, chunk, offset);
+  }
+
+  #sendHead(head: RequestParser, chunk: Buffer, offset: number): number {
+    const { slab } = this.#context;
+    const left = chunk.length - offset;
+    const body = this.#requestBody;
+    const joins = left > 0 && left <= JOINED_BYTES_MAX && !body.isDone;
+    writeRequestHead(head, this.#owner.forwarding, slab, joins ? left : 0);
+    let next = offset;
+    while (joins && !body.isDone && next < chunk.length) {
+      next = body.step(chunk, next);
+      // Filtered trailers lie elsewhere, and are shorter than what was filtered.
+      slab.append(body.bytes, body.start, body.end);
+    }
+    body.release();
+    const goesOn = this.#upstream.write(slab.take());
+    if (!goesOn && this.#state === 'sending') this.#owner.socket.pause();
+    return joins ? this.#checkRequest(next) : this.sendBody(chunk, next);
+  }
+
+  /** Sends what `chunk` has of the request's body. Returns the offset after it. */
+  sendBody(chunk: Buffer, offset: number): number {
+    const body = this.#requestBody;
+    let next = offset;
+    let goesOn = true;
+    while (!body.isDone && next < chunk.length) {
+      next = body.step(chunk, next);
+      if (body.end > body.start) {
+        goesOn = this.#upstream.write(body.bytes.subarray(body.start, body.end)) && goesOn;
+      }
+    }
+    body.release();
+    if (!goesOn && this.wantsBody) this.#owner.socket.pause();
+    return this.#checkRequest(next);
+  }
+
+  #checkRequest(offset: number): number {
+    const body = this.#requestBody;
+    if (body.isBad) this.fail('SLW_HTTP_BAD_REQUEST');
+    else if (body.isComplete && this.#state === 'sending') this.#state = 'waiting';
+    else if (body.isComplete && this.#state === 'early') this.#state = 'answering';
+    return offset;
+  }
+
+  /** Ends the exchange: with an error answer while that is possible, with a cut after. */
+  fail(code: ErrorCode): void {
+    if (this.#state === 'sending' || this.#state === 'waiting') this.#fail(code);
+    else if (this.#state !== 'free') this.#cut();
+  }
+
+  /** The visitor is gone, or is sent away: nobody is told. */
+  abandon(): void {
+    if (this.#state === 'free') this.#upstream.part();
+    else this.#upstream.reset('SLW_STREAM_CANCELLED');
+    this.#settleState('free');
+  }
+
+  /** The visitor's socket has taken bytes. */
+  settle(): void {
+    this.#upstream.settle(this.#owner.socket.writableLength);
+  }
+
+  onOpened(): void {
+    // The request was sent within the first window and did not wait for this.
+  }
+
+  onWritable(): void {
+    if (this.wantsBody) this.#owner.onWritable();
+  }
+
+  onData(piece: Buffer): void {
+    this.#upstream.received(piece.length);
+    if (this.#state === 'free') {
+      // An answer that nobody asked for (CVE-2026-48931).
+      this.#upstream.reset('SLW_STREAM_CANCELLED');
+      return;
+    }
+    if (this.#state === 'early' || this.#state === 'answering') this.#passBody(piece, 0);
+    else this.#readHead(piece);
+    this.settle();
+  }
+
+  onFin(): void {
+    if (this.#state === 'free') {
+      this.#upstream.end();
+    } else if (this.#state === 'sending' || this.#state === 'waiting') {
+      this.#upstream.reset('SLW_STREAM_CANCELLED');
+      this.#repeatOrFail('SLW_STREAM_RESET');
+    } else if (this.#responseBody.finish()) {
+      this.#complete(0, 'ended');
+    } else {
+      this.#cut();
+    }
+  }
+
+  onReset(code: ErrorCode): void {
+    this.#upstream.forget();
+    if (this.#state === 'sending' || this.#state === 'waiting') this.#repeatOrFail(code);
+    else if (this.#state !== 'free') this.#cut();
+  }
+
+  #readHead(piece: Buffer): void {
+    let offset = 0;
+    while (offset < piece.length) {
+      const parser = this.#borrowParser();
+      offset = parser.push(piece, offset);
+      if (offset === PUSH.MORE) return;
+      if (offset === PUSH.REFUSED || !this.#mayFollow(parser)) {
+        this.#fail('SLW_HTTP_BAD_RESPONSE');
+        return;
+      }
+      if (!parser.isInterim) {
+        if (parser.isSwitch) this.#switch(parser, piece.subarray(offset));
+        else this.#answer(parser, piece, offset);
+        return;
+      }
+      this.#passInterim(parser);
+    }
+  }
+
+  #borrowParser(): ResponseParser {
+    if (this.#response !== undefined) return this.#response;
+    this.#sentHead = undefined;
+    this.#response = this.#context.borrowResponseParser();
+    this.#response.prepare(this.#method, this.#wantsUpgrade);
+    return this.#response;
+  }
+
+  #mayFollow(parser: ResponseParser): boolean {
+    if (!parser.isInterim) return true;
+    this.#interimsCount += 1;
+    return this.#interimsCount <= INTERIMS_MAX;
+  }
+
+  /** An HTTP/1.0 visitor would take an interim response for the final one. */
+  #passInterim(parser: ResponseParser): void {
+    if (this.#minor === 1) {
+      const { slab } = this.#context;
+      writeResponseHead(parser, { connection: 'none', isDecoded: false }, slab, 0);
+      this.#write(slab.take());
+    }
+    parser.prepare(this.#method, this.#wantsUpgrade);
+  }
+
+  #switch(parser: ResponseParser, rest: Buffer): void {
+    const { slab } = this.#context;
+    writeResponseHead(parser, { connection: 'upgrade', isDecoded: false }, slab, 0);
+    this.#write(slab.take());
+    this.#status = parser.status;
+    this.meter(this.#status);
+    const stream = this.#upstream.release(rest.length);
+    this.#settleState('free');
+    if (stream !== undefined) this.#owner.onSwitched(stream, rest);
+  }
+
+  #answer(parser: ResponseParser, piece: Buffer, offset: number): void {
+    const { slab } = this.#context;
+    const body = this.#responseBody;
+    const isDecoded = parser.isChunked && this.#minor === 0;
+    this.#status = parser.status;
+    this.#keepsUpstream = parser.isKeepAlive;
+    this.#keepsVisitor = this.#mayKeepVisitor(parser, isDecoded);
+    body.begin(parser.framing, parser.contentLength, isDecoded ? 'decode' : 'raw');
+    const left = piece.length - offset;
+    const joins = left > 0 && left <= JOINED_BYTES_MAX && !body.isDone;
+    writeResponseHead(
+      parser,
+      { connection: this.#connectionWord(), isDecoded },
+      slab,
+      joins ? left : 0,
+    );
+    let next = offset;
+    while (joins && !body.isDone && next < piece.length) {
+      next = body.step(piece, next);
+      slab.append(body.bytes, body.start, body.end);
+    }
+    this.#settleState(this.#state === 'sending' ? 'early' : 'answering');
+    this.#owner.onProgress();
+    const { socket } = this.#owner;
+    const isLarge = !joins && left > 0 && !body.isDone;
+    if (isLarge) socket.cork();
+    this.#write(slab.take());
+    if (body.isBad) this.#cut();
+    else if (body.isComplete) this.#complete(piece.length - next, 'open');
+    else if (isLarge) this.#passBody(piece, next);
+    if (isLarge) socket.uncork();
+  }
+
+  #mayKeepVisitor(parser: ResponseParser, isDecoded: boolean): boolean {
+    const hasEnd = parser.framing !== 'until-close' && !isDecoded;
+    const isServing = this.#context.state === 'serving';
+    return this.#wantsKeepAlive && hasEnd && isServing && this.#state === 'waiting';
+  }
+
+  #connectionWord(): ConnectionWord {
+    if (!this.#keepsVisitor) return 'close';
+    return this.#minor === 0 ? 'keep-alive' : 'none';
+  }
+
+  #passBody(piece: Buffer, offset: number): void {
+    const body = this.#responseBody;
+    let next = offset;
+    while (!body.isDone && next < piece.length) {
+      next = body.step(piece, next);
+      const { bytes, start, end } = body;
+      if (end - start === bytes.length && end > 0) this.#write(bytes);
+      else if (end > start) this.#write(bytes.subarray(start, end));
+    }
+    body.release();
+    if (this.#state === 'early') this.#owner.onProgress();
+    if (body.isBad) this.#cut();
+    else if (body.isComplete) this.#complete(piece.length - next, 'open');
+  }
+
+  /** The response is whole; `restBytes` came after it, from an upstream that is open or has ended. */
+  #complete(restBytes: number, upstream: 'open' | 'ended'): void {
+    const isSent = this.#state === 'answering';
+    if (!isSent || restBytes > 0) this.#upstream.reset('SLW_STREAM_CANCELLED');
+    else if (upstream === 'ended') this.#upstream.end();
+    else if (!this.#keepsUpstream) this.#upstream.part();
+    this.meter(this.#status);
+    this.#settleState('free');
+    this.#owner.onAnswered(this.#keepsVisitor && isSent);
+  }
+
+  /** Once more on a new stream, when the old one died of age and nothing was lost by it. */
+  #repeatOrFail(code: ErrorCode): void {
+    const sent = this.#sentHead;
+    this.#sentHead = undefined;
+    if (sent === undefined || this.#tunnel === undefined) {
+      this.#fail(code);
+      return;
+    }
+    const failure = this.#upstream.acquire(this.#tunnel);
+    if (failure !== undefined) {
+      this.#fail(failure);
+      return;
+    }
+    const head = this.#context.borrowRequestParser();
+    const after = head.push(sent.bytes, sent.base);
+    if (after >= 0) this.#sendHead(head, sent.bytes, sent.bytes.length);
+    this.#context.returnRequestParser(head);
+  }
+
+  #fail(code: ErrorCode): void {
+    this.#upstream.reset('SLW_STREAM_CANCELLED');
+    this.#settleState('free');
+    this.#owner.onFailed(code);
+  }
+
+  #cut(): void {
+    this.#upstream.reset('SLW_STREAM_CANCELLED');
+    this.meter(this.#status);
+    this.#settleState('free');
+    this.#owner.onCut();
+  }
+
+  /** Enters a state in which no head of this exchange is needed any more. */
+  #settleState(state: 'free' | 'early' | 'answering'): void {
+    this.#state = state;
+    this.#sentHead = undefined;
+    if (this.#response !== undefined) this.#context.returnResponseParser(this.#response);
+    this.#response = undefined;
+  }
+
+  #write(piece: Buffer): void {
+    this.#owner.socket.write(piece, this.#owner.onTaken);
+  }
+}

@@ -1,0 +1,81 @@
+// Streams that a visitor connection has no more use for, until their upstream has gone too.
+//
+// Invariant: each gets a FIN first, so that an upstream sees its keep-alive connection closed and
+// not reset; what still arrives ends it by a reset, and so does a deadline. Must not know: what
+// was exchanged before.
+
+import type { Stream, StreamSink } from '../mux/stream.ts';
+
+/** Guess: an upstream closes an idle connection within a round trip. */
+const FAREWELL_MS = 5000;
+
+/** A sink for a stream that was reset: nothing is expected of it. */
+export const SILENT_SINK: StreamSink = {
+  onOpened: ignore,
+  onData: ignore,
+  onFin: ignore,
+  onReset: ignore,
+  onWritable: ignore,
+};
+
+class Farewell implements StreamSink {
+  readonly deadlineMs: number;
+  readonly #stream: Stream;
+  readonly #all: Set<Farewell>;
+
+  constructor(stream: Stream, deadlineMs: number, all: Set<Farewell>) {
+    this.deadlineMs = deadlineMs;
+    this.#stream = stream;
+    this.#all = all;
+    all.add(this);
+    stream.sink = this;
+    stream.end();
+  }
+
+  onData(): void {
+    this.giveUp();
+  }
+
+  onFin(): void {
+    this.#all.delete(this);
+  }
+
+  onReset(): void {
+    this.#all.delete(this);
+  }
+
+  onOpened(): void {
+    // It was opened long ago.
+  }
+
+  onWritable(): void {
+    // Nothing is left to write.
+  }
+
+  giveUp(): void {
+    this.#all.delete(this);
+    this.#stream.sink = SILENT_SINK;
+    this.#stream.reset('SLW_STREAM_CANCELLED');
+  }
+}
+
+export class Farewells {
+  readonly #all = new Set<Farewell>();
+
+  get count(): number {
+    return this.#all.size;
+  }
+
+  /** Ends `stream`, which is idle and belongs to nobody from now on. */
+  part(stream: Stream, nowMs: number): void {
+    new Farewell(stream, nowMs + FAREWELL_MS, this.#all);
+  }
+
+  sweep(nowMs: number): void {
+    for (const farewell of this.#all) if (nowMs >= farewell.deadlineMs) farewell.giveUp();
+  }
+}
+
+function ignore(): void {
+  // See SILENT_SINK.
+}

@@ -1,0 +1,108 @@
+// The one stream that a visitor connection keeps toward an upstream, for one exchange or many.
+//
+// Invariant: it leads to the tunnel of the request at hand; credit is granted for what the
+// visitor's socket has taken, never for more than was received; a stream that is given up gets no
+// more calls. Must not know: HTTP.
+
+import type { ErrorCode } from '../base/errors.ts';
+import type { Stream, StreamSink } from '../mux/stream.ts';
+import type { HttpContext } from './http-context.ts';
+import { SILENT_SINK } from './http-farewell.ts';
+import type { VisitorInfo } from './router.ts';
+
+export class HttpUpstream {
+  readonly #context: HttpContext;
+  readonly #visitor: VisitorInfo;
+  readonly #sink: StreamSink;
+  #stream: Stream | undefined;
+  #tunnel = '';
+  #requestsCount = 0;
+  /** Received and not yet granted again. */
+  #heldBytes = 0;
+
+  constructor(context: HttpContext, visitor: VisitorInfo, sink: StreamSink) {
+    this.#context = context;
+    this.#visitor = visitor;
+    this.#sink = sink;
+  }
+
+  /** Has the stream carried a request before this one? */
+  get isReused(): boolean {
+    return this.#requestsCount > 1;
+  }
+
+  /** Makes ready for one more request to `tunnel`; a code when there is no way to it. */
+  acquire(tunnel: string): ErrorCode | undefined {
+    if (this.#stream !== undefined && this.#tunnel === tunnel) {
+      this.#requestsCount += 1;
+      return undefined;
+    }
+    this.part();
+    const stream = this.#context.router.openStream(tunnel, this.#visitor, this.#sink);
+    if (typeof stream === 'string') return stream;
+    this.#stream = stream;
+    this.#tunnel = tunnel;
+    this.#requestsCount = 1;
+    return undefined;
+  }
+
+  /** False: taken, but wait for onWritable. */
+  write(piece: Buffer): boolean {
+    return this.#stream?.write(piece) ?? true;
+  }
+
+  received(bytes: number): void {
+    this.#heldBytes += bytes;
+  }
+
+  /** Grants what is no longer in the visitor's socket, where `queuedBytes` wait. */
+  settle(queuedBytes: number): void {
+    const bytes = this.#heldBytes - queuedBytes;
+    if (bytes <= 0) return;
+    this.#heldBytes -= bytes;
+    this.#stream?.consumed(bytes);
+  }
+
+  /** Lets an idle stream go, with a FIN. */
+  part(): void {
+    const stream = this.#take();
+    if (stream === undefined) return;
+    this.#context.farewells.part(stream, this.#context.clock.nowMs());
+  }
+
+  /** The upstream has sent its FIN: the stream ends with ours. */
+  end(): void {
+    const stream = this.#take();
+    if (stream === undefined) return;
+    stream.sink = SILENT_SINK;
+    stream.end();
+  }
+
+  reset(code: ErrorCode): void {
+    const stream = this.#take();
+    if (stream === undefined) return;
+    stream.sink = SILENT_SINK;
+    stream.reset(code);
+  }
+
+  /** The stream is gone by itself. */
+  forget(): void {
+    this.#stream = undefined;
+    this.#heldBytes = 0;
+  }
+
+  /** Hands the stream over, with everything granted but the last `keptBytes`. */
+  release(keptBytes: number): Stream | undefined {
+    this.settle(keptBytes);
+    const stream = this.#stream;
+    this.forget();
+    return stream;
+  }
+
+  #take(): Stream | undefined {
+    this.settle(0);
+    const stream = this.#stream;
+    this.forget();
+    return stream;
+  }
+}

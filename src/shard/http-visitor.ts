@@ -1,0 +1,270 @@
+// One visitor connection: reads requests one after another, and closes in a way that the visitor
+// can read the last answer.
+//
+//   idle --first byte--> head --whole--> exchange --answered--> idle
+//     any --error, or no keep-alive--> lingering --visitor gone, or deadline--> closed
+//
+// Invariant: one request at a time is under way; what a visitor sends ahead waits, at most one
+// read, with the socket paused. One deadline, checked by `sweep`. Must not know: how a request is
+// carried, or what other connections do.
+
+import type { Socket } from 'node:net';
+import { ERRORS, type ErrorCode } from '../base/errors.ts';
+import { Forwarding, type Scheme } from '../http/forwarding.ts';
+import { PUSH } from '../http/head-parser.ts';
+import type { RequestParser } from '../http/request-head.ts';
+import type { Stream } from '../mux/stream.ts';
+import type { HttpContext } from './http-context.ts';
+import { type ExchangeOwner, HttpExchange } from './http-exchange.ts';
+import { pageFor } from './http-page.ts';
+import type { VisitorInfo } from './router.ts';
+import { cutSocket } from './socket-relay.ts';
+
+/** From our FIN to the visitor's, or to a step in reading what is left for it. Guess. */
+const LINGER_MS = 5000;
+
+export interface HttpArrival {
+  readonly visitor: VisitorInfo;
+  readonly scheme: Scheme;
+  /** Of the TLS handshake; the Host of every request must be the same. */
+  readonly serverName: string | undefined;
+}
+
+/** What a connection asks of the ingress that accepted it. */
+export interface VisitorHome {
+  /** The socket is gone, or no longer this connection's. */
+  onGone(visitor: HttpVisitor): void;
+  /** From now on raw bytes both ways; the socket is paused when `isPaused`. */
+  onSwitched(socket: Socket, stream: Stream, rest: Buffer): void;
+}
+
+type Phase = 'idle' | 'head' | 'exchange' | 'lingering' | 'closed';
+
+export class HttpVisitor implements ExchangeOwner {
+  readonly socket: Socket;
+  readonly forwarding: Forwarding;
+  readonly onTaken = (): void => this.#exchange.settle();
+  readonly #context: HttpContext;
+  readonly #home: VisitorHome;
+  readonly #serverName: string | undefined;
+  readonly #exchange: HttpExchange;
+  readonly #onData = (chunk: Buffer): void => this.#receive(chunk);
+  readonly #onEnd = (): void => this.#receiveEnd();
+  readonly #onClose = (): void => this.#close();
+  #phase: Phase = 'idle';
+  #deadlineMs: number;
+  /** Holds the part of a head that has come. */
+  #parser: RequestParser | undefined;
+  /** Sent ahead of its turn. */
+  #held: Buffer | undefined;
+  /** What waited in the socket when a lingering connection was looked at last. */
+  #unsentBytes = 0;
+
+  constructor(context: HttpContext, home: VisitorHome, socket: Socket, arrival: HttpArrival) {
+    this.#context = context;
+    this.#home = home;
+    this.socket = socket;
+    this.#serverName = arrival.serverName;
+    this.forwarding = new Forwarding({
+      address: arrival.visitor.address,
+      scheme: arrival.scheme,
+      localAuthority: localAuthority(socket),
+    });
+    this.#exchange = new HttpExchange(context, this, arrival.visitor);
+    this.#deadlineMs = context.clock.nowMs() + context.limits.headerTimeoutMs;
+    socket.on('error', ignoreError);
+    socket.on('close', this.#onClose);
+    socket.on('end', this.#onEnd);
+    socket.on('data', this.#onData);
+  }
+
+  /** Nothing new begins here. A request under way is answered, and the connection then closed. */
+  drain(): void {
+    if (this.#phase === 'idle') this.#linger();
+  }
+
+  /** Turns the visitor away with the page for `code`, whatever it asks for. */
+  refuse(code: ErrorCode): void {
+    this.#exchange.arrive('', this.#context.clock.nowMs());
+    this.onFailed(code);
+  }
+
+  sweep(nowMs: number): void {
+    if (nowMs < this.#deadlineMs) return;
+    if (this.#phase === 'idle') this.#linger();
+    else if (this.#phase === 'head') this.refuse('SLW_HTTP_HEADER_TIMEOUT');
+    else if (this.#phase === 'exchange') this.#exchange.fail(this.#overdue());
+    else if (this.#phase === 'lingering') this.#sweepLingering(nowMs);
+  }
+
+  #overdue(): ErrorCode {
+    const isVisitorLate = this.#exchange.wantsBody && !this.socket.isPaused();
+    return isVisitorLate ? 'SLW_HTTP_BODY_TIMEOUT' : 'SLW_HTTP_RESPONSE_TIMEOUT';
+  }
+
+  #sweepLingering(nowMs: number): void {
+    const { writableLength, writableFinished } = this.socket;
+    const moves = !writableFinished && writableLength < this.#unsentBytes;
+    this.#unsentBytes = writableLength;
+    if (moves) this.#deadlineMs = nowMs + this.#context.limits.bodyIdleTimeoutMs;
+    else if (writableFinished) this.socket.destroy();
+    else cutSocket(this.socket);
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#phase === 'idle' || this.#phase === 'head') {
+      this.#read(chunk);
+    } else if (this.#phase === 'exchange') {
+      const offset = this.#exchange.wantsBody ? this.#exchange.sendBody(chunk, 0) : 0;
+      this.#afterSending(chunk, offset);
+    }
+    // Lingering: the visitor has had its last answer, and what it still sends is dropped.
+  }
+
+  #read(chunk: Buffer): void {
+    const parser = this.#parser ?? this.#context.borrowRequestParser();
+    const after = parser.push(chunk, 0);
+    if (after === PUSH.MORE) {
+      this.#parser = parser;
+      // The first request has had its time since the connection was made.
+      const isLater = this.#phase === 'idle' && this.#exchange.method !== '';
+      if (isLater) this.#setDeadline(this.#context.limits.headerTimeoutMs);
+      this.#phase = 'head';
+      return;
+    }
+    this.#parser = undefined;
+    if (after === PUSH.REFUSED) this.refuse(parser.error);
+    else this.#begin(parser, chunk, after);
+    this.#context.returnRequestParser(parser);
+  }
+
+  #begin(head: RequestParser, chunk: Buffer, after: number): void {
+    this.#phase = 'exchange';
+    this.#exchange.arrive(head.method, this.#context.clock.nowMs());
+    if (this.#serverName !== undefined && head.host !== this.#serverName) {
+      this.onFailed('SLW_HTTP_MISDIRECTED');
+      return;
+    }
+    const tunnel = this.#context.router.matchHost(head.host);
+    if (tunnel === undefined) this.onFailed('SLW_HTTP_NO_TUNNEL');
+    else this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
+  }
+
+  /** The exchange took `chunk` up to `offset`; the rest is for a later request. */
+  #afterSending(chunk: Buffer, offset: number): void {
+    if (this.#phase !== 'exchange') return;
+    if (offset < chunk.length && !this.#exchange.wantsBody) {
+      const rest = chunk.subarray(offset);
+      this.#held = this.#held === undefined ? rest : Buffer.concat([this.#held, rest]);
+      this.socket.pause();
+    }
+    this.onProgress();
+  }
+
+  onProgress(): void {
+    const { bodyIdleTimeoutMs, upstreamResponseTimeoutMs } = this.#context.limits;
+    const { state } = this.#exchange;
+    if (state === 'answering') this.#deadlineMs = Number.POSITIVE_INFINITY;
+    else if (state === 'waiting' || (state === 'sending' && this.socket.isPaused()))
+      this.#setDeadline(upstreamResponseTimeoutMs);
+    else this.#setDeadline(bodyIdleTimeoutMs);
+  }
+
+  onWritable(): void {
+    this.socket.resume();
+    this.onProgress();
+  }
+
+  onAnswered(isKeepAlive: boolean): void {
+    const held = this.#held;
+    const isOver = this.socket.readableEnded && held === undefined;
+    if (!isKeepAlive || isOver || this.#context.state === 'draining') {
+      this.#linger();
+      return;
+    }
+    this.#phase = 'idle';
+    this.#setDeadline(this.#context.limits.keepAliveTimeoutMs);
+    if (held === undefined) return;
+    this.#held = undefined;
+    // First, so that what is read now can pause it again.
+    this.socket.resume();
+    this.#read(held);
+  }
+
+  onFailed(code: ErrorCode): void {
+    const { status } = ERRORS[code];
+    const { tunnel, method } = this.#exchange;
+    this.#exchange.meter(status);
+    this.#context.log.debug({ code, tunnel, status }, 'request not served');
+    this.#linger(pageFor(status, method));
+  }
+
+  onCut(): void {
+    cutSocket(this.socket);
+  }
+
+  onSwitched(stream: Stream, rest: Buffer): void {
+    const { socket } = this;
+    const held = this.#held;
+    this.#held = undefined;
+    this.#phase = 'closed';
+    socket.off('data', this.#onData);
+    socket.off('end', this.#onEnd);
+    socket.off('close', this.#onClose);
+    this.#home.onGone(this);
+    this.#home.onSwitched(socket, stream, rest);
+    const goesOn = held === undefined || stream.write(held);
+    if (socket.readableEnded) stream.end();
+    if (goesOn) socket.resume();
+  }
+
+  #receiveEnd(): void {
+    if (this.#phase === 'idle' || this.#phase === 'head') this.#linger();
+    // A request cut short. Its response would be of no use to the visitor.
+    else if (this.#phase === 'exchange' && this.#exchange.wantsBody) cutSocket(this.socket);
+  }
+
+  /** Sends `last` and our FIN, and then waits for the visitor's, so that it can read the answer. */
+  #linger(last?: Buffer): void {
+    if (this.#phase === 'lingering' || this.#phase === 'closed') return;
+    this.#phase = 'lingering';
+    this.#dropParser();
+    this.#held = undefined;
+    this.#exchange.abandon();
+    const { socket } = this;
+    if (last === undefined) socket.end();
+    else socket.end(last);
+    this.#unsentBytes = socket.writableLength;
+    this.#setDeadline(LINGER_MS);
+    socket.resume();
+  }
+
+  #close(): void {
+    if (this.#phase === 'closed') return;
+    this.#phase = 'closed';
+    this.#dropParser();
+    this.#held = undefined;
+    this.#exchange.abandon();
+    this.#home.onGone(this);
+  }
+
+  #dropParser(): void {
+    if (this.#parser !== undefined) this.#context.returnRequestParser(this.#parser);
+    this.#parser = undefined;
+  }
+
+  #setDeadline(delayMs: number): void {
+    this.#deadlineMs = this.#context.clock.nowMs() + delayMs;
+  }
+}
+
+/** What a visitor that names no host has asked for: the address that it reached. */
+function localAuthority(socket: Socket): string {
+  const { localAddress = 'localhost', localPort } = socket;
+  const host = localAddress.includes(':') ? `[${localAddress}]` : localAddress;
+  return localPort === undefined ? host : `${host}:${localPort}`;
+}
+
+function ignoreError(): void {
+  // 'close' follows, and says all that there is to do.
+}

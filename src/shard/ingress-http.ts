@@ -1,0 +1,111 @@
+// HTTP visitors: every connection on the HTTP ports, and the upgraded ones that they became.
+//
+// Invariant: beyond the limit a visitor is told so, and far beyond it is cut; every socket that
+// was accepted is in one of the two sets until it is closed. Must not know: what a request looks
+// like, or which tunnels there are.
+
+import type { Socket } from 'node:net';
+import type { Stream } from '../mux/stream.ts';
+import { HttpContext, type HttpIngressOptions } from './http-context.ts';
+import { type HttpArrival, HttpVisitor, type VisitorHome } from './http-visitor.ts';
+import type { VisitorInfo } from './router.ts';
+import { cutSocket, SocketRelay } from './socket-relay.ts';
+
+export type { HttpIngressOptions, HttpLimits, HttpMeter } from './http-context.ts';
+
+/** Visitors beyond the limit who get an answer at the same time. Guess. */
+const SURPLUS_MAX = 256;
+const MAPPED_IPV4 = '::ffff:';
+
+/** What a listener knows of a connection beyond its socket. */
+export interface AcceptOptions {
+  /** Who visits, when it is not the socket's peer (PROXY protocol). */
+  readonly visitor?: VisitorInfo;
+  readonly scheme?: 'http' | 'https';
+  /** The canonical name of the TLS handshake; a request for another host gets 421. */
+  readonly serverName?: string;
+}
+
+export class HttpIngress implements VisitorHome {
+  readonly #context: HttpContext;
+  readonly #visitors = new Set<HttpVisitor>();
+  readonly #relays = new Set<SocketRelay>();
+
+  constructor(options: HttpIngressOptions) {
+    this.#context = new HttpContext(options);
+  }
+
+  get connectionsCount(): number {
+    return this.#visitors.size + this.#relays.size;
+  }
+
+  /** Serves `socket`, which must be `allowHalfOpen`. */
+  accept(socket: Socket, options: AcceptOptions = {}): void {
+    const arrival = arrivalOf(socket, options);
+    const surplus = this.connectionsCount - this.#context.limits.visitorConnectionsMax;
+    // Without an address the visitor is gone already.
+    if (arrival === undefined || surplus >= SURPLUS_MAX) {
+      socket.on('error', ignoreCut);
+      cutSocket(socket);
+      return;
+    }
+    socket.setNoDelay(true);
+    const visitor = new HttpVisitor(this.#context, this, socket, arrival);
+    this.#visitors.add(visitor);
+    if (surplus >= 0) visitor.refuse('SLW_HTTP_VISITOR_LIMIT');
+  }
+
+  /** About once a second: deadlines. */
+  sweep(): void {
+    const nowMs = this.#context.clock.nowMs();
+    for (const visitor of this.#visitors) visitor.sweep(nowMs);
+    for (const relay of this.#relays) relay.sweep(nowMs);
+    this.#context.farewells.sweep(nowMs);
+  }
+
+  /** Idle connections close now, busy ones after their response; upgraded ones go on. */
+  drain(): void {
+    this.#context.state = 'draining';
+    for (const visitor of this.#visitors) visitor.drain();
+  }
+
+  onGone(visitor: HttpVisitor): void {
+    this.#visitors.delete(visitor);
+  }
+
+  onSwitched(socket: Socket, stream: Stream, rest: Buffer): void {
+    const { limits, clock } = this.#context;
+    const nowMs = clock.nowMs();
+    const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays: this.#relays });
+    stream.sink = relay;
+    relay.join(stream);
+    if (rest.length > 0) relay.onData(rest);
+  }
+}
+
+export function createHttpIngress(options: HttpIngressOptions): HttpIngress {
+  return new HttpIngress(options);
+}
+
+function arrivalOf(socket: Socket, options: AcceptOptions): HttpArrival | undefined {
+  const { remoteAddress, remotePort } = socket;
+  if (remoteAddress === undefined || remotePort === undefined) return undefined;
+  const seen = options.visitor ?? { address: remoteAddress, port: remotePort };
+  return {
+    visitor: { address: plainAddress(seen.address), port: seen.port },
+    scheme: options.scheme ?? 'http',
+    serverName: options.serverName,
+  };
+}
+
+/** An IPv4 visitor of a dual-stack listener by its own address, and none with a zone. */
+function plainAddress(address: string): string {
+  const zone = address.indexOf('%');
+  const bare = zone === -1 ? address : address.slice(0, zone);
+  const isMapped = bare.startsWith(MAPPED_IPV4) && bare.includes('.');
+  return isMapped ? bare.slice(MAPPED_IPV4.length) : bare;
+}
+
+function ignoreCut(): void {
+  // The socket is being cut; what it has to say changes nothing.
+}

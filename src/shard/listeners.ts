@@ -1,0 +1,80 @@
+// Listening sockets of a shard, by name, each handing connections to one ingress.
+//
+// Invariant: a listener is open under one name only; a failed listen leaves nothing behind; an
+// error of accept is counted and the listener goes on. Must not know: what is done with sockets.
+
+import { createServer, type Server, type Socket } from 'node:net';
+import { SluicewayError } from '../base/errors.ts';
+import type { ListenRequest } from '../bridge/messages.ts';
+import type { Meters } from './meters.ts';
+
+/** Connections that the kernel holds for us (design: L5, a burst of 2,000 in a second). */
+const BACKLOG = 4096;
+/** First TCP keep-alive probe on an idle visitor connection (design, section 4.1). */
+const KEEP_ALIVE_MS = 60_000;
+
+export type AcceptSocket = (socket: Socket) => void;
+
+export class Listeners {
+  readonly #servers = new Map<string, Server>();
+  readonly #meters: Meters;
+
+  constructor(meters: Meters) {
+    this.#meters = meters;
+  }
+
+  /** Opens a plain listener; resolves to its port. Rejects with a SluicewayError. */
+  open(request: ListenRequest, accept: AcceptSocket): Promise<number> {
+    const server = createServer(
+      { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
+      accept,
+    );
+    return this.add(request, server);
+  }
+
+  /** Makes `server` listen as `request` says. */
+  add(request: ListenRequest, server: Server): Promise<number> {
+    const { name, host, port, reusePort } = request;
+    if (this.#servers.has(name)) {
+      return Promise.reject(new SluicewayError('SLW_LISTEN_FAILED', `${name} is open already`));
+    }
+    this.#servers.set(name, server);
+    return new Promise((resolve, reject) => {
+      server.once('error', (cause: NodeJS.ErrnoException) => {
+        this.#servers.delete(name);
+        reject(listenFailure(request, cause));
+      });
+      server.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
+        server.removeAllListeners('error');
+        server.on('error', (error: NodeJS.ErrnoException) => {
+          this.#meters.onAcceptError(error.code ?? 'UNKNOWN');
+        });
+        const address = server.address();
+        resolve(address !== null && typeof address === 'object' ? address.port : port);
+      });
+    });
+  }
+
+  close(name: string): void {
+    this.#servers.get(name)?.close();
+    this.#servers.delete(name);
+  }
+
+  closeAll(): void {
+    for (const name of [...this.#servers.keys()]) this.close(name);
+  }
+}
+
+function listenFailure(request: ListenRequest, cause: NodeJS.ErrnoException): SluicewayError {
+  const where = `${request.host}:${request.port}`;
+  if (cause.code === 'EADDRINUSE') {
+    return new SluicewayError('SLW_TUNNEL_PORT_TAKEN', `${where} is in use`, { cause });
+  }
+  if (cause.code === 'EACCES' || cause.code === 'EPERM') {
+    const detail = `no permission to listen on ${where}`;
+    return new SluicewayError('SLW_TUNNEL_PORT_DENIED', detail, { cause });
+  }
+  return new SluicewayError('SLW_LISTEN_FAILED', `cannot listen on ${where}: ${cause.message}`, {
+    cause,
+  });
+}

@@ -1,0 +1,127 @@
+// What a shard counts, and the sample of it that control asks for.
+//
+// Invariant: keys are registered tunnel names, known methods and codes only, so that no visitor
+// can add a key; counters only grow. Must not know: Prometheus, or how samples are added up.
+
+import { type ELDHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+import type { ErrorCode } from '../base/errors.ts';
+import { droppedLogLines } from '../base/log.ts';
+import {
+  REQUEST_BUCKETS_SECONDS,
+  type RequestSample,
+  type ShardSample,
+  type TunnelSample,
+} from '../bridge/messages.ts';
+import type { StreamMeter } from '../mux/stream.ts';
+
+/** Label of everything that is not a registered name (contract). */
+export const OTHER = '_other';
+/** Error codes of accept() that are counted apart; there are about ten. */
+const ACCEPT_CODES_MAX = 32;
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE']);
+const LOOP_RESOLUTION_MS = 20;
+
+export interface TunnelMeter extends StreamMeter {
+  readonly results: Map<ErrorCode, number>;
+}
+
+interface RequestCounter {
+  count: number;
+  seconds: number;
+  readonly buckets: number[];
+}
+
+export class Meters {
+  readonly #tunnels = new Map<string, TunnelMeter>();
+  readonly #requests = new Map<string, RequestCounter>();
+  readonly #protocolErrors = new Map<ErrorCode, number>();
+  readonly #acceptErrors = new Map<string, number>();
+  readonly #loopDelay: ELDHistogram;
+
+  constructor() {
+    this.#loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
+    this.#loopDelay.enable();
+  }
+
+  /** The meter of a registered tunnel. */
+  tunnel(name: string): TunnelMeter {
+    let meter = this.#tunnels.get(name);
+    if (meter === undefined) {
+      meter = { streams: 0, bytesIn: 0, bytesOut: 0, results: new Map() };
+      this.#tunnels.set(name, meter);
+    }
+    return meter;
+  }
+
+  /** Forgets a tunnel that control has forgotten. */
+  forget(name: string): void {
+    this.#tunnels.delete(name);
+    for (const key of this.#requests.keys()) {
+      if (key.startsWith(`${name} `)) this.#requests.delete(key);
+    }
+  }
+
+  onRequest(tunnel: string | undefined, method: string, status: number, durationMs: number): void {
+    const key = `${tunnel ?? OTHER} ${METHODS.has(method) ? method : OTHER} ${status}`;
+    let counter = this.#requests.get(key);
+    if (counter === undefined) {
+      counter = { count: 0, seconds: 0, buckets: REQUEST_BUCKETS_SECONDS.map(() => 0) };
+      this.#requests.set(key, counter);
+    }
+    const seconds = durationMs / 1000;
+    counter.count += 1;
+    counter.seconds += seconds;
+    for (let index = REQUEST_BUCKETS_SECONDS.length - 1; index >= 0; index -= 1) {
+      if (seconds > (REQUEST_BUCKETS_SECONDS[index] as number)) break;
+      counter.buckets[index] = (counter.buckets[index] ?? 0) + 1;
+    }
+  }
+
+  onProtocolError(code: ErrorCode): void {
+    increment(this.#protocolErrors, code);
+  }
+
+  onAcceptError(code: string): void {
+    if (this.#acceptErrors.has(code) || this.#acceptErrors.size < ACCEPT_CODES_MAX) {
+      increment(this.#acceptErrors, code);
+    }
+  }
+
+  /** Everything but what only the shard's other parts know. */
+  sample(): Omit<ShardSample, 'links' | 'stalled' | 'meshBytes' | 'visitorConnections'> {
+    const delay = this.#loopDelay;
+    const nanos = 1e9;
+    const loopDelay = {
+      p50: delay.percentile(50) / nanos,
+      p99: delay.percentile(99) / nanos,
+      max: delay.max / nanos,
+    };
+    delay.reset();
+    return {
+      tunnels: [...this.#tunnels].map(([tunnel, meter]) => sampleTunnel(tunnel, meter)),
+      requests: [...this.#requests].map(([key, counter]) => sampleRequest(key, counter)),
+      protocolErrors: [...this.#protocolErrors],
+      acceptErrors: [...this.#acceptErrors],
+      logDropped: droppedLogLines(),
+      loopDelay,
+    };
+  }
+
+  close(): void {
+    this.#loopDelay.disable();
+  }
+}
+
+function sampleTunnel(tunnel: string, meter: TunnelMeter): TunnelSample {
+  const { streams, bytesIn, bytesOut, results } = meter;
+  return { tunnel, streams, bytesIn, bytesOut, results: [...results] };
+}
+
+function sampleRequest(key: string, counter: RequestCounter): RequestSample {
+  const [tunnel = OTHER, method = OTHER, status = '0'] = key.split(' ');
+  return { tunnel, method, status: Number(status), ...counter };
+}
+
+function increment<Key>(map: Map<Key, number>, key: Key): void {
+  map.set(key, (map.get(key) ?? 0) + 1);
+}

@@ -1,0 +1,153 @@
+// Which link carries a visitor: tunnels by name, and who serves each of them now.
+//
+// Invariant: only what control said is routed, newest number wins; a link that is gone is never
+// chosen; a known tunnel without a client is told apart from an unknown one. Balanced by least
+// streams a client, ties in turn, this shard's links before the mesh. Must not know: sockets.
+
+import type { ErrorCode } from '../base/errors.ts';
+import type { RouteChange } from '../bridge/messages.ts';
+import type { OpenRequest } from '../mux/session.ts';
+import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';
+import type { Meters, TunnelMeter } from './meters.ts';
+
+/** Who is visiting. */
+export interface VisitorInfo {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Opens streams on links: this shard's own by key, others' by their shard. */
+export interface StreamOpener {
+  canOpen(link: string, shard: number): boolean;
+  open(shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode;
+}
+
+/** What an ingress asks. */
+export interface Router {
+  /** The registered tunnel for a canonical host, undefined for none. */
+  matchHost(host: string): string | undefined;
+  openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): Stream | ErrorCode;
+}
+
+interface Route {
+  readonly link: string;
+  readonly shard: number;
+  readonly client: StreamMeter;
+  readonly own: StreamMeter;
+}
+
+interface Tunnel {
+  readonly meter: TunnelMeter;
+  readonly routes: Route[];
+  turn: number;
+}
+
+export class ShardRouter implements Router {
+  readonly #shard: number;
+  readonly #opener: StreamOpener;
+  readonly #meters: Meters;
+  readonly #tunnels = new Map<string, Tunnel>();
+  readonly #clients = new Map<string, { meter: StreamMeter; routes: number }>();
+  #number = 0;
+
+  constructor(shard: number, opener: StreamOpener, meters: Meters) {
+    this.#shard = shard;
+    this.#opener = opener;
+    this.#meters = meters;
+  }
+
+  apply(changes: readonly RouteChange[]): void {
+    for (const change of changes) {
+      if (change.number <= this.#number) continue;
+      this.#number = change.number;
+      if (change.kind === 'add') this.#add(change);
+      else if (change.kind === 'remove') this.#remove(change.tunnel, change.link);
+      else this.#forget(change.tunnel);
+    }
+  }
+
+  /** A link of this shard is gone: at once, before control says so. */
+  removeLink(link: string): void {
+    for (const name of this.#tunnels.keys()) this.#remove(name, link);
+  }
+
+  matchHost(host: string): string | undefined {
+    if (host !== '' && this.#tunnels.has(host)) return host;
+    let dot = host.indexOf('.');
+    while (dot !== -1) {
+      const wildcard = `*${host.slice(dot)}`;
+      if (this.#tunnels.has(wildcard)) return wildcard;
+      dot = host.indexOf('.', dot + 1);
+    }
+    return this.#tunnels.has('*') ? '*' : undefined;
+  }
+
+  openStream(name: string, visitor: VisitorInfo, sink: StreamSink): Stream | ErrorCode {
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return 'SLW_STREAM_NO_LINK';
+    const route = this.#choose(tunnel);
+    if (route === undefined) return 'SLW_STREAM_NO_LINK';
+    const { address, port } = visitor;
+    const request = { tunnel: name, address, port, link: route.link };
+    const stream = this.#opener.open(route.shard, request, sink);
+    if (typeof stream === 'string') return stream;
+    stream.addMeter(tunnel.meter);
+    stream.addMeter(route.client);
+    stream.addMeter(route.own);
+    return stream;
+  }
+
+  #choose(tunnel: Tunnel): Route | undefined {
+    const { routes } = tunnel;
+    tunnel.turn = (tunnel.turn + 1) % Math.max(1, routes.length);
+    let best: Route | undefined;
+    for (let index = 0; index < routes.length; index += 1) {
+      const route = routes[(tunnel.turn + index) % routes.length] as Route;
+      if (best !== undefined && !this.#isBetter(route, best)) continue;
+      if (this.#opener.canOpen(route.link, route.shard)) best = route;
+    }
+    return best;
+  }
+
+  #isBetter(route: Route, best: Route): boolean {
+    if (route.client !== best.client) return route.client.streams < best.client.streams;
+    const isLocal = route.shard === this.#shard;
+    if (isLocal !== (best.shard === this.#shard)) return isLocal;
+    return route.own.streams < best.own.streams;
+  }
+
+  #add({ tunnel: name, client, link, shard }: RouteChange): void {
+    let tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) {
+      tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0 };
+      this.#tunnels.set(name, tunnel);
+    }
+    // The empty link makes a tunnel known to a shard that starts while nobody serves it.
+    if (link === '' || tunnel.routes.some((route) => route.link === link)) return;
+    const entry = this.#clients.get(client) ?? { meter: createMeter(), routes: 0 };
+    this.#clients.set(client, entry);
+    entry.routes += 1;
+    tunnel.routes.push({ link, shard, client: entry.meter, own: createMeter() });
+  }
+
+  #remove(name: string, link: string): void {
+    const tunnel = this.#tunnels.get(name);
+    const index = tunnel?.routes.findIndex((route) => route.link === link) ?? -1;
+    if (tunnel === undefined || index === -1) return;
+    const [route] = tunnel.routes.splice(index, 1);
+    for (const [client, entry] of this.#clients) {
+      if (entry.meter !== route?.client) continue;
+      entry.routes -= 1;
+      if (entry.routes === 0) this.#clients.delete(client);
+    }
+  }
+
+  #forget(name: string): void {
+    this.#tunnels.delete(name);
+    this.#meters.forget(name);
+  }
+}
+
+function createMeter(): StreamMeter {
+  return { streams: 0, bytesIn: 0, bytesOut: 0 };
+}

@@ -1,0 +1,170 @@
+// Joins one socket and one stream, for raw bytes: TCP visitors, and every upstream.
+//
+//   socket --data--> stream.write        stream --onData--> socket.write --taken--> stream.consumed
+//
+// Invariant: a FIN travels per direction; a reset, an error or a lost link on one side resets the
+// other and never looks like a clean end; bytes are consumed when the kernel has taken them. One
+// closure a relay and none a piece. Must not know: who dialled whom, or HTTP.
+
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { ErrorCode } from '../base/errors.ts';
+import type { Stream, StreamSink } from '../mux/stream.ts';
+
+export interface RelayLimits {
+  /** No byte either way for so long ends it; 0 is off. */
+  readonly tcpIdleTimeoutMs: number;
+  /** One direction ended and the other silent for so long. */
+  readonly halfCloseTimeoutMs: number;
+  /** A dial must connect within this. */
+  readonly upstreamConnectTimeoutMs: number;
+}
+
+/** `dialling` until the upstream answers; a visitor's socket is `open` from the start. */
+type RelayState = 'dialling' | 'open' | 'closed';
+
+export interface RelayOptions {
+  readonly socket: Socket;
+  readonly limits: RelayLimits;
+  readonly state: 'dialling' | 'open';
+  readonly nowMs: number;
+  /** All relays of the shard, for `sweep`. */
+  readonly relays: Set<SocketRelay>;
+}
+
+export class SocketRelay implements StreamSink {
+  readonly #socket: Socket;
+  readonly #limits: RelayLimits;
+  readonly #relays: Set<SocketRelay>;
+  #stream: Stream | undefined;
+  #state: RelayState;
+  /** Bytes that came from the stream, and how many of them the socket has taken. */
+  #receivedBytes = 0;
+  #takenBytes = 0;
+  #sentBytes = 0;
+  /** Activity as of the last sweep. */
+  #seenBytes = -1;
+  #activeMs: number;
+  readonly #onTaken = (): void => this.#settle();
+
+  constructor(options: RelayOptions) {
+    this.#socket = options.socket;
+    this.#limits = options.limits;
+    this.#relays = options.relays;
+    this.#state = options.state;
+    this.#activeMs = options.nowMs;
+    this.#relays.add(this);
+    const socket = options.socket;
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#onError(error));
+    socket.on('close', () => this.#onClose());
+  }
+
+  /** Begins to carry. The socket must be `allowHalfOpen`. */
+  join(stream: Stream): void {
+    this.#stream = stream;
+    const socket = this.#socket;
+    if (this.#state === 'dialling') socket.once('connect', () => this.#onConnect());
+    socket.on('data', (piece: Buffer) => this.#onSocketData(piece));
+    socket.on('end', () => this.#stream?.end());
+  }
+
+  onOpened(): void {
+    // The visitor's bytes flow from the start, so that nothing changes here.
+  }
+
+  onData(piece: Buffer): void {
+    this.#receivedBytes += piece.length;
+    this.#socket.write(piece, this.#onTaken);
+  }
+
+  onFin(): void {
+    this.#socket.end();
+  }
+
+  onReset(): void {
+    this.#stream = undefined;
+    // All that the peer had to say has come, FIN included: let the socket take it.
+    if (this.#socket.writableEnded) this.#socket.destroySoon();
+    else cutSocket(this.#socket);
+  }
+
+  onWritable(): void {
+    this.#socket.resume();
+  }
+
+  /** About once a second: deadlines. */
+  sweep(nowMs: number): void {
+    const bytes = this.#receivedBytes + this.#sentBytes;
+    if (bytes !== this.#seenBytes) {
+      this.#seenBytes = bytes;
+      this.#activeMs = nowMs;
+      return;
+    }
+    const code = this.#overdue(nowMs - this.#activeMs);
+    if (code !== undefined) this.abort(code);
+  }
+
+  /** Ends both sides now, as `code` says. */
+  abort(code: ErrorCode): void {
+    this.#stream?.reset(code);
+    this.#stream = undefined;
+    cutSocket(this.#socket);
+  }
+
+  #overdue(idleMs: number): ErrorCode | undefined {
+    const { tcpIdleTimeoutMs, halfCloseTimeoutMs, upstreamConnectTimeoutMs } = this.#limits;
+    if (this.#state === 'dialling') {
+      return idleMs >= upstreamConnectTimeoutMs ? 'SLW_STREAM_CONNECT_TIMEOUT' : undefined;
+    }
+    if (tcpIdleTimeoutMs > 0 && idleMs >= tcpIdleTimeoutMs) return 'SLW_STREAM_IDLE';
+    const isHalfClosed = this.#socket.readableEnded || this.#socket.writableEnded;
+    return isHalfClosed && idleMs >= halfCloseTimeoutMs ? 'SLW_STREAM_HALF_CLOSED' : undefined;
+  }
+
+  #onConnect(): void {
+    this.#state = 'open';
+    this.#stream?.accept();
+  }
+
+  #onSocketData(piece: Buffer): void {
+    this.#sentBytes += piece.length;
+    if (this.#stream?.write(piece) === false) this.#socket.pause();
+  }
+
+  #settle(): void {
+    const takenBytes = this.#receivedBytes - this.#socket.writableLength;
+    const bytes = takenBytes - this.#takenBytes;
+    if (bytes <= 0) return;
+    this.#takenBytes = takenBytes;
+    this.#stream?.consumed(bytes);
+  }
+
+  #onError(error: NodeJS.ErrnoException): void {
+    const code = this.#state === 'dialling' ? dialFailure(error) : 'SLW_STREAM_RESET';
+    this.#stream?.reset(code);
+    this.#stream = undefined;
+  }
+
+  #onClose(): void {
+    this.#state = 'closed';
+    this.#relays.delete(this);
+    const isClean = this.#socket.readableEnded && this.#socket.writableFinished;
+    // After a clean end the stream may still have bytes and a FIN to send: it ends by itself.
+    if (isClean) this.#settle();
+    else this.#stream?.reset('SLW_STREAM_RESET');
+    this.#stream = undefined;
+  }
+}
+
+/** Ends a socket so that its peer sees a cut, not an end. */
+export function cutSocket(socket: Socket): void {
+  // RST needs a connected TCP handle; TLS shows a cut by the missing close_notify.
+  const isPlainTcp = !socket.connecting && !(socket instanceof TLSSocket);
+  if (isPlainTcp) socket.resetAndDestroy();
+  else socket.destroy();
+}
+
+function dialFailure(error: NodeJS.ErrnoException): ErrorCode {
+  if (error.code === 'ECONNREFUSED') return 'SLW_STREAM_REFUSED';
+  return error.code === 'ETIMEDOUT' ? 'SLW_STREAM_CONNECT_TIMEOUT' : 'SLW_STREAM_UNREACHABLE';
+}

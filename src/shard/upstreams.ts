@@ -1,0 +1,84 @@
+// The private services of a client: dials one for each stream that an exit node opens.
+//
+// Invariant: what is dialled comes from the client's own table, never from the peer; a dial that
+// fails resets its stream with the reason. Must not know: links, or HTTP.
+
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import type { Clock } from '../base/clock.ts';
+import type { UpstreamEntry } from '../bridge/messages.ts';
+import type { Stream } from '../mux/stream.ts';
+import type { Open, TunnelOffer } from '../wire/hello.ts';
+import type { Meters } from './meters.ts';
+import { type RelayLimits, SocketRelay } from './socket-relay.ts';
+
+/** First TCP keep-alive probe on an idle upstream connection (design, section 4.1). */
+const KEEP_ALIVE_MS = 60_000;
+
+export interface UpstreamsOptions {
+  readonly limits: RelayLimits;
+  readonly clock: Clock;
+  readonly meters: Meters;
+}
+
+export class Upstreams {
+  readonly #options: UpstreamsOptions;
+  readonly #relays = new Set<SocketRelay>();
+  #entries: ReadonlyMap<string, UpstreamEntry> = new Map();
+
+  constructor(options: UpstreamsOptions) {
+    this.#options = options;
+  }
+
+  get connectionsCount(): number {
+    return this.#relays.size;
+  }
+
+  replace(entries: readonly UpstreamEntry[]): void {
+    this.#entries = new Map(entries.map((entry) => [entry.name, entry]));
+  }
+
+  /** What to register with an exit node. */
+  offers(): TunnelOffer[] {
+    return [...this.#entries.values()].map(({ name, label }) => ({ name, label }));
+  }
+
+  /** Serves `stream` with the upstream of its tunnel. */
+  serve(stream: Stream, open: Open): void {
+    const entry = this.#entries.get(open.tunnel);
+    if (entry === undefined) {
+      stream.reset('SLW_STREAM_UNKNOWN_TUNNEL');
+      return;
+    }
+    stream.addMeter(this.#options.meters.tunnel(entry.name));
+    const { limits, clock } = this.#options;
+    const relay = new SocketRelay({
+      socket: dial(entry),
+      limits,
+      state: 'dialling',
+      nowMs: clock.nowMs(),
+      relays: this.#relays,
+    });
+    stream.sink = relay;
+    relay.join(stream);
+  }
+
+  sweep(nowMs: number): void {
+    for (const relay of this.#relays) relay.sweep(nowMs);
+  }
+}
+
+function dial({ host, port, tls }: UpstreamEntry): Socket {
+  const options = {
+    host,
+    port,
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: KEEP_ALIVE_MS,
+  };
+  if (!tls) return connectTcp(options);
+  // An IP address is no valid server name in TLS (RFC 6066 section 3).
+  const isName = /[a-z]/i.test(host) && !host.includes(':');
+  return connectTls({ ...options, ...(isName ? { servername: host } : {}) });
+}
