@@ -1,0 +1,78 @@
+// Declares the schema's options to commander and reads the flags that were given.
+//
+// Invariant: every option of the schema becomes a flag, and nothing else does; what commander
+// does not know goes on to the configuration, which names the nearest option together with all
+// other problems. Must not know: what options mean.
+
+import { type Command as CliCommand, Option } from 'commander';
+import { ConfigError } from '../base/errors.ts';
+import type { FlagValue } from '../config/merge.ts';
+import { describeOptions, type OptionDescription } from '../config/print.ts';
+import type { Command } from '../config/schema.ts';
+import type { Flags } from './sources.ts';
+
+export function addOptions(cli: CliCommand, command: Command): CliCommand {
+  for (const description of describeOptions(command)) {
+    if (description.flag === undefined) continue;
+    cli.addOption(declare(description));
+    if (description.placeholder === '') {
+      cli.addOption(new Option(`--no-${description.name}`).hideHelp());
+    }
+  }
+  return cli.allowUnknownOption().allowExcessArguments();
+}
+
+/** The flags given to `cli`, unknown ones among them. Throws for stray and missing values. */
+export function collectFlags(cli: CliCommand, command: Command): Flags {
+  const flags: Record<string, FlagValue> = {};
+  const problems: string[] = [];
+  for (const { name, flag } of describeOptions(command)) {
+    const attribute = new Option(`--${name}`).attributeName();
+    if (flag === undefined || cli.getOptionValueSource(attribute) !== 'cli') continue;
+    const value = cli.getOptionValue(attribute) as FlagValue;
+    // commander takes the next word whatever it is: `--token --http-addr=off` would otherwise
+    // run with a flag as its token. The word is not repeated, it may be a secret.
+    const texts = typeof value === 'object' ? value : [value];
+    if (texts.some((text) => String(text).startsWith('--'))) {
+      problems.push(`${flag} (flag): needs a value, and one that does not begin with "--"`);
+    }
+    flags[name] = value;
+  }
+  collectUnknown(cli.args, flags, problems);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return flags;
+}
+
+function declare(description: OptionDescription): Option {
+  const { name, placeholder, defaultText, help, isTuning, repeats } = description;
+  const value = placeholder === '' ? '' : ` <${placeholder}>`;
+  const notes = [
+    ...(repeats ? ['repeat or separate by commas'] : []),
+    ...(defaultText === '' || placeholder === '' ? [] : [`default: ${defaultText}`]),
+  ];
+  const suffix = notes.length === 0 ? '' : ` (${notes.join('; ')})`;
+  const option = new Option(`--${name}${value}`, `${help}${suffix}`);
+  if (isTuning) option.helpGroup('Tuning:');
+  if (repeats) {
+    option.argParser((text: string, earlier: readonly string[] | undefined) => [
+      ...(earlier ?? []),
+      text,
+    ]);
+  }
+  return option;
+}
+
+/** What commander left: unknown options, the words behind them, and stray words. */
+function collectUnknown(
+  words: readonly string[],
+  flags: Record<string, FlagValue>,
+  problems: string[],
+): void {
+  let isBehindUnknown = false;
+  for (const word of words) {
+    const name = /^--?([^=]+)/.exec(word)?.[1];
+    if (name !== undefined) flags[name] = '';
+    else if (!isBehindUnknown) problems.push(`unexpected argument '${word.slice(0, 80)}'`);
+    isBehindUnknown = name !== undefined && !word.includes('=');
+  }
+}

@@ -1,0 +1,25 @@
+// `sluiceway client`: holds links to servers and serves upstreams.
+//
+// Invariant: stdout carries one line a tunnel that is up and nothing else, so that scripts can
+// wait for it. Must not know: how a client works.
+
+import { resolveConfig } from '../../config/config.ts';
+import { readBuildInfo } from '../build-info.ts';
+import { runToExit } from '../lifecycle.ts';
+import { answer } from '../output.ts';
+import { collectInput, type Flags } from '../sources.ts';
+import { warnAtStart } from '../warnings.ts';
+
+export async function runClient(flags: Flags): Promise<void> {
+  const config = resolveConfig(collectInput('client', flags));
+  warnAtStart(flags);
+  // Loaded here and not above: `status` and `--help` need none of it.
+  const { startClient } = await import('../../client/client.ts');
+  const { version } = readBuildInfo();
+  await runToExit({
+    component: 'client',
+    logLevel: config.logLevel,
+    logFormat: config.logFormat,
+    start: async (log) => await startClient(config, { log, version, onTunnelUp: answer }),
+  });
+}

@@ -1,0 +1,24 @@
+// `sluiceway server`: the exit node.
+//
+// Invariant: everything that can be checked without a socket is checked before one opens. Must
+// not know: how an exit node works.
+
+import { resolveConfig } from '../../config/config.ts';
+import { readBuildInfo } from '../build-info.ts';
+import { runToExit } from '../lifecycle.ts';
+import { collectInput, type Flags } from '../sources.ts';
+import { warnAtStart } from '../warnings.ts';
+
+export async function runServer(flags: Flags): Promise<void> {
+  const config = resolveConfig(collectInput('server', flags));
+  warnAtStart(flags);
+  // Loaded here and not above: `status` and `--help` need none of it.
+  const { startServer } = await import('../../control/exit-node.ts');
+  const { version } = readBuildInfo();
+  await runToExit({
+    component: 'control',
+    logLevel: config.logLevel,
+    logFormat: config.logFormat,
+    start: async (log) => await startServer(config, { log, version }),
+  });
+}

@@ -1,0 +1,133 @@
+// Runs a server or a client from its start to its exit code: signals, uncaught errors, the log.
+//
+// Invariant: the first SIGTERM or SIGINT drains, the second ends at once; an error that nobody
+// caught is logged and ends the process with a failure, because what it left behind is unknown;
+// the log is flushed, for a bounded time, before the process exits. Must not know: what runs.
+
+import { systemClock } from '../base/clock.ts';
+import { SluicewayError } from '../base/errors.ts';
+import { createLogger, type Logger } from '../base/log.ts';
+import type { LogFormat, LogLevel } from '../config/config.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { complain } from './output.ts';
+import { PrettyLog } from './pretty-log.ts';
+
+/** How a running server or client is held. */
+export interface Running {
+  readonly closed: Promise<Ending>;
+  drain(): void;
+  stop(): void;
+  reload?(): void;
+}
+
+export interface Ending {
+  readonly exitCode: number;
+  /** What to tell the operator, in one line. */
+  readonly message?: string;
+}
+
+export interface RunOptions {
+  readonly component: string;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  readonly start: (log: Logger) => Promise<Running>;
+}
+
+/** A stalled log sink holds up the exit no longer than this. Guess. */
+const FLUSH_MS_MAX = 500;
+/** After the second signal, for sockets to be closed; then the process ends anyway. Guess. */
+const STOP_MS_MAX = 1000;
+
+type Phase =
+  | { readonly name: 'starting' }
+  | { readonly name: 'running' | 'draining' | 'stopping'; readonly running: Running };
+
+/** Never returns: the process exits. */
+export async function runToExit(options: RunOptions): Promise<never> {
+  const log = openLog(options);
+  const lifecycle = new Lifecycle(log);
+  try {
+    const running = await options.start(log);
+    lifecycle.onStarted(running);
+    return await exit(log, await running.closed);
+  } catch (error) {
+    return await exit(log, endingOf(error));
+  }
+}
+
+class Lifecycle {
+  readonly #log: Logger;
+  #phase: Phase = { name: 'starting' };
+
+  constructor(log: Logger) {
+    this.#log = log;
+    process.on('SIGTERM', () => this.#onSignal('SIGTERM'));
+    process.on('SIGINT', () => this.#onSignal('SIGINT'));
+    process.on('uncaughtException', (error) => this.#onUncaught(error, 'uncaught exception'));
+    process.on('unhandledRejection', (error) => this.#onUncaught(error, 'unhandled rejection'));
+  }
+
+  onStarted(running: Running): void {
+    this.#phase = { name: 'running', running };
+    if (running.reload === undefined) return;
+    process.on('SIGHUP', () => running.reload?.());
+  }
+
+  #onSignal(signal: string): void {
+    const phase = this.#phase;
+    switch (phase.name) {
+      case 'starting':
+        this.#log.info({ signal }, 'ending before the start is complete');
+        this.#exitSoon(EXIT.failure);
+        break;
+      case 'running':
+        this.#log.info({ signal }, 'draining, a second signal ends at once');
+        this.#phase = { name: 'draining', running: phase.running };
+        phase.running.drain();
+        break;
+      case 'draining':
+        this.#log.info({ signal }, 'ending at once');
+        this.#phase = { name: 'stopping', running: phase.running };
+        phase.running.stop();
+        systemClock.after(STOP_MS_MAX, () => this.#exitSoon(EXIT.failure));
+        break;
+      case 'stopping':
+        break;
+    }
+  }
+
+  #onUncaught(error: unknown, text: string): void {
+    const detail = error instanceof Error ? error : new Error(String(error));
+    this.#log.fatal({ err: { message: detail.message, stack: detail.stack } }, text);
+    complain(`${text}: ${detail.message}`);
+    this.#exitSoon(EXIT.failure);
+  }
+
+  #exitSoon(exitCode: number): void {
+    exit(this.#log, { exitCode }).catch(() => process.exit(exitCode));
+  }
+}
+
+function openLog({ component, logLevel, logFormat }: RunOptions): Logger {
+  const sink = logFormat === 'pretty' ? { stream: new PrettyLog() } : {};
+  return createLogger({ level: logLevel, component, ...sink });
+}
+
+function endingOf(error: unknown): Ending {
+  const isKnown = error instanceof SluicewayError;
+  const message = error instanceof Error ? error.message : String(error);
+  return { exitCode: exitCodeOf(error), message: isKnown ? message : `internal error: ${message}` };
+}
+
+async function exit(log: Logger, ending: Ending): Promise<never> {
+  if (ending.message !== undefined) complain(ending.message);
+  await new Promise<void>((resolve) => {
+    // Kept alive by a timer of its own: the clock's do not, and a stalled sink may never answer.
+    const timer = setTimeout(resolve, FLUSH_MS_MAX);
+    log.flush(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+  process.exit(ending.exitCode);
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+// The entry of the program: refuses a Node that is too old, then loads the rest.
+//
+// Invariant: nothing is imported before the version is known to do, and the syntax here is old
+// enough for any Node that can read a module; the rest would fail on it with an error that
+// explains nothing. Must not know: commands.
+
+const parts = process.versions.node.split('.').map(Number);
+const major = Number(parts[0]);
+
+if (major < 24 || (major === 24 && Number(parts[1]) < 12)) {
+  process.stderr.write(`sluiceway needs Node 24.12 or later, this is ${process.version}\n`);
+  process.exitCode = 2;
+} else {
+  import('./program.ts').then(
+    (program) => program.main(process.argv),
+    (error) => {
+      process.stderr.write(`sluiceway: cannot load the program: ${String(error)}\n`);
+      process.exitCode = 1;
+    },
+  );
+}

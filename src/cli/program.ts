@@ -1,0 +1,119 @@
+// The command line: which commands there are, and how an error becomes lines and an exit code.
+//
+// Invariant: --help and answers go to stdout with exit code 0, errors to stderr as `sluiceway: `
+// lines with the code of the table; commander never exits the process itself. Must not know:
+// what a command does.
+
+import { Command as CliCommand, CommanderError } from 'commander';
+import { ConfigError, SluicewayError } from '../base/errors.ts';
+import type { Command } from '../config/schema.ts';
+import { addOptions, collectFlags } from './arguments.ts';
+import { runClient } from './commands/client.ts';
+import { runConfigCheck } from './commands/config-check.ts';
+import { runConfigPrint } from './commands/config-print.ts';
+import { runDemo } from './commands/demo.ts';
+import { runServer } from './commands/server.ts';
+import { runStatus } from './commands/status.ts';
+import { runVersion, versionText } from './commands/version.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { complain, surviveClosedPipes } from './output.ts';
+import type { Flags } from './sources.ts';
+
+type Run = (flags: Flags) => Promise<void> | void;
+
+export async function main(argv: readonly string[]): Promise<void> {
+  surviveClosedPipes();
+  try {
+    await buildProgram().parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+}
+
+function buildProgram(): CliCommand {
+  const program = new CliCommand('sluiceway')
+    .description('The self-hosted tunnel: HTTP and TCP services behind NAT, made public')
+    .version(versionText(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(asError(text)) })
+    .helpCommand(false);
+  addCommand(program, { name: 'server', help: 'run the exit node', run: runServer });
+  addCommand(program, { name: 'client', help: 'serve upstreams through a server', run: runClient });
+  addCommand(program, { name: 'status', help: 'show who is connected', run: runStatus });
+  program.command('version').description('print the version').action(runVersion);
+  addConfigCommands(program);
+  program
+    .command('demo')
+    .description('try it out: a server, a client and a sample site on this machine')
+    .option('--check', 'fetch the site once through the tunnel, then end')
+    .action((options: { readonly check?: boolean }) => runDemo({ check: options.check === true }));
+  return program;
+}
+
+const OTHER_WAYS = `
+Each option is also a key of the --config file, by its name without the dashes, and an
+environment variable, such as SLUICEWAY_LOG_LEVEL. Flags win over variables, variables over the
+file. docs/config.md has the whole table.`;
+
+interface CommandSpec {
+  readonly name: Command;
+  readonly help: string;
+  readonly run: Run;
+}
+
+function addCommand(parent: CliCommand, { name, help, run }: CommandSpec): void {
+  addOptions(parent.command(name).description(help), name)
+    .addHelpText('after', OTHER_WAYS)
+    .action(async (_options: unknown, command: CliCommand) => {
+      await run(collectFlags(command, name));
+    });
+}
+
+function addConfigCommands(program: CliCommand): void {
+  const config = program
+    .command('config')
+    .description('check or print a configuration')
+    .helpCommand(false);
+  const actions = [
+    { verb: 'check', help: 'say what is wrong with the options', run: runConfigCheck },
+    {
+      verb: 'print',
+      help: 'print the options as YAML, secrets masked',
+      run: runConfigPrint,
+    },
+  ];
+  for (const { verb, help, run } of actions) {
+    const parent = config.command(verb).description(help).helpCommand(false);
+    for (const name of ['server', 'client'] as const) {
+      const spec = {
+        name,
+        help: `${help} of the ${name}`,
+        run: (flags: Flags) => run(name, flags),
+      };
+      addCommand(parent, spec);
+    }
+  }
+}
+
+/** Writes what went wrong and gives the exit code. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) {
+    // commander has written its message; without a command it wrote the help, to stderr.
+    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  }
+  if (error instanceof ConfigError) {
+    for (const problem of error.problems) complain(problem);
+  } else if (error instanceof SluicewayError) {
+    complain(error.message);
+  } else {
+    complain(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : error}`);
+  }
+  return exitCodeOf(error);
+}
+
+/** commander's `error: text` and its suggestion, as one of our lines. */
+function asError(text: string): string {
+  const [message = '', ...rest] = text.trim().split('\n');
+  return `sluiceway: ${[message.replace(/^error: /, ''), ...rest].join(' ')}\n`;
+}

@@ -1,0 +1,44 @@
+// What a long-running command warns of when it starts.
+//
+// Invariant: a warning never changes what happens and never repeats a secret. Must not know:
+// options other than the token's.
+
+import type { Flags } from './sources.ts';
+
+type Version = readonly [major: number, minor: number, patch: number];
+
+/** First releases without the holes closed in July 2026, by release line (Node's advisories). */
+const FLOOR_24: Version = [24, 18, 1];
+const FLOOR_26: Version = [26, 5, 1];
+
+export function warnAtStart(flags: Flags): void {
+  const floor = securityFloor(process.versions.node);
+  if (floor !== undefined) {
+    warn(`Node ${process.version} has known security holes, use v${floor} or later`);
+  }
+  if (flags.token !== undefined) {
+    warn('--token shows the token to everyone who can list processes, use --token-file');
+  }
+}
+
+/** The version to move to when `version` is below the floor of its line. */
+export function securityFloor(version: string): string | undefined {
+  const [major = 0, minor = 0, patch = 0] = version
+    .split('.')
+    .map((part) => Number.parseInt(part, 10));
+  // Odd lines such as 25 have ended: what they lack is only in the next even one.
+  const floor = major > 24 ? FLOOR_26 : FLOOR_24;
+  return isBelow([major, minor, patch], floor) ? floor.join('.') : undefined;
+}
+
+function isBelow(left: Version, right: Version): boolean {
+  for (const [index, part] of left.entries()) {
+    const other = right[index] ?? 0;
+    if (part !== other) return part < other;
+  }
+  return false;
+}
+
+function warn(text: string): void {
+  process.stderr.write(`warning: ${text}\n`);
+}

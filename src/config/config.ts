@@ -1,0 +1,214 @@
+// Turns flags, environment and file into one frozen configuration for a command.
+//
+// Invariant: pure; files are read by the caller's `readFile`. Either every option, relation and
+// secret is right and the result can be cloned to another thread (all but the Masked token), or
+// one ConfigError lists every problem. Must not know: processes, sockets, commander.
+
+import { Masked } from '../base/masked.ts';
+import type { Address, PortRange } from './address.ts';
+import type { LogFormat } from './option.ts';
+import { type ConfigInput, type Resolution, resolveValues } from './resolve.ts';
+import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
+import type { TunnelSpec } from './tunnel.ts';
+
+export type { Address, PortRange } from './address.ts';
+export type { LogFormat } from './option.ts';
+export type { Fault } from './schema.ts';
+export type { TunnelSpec, Upstream } from './tunnel.ts';
+
+export interface Tuning {
+  readonly windowInitialBytes: number;
+  readonly windowMaxBytes: number;
+  readonly sessionMemoryMaxBytes: number;
+  readonly frameMaxBytes: number;
+  readonly streamsPerLinkMax: number;
+  readonly upstreamConnectTimeoutMs: number;
+  /** 0 is off. */
+  readonly tcpIdleTimeoutMs: number;
+  readonly halfCloseTimeoutMs: number;
+  readonly linkPingIntervalMs: number;
+  readonly linkDeadAfterMs: number;
+  // The client cannot set those below and has their defaults.
+  /** 0 is half of the open-file limit, which the caller knows. */
+  readonly visitorConnectionsMax: number;
+  readonly headerTimeoutMs: number;
+  readonly bodyIdleTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly upstreamResponseTimeoutMs: number;
+}
+
+export type LogLevel = Values<'server'>['log-level'];
+
+export interface ServerConfig {
+  readonly controlAddr: Address;
+  readonly httpAddr: Address | 'off';
+  readonly tcpHost: string;
+  /** Empty: clients may open no TCP port. */
+  readonly tcpPorts: readonly PortRange[];
+  readonly adminAddr: Address | 'off';
+  /** Paths, both or none. */
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly token: Masked;
+  readonly shards: number;
+  readonly reusePort: 'auto' | 'off';
+  readonly drainDelayMs: number;
+  readonly drainTimeoutMs: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  readonly allowFaults: boolean;
+  readonly fault?: Fault;
+  readonly tuning: Tuning;
+}
+
+export interface ClientConfig {
+  /** `ws[s]://host[:port]/connect`. */
+  readonly urls: readonly string[];
+  readonly token: Masked;
+  readonly tlsCa?: string;
+  readonly tunnels: readonly TunnelSpec[];
+  readonly id?: string;
+  /** 0 is one a shard of the server. */
+  readonly links: number;
+  readonly linkMask: 'auto' | 'always' | 'never';
+  readonly once: boolean;
+  /** 0 is no limit. */
+  readonly maxRetry: number;
+  readonly shards: number;
+  readonly drainTimeoutMs: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  readonly tuning: Tuning;
+}
+
+export interface StatusConfig {
+  readonly url: string;
+  readonly token: Masked;
+  readonly tlsCa?: string;
+  readonly json: boolean;
+  readonly watch: boolean;
+}
+
+export interface ConfigOf {
+  readonly server: ServerConfig;
+  readonly client: ClientConfig;
+  readonly status: StatusConfig;
+}
+
+/** Throws a ConfigError with every problem there is. */
+export function resolveConfig<C extends Command>(input: ConfigInput<C>): ConfigOf[C] {
+  const build: (resolution: Resolution<C>) => ConfigOf[C] = BUILDERS[input.command];
+  return deepFreeze(build(resolveValues(input)));
+}
+
+const BUILDERS: { readonly [C in Command]: (resolution: Resolution<C>) => ConfigOf[C] } = {
+  server: buildServer,
+  client: buildClient,
+  status: buildStatus,
+};
+
+function buildServer({ values, token }: Resolution<'server'>): ServerConfig {
+  return {
+    controlAddr: values['control-addr'],
+    httpAddr: values['http-addr'],
+    tcpHost: values['tcp-addr'],
+    tcpPorts: values['tcp-ports'],
+    adminAddr: values['admin-addr'],
+    ...present('tlsCert', values['tls-cert']),
+    ...present('tlsKey', values['tls-key']),
+    token,
+    shards: values.shards,
+    reusePort: values['reuse-port'],
+    drainDelayMs: values['drain-delay'],
+    drainTimeoutMs: values['drain-timeout'],
+    logLevel: values['log-level'],
+    logFormat: values['log-format'],
+    allowFaults: values['allow-faults'],
+    ...present('fault', values.fault),
+    tuning: {
+      ...buildSharedTuning(values),
+      visitorConnectionsMax: values['visitor-connections-max'],
+      headerTimeoutMs: values['header-timeout'],
+      bodyIdleTimeoutMs: values['body-idle-timeout'],
+      keepAliveTimeoutMs: values['keep-alive-timeout'],
+      upstreamResponseTimeoutMs: values['upstream-response-timeout'],
+    },
+  };
+}
+
+function buildClient({ values, token }: Resolution<'client'>): ClientConfig {
+  return {
+    urls: values.url,
+    token,
+    ...present('tlsCa', values['tls-ca']),
+    tunnels: [...values.upstream, ...values.tcp],
+    ...present('id', values.id),
+    links: values.links,
+    linkMask: values['link-mask'],
+    once: values.once,
+    maxRetry: values['max-retry'],
+    shards: values.shards,
+    drainTimeoutMs: values['drain-timeout'],
+    logLevel: values['log-level'],
+    logFormat: values['log-format'],
+    tuning: {
+      ...buildSharedTuning(values),
+      visitorConnectionsMax: serverDefault('visitor-connections-max'),
+      headerTimeoutMs: serverDefault('header-timeout'),
+      bodyIdleTimeoutMs: serverDefault('body-idle-timeout'),
+      keepAliveTimeoutMs: serverDefault('keep-alive-timeout'),
+      upstreamResponseTimeoutMs: serverDefault('upstream-response-timeout'),
+    },
+  };
+}
+
+function buildStatus({ values, token }: Resolution<'status'>): StatusConfig {
+  return {
+    url: values.url ?? '',
+    token,
+    ...present('tlsCa', values['tls-ca']),
+    json: values.json,
+    watch: values.watch,
+  };
+}
+
+function buildSharedTuning(values: Values<'server'> | Values<'client'>) {
+  return {
+    windowInitialBytes: values['window-initial'],
+    windowMaxBytes: values['window-max'],
+    sessionMemoryMaxBytes: values['session-memory-max'],
+    frameMaxBytes: values['frame-max'],
+    streamsPerLinkMax: values['streams-per-link-max'],
+    upstreamConnectTimeoutMs: values['upstream-connect-timeout'],
+    tcpIdleTimeoutMs: values['tcp-idle-timeout'],
+    halfCloseTimeoutMs: values['half-close-timeout'],
+    linkPingIntervalMs: values['link-ping-interval'],
+    linkDeadAfterMs: values['link-dead-after'],
+  };
+}
+
+type ServerOnly =
+  | 'visitor-connections-max'
+  | 'header-timeout'
+  | 'body-idle-timeout'
+  | 'keep-alive-timeout'
+  | 'upstream-response-timeout';
+
+function serverDefault(name: ServerOnly): number {
+  const option = SCHEMA.server[name];
+  const parsed = option.parse([option.defaultText]);
+  return parsed.ok ? parsed.value : 0;
+}
+
+/** A property that is left out when there is no value. */
+function present<K extends string, V>(key: K, value: V | undefined): { readonly [P in K]?: V } {
+  return value === undefined ? {} : ({ [key]: value } as { readonly [P in K]: V });
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    if (!(value instanceof Masked)) Object.values(value).forEach(deepFreeze);
+  }
+  return value;
+}

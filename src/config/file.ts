@@ -1,0 +1,136 @@
+// Reads the YAML file of --config: one flat map from option names to scalars or lists of them.
+//
+// Invariant: every value comes out as the text that stands in the file, so that YAML's own types
+// ("off", 1_000, 1e3) never change what an option means; whatever is not such a map is a problem
+// with its line and column. Must not know: which options there are.
+
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Problems, quote } from './problems.ts';
+
+/** Guess: a thousand tunnels take a tenth of it. */
+export const CONFIG_FILE_BYTES_MAX = 1024 * 1024;
+
+export interface ConfigFile {
+  /** As the operator wrote it: it is only ever shown. */
+  readonly path: string;
+  readonly text: string;
+}
+
+export interface FileEntry {
+  readonly key: string;
+  /** Where the key stands: `sluiceway.yaml line 3, column 1`. */
+  readonly origin: string;
+  readonly texts: readonly string[];
+  readonly isList: boolean;
+}
+
+export interface FileReading {
+  /** Those that are well formed. */
+  readonly entries: readonly FileEntry[];
+  /** False when something in the file could not be read, and may seem to be missing. */
+  readonly isWhole: boolean;
+}
+
+const UNREADABLE: FileReading = { entries: [], isWhole: false };
+
+export function readConfigFile(file: ConfigFile, problems: Problems): FileReading {
+  if (Buffer.byteLength(file.text) > CONFIG_FILE_BYTES_MAX) {
+    problems.add(`${file.path}: the file is larger than 1 MiB`);
+    return UNREADABLE;
+  }
+  try {
+    return new FlatMapReader(file, problems).read();
+  } catch (cause) {
+    // The parser recurses: thousands of nested brackets exhaust the stack.
+    problems.add(`${file.path}: the file cannot be parsed (${String(cause).slice(0, 100)})`);
+    return UNREADABLE;
+  }
+}
+
+class FlatMapReader {
+  readonly #file: ConfigFile;
+  readonly #problems: Problems;
+  readonly #lines = new LineCounter();
+  readonly #keys = new Set<string>();
+
+  constructor(file: ConfigFile, problems: Problems) {
+    this.#file = file;
+    this.#problems = problems;
+  }
+
+  read(): FileReading {
+    const parsed = parseDocument(this.#file.text, {
+      lineCounter: this.#lines,
+      prettyErrors: false,
+      // The parser compares each pair of keys, a minute for a file of the largest size.
+      uniqueKeys: false,
+      version: '1.2',
+      schema: 'core',
+    });
+    // What follows the first one is mostly its consequence.
+    const [fault] = [...parsed.errors, ...parsed.warnings];
+    if (fault !== undefined) {
+      this.#add(fault.pos[0], fault.message);
+      return UNREADABLE;
+    }
+    if (parsed.contents === null) return { entries: [], isWhole: true };
+    const root = parsed.contents;
+    if (!isMap(root)) {
+      this.#add(startOf(root), 'the file must be a map of options, one "name: value" a line');
+      return UNREADABLE;
+    }
+    const entries = root.items.flatMap(({ key, value }) => {
+      const entry = this.#readPair(key as Node, value as Node | null);
+      return entry === undefined ? [] : [entry];
+    });
+    return { entries, isWhole: entries.length === root.items.length };
+  }
+
+  #readPair(key: Node, value: Node | null): FileEntry | undefined {
+    const start = startOf(key);
+    if (!isScalar(key) || typeof key.value !== 'string') {
+      this.#add(start, 'a key must be the name of an option');
+      return undefined;
+    }
+    if (this.#keys.has(key.value)) {
+      this.#add(start, `${quote(key.value)} is given twice`);
+      return undefined;
+    }
+    this.#keys.add(key.value);
+    const items = isSeq(value) ? (value.items as readonly Node[]) : [value];
+    const texts: string[] = [];
+    for (const item of items) {
+      const text = readScalar(item);
+      if (text === undefined) {
+        this.#add(startOf(item ?? key), `${quote(key.value)} must be ${wantedIn(item)}`);
+        return undefined;
+      }
+      texts.push(text);
+    }
+    return { key: key.value, origin: this.#where(start), texts, isList: isSeq(value) };
+  }
+
+  #add(offset: number, message: string): void {
+    this.#problems.add(`${this.#where(offset)}: ${message}`);
+  }
+
+  #where(offset: number): string {
+    const { line, col } = this.#lines.linePos(offset);
+    return `${this.#file.path} line ${line}, column ${col}`;
+  }
+}
+
+function wantedIn(item: Node | null): string {
+  if (isAlias(item)) return 'written out: aliases are not supported';
+  return isScalar(item) || item === null ? 'given a value' : 'one value or a list of values';
+}
+
+/** The scalar's own text; undefined for null, maps, lists in lists and aliases. */
+function readScalar(node: Node | null): string | undefined {
+  if (!isScalar(node) || node.value === null) return undefined;
+  return node.source ?? String(node.value);
+}
+
+function startOf(node: Node): number {
+  return node.range?.[0] ?? 0;
+}

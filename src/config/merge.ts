@@ -1,0 +1,147 @@
+// Brings flags, environment and file together: for each option the texts of its strongest source.
+//
+// Invariant: flag before environment before file, option by option, a stronger list replacing the
+// weaker one whole; every name that is not an option of the command is a problem, except another
+// command's variables and those that Kubernetes or our own tests set. Must not know: kinds or
+// defaults.
+
+import { type ConfigFile, type FileEntry, readConfigFile } from './file.ts';
+import type { OptionTable, Source } from './option.ts';
+import { nearestName, type Problems, quote } from './problems.ts';
+
+/** A flag's value: true or false for a boolean, several texts when it was repeated. */
+export type FlagValue = string | boolean | readonly string[];
+
+export interface Given {
+  readonly texts: readonly string[];
+  /** `flag`, `environment variable SLUICEWAY_URL`, `sluiceway.yaml line 3, column 1`. */
+  readonly origin: string;
+  readonly source: Source;
+}
+
+export interface MergeInput {
+  readonly command: string;
+  readonly tables: Readonly<Record<string, OptionTable>>;
+  readonly flags: Readonly<Record<string, FlagValue>>;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly file?: ConfigFile;
+}
+
+const VARIABLE_PREFIX = 'SLUICEWAY_';
+/** Set for the test suite's own use and inherited by the programs it starts. */
+const TEST_VARIABLES: ReadonlySet<string> = new Set([
+  'SLUICEWAY_FUZZ_SECONDS',
+  'SLUICEWAY_SOAK_SECONDS',
+]);
+/** What Kubernetes sets in every pod for a Service whose name starts with "sluiceway". */
+const KUBERNETES_VARIABLE =
+  /^SLUICEWAY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/;
+
+export function variableOf(name: string): string {
+  return `${VARIABLE_PREFIX}${name.toUpperCase().replaceAll('-', '_')}`;
+}
+
+export function merge(input: MergeInput, problems: Problems): Map<string, Given> {
+  const merged = new Map<string, Given>();
+  // Weakest first: a stronger source overwrites.
+  const file = input.file === undefined ? undefined : readConfigFile(input.file, problems);
+  for (const entry of file?.entries ?? []) {
+    if (problems.isFull) break;
+    mergeFileEntry(merged, entry, input, problems);
+  }
+  mergeEnvironment(merged, input, problems);
+  mergeFlags(merged, input, problems);
+  // What could not be read is not "missing": say nothing of that sort.
+  if (file?.isWhole === false) problems.throwIfAny();
+  return merged;
+}
+
+function mergeFileEntry(
+  merged: Map<string, Given>,
+  entry: FileEntry,
+  input: MergeInput,
+  problems: Problems,
+): void {
+  const { key, origin } = entry;
+  const option = optionOf(input, key);
+  if (option === undefined || !option.sources.includes('file')) {
+    problems.add(`${quote(key)} (${origin}): ${unknownName(input, key, 'file')}`);
+    return;
+  }
+  if (entry.isList && !option.repeats) {
+    problems.add(`--${key} (${origin}): takes one value, not a list`);
+    return;
+  }
+  const texts = option.repeats ? entry.texts.flatMap(splitList) : entry.texts;
+  merged.set(key, { texts, origin, source: 'file' });
+}
+
+function mergeEnvironment(merged: Map<string, Given>, input: MergeInput, problems: Problems): void {
+  const known = new Map<string, string>();
+  for (const table of Object.values(input.tables)) {
+    for (const name of Object.keys(table)) known.set(variableOf(name), name);
+  }
+  for (const [variable, text] of Object.entries(input.env)) {
+    if (!variable.startsWith(VARIABLE_PREFIX) || text === undefined) continue;
+    const name = known.get(variable);
+    const option = name === undefined ? undefined : optionOf(input, name);
+    if (name !== undefined && option?.sources.includes('environment')) {
+      const texts = option.repeats ? splitList(text) : [text];
+      const origin = `environment variable ${variable}`;
+      merged.set(name, { texts, origin, source: 'environment' });
+    } else if (name === undefined && !isForeign(variable) && !problems.isFull) {
+      const hint = suggestion(nearestName(variable, known.keys()), '');
+      problems.add(`${quote(variable)} (environment): unknown variable${hint}`);
+    }
+  }
+}
+
+function mergeFlags(merged: Map<string, Given>, input: MergeInput, problems: Problems): void {
+  for (const [name, value] of Object.entries(input.flags)) {
+    const option = optionOf(input, name);
+    if (option === undefined || !option.sources.includes('flag')) {
+      problems.add(`${quote(`--${name}`)} (flag): ${unknownName(input, name, 'flag')}`);
+      continue;
+    }
+    const given = typeof value === 'object' ? value : [String(value)];
+    const texts = option.repeats ? given.flatMap(splitList) : given;
+    merged.set(name, { texts, origin: 'flag', source: 'flag' });
+  }
+}
+
+/** Only the table's own names: `constructor` in a file is a name like any other. */
+function optionOf({ tables, command }: MergeInput, name: string) {
+  const table = tables[command] ?? {};
+  return Object.hasOwn(table, name) ? table[name] : undefined;
+}
+
+function unknownName(input: MergeInput, name: string, source: Source): string {
+  if (optionOf(input, name)?.sources.includes('environment')) {
+    return `cannot be set here; set ${variableOf(name)} in the environment`;
+  }
+  const owners = Object.keys(input.tables).filter((command) =>
+    Object.hasOwn(input.tables[command] ?? {}, name),
+  );
+  if (owners.length > 0) {
+    return `is an option of ${owners.join(' and ')}, not of ${input.command}`;
+  }
+  const names = Object.entries(input.tables[input.command] ?? {})
+    .filter(([, option]) => option.sources.includes(source))
+    .map(([known]) => known);
+  return `unknown option${suggestion(nearestName(name, names), source === 'flag' ? '--' : '')}`;
+}
+
+function suggestion(nearest: string | undefined, dashes: string): string {
+  return nearest === undefined ? '' : `; did you mean ${dashes}${nearest}?`;
+}
+
+function isForeign(variable: string): boolean {
+  return TEST_VARIABLES.has(variable) || KUBERNETES_VARIABLE.test(variable);
+}
+
+/** Commas and newlines separate; blanks around an item and empty items do not count. */
+function splitList(text: string): readonly string[] {
+  const items = text.split(/[,\n]/).map((item) => item.trim());
+  const filled = items.filter((item) => item !== '');
+  return filled.length === 0 ? [''] : filled;
+}

@@ -1,0 +1,191 @@
+// What an option is: the kind of its value, how often it may be given, its default and its help.
+//
+// Invariant: an option's value type follows from its kind and its arity, so that the schema, the
+// parsed values and the configuration cannot disagree; a default is written as an operator would
+// write it and goes through the same parser. Must not know: which options there are, or where a
+// text came from.
+
+import { z } from 'zod';
+
+/** Where a value may come from, strongest first. */
+export type Source = 'flag' | 'environment' | 'file';
+
+export type LogFormat = 'json' | 'pretty';
+
+/** What the defaults depend on; the caller knows the machine, this room does not. */
+export interface MachineDefaults {
+  readonly cores: number;
+  readonly logFormat: LogFormat;
+}
+
+/** One sort of value: how a text becomes one, and how it is shown again. */
+export interface Kind<T> {
+  readonly name: string;
+  /** Stands for the value in help; empty for a boolean, which takes none. */
+  readonly placeholder: string;
+  readonly schema: z.ZodType<T, string>;
+  show(value: T): string;
+}
+
+export type ParseResult<V> =
+  | { readonly ok: true; readonly value: V }
+  | { readonly ok: false; readonly wrong: readonly WrongText[] };
+
+export interface WrongText {
+  readonly text: string;
+  readonly message: string;
+}
+
+export interface Option<V> {
+  readonly kind: Kind<unknown>;
+  readonly help: string;
+  readonly repeats: boolean;
+  readonly isTuning: boolean;
+  readonly sources: readonly Source[];
+  /** The default as help and docs print it; empty when there is none. */
+  readonly defaultText: string;
+  defaultTexts(machine: MachineDefaults): readonly string[];
+  parse(texts: readonly string[]): ParseResult<V>;
+  show(value: V): readonly string[];
+}
+
+export type OptionTable = Readonly<Record<string, Option<unknown>>>;
+
+/** The parsed values of a table, by option name. */
+export type ValuesOf<T extends OptionTable> = {
+  readonly [K in keyof T]: T[K] extends Option<infer V> ? V : never;
+};
+
+export interface OptionFields {
+  readonly help: string;
+  readonly isTuning?: boolean;
+  readonly sources?: readonly Source[];
+}
+
+export interface DefaultFields extends OptionFields {
+  readonly default: string | ((machine: MachineDefaults) => string);
+  /** What to print for a default that depends on the machine. */
+  readonly defaultText?: string;
+}
+
+const ALL_SOURCES: readonly Source[] = ['flag', 'environment', 'file'];
+/** Values of one repeatable option. Guess: ten times the largest client we have heard of. */
+const VALUES_MAX = 1024;
+
+/** An option with exactly one value, given or default. */
+export function one<T>(kind: Kind<T>, fields: DefaultFields): Option<T> {
+  return {
+    ...shared(kind, fields),
+    repeats: false,
+    defaultText: defaultTextOf(fields),
+    defaultTexts: (machine) => [defaultFor(fields, machine)],
+    parse: (texts) => parseOne(kind, texts),
+    show: (value) => [kind.show(value)],
+  };
+}
+
+/** An option that may be absent. */
+export function optional<T>(kind: Kind<T>, fields: OptionFields): Option<T | undefined> {
+  return {
+    ...shared(kind, fields),
+    repeats: false,
+    defaultText: '',
+    defaultTexts: () => [],
+    parse: (texts) => (texts.length === 0 ? { ok: true, value: undefined } : parseOne(kind, texts)),
+    show: (value) => (value === undefined ? [] : [kind.show(value)]),
+  };
+}
+
+/** A repeatable option. `emptyWord`, alone, means the empty list. */
+export function many<T>(
+  kind: Kind<T>,
+  fields: OptionFields & { readonly default?: string; readonly emptyWord?: string },
+): Option<readonly T[]> {
+  const { emptyWord } = fields;
+  return {
+    ...shared(kind, fields),
+    repeats: true,
+    defaultText: fields.default ?? '',
+    defaultTexts: () => (fields.default === undefined ? [] : [fields.default]),
+    parse: (texts) => {
+      const isEmpty = texts.length === 1 && texts[0] === emptyWord;
+      return isEmpty ? { ok: true, value: [] } : parseMany(kind, texts);
+    },
+    show: (values) =>
+      values.length === 0 && emptyWord !== undefined
+        ? [emptyWord]
+        : values.map((value) => kind.show(value)),
+  };
+}
+
+function shared<T>(kind: Kind<T>, fields: OptionFields) {
+  return {
+    kind,
+    help: fields.help,
+    isTuning: fields.isTuning ?? false,
+    sources: fields.sources ?? ALL_SOURCES,
+  };
+}
+
+function defaultFor(fields: DefaultFields, machine: MachineDefaults): string {
+  return typeof fields.default === 'string' ? fields.default : fields.default(machine);
+}
+
+function defaultTextOf(fields: DefaultFields): string {
+  if (fields.defaultText !== undefined) return fields.defaultText;
+  return typeof fields.default === 'string' ? fields.default : '';
+}
+
+function parseOne<T>(kind: Kind<T>, texts: readonly string[]): ParseResult<T> {
+  const [text = '', ...rest] = texts;
+  if (rest.length > 0) {
+    return { ok: false, wrong: [{ text, message: 'is one of several values; give one' }] };
+  }
+  const result = kind.schema.safeParse(text);
+  if (result.success) return { ok: true, value: result.data };
+  return { ok: false, wrong: [{ text, message: firstMessage(result.error) }] };
+}
+
+function parseMany<T>(kind: Kind<T>, texts: readonly string[]): ParseResult<readonly T[]> {
+  if (texts.length > VALUES_MAX) {
+    const message = `is the first of ${texts.length} values; give at most ${VALUES_MAX}`;
+    return { ok: false, wrong: [{ text: texts[0] ?? '', message }] };
+  }
+  const values: T[] = [];
+  const wrong: WrongText[] = [];
+  for (const text of texts) {
+    const result = kind.schema.safeParse(text);
+    if (result.success) values.push(result.data);
+    else wrong.push({ text, message: firstMessage(result.error) });
+  }
+  return wrong.length === 0 ? { ok: true, value: values } : { ok: false, wrong };
+}
+
+function firstMessage(error: z.ZodError): string {
+  return error.issues[0]?.message ?? 'is not valid';
+}
+
+/** A kind read by `read`, which returns what is wrong with the text as an InvalidText. */
+export function kindOf<T>(
+  name: string,
+  placeholder: string,
+  read: (text: string) => T | InvalidText,
+  show: (value: T) => string,
+): Kind<T> {
+  const schema = z.string().transform((text, context): T => {
+    const result = read(text);
+    if (!(result instanceof InvalidText)) return result;
+    context.addIssue({ code: 'custom', message: result.message });
+    return z.NEVER;
+  });
+  return { name, placeholder, schema, show };
+}
+
+/** Says what is wrong with a text and what is right: continues a sentence that quoted the text. */
+export class InvalidText {
+  readonly message: string;
+
+  constructor(message: string) {
+    this.message = message;
+  }
+}

@@ -1,0 +1,213 @@
+// Parses the merged texts by the schema and checks what no single option can: relations between
+// options, what is required, and the files that options name.
+//
+// Invariant: every check runs, whatever else is wrong, and nothing is returned unless all of them
+// passed. Must not know: how a configuration is shaped for its users.
+
+import { assert } from '../base/assert.ts';
+import type { Masked } from '../base/masked.ts';
+import { showAddress } from './address.ts';
+import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
+import type { ConfigFile } from './file.ts';
+import { type FlagValue, type Given, merge } from './merge.ts';
+import type { MachineDefaults, OptionTable } from './option.ts';
+import { Problems, quote } from './problems.ts';
+import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
+import { resolveToken } from './token.ts';
+
+export interface ConfigInput<C extends Command = Command> {
+  readonly command: C;
+  readonly flags: Readonly<Record<string, FlagValue>>;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** What --config names; its reader is the caller. */
+  readonly file?: ConfigFile;
+  readonly defaults: MachineDefaults;
+  /** Gives a file's text, or throws an error whose message says what is wrong with the file. */
+  readonly readFile: (path: string) => string;
+}
+
+export interface Resolution<C extends Command> {
+  readonly values: Values<C>;
+  readonly token: Masked;
+  readonly given: ReadonlyMap<string, Given>;
+}
+
+interface CheckContext<C extends Command> {
+  /** What could be parsed; an option with a problem is absent. */
+  readonly parsed: Partial<Values<C>>;
+  readonly given: ReadonlyMap<string, Given>;
+  readonly readFile: (path: string) => string;
+  readonly problems: Problems;
+}
+
+/** Tunnels of one client. Guess; the exit node has its own limit. */
+const TUNNELS_MAX = 1000;
+/** Servers of one client. Guess. */
+const URLS_MAX = 16;
+
+export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolution<C> {
+  const { command, env, readFile } = input;
+  const problems = new Problems();
+  const given = merge({ ...input, tables: SCHEMA }, problems);
+  const untyped = parseTable(SCHEMA[command], given, input.defaults, problems);
+  // The kinds of the table gave the values: what `Values` says of them holds.
+  const parsed = untyped as Partial<Values<C>>;
+  const tokenTexts = untyped as Partial<Values<Command>>;
+  const token = resolveToken({ given, parsed: tokenTexts, env, readFile }, problems);
+  const check: (context: CheckContext<C>) => void = CHECKS[command];
+  check({ parsed, given, readFile, problems });
+  problems.throwIfAny();
+  assert(token !== undefined, 'a token that is missing was reported');
+  // No problem means that every option of the table was parsed by its own kind.
+  return { values: parsed as Values<C>, token, given };
+}
+
+function parseTable(
+  table: OptionTable,
+  given: ReadonlyMap<string, Given>,
+  machine: MachineDefaults,
+  problems: Problems,
+): Readonly<Record<string, unknown>> {
+  const parsed: Record<string, unknown> = {};
+  for (const [name, option] of Object.entries(table)) {
+    const found = given.get(name);
+    const result = option.parse(found?.texts ?? option.defaultTexts(machine));
+    if (result.ok) {
+      parsed[name] = result.value;
+      continue;
+    }
+    const label = labelOf(given, name);
+    for (const { text, message } of result.wrong) {
+      const shown = option.kind.name === 'secret' ? 'the value' : quote(text);
+      problems.add(
+        text === '' ? `${label}: is empty; give a value` : `${label}: ${shown} ${message}`,
+      );
+    }
+  }
+  return parsed;
+}
+
+const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = {
+  server(context) {
+    checkRelations(context);
+    checkListeners(context);
+    checkServerCertificate(context);
+    checkFault(context);
+  },
+  client(context) {
+    checkRelations(context);
+    checkUrls(context);
+    checkTunnels(context);
+    checkCa(context);
+  },
+  status(context) {
+    if (!context.given.has('url')) context.problems.add(URL_REQUIRED);
+    checkCa(context);
+  },
+};
+
+const URL_REQUIRED = '--url is required; give the server, such as wss://tunnel.example.com:8123';
+
+function checkRelations(context: CheckContext<'server'> | CheckContext<'client'>): void {
+  const { parsed, given, problems } = context;
+  for (const { lower, factor, upper } of RELATIONS) {
+    const small = parsed[lower];
+    const large = parsed[upper];
+    if (small === undefined || large === undefined || small * factor <= large) continue;
+    const { [lower]: lowerOption, [upper]: upperOption } = SCHEMA.server;
+    const times = factor === 1 ? '' : `${factor} times `;
+    problems.add(
+      `${labelOf(given, upper)}: ${upperOption.show(large).join()} is less than ` +
+        `${times}${labelOf(given, lower)}, ${lowerOption.show(small).join()}`,
+    );
+  }
+}
+
+const LISTENERS = ['control-addr', 'http-addr', 'admin-addr'] as const;
+
+/** Two listeners on one port: found now rather than when the second cannot be opened. */
+function checkListeners({ parsed, given, problems }: CheckContext<'server'>): void {
+  const seen = new Map<string, string>();
+  for (const name of LISTENERS) {
+    const value = parsed[name];
+    if (value === undefined || value === 'off' || value.port === 0) continue;
+    const shown = showAddress(value);
+    const other = seen.get(shown);
+    if (other === undefined) seen.set(shown, name);
+    else problems.add(`${labelOf(given, name)}: ${shown} is also --${other}`);
+  }
+}
+
+function checkServerCertificate(context: CheckContext<'server'>): void {
+  const { parsed, given, readFile, problems } = context;
+  const cert = fileOf('tls-cert', parsed['tls-cert'], given);
+  const key = fileOf('tls-key', parsed['tls-key'], given);
+  if (cert !== undefined && key !== undefined) checkCertificatePair(cert, key, readFile, problems);
+  else if (cert !== undefined && !given.has('tls-key')) {
+    problems.add(`${cert.label}: needs --tls-key too`);
+  } else if (key !== undefined && !given.has('tls-cert')) {
+    problems.add(`${key.label}: needs --tls-cert too`);
+  }
+}
+
+function checkFault({ parsed, given, problems }: CheckContext<'server'>): void {
+  if (parsed.fault === undefined || parsed['allow-faults'] !== false) return;
+  problems.add(`SLUICEWAY_FAULT (${originOf(given, 'fault')}): is refused without --allow-faults`);
+}
+
+function checkCa(context: CheckContext<'client'> | CheckContext<'status'>): void {
+  const ca = fileOf('tls-ca', context.parsed['tls-ca'], context.given);
+  if (ca !== undefined) checkCertificate(ca, context.readFile, context.problems);
+}
+
+function checkUrls({ parsed, given, problems }: CheckContext<'client'>): void {
+  const urls = parsed.url;
+  if (urls === undefined) return;
+  if (urls.length === 0) problems.add(URL_REQUIRED);
+  const label = labelOf(given, 'url');
+  if (urls.length > URLS_MAX) {
+    problems.add(`${label}: ${urls.length} servers are too many; give at most ${URLS_MAX}`);
+  }
+  const repeated = urls.find((url, index) => urls.indexOf(url) !== index);
+  if (repeated !== undefined) problems.add(`${label}: ${quote(repeated)} is given twice`);
+}
+
+function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void {
+  const { upstream, tcp } = parsed;
+  if (upstream === undefined || tcp === undefined) return;
+  const count = upstream.length + tcp.length;
+  if (count === 0) {
+    problems.add(
+      'a client needs a tunnel; give --upstream, such as example.com=http://127.0.0.1:3000, ' +
+        'or --tcp, such as 2222=127.0.0.1:22',
+    );
+  }
+  if (count > TUNNELS_MAX) {
+    problems.add(
+      `--upstream and --tcp: ${count} tunnels are too many; give at most ${TUNNELS_MAX}`,
+    );
+  }
+  const seen = new Set<string>();
+  for (const { name, kind } of [...upstream, ...tcp]) {
+    const label = labelOf(given, kind === 'tcp' ? 'tcp' : 'upstream');
+    if (seen.has(name)) problems.add(`${label}: ${quote(name)} is given twice`);
+    seen.add(name);
+  }
+}
+
+function fileOf(
+  name: string,
+  path: string | undefined,
+  given: ReadonlyMap<string, Given>,
+): CertificateFile | undefined {
+  return path === undefined ? undefined : { label: labelOf(given, name), path };
+}
+
+/** An option as a problem names it: `--url (flag)`. */
+function labelOf(given: ReadonlyMap<string, Given>, name: string): string {
+  return `--${name} (${originOf(given, name)})`;
+}
+
+function originOf(given: ReadonlyMap<string, Given>, name: string): string {
+  return given.get(name)?.origin ?? 'default';
+}

@@ -1,0 +1,257 @@
+// The one table of every option: kind, default, unit, help, and the commands it belongs to.
+//
+// Invariant: only options that something in this release reads stand here; the flag is the name
+// with two dashes, the file key the name itself, the variable SLUICEWAY_ and the name in
+// capitals. docs/config.md lists exactly this table, which a test checks. Must not know: how
+// values are merged, or who uses them.
+
+import { address, addressOrOff, host, portRange, serverUrl } from './address.ts';
+import {
+  InvalidText,
+  type Kind,
+  kindOf,
+  many,
+  type Option,
+  one,
+  optional,
+  type ValuesOf,
+} from './option.ts';
+import {
+  type Bounds,
+  boolean,
+  choice,
+  duration,
+  integer,
+  path,
+  secret,
+  size,
+  text,
+} from './quantity.ts';
+import { httpTunnel, tcpTunnel } from './tunnel.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const DAY_MS = 86_400_000;
+
+/** Worker threads at most. Guess: above it the mesh of ports between shards outgrows its use. */
+export const SHARDS_MAX = 64;
+
+export interface Fault {
+  readonly kind: 'shard-throw' | 'shard-oom';
+  readonly afterMs: number;
+}
+
+const fault: Kind<Fault> = kindOf(
+  'fault',
+  'KIND:SECONDS',
+  (value) => {
+    const match = /^(shard-throw|shard-oom):(\d{1,5}(?:\.\d{1,3})?)$/.exec(value);
+    if (match === null) {
+      return new InvalidText('is not a fault; write shard-throw:SECONDS or shard-oom:SECONDS');
+    }
+    const kind = match[1] === 'shard-oom' ? 'shard-oom' : 'shard-throw';
+    return { kind, afterMs: Math.round(Number(match[2]) * 1000) };
+  },
+  ({ kind, afterMs }) => `${kind}:${afterMs / 1000}`,
+);
+
+const configFile = optional(path, {
+  help: 'read options from this YAML file',
+  sources: ['flag', 'environment'],
+});
+
+const VARIABLE_RIGHT = 'is not the name of an environment variable; write the name alone';
+
+const tokenOptions = {
+  token: optional(secret, { help: 'the token itself; other users can see it in the process list' }),
+  'token-file': optional(path, { help: 'file that holds the token' }),
+  'token-env': optional(text('NAME', /^[A-Za-z_][A-Za-z0-9_]*$/, VARIABLE_RIGHT), {
+    help: 'environment variable that holds the token',
+  }),
+};
+
+const logOptions = {
+  'log-level': one(
+    choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'LEVEL'),
+    {
+      default: 'info',
+      help: 'log this and above to stderr: trace, debug, info, warn, error, fatal, silent',
+    },
+  ),
+  'log-format': one(choice(['json', 'pretty']), {
+    default: (machine) => machine.logFormat,
+    defaultText: 'json, pretty on a terminal',
+    help: 'how log lines look',
+  }),
+};
+
+/** One millisecond up to a day: what a network timeout may sensibly be. */
+const TIMEOUT: Bounds = { min: 1, max: DAY_MS };
+
+const sharedTuning = {
+  'window-initial': tuning(size({ min: 4 * KIB, max: GIB }), '256KiB', 'credit of a new stream'),
+  'window-max': tuning(size({ min: 4 * KIB, max: GIB }), '8MiB', 'credit a stream may grow to'),
+  'session-memory-max': tuning(
+    size({ min: 64 * KIB, max: GIB }),
+    '64MiB',
+    'payload bytes held for one link at most',
+  ),
+  'frame-max': tuning(
+    size({ min: 4 * KIB, max: 256 * KIB }),
+    '256KiB',
+    'largest payload of a frame',
+  ),
+  'streams-per-link-max': tuning(
+    integer({ min: 1, max: 1_000_000 }),
+    '10000',
+    'open streams on one link at most',
+  ),
+  'upstream-connect-timeout': tuning(duration(TIMEOUT), '10s', 'time to reach an upstream'),
+  'tcp-idle-timeout': tuning(
+    duration({ min: 1, max: 7 * DAY_MS, offWord: 'off' }),
+    'off',
+    'ends a TCP or upgraded connection without a byte either way',
+  ),
+  'half-close-timeout': tuning(
+    duration({ min: 1, max: 7 * DAY_MS }),
+    '1h',
+    'ends a connection of which one direction has been closed for so long',
+  ),
+  'link-ping-interval': tuning(duration(TIMEOUT), '10s', 'time between pings on a link'),
+  'link-dead-after': tuning(
+    duration(TIMEOUT),
+    '30s',
+    'a link from which nothing was heard for so long is closed',
+  ),
+};
+
+const serverTuning = {
+  'visitor-connections-max': tuning(
+    integer({ min: 1, max: 10_000_000, autoWord: 'auto' }),
+    'auto',
+    'visitor connections at once; auto is half of the open-file limit',
+  ),
+  'header-timeout': tuning(duration(TIMEOUT), '10s', 'time to receive the head of a request'),
+  'body-idle-timeout': tuning(duration(TIMEOUT), '60s', 'longest gap inside a request body'),
+  'keep-alive-timeout': tuning(
+    duration(TIMEOUT),
+    '75s',
+    'how long an idle visitor connection is kept',
+  ),
+  'upstream-response-timeout': tuning(duration(TIMEOUT), '60s', 'time to the head of a response'),
+};
+
+const drainTimeout = one(duration({ min: 0, max: DAY_MS }), {
+  default: '30s',
+  help: 'on SIGTERM, how long open streams may take to finish',
+});
+
+const server = {
+  config: configFile,
+  'control-addr': one(address, {
+    default: '0.0.0.0:8123',
+    help: 'where clients connect, with /status, /metrics, /healthz and /readyz',
+  }),
+  'http-addr': one(addressOrOff, {
+    default: '0.0.0.0:8000',
+    help: 'HTTP tunnels, routed by Host; or off',
+  }),
+  'tcp-addr': one(host, { default: '0.0.0.0', help: 'address on which TCP tunnel ports open' }),
+  'tcp-ports': many(portRange, {
+    default: '1024-65535',
+    emptyWord: 'off',
+    help: 'ports that clients may ask for at all; or off',
+  }),
+  'admin-addr': one(addressOrOff, {
+    default: '127.0.0.1:9123',
+    help: 'the same endpoints, served by the main thread; or off',
+  }),
+  'tls-cert': optional(path, { help: 'certificate chain for the control port, PEM' }),
+  'tls-key': optional(path, { help: 'private key of --tls-cert, PEM' }),
+  ...tokenOptions,
+  shards: one(integer({ min: 1, max: SHARDS_MAX }), {
+    default: ({ cores }) => String(Math.min(SHARDS_MAX, Math.max(1, cores - 1))),
+    defaultText: 'cores - 1, at least 1',
+    help: 'worker threads',
+  }),
+  'reuse-port': one(choice(['auto', 'off']), {
+    default: 'auto',
+    help: 'let the kernel spread connections over the shards; off: one shard accepts',
+  }),
+  'drain-delay': one(duration({ min: 0, max: DAY_MS }), {
+    default: '5s',
+    help: 'on SIGTERM, how long /readyz answers 503 before listeners close',
+  }),
+  'drain-timeout': drainTimeout,
+  ...logOptions,
+  'allow-faults': one(boolean, { default: 'false', help: 'let SLUICEWAY_FAULT break a shard' }),
+  fault: optional(fault, {
+    help: 'test hook, shard-throw:SECONDS or shard-oom:SECONDS',
+    sources: ['environment'],
+  }),
+  ...sharedTuning,
+  ...serverTuning,
+};
+
+const client = {
+  config: configFile,
+  url: many(serverUrl, { help: 'server to connect to, such as wss://tunnel.example.com:8123' }),
+  ...tokenOptions,
+  'tls-ca': optional(path, { help: 'trust this CA for the server, PEM' }),
+  upstream: many(httpTunnel, {
+    help: 'HTTP tunnel, such as example.com=http://127.0.0.1:3000; *.example.com and * match more',
+  }),
+  tcp: many(tcpTunnel, {
+    help: 'TCP tunnel, such as 2222=127.0.0.1:22; 2222 alone is that port on localhost',
+  }),
+  id: optional(
+    text('ID', /^[A-Za-z0-9._-]{1,64}$/, 'is not an id; write 1 to 64 letters, digits, . _ or -'),
+    { help: 'a new client with the same id replaces the old one; random by default' },
+  ),
+  links: one(integer({ min: 1, max: 16, autoWord: 'auto' }), {
+    default: 'auto',
+    help: 'WebSockets to each server; auto is one a shard of the server, at most 16',
+  }),
+  'link-mask': one(choice(['auto', 'always', 'never']), {
+    default: 'auto',
+    help: 'mask frames with random keys, which costs time; auto: only over plain ws://',
+  }),
+  once: one(boolean, { default: 'false', help: 'end when the links are lost, do not retry' }),
+  'max-retry': one(integer({ min: 0, max: 1_000_000 }), {
+    default: '0',
+    help: 'attempts to connect before giving up; 0 is no limit',
+  }),
+  shards: one(integer({ min: 1, max: SHARDS_MAX }), { default: '1', help: 'worker threads' }),
+  'drain-timeout': drainTimeout,
+  ...logOptions,
+  ...sharedTuning,
+};
+
+const status = {
+  config: configFile,
+  url: optional(serverUrl, { help: 'server to ask, such as wss://tunnel.example.com:8123' }),
+  ...tokenOptions,
+  'tls-ca': optional(path, { help: 'trust this CA for the server, PEM' }),
+  json: one(boolean, { default: 'false', help: 'print the answer as it came' }),
+  watch: one(boolean, { default: 'false', help: 'ask again every 2 seconds' }),
+};
+
+export const SCHEMA = { server, client, status };
+
+export type Command = keyof typeof SCHEMA;
+
+/** The parsed options of a command, by name. */
+export type Values<C extends Command> = ValuesOf<(typeof SCHEMA)[C]>;
+
+/** Neighbours of which the first, times `factor`, must not exceed the second. */
+export const RELATIONS = [
+  { lower: 'window-initial', factor: 1, upper: 'window-max' },
+  { lower: 'window-max', factor: 1, upper: 'session-memory-max' },
+  { lower: 'link-ping-interval', factor: 2, upper: 'link-dead-after' },
+] as const;
+
+function tuning(kind: Parameters<typeof one<number>>[0], value: string, help: string) {
+  const option: Option<number> = one(kind, { default: value, help, isTuning: true });
+  return option;
+}

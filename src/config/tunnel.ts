@@ -1,0 +1,144 @@
+// The tunnels a client asks for: `--upstream NAME=URL` and `--tcp PORT=HOST:PORT`.
+//
+// Invariant: a name is lower-case ASCII of [a-z0-9._-], `*`, or `*.` before such a name, exactly
+// as the exit node will compare it with a visitor's Host; an upstream has a host and a port and
+// nothing else, because paths and queries are the visitor's. Must not know: who dials.
+
+import { isIP } from 'node:net';
+import {
+  bracketed,
+  HOST_LENGTH_MAX,
+  PORT_MAX,
+  readHost,
+  readHostName,
+  readPort,
+  splitHostPort,
+} from './address.ts';
+import { InvalidText, type Kind, kindOf } from './option.ts';
+
+export interface Upstream {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: boolean;
+}
+
+export interface TunnelSpec {
+  /** `example.com`, `*.example.com`, `*` or `tcp:2222`. */
+  readonly name: string;
+  readonly kind: 'http' | 'tcp';
+  readonly upstream: Upstream;
+  /** Name and upstream as status and logs show them: `example.com=http://127.0.0.1:3000`. */
+  readonly label: string;
+}
+
+const HTTP_PORT = 80;
+const HTTPS_PORT = 443;
+const UPSTREAM_RIGHT = 'write NAME=http://HOST:PORT, such as example.com=http://127.0.0.1:3000';
+const TCP_RIGHT = 'write PORT=HOST:PORT, such as 2222=127.0.0.1:22, or PORT for the same one here';
+
+/** `example.com=http://127.0.0.1:3000`; without a name it is the catch-all `*`. */
+export const httpTunnel: Kind<TunnelSpec> = kindOf(
+  'upstream',
+  'NAME=URL',
+  readHttpTunnel,
+  (tunnel) => tunnel.label,
+);
+
+/** `2222=127.0.0.1:22`; `2222` alone is the same port on localhost. */
+export const tcpTunnel: Kind<TunnelSpec> = kindOf(
+  'TCP upstream',
+  'PORT=HOST:PORT',
+  readTcpTunnel,
+  (tunnel) => tunnel.label.replace(/^tcp:/, ''),
+);
+
+function readHttpTunnel(text: string): TunnelSpec | InvalidText {
+  const equals = text.indexOf('=');
+  const isBare = equals < 0 || /^https?:\/\//i.test(text);
+  const name = isBare ? '*' : readTunnelName(text.slice(0, equals));
+  if (name instanceof InvalidText) return name;
+  const upstream = readHttpUpstream(isBare ? text : text.slice(equals + 1));
+  if (upstream instanceof InvalidText) return upstream;
+  return { name, kind: 'http', upstream, label: `${name}=${showHttpUpstream(upstream)}` };
+}
+
+function readTunnelName(text: string): string | InvalidText {
+  if (text === '*') return text;
+  if (text.includes('/')) {
+    return new InvalidText(
+      'has a path before the "="; tunnels by path are not supported, write a host name alone',
+    );
+  }
+  if (text.includes(':')) {
+    return new InvalidText('has a ":" before the "="; write a host name without a port');
+  }
+  const isWildcard = text.startsWith('*.');
+  const bare = isWildcard ? text.slice(2) : text;
+  const name = !isWildcard && isIP(bare) === 4 ? bare : readHostName(bare);
+  if (name === undefined || text.length > HOST_LENGTH_MAX) {
+    return new InvalidText(
+      'has no valid host name before the "="; write letters a-z, digits, ".", "_" and "-" ' +
+        '(international names in their xn-- form), "*." before a name, or "*"',
+    );
+  }
+  return isWildcard ? `*.${name}` : name;
+}
+
+function readHttpUpstream(text: string): Upstream | InvalidText {
+  const match = /^(?:([A-Za-z][A-Za-z0-9+.-]*):\/\/)?([^/?#]*)(.*)$/.exec(text);
+  const scheme = match?.[1]?.toLowerCase();
+  const authority = match?.[2] ?? '';
+  if (match === null || (scheme !== undefined && scheme !== 'http' && scheme !== 'https')) {
+    return new InvalidText(`has an upstream that is neither http nor https; ${UPSTREAM_RIGHT}`);
+  }
+  if (match[3] !== '' && match[3] !== '/') {
+    return new InvalidText(
+      'has a path in its upstream; paths are passed on as the visitor sent them, write none',
+    );
+  }
+  if (authority.includes('@')) {
+    return new InvalidText('has credentials in its upstream; write none');
+  }
+  const tls = scheme === 'https';
+  const portless = scheme === undefined ? undefined : tls ? HTTPS_PORT : HTTP_PORT;
+  const target = readTarget(authority, portless);
+  return target === undefined
+    ? new InvalidText(`has no valid upstream host and port; ${UPSTREAM_RIGHT}`)
+    : { ...target, tls };
+}
+
+function readTcpTunnel(text: string): TunnelSpec | InvalidText {
+  const equals = text.indexOf('=');
+  const portText = equals < 0 ? text : text.slice(0, equals);
+  const port = readPort(portText);
+  if (port === undefined || port === 0) {
+    return new InvalidText(`has no public port of 1 to ${PORT_MAX}; ${TCP_RIGHT}`);
+  }
+  const target =
+    equals < 0 ? { host: 'localhost', port } : readTarget(text.slice(equals + 1), undefined);
+  if (target === undefined) {
+    return new InvalidText(`has no valid upstream host and port; ${TCP_RIGHT}`);
+  }
+  const name = `tcp:${port}`;
+  const label = `${name}=${bracketed(target.host)}:${target.port}`;
+  return { name, kind: 'tcp', upstream: { ...target, tls: false }, label };
+}
+
+/** A host and a port to dial; without a port, `portless` if there is one. */
+function readTarget(
+  authority: string,
+  portless: number | undefined,
+): { readonly host: string; readonly port: number } | undefined {
+  const parts = splitHostPort(authority);
+  const host = readHost(parts === undefined ? authority : parts[0]);
+  // A bare IPv6 address is refused: nobody can tell its last group from a port.
+  if (host === undefined || (parts === undefined && isIP(authority) === 6)) return undefined;
+  const port = parts === undefined ? portless : readPort(parts[1]);
+  return port === undefined || port === 0 ? undefined : { host, port };
+}
+
+function showHttpUpstream(upstream: Upstream): string {
+  const defaultPort = upstream.tls ? HTTPS_PORT : HTTP_PORT;
+  const port = upstream.port === defaultPort ? '' : `:${upstream.port}`;
+  return `${upstream.tls ? 'https' : 'http'}://${bracketed(upstream.host)}${port}`;
+}

@@ -1,0 +1,74 @@
+// The fields that tell an upstream who visits: X-Forwarded-*, X-Real-IP, Forwarded, and Via.
+//
+// Invariant: they say what this exit node saw and nothing that the visitor sent but the Host it
+// asked for, which was checked before. Must not know: sockets, or which fields of the visitor's
+// are dropped for these.
+
+export type Scheme = 'http' | 'https';
+
+const NAME = 'sluiceway';
+const VIA = { 0: `Via: 1.0 ${NAME}\r\n`, 1: `Via: 1.1 ${NAME}\r\n` } as const;
+
+/** The Via line for a message that arrived as HTTP/1.`minor`. */
+export function viaLine(minor: number): string {
+  return minor === 0 ? VIA[0] : VIA[1];
+}
+
+export interface VisitorOrigin {
+  /** IP address in text form, without brackets or zone. */
+  readonly address: string;
+  readonly scheme: Scheme;
+  /** Named as Host toward the upstream when an HTTP/1.0 visitor names none. */
+  readonly localAuthority: string;
+}
+
+/** The forwarding fields of one visitor connection. They change with the Host only, so are kept. */
+export class Forwarding {
+  readonly #origin: VisitorOrigin;
+  #authority: Buffer = Buffer.alloc(0);
+  #minor = -1;
+  #block: Buffer = Buffer.alloc(0);
+  #hostLine: Buffer | undefined;
+
+  constructor(origin: VisitorOrigin) {
+    this.#origin = origin;
+  }
+
+  /** `Host:` line for requests that came without. */
+  get hostLine(): Buffer {
+    this.#hostLine ??= Buffer.from(`Host: ${this.#origin.localAuthority}\r\n`, 'latin1');
+    return this.#hostLine;
+  }
+
+  /** The fields for a request to the authority `bytes[start, end)`, and the empty line. */
+  block(bytes: Buffer, start: number, end: number, minor: number): Buffer {
+    if (minor === this.#minor && this.#isSameAuthority(bytes, start, end)) return this.#block;
+    this.#minor = minor;
+    this.#authority = Buffer.from(bytes.subarray(start, end));
+    const authority = this.#authority.toString('latin1');
+    this.#block = Buffer.from(this.#text(authority, minor), 'latin1');
+    return this.#block;
+  }
+
+  #isSameAuthority(bytes: Buffer, start: number, end: number): boolean {
+    const known = this.#authority;
+    if (known.length !== end - start) return false;
+    for (let i = 0; i < known.length; i += 1) {
+      if (known[i] !== bytes[start + i]) return false;
+    }
+    return true;
+  }
+
+  #text(authority: string, minor: number): string {
+    const { address, scheme } = this.#origin;
+    const isIpv6 = address.includes(':');
+    const forwardedFor = isIpv6 ? `"[${address}]"` : address;
+    const host = authority === '' ? '' : `;host="${authority}"`;
+    const hostField = authority === '' ? '' : `X-Forwarded-Host: ${authority}\r\n`;
+    return (
+      `${viaLine(minor)}X-Forwarded-For: ${address}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
+      `${hostField}X-Real-IP: ${address}\r\n` +
+      `Forwarded: for=${forwardedFor}${host};proto=${scheme}\r\n\r\n`
+    );
+  }
+}

@@ -1,0 +1,47 @@
+// A command with nothing in it: what the first argument names happens to it. Says "ready" when it
+// can take a signal.
+
+import { SluicewayError } from '../../src/base/errors.ts';
+import { type Ending, type Running, runToExit } from '../../src/cli/lifecycle.ts';
+
+const [, , what = ''] = process.argv;
+let close: (ending: Ending) => void = () => undefined;
+const closed = new Promise<Ending>((resolve) => {
+  close = resolve;
+});
+
+function say(...words: readonly string[]): void {
+  process.stdout.write(`${words.join('\n')}\n`);
+}
+
+function afterStart(): void {
+  if (what === 'refused') close({ exitCode: 3, message: 'the server refused the token' });
+  if (what === 'throws') throw new Error('surprise');
+  if (what === 'rejects') Promise.reject(new Error('surprise'));
+  if (!['refused', 'throws', 'rejects'].includes(what)) say('ready');
+}
+
+async function start(): Promise<Running> {
+  if (what === 'cannot-listen') throw new SluicewayError('SLW_LISTEN_FAILED', 'port 80 is in use');
+  if (what === 'cannot-start') throw new Error('surprise');
+  // Keeps the process alive as a listener would.
+  setInterval(() => undefined, 60_000);
+  setImmediate(afterStart);
+  return {
+    closed,
+    drain: () => {
+      if (what === 'drains' || what === 'reloads') {
+        say('drain');
+        close({ exitCode: 0 });
+      } else say('drain', 'ready');
+    },
+    stop: () => {
+      if (what === 'stops-never') return;
+      say('stop');
+      close({ exitCode: 1 });
+    },
+    reload: () => say('reload', 'ready'),
+  };
+}
+
+await runToExit({ component: 'test', logLevel: 'info', logFormat: 'json', start });

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type RequestListener } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo, Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { SluicewayError } from '../../src/base/errors.ts';
+import { Masked } from '../../src/base/masked.ts';
+import { askForText, formatStatus, type Status } from '../../src/cli/commands/status.ts';
+import { CERT, KEY } from '../config/tls-pair.ts';
+import { run } from './run.ts';
+
+const BUILD = { version: '0.1.0', commit: 'a1b2c3d' };
+const STATUS: Status = {
+  info: {
+    version: '0.1.0',
+    mode: 'http,tcp',
+    hostname: 'unruffled-banzai4',
+    startTime: '2026-08-01T10:00:00.000Z',
+  },
+  clients: [
+    {
+      clientID: '730aa1bb96474cbc9f7e76c135e81da8',
+      remoteAddr: '81.99.136.188:58102',
+      since: '2026-08-01T10:34:00Z',
+      upstreams: ['localhost:443', 'localhost:80'],
+    },
+  ],
+};
+const TOKEN = 'secret-of-the-test';
+
+async function serve(t: TestContext, server: Server): Promise<number> {
+  t.after(() => server.close());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as AddressInfo).port;
+}
+
+/** A server that wants the token and gives `body`. */
+function answering(body: string): RequestListener {
+  return (request, response) => {
+    const isAllowed = request.headers.authorization === `Bearer ${TOKEN}`;
+    response.writeHead(request.url === '/status' ? (isAllowed ? 200 : 401) : 404).end(body);
+  };
+}
+
+test('the table is that of the contract', () => {
+  assert.equal(
+    formatStatus(STATUS, BUILD, Date.parse('2026-08-01T10:49:30Z')),
+    `Querying server status. Version 0.1.0 - a1b2c3d
+Hostname: unruffled-banzai4
+Started: 49 minutes
+Mode: http,tcp
+Version:        0.1.0
+
+Client ID                         Remote Address        Connected    Upstreams
+730aa1bb96474cbc9f7e76c135e81da8  81.99.136.188:58102   15 minutes   localhost:443, localhost:80
+`,
+  );
+});
+
+test('without clients the heading alone stands there', () => {
+  const text = formatStatus({ ...STATUS, clients: [] }, BUILD, 0);
+  assert.match(text, /\n\nClient ID {2}Remote Address {3}Connected {3}Upstreams\n$/);
+});
+
+describe('the command', { concurrency: 2 }, () => {
+  test('prints the table, and with --json the answer as it came', async (t) => {
+    const body = JSON.stringify({ ...STATUS, more: [1] });
+    const port = await serve(t, createServer(answering(body)));
+    const env = { SLUICEWAY_TOKEN: TOKEN, SLUICEWAY_URL: `ws://127.0.0.1:${port}` };
+    const plain = await run(['status'], env);
+    assert.match(plain.stdout, /^Querying server status\. Version [\s\S]*730aa1bb/);
+    assert.equal(plain.code, 0, plain.stderr);
+    assert.deepEqual(await run(['status', '--json'], env), {
+      code: 0,
+      stdout: `${body}\n`,
+      stderr: '',
+    });
+  });
+
+  test('ends with code 3 and a hint when the token is refused', async (t) => {
+    const port = await serve(t, createServer(answering('{}')));
+    const args = ['status', '--url', `ws://127.0.0.1:${port}`];
+    assert.deepEqual(await run(args, { SLUICEWAY_TOKEN: 'another' }), {
+      code: 3,
+      stdout: '',
+      stderr: `sluiceway: 127.0.0.1:${port} refused the token; check that it is the one the server was started with\n`,
+    });
+  });
+
+  test('ends with code 1 when nobody is there, or somebody else', async (t) => {
+    const port = await serve(t, createServer(answering('<html>')));
+    const env = { SLUICEWAY_TOKEN: TOKEN };
+    const other = await run(['status', '--url', `ws://127.0.0.1:${port}`], env);
+    assert.match(other.stderr, /^sluiceway: what answered is not a sluiceway server\n$/);
+    assert.equal(other.code, 1);
+    const path = await run(['status', '--url', `ws://127.0.0.1:${port}/elsewhere`], env);
+    assert.match(path.stderr, /^sluiceway: http:.*\/elsewhere\/status answered 404, not 200\n$/);
+    const nobody = await run(['status', '--url', 'ws://127.0.0.1:1'], env);
+    assert.match(nobody.stderr, /^sluiceway: cannot ask 127\.0\.0\.1:1: .*ECONNREFUSED/);
+    assert.equal(nobody.code, 1);
+  });
+
+  test('trusts --tls-ca, and without it no certificate of its own making', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'sluiceway-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    writeFileSync(join(folder, 'ca.pem'), CERT);
+    const secure = createTlsServer({ cert: CERT, key: KEY }, answering(JSON.stringify(STATUS)));
+    const port = await serve(t, secure);
+    const args = ['status', '--url', `wss://127.0.0.1:${port}`];
+    const env = { SLUICEWAY_TOKEN: TOKEN, NODE_TLS_REJECT_UNAUTHORIZED: '0' };
+    const trusted = await run([...args, '--tls-ca', join(folder, 'ca.pem')], env);
+    assert.equal(trusted.code, 0, trusted.stderr);
+    const untrusted = await run(args, env);
+    assert.equal(untrusted.code, 1);
+    assert.match(untrusted.stderr, /sluiceway: cannot ask .*self-signed certificate/);
+  });
+});
+
+test('a server that never answers is a timeout', async (t) => {
+  const port = await serve(t, createServer());
+  const config = { token: new Masked(TOKEN), json: false, watch: false };
+  const url = `ws://127.0.0.1:${port}/connect`;
+  await assert.rejects(
+    askForText({ ...config, url }, BUILD, 20),
+    (error) => error instanceof SluicewayError && error.code === 'SLW_TIMEOUT',
+  );
+});

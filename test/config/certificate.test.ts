@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { resolveConfig } from '../../src/config/config.ts';
+import { configInput, problemsOf } from './input.ts';
+import { CERT, KEY, OTHER_KEY } from './tls-pair.ts';
+
+const FILES: Readonly<Record<string, string>> = {
+  'cert.pem': CERT,
+  'key.pem': KEY,
+  'other.pem': OTHER_KEY,
+  'empty.pem': '',
+};
+
+function readFile(path: string): string {
+  const text = FILES[path];
+  if (text === undefined) throw new Error(`the file ${path} does not exist`);
+  return text;
+}
+
+function check(flags: Record<string, string>): readonly string[] {
+  return problemsOf(() => resolveConfig(configInput('server', { flags, readFile })));
+}
+
+describe('--tls-cert and --tls-key', () => {
+  test('are accepted as a pair that belongs together', () => {
+    const flags = { 'tls-cert': 'cert.pem', 'tls-key': 'key.pem' };
+    const config = resolveConfig(configInput('server', { flags, readFile }));
+    assert.equal(config.tlsCert, 'cert.pem');
+    assert.equal(config.tlsKey, 'key.pem');
+  });
+
+  test('are refused alone: the control port must not fall back to plain text', () => {
+    assert.deepEqual(check({ 'tls-cert': 'cert.pem' }), ['--tls-cert (flag): needs --tls-key too']);
+    assert.deepEqual(check({ 'tls-key': 'key.pem' }), ['--tls-key (flag): needs --tls-cert too']);
+    assert.deepEqual(check({ 'tls-cert': 'cert.pem', 'tls-key': '' }), [
+      '--tls-key (flag): is empty; give a value',
+    ]);
+  });
+
+  test('are refused when they cannot be used', () => {
+    assert.deepEqual(check({ 'tls-cert': 'cert.pem', 'tls-key': 'other.pem' }), [
+      '--tls-key (flag): the key does not belong to the certificate of --tls-cert',
+    ]);
+    assert.deepEqual(check({ 'tls-cert': 'key.pem', 'tls-key': 'empty.pem' }), [
+      '--tls-cert (flag): the file holds no certificate in PEM format',
+      '--tls-key (flag): the file holds no unencrypted private key in PEM format',
+    ]);
+    assert.deepEqual(check({ 'tls-cert': 'missing.pem', 'tls-key': 'key.pem' }), [
+      '--tls-cert (flag): the file missing.pem does not exist',
+    ]);
+  });
+});
+
+test('--tls-ca must hold a certificate', () => {
+  const flags = { url: 'wss://localhost:8123', 'tls-ca': 'cert.pem' };
+  assert.equal(resolveConfig(configInput('status', { flags, readFile })).tlsCa, 'cert.pem');
+  const wrong = configInput('status', { flags: { ...flags, 'tls-ca': 'empty.pem' }, readFile });
+  assert.deepEqual(
+    problemsOf(() => resolveConfig(wrong)),
+    ['--tls-ca (flag): the file holds no certificate in PEM format'],
+  );
+});

@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Kind } from '../../src/config/option.ts';
+import { httpTunnel, type TunnelSpec, tcpTunnel } from '../../src/config/tunnel.ts';
+
+/** Gives `label -> host port [tls]` of what a text means. */
+function read(kind: Kind<TunnelSpec>, text: string): string {
+  const { label, upstream, name } = kind.schema.parse(text);
+  assert.ok(label.startsWith(`${name}=`));
+  return `${label} -> ${upstream.host} ${upstream.port}${upstream.tls ? ' tls' : ''}`;
+}
+
+function refuses(kind: Kind<TunnelSpec>, text: string, reason: RegExp): void {
+  const result = kind.schema.safeParse(text);
+  assert.equal(result.success, false, `${text} is refused`);
+  assert.match(result.error?.issues[0]?.message ?? '', reason, text);
+}
+
+describe('HTTP tunnels', () => {
+  test('accept the spellings people bring along', () => {
+    const cases: Record<string, string> = {
+      'example.com=http://127.0.0.1:3000': 'example.com=http://127.0.0.1:3000 -> 127.0.0.1 3000',
+      'Example.COM.=http://127.0.0.1:3000/': 'example.com=http://127.0.0.1:3000 -> 127.0.0.1 3000',
+      '*.example.com=https://10.0.0.5': '*.example.com=https://10.0.0.5 -> 10.0.0.5 443 tls',
+      '*=http://Localhost': '*=http://localhost -> localhost 80',
+      'http://127.0.0.1:3000': '*=http://127.0.0.1:3000 -> 127.0.0.1 3000',
+      'HTTPS://127.0.0.1:3443': '*=https://127.0.0.1:3443 -> 127.0.0.1 3443 tls',
+      'localhost:8080': '*=http://localhost:8080 -> localhost 8080',
+      'a.example=localhost:8080': 'a.example=http://localhost:8080 -> localhost 8080',
+      'a.example=http://[::1]:3000': 'a.example=http://[::1]:3000 -> ::1 3000',
+      'a.example=my_service:80': 'a.example=http://my_service -> my_service 80',
+      'xn--bcher-kva.example=localhost:1':
+        'xn--bcher-kva.example=http://localhost:1 -> localhost 1',
+      '127.0.0.1=localhost:1': '127.0.0.1=http://localhost:1 -> localhost 1',
+    };
+    for (const [text, expected] of Object.entries(cases)) {
+      assert.equal(read(httpTunnel, text), expected);
+    }
+  });
+
+  test('refuse a path prefix with a clear reason', () => {
+    refuses(httpTunnel, 'example.com/api=http://a:1', /tunnels by path are not supported/);
+  });
+
+  test('refuse names that a Host could never match', () => {
+    const names = ['', ' ', 'a..b', '.a', 'a b', 'exam\u3002ple.com', 'bücher.example', 'a\u0000'];
+    for (const name of [...names, '*.', '*a.com', 'a.*.com', '**', '*.*.com', 'a%62', '1.2.3']) {
+      refuses(httpTunnel, `${name}=http://a:1`, /has no valid host name before the "="/);
+    }
+    refuses(httpTunnel, `${'a.'.repeat(127)}abc=http://a:1`, /has no valid host name/);
+    refuses(httpTunnel, 'example.com:8000=http://a:1', /write a host name without a port/);
+    refuses(httpTunnel, '[::1]=http://a:1', /write a host name without a port/);
+  });
+
+  test('refuse upstreams that would be misread', () => {
+    const right = /has no valid upstream host and port; write NAME=http/;
+    for (const upstream of [
+      '',
+      '3000',
+      'localhost',
+      'http://',
+      'http://3000',
+      'http://0x7f.1:80',
+    ]) {
+      refuses(httpTunnel, `a.example=${upstream}`, right);
+    }
+    for (const upstream of ['http://::1', 'http://a:0', 'http://a:65536', 'http://a:', 'a b:1']) {
+      refuses(httpTunnel, `a.example=${upstream}`, right);
+    }
+    refuses(httpTunnel, 'example.com', right);
+    refuses(httpTunnel, 'a.example=ftp://a:21', /neither http nor https/);
+    refuses(httpTunnel, 'a.example=unix:///run/a.sock', /neither http nor https/);
+    refuses(httpTunnel, 'a.example=http://user:pw@a:1', /credentials/);
+    for (const path of ['/app', '?a=b', '#a', '//']) {
+      refuses(httpTunnel, `a.example=http://a:1${path}`, /has a path in its upstream/);
+    }
+  });
+
+  test('are shown as a text that reads back as the same tunnel', () => {
+    for (const text of ['http://127.0.0.1:3000', '*.a.example=https://[::1]', 'a.example=b:80']) {
+      const tunnel = httpTunnel.schema.parse(text);
+      assert.deepEqual(httpTunnel.schema.parse(httpTunnel.show(tunnel)), tunnel);
+    }
+  });
+});
+
+describe('TCP tunnels', () => {
+  test('are a public port and where to dial', () => {
+    assert.equal(read(tcpTunnel, '2222=127.0.0.1:22'), 'tcp:2222=127.0.0.1:22 -> 127.0.0.1 22');
+    assert.equal(read(tcpTunnel, '2222=[::1]:22'), 'tcp:2222=[::1]:22 -> ::1 22');
+    assert.equal(read(tcpTunnel, '02222=db:22'), 'tcp:2222=db:22 -> db 22');
+    assert.equal(read(tcpTunnel, '2222'), 'tcp:2222=localhost:2222 -> localhost 2222');
+  });
+
+  test('refuse half of one', () => {
+    for (const text of ['', '0', '65536', 'ssh', '=a:1', '0=a:1', '1-2=a:1', 'a:1', 'tcp:22=a:1']) {
+      refuses(tcpTunnel, text, /has no public port of 1 to 65535; write PORT=HOST:PORT/);
+    }
+    for (const text of [
+      '2222=',
+      '2222=22',
+      '2222=a',
+      '2222=a:0',
+      '2222=::1:22',
+      '2222=http://a:1',
+    ]) {
+      refuses(tcpTunnel, text, /has no valid upstream host and port; write PORT=HOST:PORT/);
+    }
+  });
+
+  test('are shown as a text that reads back as the same tunnel', () => {
+    for (const text of ['2222', '2222=[::1]:22']) {
+      const tunnel = tcpTunnel.schema.parse(text);
+      assert.deepEqual(tcpTunnel.schema.parse(tcpTunnel.show(tunnel)), tunnel);
+    }
+  });
+});
