@@ -83,6 +83,7 @@ export const ERRORS = {
   SLW_HTTP_HEADER_TIMEOUT: row(-1, 408, 'visitor', false, 'request head not received in time'),
   SLW_HTTP_BODY_TIMEOUT: row(-1, 408, 'visitor', false, 'request body stalled'),
   SLW_HTTP_NO_TUNNEL: row(-1, 404, 'visitor', false, 'no tunnel for this host'),
+  SLW_HTTP_MISDIRECTED: row(-1, 421, 'visitor', false, 'server name and Host disagree'),
   SLW_HTTP_METHOD: row(-1, 405, 'visitor', false, 'method not supported'),
   SLW_HTTP_EXPECTATION: row(-1, 417, 'visitor', false, 'expectation not supported'),
   SLW_HTTP_VERSION: row(-1, 505, 'visitor', false, 'HTTP version not supported'),
@@ -107,7 +108,10 @@ const BY_WIRE: ReadonlyMap<number, ErrorCode> = new Map(
     .map((code) => [ERRORS[code].wire, code]),
 );
 
-/** The code for a number from the wire; an unknown one reads as a plain reset, as newer peers may send more. */
+/**
+ * The code for a number from the wire. An unknown one reads as a plain reset, as newer peers may
+ * send more.
+ */
 export function codeOfWire(wire: number): ErrorCode {
   return BY_WIRE.get(wire) ?? 'SLW_STREAM_RESET';
 }
@@ -139,7 +143,7 @@ export class SluicewayError extends Error {
   }
 }
 
-/** What `wire`, `mux` and `link` raise for a peer's mistake: it closes that peer's link with `code`. */
+/** What `wire`, `mux` and `link` raise for a peer's mistake: its link is closed with `code`. */
 export class WireError extends SluicewayError {
   override name = 'WireError';
 }

@@ -5,32 +5,36 @@
 // disk ends it, pino's synchronous default hangs it). Must not know: what is worth logging.
 
 import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino';
+import { PrettyLog } from './pretty-log.ts';
 
 export type { Logger } from 'pino';
 
 /** Bytes held for a stalled sink before lines are dropped. Guess: some 5,000 lines. */
 const SINK_BYTES_MAX = 1024 * 1024;
-/** Names and addresses from outside are cut here before they are logged. */
-export const LOGGED_NAME_LENGTH_MAX = 256;
 
 export interface LogOptions {
   readonly level: string;
   readonly component: string;
-  /** File descriptor; 2 is stderr. */
-  readonly fd?: number;
-  /** Replaces the descriptor: for the pretty printer and for tests. */
+  /** `pretty` is for people at a terminal. */
+  readonly format: LogFormat;
+  /** Replaces stderr, in tests. */
   readonly stream?: DestinationStream;
 }
 
+export type LogFormat = 'json' | 'pretty';
+
+const STDERR = 2;
+
 let droppedLines = 0;
+let pretty: PrettyLog | undefined;
 
 /** Lines lost in this thread because the sink was stalled or failing. */
 export function droppedLogLines(): number {
-  return droppedLines;
+  return droppedLines + (pretty?.droppedLines ?? 0);
 }
 
 export function createLogger(options: LogOptions): Logger {
-  const stream = options.stream ?? openSink(options.fd ?? 2);
+  const stream = options.stream ?? openStderr(options.format);
   return pino(
     {
       level: options.level,
@@ -42,8 +46,12 @@ export function createLogger(options: LogOptions): Logger {
   );
 }
 
-function openSink(fd: number): DestinationStream {
-  const sink = destination({ fd, sync: false, minLength: 0, maxLength: SINK_BYTES_MAX });
+function openStderr(format: LogFormat): DestinationStream {
+  if (format === 'pretty') {
+    pretty ??= new PrettyLog();
+    return pretty;
+  }
+  const sink = destination({ fd: STDERR, sync: false, minLength: 0, maxLength: SINK_BYTES_MAX });
   sink.on('error', () => {
     droppedLines += 1;
   });
@@ -51,11 +59,4 @@ function openSink(fd: number): DestinationStream {
     droppedLines += 1;
   });
   return sink;
-}
-
-/** Cuts and escapes a name that came from outside, so that a log reader's terminal stays safe. */
-export function loggable(text: string): string {
-  const cut =
-    text.length > LOGGED_NAME_LENGTH_MAX ? `${text.slice(0, LOGGED_NAME_LENGTH_MAX)}…` : text;
-  return cut.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, '?');
 }

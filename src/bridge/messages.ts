@@ -11,6 +11,7 @@ import type { ErrorCode } from '../base/errors.ts';
 export interface ShardSettings {
   readonly agent: string;
   readonly logLevel: string;
+  readonly logFormat: 'json' | 'pretty';
   readonly windowInitialBytes: number;
   readonly windowMaxBytes: number;
   readonly sessionMemoryMaxBytes: number;

@@ -81,11 +81,18 @@ export class Child {
     });
   }
 
+  /** What it said last, without the log lines that tell of everyday events. */
+  #complaints(): string {
+    return this.#lines
+      .filter((line) => !/^{"level":"(trace|debug|info)"/.test(line))
+      .map((line) => `\n  ${line}`)
+      .join('');
+  }
+
   #onClose(how: number | string | null, resolve: () => void, reject: (error: Error) => void): void {
     const wasStopped = this.#state === 'stopping';
     this.#state = 'ended';
-    const tail = this.#lines.map((line) => `\n  ${line}`).join('');
-    const error = new Error(`the ${this.#name} ended by itself (${how}); it said:${tail}`);
+    const error = new Error(`the ${this.#name} ended by itself (${how})${this.#complaints()}`);
     for (const waiter of this.#waiters) waiter.reject(error);
     this.#waiters.clear();
     if (wasStopped) resolve();

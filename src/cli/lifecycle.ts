@@ -10,14 +10,12 @@ import { createLogger, type Logger } from '../base/log.ts';
 import type { LogFormat, LogLevel } from '../config/config.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { complain } from './output.ts';
-import { PrettyLog } from './pretty-log.ts';
 
 /** How a running server or client is held. */
 export interface Running {
   readonly closed: Promise<Ending>;
   drain(): void;
   stop(): void;
-  reload?(): void;
 }
 
 export interface Ending {
@@ -69,8 +67,8 @@ class Lifecycle {
 
   onStarted(running: Running): void {
     this.#phase = { name: 'running', running };
-    if (running.reload === undefined) return;
-    process.on('SIGHUP', () => running.reload?.());
+    // Without a listener the signal would end the process.
+    process.on('SIGHUP', () => this.#log.warn('SIGHUP: there is nothing to reload yet'));
   }
 
   #onSignal(signal: string): void {
@@ -109,8 +107,7 @@ class Lifecycle {
 }
 
 function openLog({ component, logLevel, logFormat }: RunOptions): Logger {
-  const sink = logFormat === 'pretty' ? { stream: new PrettyLog() } : {};
-  return createLogger({ level: logLevel, component, ...sink });
+  return createLogger({ level: logLevel, component, format: logFormat });
 }
 
 function endingOf(error: unknown): Ending {

@@ -4,7 +4,7 @@
 // pipe) never ends the program; names from outside cannot move the terminal's cursor. Must not
 // know: what the answers are about.
 
-import { loggable } from '../base/log.ts';
+import { loggable } from '../base/loggable.ts';
 
 const SECOND_MS = 1000;
 const UNITS: readonly (readonly [name: string, ms: number])[] = [

@@ -1,4 +1,4 @@
-// What a long-running command warns of when it starts.
+// What a command that holds a token warns of when it starts.
 //
 // Invariant: a warning never changes what happens and never repeats a secret. Must not know:
 // options other than the token's.

@@ -274,8 +274,8 @@ class RunningClient implements Client {
 }
 
 function shardSettings(config: ClientConfig, version: string): ShardSettings {
-  const { tuning, logLevel } = config;
-  return { ...tuning, agent: `sluiceway/${version}`, logLevel };
+  const { tuning, logLevel, logFormat } = config;
+  return { ...tuning, agent: `sluiceway/${version}`, logLevel, logFormat };
 }
 
 async function readCa({ tlsCa }: ClientConfig): Promise<string | undefined> {

@@ -34,8 +34,10 @@ const TEST_VARIABLES: ReadonlySet<string> = new Set([
   'SLUICEWAY_SOAK_SECONDS',
 ]);
 /** What Kubernetes sets in every pod for a Service whose name starts with "sluiceway". */
-const KUBERNETES_VARIABLE =
-  /^SLUICEWAY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/;
+const KUBERNETES_VARIABLES: readonly RegExp[] = [
+  /^SLUICEWAY_([A-Z0-9_]+_)?SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$/,
+  /^SLUICEWAY_([A-Z0-9_]+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$/,
+];
 
 export function variableOf(name: string): string {
   return `${VARIABLE_PREFIX}${name.toUpperCase().replaceAll('-', '_')}`;
@@ -136,7 +138,9 @@ function suggestion(nearest: string | undefined, dashes: string): string {
 }
 
 function isForeign(variable: string): boolean {
-  return TEST_VARIABLES.has(variable) || KUBERNETES_VARIABLE.test(variable);
+  return (
+    TEST_VARIABLES.has(variable) || KUBERNETES_VARIABLES.some((pattern) => pattern.test(variable))
+  );
 }
 
 /** Commas and newlines separate; blanks around an item and empty items do not count. */

@@ -220,7 +220,7 @@ const client = {
   once: one(boolean, { default: 'false', help: 'end when the links are lost, do not retry' }),
   'max-retry': one(integer({ min: 0, max: 1_000_000 }), {
     default: '0',
-    help: 'attempts to connect before giving up; 0 is no limit',
+    help: 'retries in a row before giving up; 0 is no limit',
   }),
   shards: one(integer({ min: 1, max: SHARDS_MAX }), { default: '1', help: 'worker threads' }),
   'drain-timeout': drainTimeout,

@@ -11,7 +11,12 @@ import { sleep, systemClock } from '../base/clock.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { droppedLogLines, type Logger } from '../base/log.ts';
 import type { Bridge, Serve } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods, RouteChange } from '../bridge/messages.ts';
+import type {
+  ExitControlMethods,
+  ExitShardMethods,
+  RouteChange,
+  ShardTask,
+} from '../bridge/messages.ts';
 import { ShardPool } from '../bridge/pool.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
@@ -53,10 +58,17 @@ type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
 
 /** Starts an exit node; rejects with a SluicewayError when it cannot. */
 export async function startServer(config: ServerConfig, options: StartOptions): Promise<ExitNode> {
-  const node = new RunningNode(config, options, await readTls(config));
+  const [tls, settings] = await Promise.all([
+    readTls(config),
+    shardSettings(config, options.version),
+  ]);
+  const node = new RunningNode(config, options, { tls, settings });
   await node.start();
   return node;
 }
+
+/** What was read before any thread starts. */
+type Prepared = Pick<ShardTask, 'tls' | 'settings'>;
 
 class RunningNode implements ExitNode {
   readonly closed: Promise<Ending>;
@@ -80,11 +92,7 @@ class RunningNode implements ExitNode {
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
   #settle: (ending: Ending) => void = () => {};
 
-  constructor(
-    config: ServerConfig,
-    options: StartOptions,
-    tls: { cert: string; key: string } | undefined,
-  ) {
+  constructor(config: ServerConfig, options: StartOptions, prepared: Prepared) {
     this.#config = config;
     this.#options = options;
     this.#log = options.log;
@@ -92,7 +100,7 @@ class RunningNode implements ExitNode {
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    const settings = shardSettings(config, options.version);
+    const { tls, settings } = prepared;
     this.#registry = this.#createRegistry();
     this.#pool = new ShardPool({
       url: shardUrl,

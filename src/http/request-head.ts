@@ -152,7 +152,7 @@ export class RequestParser extends HeadParser {
     return this.#tokenStart;
   }
 
-  /** A backslash is refused in a path, where some servers read it as a slash; a query may hold it. */
+  /** A backslash is refused in a path, where some servers read it as a slash, not in a query. */
   #isTargetOctet(bytes: Uint8Array, at: number): boolean {
     if (TARGET[bytes[at] as number] === 1) return true;
     if (bytes[at] !== BACKSLASH) return false;
@@ -204,7 +204,7 @@ export class RequestParser extends HeadParser {
     const { bytes, base, fields } = this;
     let expectations = 0;
     for (let i = 0; i < fields.count; i += 1) {
-      switch (fields.kinds[i]) {
+      switch (fields.kinds[i] as number) {
         case KIND.FRAMING_ALIAS:
           return this.refuse(this.malformed) === 0;
         case KIND.CONNECTION:

@@ -48,8 +48,9 @@ const QUEUED_BYTES_MAX = 1024 * 1024;
 const MESSAGE_SLACK_BYTES = BATCH_BYTES;
 /** How long a closing handshake may take before the socket is destroyed. Guess. */
 const CLOSE_TIMEOUT_MS = 2000;
-/** WebSocket pings between two reads of the socket's own count. Ours never send any. */
-const WS_PINGS_MAX = 1000;
+/** WebSocket pings in WS_PINGS_WINDOW_MS. Ours never sends any, an intermediary may. Guess. */
+const WS_PINGS_MAX = 100;
+const WS_PINGS_WINDOW_MS = 10_000;
 /** Batch buffers kept for the next turn, shared by the links of this thread. */
 const FREE_BATCHES_MAX = 16;
 
@@ -76,6 +77,7 @@ export class WsLink implements Link, WsFrameSink {
   /** Status to close with when the peer broke RFC 6455; 0 otherwise. */
   #errorStatus = 0;
   #pings = 0;
+  #pingsSinceMs = 0;
   readonly #flushSoon = (): void => {
     this.#flushAt = undefined;
     this.#flush();
@@ -164,8 +166,7 @@ export class WsLink implements Link, WsFrameSink {
       this.#closeCode = 'SLW_LINK_ENDED';
       this.#sendClose(status, 'SLW_LINK_ENDED');
     } else if (opcode === OPCODE.PING) {
-      this.#pings += 1;
-      if (this.#pings > WS_PINGS_MAX) throw new WebSocketError(CLOSE.POLICY, 'too many pings');
+      this.#countPing();
       this.#sendControl(OPCODE.PONG, payload);
     }
   }
@@ -241,6 +242,16 @@ export class WsLink implements Link, WsFrameSink {
   #createKey(): Buffer | undefined {
     if (this.#mask === 'none') return undefined;
     return this.#mask === 'zero' ? ZERO_KEY : randomFillSync(Buffer.alloc(4));
+  }
+
+  #countPing(): void {
+    const nowMs = systemClock.nowMs();
+    if (nowMs - this.#pingsSinceMs > WS_PINGS_WINDOW_MS) {
+      this.#pingsSinceMs = nowMs;
+      this.#pings = 0;
+    }
+    this.#pings += 1;
+    if (this.#pings > WS_PINGS_MAX) throw new WebSocketError(CLOSE.POLICY, 'too many pings');
   }
 
   #sendControl(opcode: number, payload: Buffer): void {

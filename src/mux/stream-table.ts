@@ -1,8 +1,8 @@
 // The streams of a session, and which ids were ever used.
 //
 // Invariant: an id is used once, by the side that its parity names, in growing order; so a frame on
-// an unknown id is either late (its stream has ended) or a mistake, and the table can tell. Must not
-// know: frames, credit, or what happens on a stream.
+// an unknown id is either late (its stream has ended) or a mistake, and the table can tell. Must
+// not know: frames, credit, or what happens on a stream.
 
 import { WireError } from '../base/errors.ts';
 import { STREAM_ID_MAX } from '../wire/frame.ts';

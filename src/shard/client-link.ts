@@ -7,7 +7,8 @@
 
 import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, type SluicewayError, WireError } from '../base/errors.ts';
-import { type Logger, loggable } from '../base/log.ts';
+import type { Logger } from '../base/log.ts';
+import { loggable } from '../base/loggable.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type {
   ClientControlMethods,
@@ -31,7 +32,7 @@ import {
   type TunnelOffer,
   VERSIONS,
 } from '../wire/hello.ts';
-import { CONTROL_BODY_BYTES_MAX, REGISTER_TUNNELS_MAX } from '../wire/limits.ts';
+import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
 import { createSession } from './session-settings.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -200,7 +201,8 @@ export class ClientLink implements SessionEvents {
 
 /**
  * Masks guard proxies between a client and a server from bytes that somebody else chose (RFC 6455
- * section 10.3). Over TLS there is nobody to guard, and none on loopback, so the free zero key does.
+ * section 10.3). Over TLS there is nobody to guard, and none on loopback: there the zero key does,
+ * which costs nothing.
  */
 function chooseMask(dial: LinkDial, remoteAddress: string): MaskKey {
   if (dial.mask !== 'auto') return dial.mask === 'always' ? 'random' : 'zero';
@@ -208,20 +210,7 @@ function chooseMask(dial: LinkDial, remoteAddress: string): MaskKey {
 }
 
 function pack(offers: readonly TunnelOffer[]): TunnelOffer[][] {
-  const packs: TunnelOffer[][] = [];
-  let current: TunnelOffer[] = [];
-  let bytes = 0;
-  for (const offer of offers) {
-    const size = Buffer.byteLength(offer.name) + Buffer.byteLength(offer.label);
-    const isFull = bytes + size > REGISTER_BYTES_MAX || current.length === REGISTER_TUNNELS_MAX;
-    if (current.length > 0 && isFull) {
-      packs.push(current);
-      current = [];
-      bytes = 0;
-    }
-    current.push(offer);
-    bytes += size + OFFER_OVERHEAD_BYTES;
-  }
-  if (current.length > 0) packs.push(current);
-  return packs;
+  return packBySize(offers, REGISTER_BYTES_MAX, ({ name, label }) => {
+    return Buffer.byteLength(name) + Buffer.byteLength(label) + OFFER_OVERHEAD_BYTES;
+  });
 }

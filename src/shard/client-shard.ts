@@ -42,14 +42,15 @@ class ClientShard {
 
   constructor(task: ShardTask) {
     this.#task = task;
-    const { settings, shard } = task;
+    const { settings } = task;
     this.stopped = new Promise((resolve) => {
       this.#onStopped = resolve;
     });
-    this.#log = createLogger({ level: settings.logLevel, component: 'shard' }).child({ shard });
+    this.#log = openLog(task);
     this.#upstreams = new Upstreams({ limits: settings, clock: this.#clock, meters: this.#meters });
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
     this.#ticks = startTicks(this.#clock, (nowMs) => this.#tick(nowMs));
+    process.once('uncaughtExceptionMonitor', () => this.#upstreams.cutAll());
   }
 
   #methods(): ConstructorParameters<typeof Bridge<ClientShardMethods, ClientControlMethods>>[1] {
@@ -128,6 +129,11 @@ class ClientShard {
     });
     return { ...this.#meters.sample(), links, stalled, meshBytes: 0, visitorConnections: 0 };
   }
+}
+
+function openLog({ settings, shard }: ShardTask): Logger {
+  const { logLevel: level, logFormat: format } = settings;
+  return createLogger({ level, format, component: 'shard' }).child({ shard });
 }
 
 /** Time for goodbyes to leave. Guess. */

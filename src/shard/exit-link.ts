@@ -8,9 +8,15 @@
 
 import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, SluicewayError, WireError } from '../base/errors.ts';
-import { type Logger, loggable } from '../base/log.ts';
+import type { Logger } from '../base/log.ts';
+import { loggable } from '../base/loggable.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods, ShardSettings } from '../bridge/messages.ts';
+import type {
+  ExitControlMethods,
+  ExitShardMethods,
+  ShardSettings,
+  TunnelAnswer,
+} from '../bridge/messages.ts';
 import type { Link } from '../link/link.ts';
 import type { Session, SessionEvents } from '../mux/session.ts';
 import type { Stream, StreamMeter } from '../mux/stream.ts';
@@ -25,10 +31,19 @@ import {
   type Hello,
   VERSIONS,
 } from '../wire/hello.ts';
+import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
 import { createSession } from './session-settings.ts';
 
 /** From the upgrade to the hello (design: B1). */
 const HELLO_TIMEOUT_MS = 10_000;
+/** Control messages of one link between two ticks: 64,000 tunnels in one go. Guess. */
+const CONTROLS_MAX = 1000;
+/** Results of one REGISTERED, so that its body stays below the limit with room to spare. */
+const RESULTS_BYTES_MAX = CONTROL_BODY_BYTES_MAX - 1024;
+/** For people; the code says the same to programs. */
+const REASON_LENGTH_MAX = 120;
+/** Keys and lengths of one result in msgpack. */
+const RESULT_OVERHEAD_BYTES = 30;
 /** What a client may be called; the log and metrics show it. */
 const CLIENT_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
@@ -53,6 +68,8 @@ export class ExitLink implements SessionEvents {
   readonly meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
   readonly #options: ExitLinkOptions;
   readonly #acceptedMs: number;
+  /** Control messages since the last tick. */
+  #controls = 0;
   #state: 'waiting' | 'asking' | 'active' | 'ended' = 'waiting';
 
   constructor(options: ExitLinkOptions) {
@@ -65,12 +82,15 @@ export class ExitLink implements SessionEvents {
   }
 
   tick(nowMs: number): void {
+    this.#controls = 0;
     const isLate = this.#state === 'waiting' && nowMs - this.#acceptedMs >= HELLO_TIMEOUT_MS;
     if (isLate) this.session.close('SLW_LINK_HELLO_TIMEOUT');
     else this.session.tick(nowMs);
   }
 
   onControl(type: number, body: Uint8Array): void {
+    this.#controls += 1;
+    if (this.#controls > CONTROLS_MAX) throw new WireError('SLW_WIRE_FLOOD');
     if (type === FRAME.HELLO && this.#state === 'waiting') {
       this.#state = 'asking';
       void this.#greet(decodeHello(body));
@@ -145,7 +165,9 @@ export class ExitLink implements SessionEvents {
     try {
       const results = await this.#options.bridge.call('register', { link: this.key, tunnels });
       if (this.#state !== 'active') return;
-      this.session.sendControl(FRAME.REGISTERED, encodeRegistered({ call, results }));
+      for (const part of packResults(results)) {
+        this.session.sendControl(FRAME.REGISTERED, encodeRegistered({ call, results: part }));
+      }
     } catch (error) {
       this.#refuse(error);
     }
@@ -157,4 +179,16 @@ export class ExitLink implements SessionEvents {
     this.#options.log.warn({ link: this.key, code }, 'link refused');
     this.session.close(code.startsWith('SLW_LINK_') ? code : 'SLW_LINK_LIMIT');
   }
+}
+
+/** In as many messages as they need, each below the limit of a control body. */
+function packResults(results: readonly TunnelAnswer[]): TunnelAnswer[][] {
+  const sized = results.map((result) => ({
+    ...result,
+    reason: result.reason.slice(0, REASON_LENGTH_MAX),
+  }));
+  return packBySize(sized, RESULTS_BYTES_MAX, ({ name, code, reason }) => {
+    const bytes = Buffer.byteLength(name) + Buffer.byteLength(code) + Buffer.byteLength(reason);
+    return bytes + RESULT_OVERHEAD_BYTES;
+  });
 }

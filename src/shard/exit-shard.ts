@@ -60,7 +60,7 @@ class ExitShard {
     this.stopped = new Promise((resolve) => {
       this.#onStopped = resolve;
     });
-    this.#log = createLogger({ level: settings.logLevel, component: 'shard' }).child({ shard });
+    this.#log = openLog(task);
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
     this.#listeners = new Listeners(this.#meters);
     this.#mesh = new Mesh({
@@ -74,6 +74,7 @@ class ExitShard {
     this.#http = createHttpIngress({ ...shared, meter: this.#meters, log: this.#log });
     this.#tcp = new TcpIngress(shared);
     this.#ticks = startTicks(this.#clock, (nowMs) => this.#tick(nowMs));
+    process.once('uncaughtExceptionMonitor', () => this.#listeners.cutAll());
     armFault(task.fault, shard);
   }
 
@@ -222,6 +223,11 @@ class ExitShard {
       visitorConnections: this.#http.connectionsCount + this.#tcp.connectionsCount,
     };
   }
+}
+
+function openLog({ settings, shard }: ShardTask): Logger {
+  const { logLevel: level, logFormat: format } = settings;
+  return createLogger({ level, format, component: 'shard' }).child({ shard });
 }
 
 /** Time for goodbyes to leave. Guess. */

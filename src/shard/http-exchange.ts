@@ -146,8 +146,10 @@ export class HttpExchange implements StreamSink {
     }
     body.release();
     const goesOn = this.#upstream.write(slab.take());
-    if (!goesOn && this.#state === 'sending') this.#owner.socket.pause();
-    return joins ? this.#checkRequest(next) : this.sendBody(chunk, next);
+    if (joins) this.#checkRequest();
+    else next = this.sendBody(chunk, next);
+    if (!goesOn && this.wantsBody) this.#owner.socket.pause();
+    return next;
   }
 
   /** Sends what `chunk` has of the request's body. Returns the offset after it. */
@@ -162,16 +164,17 @@ export class HttpExchange implements StreamSink {
       }
     }
     body.release();
+    this.#checkRequest();
+    // After the body's end nobody would resume the socket.
     if (!goesOn && this.wantsBody) this.#owner.socket.pause();
-    return this.#checkRequest(next);
+    return next;
   }
 
-  #checkRequest(offset: number): number {
+  #checkRequest(): void {
     const body = this.#requestBody;
     if (body.isBad) this.fail('SLW_HTTP_BAD_REQUEST');
     else if (body.isComplete && this.#state === 'sending') this.#state = 'waiting';
     else if (body.isComplete && this.#state === 'early') this.#state = 'answering';
-    return offset;
   }
 
   /** Ends the exchange: with an error answer while that is possible, with a cut after. */
@@ -344,7 +347,7 @@ export class HttpExchange implements StreamSink {
     else if (body.isComplete) this.#complete(piece.length - next, 'open');
   }
 
-  /** The response is whole; `restBytes` came after it, from an upstream that is open or has ended. */
+  /** The response is whole; `restBytes` came after it. The upstream is open or has ended. */
   #complete(restBytes: number, upstream: 'open' | 'ended'): void {
     const isSent = this.#state === 'answering';
     if (!isSent || restBytes > 0) this.#upstream.reset('SLW_STREAM_CANCELLED');

@@ -1,7 +1,7 @@
 // One visitor connection: reads requests one after another, and closes in a way that the visitor
 // can read the last answer.
 //
-//   idle --first byte--> head --whole--> exchange --answered--> idle
+//   idle --first byte--> head --whole--> exchange --answered--> idle, or first unread
 //     any --error, or no keep-alive--> lingering --visitor gone, or deadline--> closed
 //
 // Invariant: one request at a time is under way; what a visitor sends ahead waits, at most one
@@ -20,7 +20,9 @@ import { pageFor } from './http-page.ts';
 import type { VisitorInfo } from './router.ts';
 import { cutSocket } from './socket-relay.ts';
 
-/** From our FIN to the visitor's, or to a step in reading what is left for it. Guess. */
+/** Unread responses beyond which the next request waits. Guess: one window (256 KiB). */
+const UNTAKEN_BYTES_MAX = 256 * 1024;
+/** From our FIN to the visitor's. Guess. */
 const LINGER_MS = 5000;
 
 export interface HttpArrival {
@@ -38,12 +40,12 @@ export interface VisitorHome {
   onSwitched(socket: Socket, stream: Stream, rest: Buffer): void;
 }
 
-type Phase = 'idle' | 'head' | 'exchange' | 'lingering' | 'closed';
+type Phase = 'idle' | 'unread' | 'head' | 'exchange' | 'lingering' | 'closed';
 
 export class HttpVisitor implements ExchangeOwner {
   readonly socket: Socket;
   readonly forwarding: Forwarding;
-  readonly onTaken = (): void => this.#exchange.settle();
+  readonly onTaken = (): void => this.#afterTaken();
   readonly #context: HttpContext;
   readonly #home: VisitorHome;
   readonly #serverName: string | undefined;
@@ -57,8 +59,6 @@ export class HttpVisitor implements ExchangeOwner {
   #parser: RequestParser | undefined;
   /** Sent ahead of its turn. */
   #held: Buffer | undefined;
-  /** What waited in the socket when a lingering connection was looked at last. */
-  #unsentBytes = 0;
 
   constructor(context: HttpContext, home: VisitorHome, socket: Socket, arrival: HttpArrival) {
     this.#context = context;
@@ -80,7 +80,7 @@ export class HttpVisitor implements ExchangeOwner {
 
   /** Nothing new begins here. A request under way is answered, and the connection then closed. */
   drain(): void {
-    if (this.#phase === 'idle') this.#linger();
+    if (this.#phase === 'idle' || this.#phase === 'unread') this.#linger();
   }
 
   /** Turns the visitor away with the page for `code`, whatever it asks for. */
@@ -94,21 +94,12 @@ export class HttpVisitor implements ExchangeOwner {
     if (this.#phase === 'idle') this.#linger();
     else if (this.#phase === 'head') this.refuse('SLW_HTTP_HEADER_TIMEOUT');
     else if (this.#phase === 'exchange') this.#exchange.fail(this.#overdue());
-    else if (this.#phase === 'lingering') this.#sweepLingering(nowMs);
+    else if (this.#phase === 'lingering') this.socket.destroy();
   }
 
   #overdue(): ErrorCode {
     const isVisitorLate = this.#exchange.wantsBody && !this.socket.isPaused();
     return isVisitorLate ? 'SLW_HTTP_BODY_TIMEOUT' : 'SLW_HTTP_RESPONSE_TIMEOUT';
-  }
-
-  #sweepLingering(nowMs: number): void {
-    const { writableLength, writableFinished } = this.socket;
-    const moves = !writableFinished && writableLength < this.#unsentBytes;
-    this.#unsentBytes = writableLength;
-    if (moves) this.#deadlineMs = nowMs + this.#context.limits.bodyIdleTimeoutMs;
-    else if (writableFinished) this.socket.destroy();
-    else cutSocket(this.socket);
   }
 
   #receive(chunk: Buffer): void {
@@ -117,6 +108,8 @@ export class HttpVisitor implements ExchangeOwner {
     } else if (this.#phase === 'exchange') {
       const offset = this.#exchange.wantsBody ? this.#exchange.sendBody(chunk, 0) : 0;
       this.#afterSending(chunk, offset);
+    } else if (this.#phase === 'unread') {
+      this.#hold(chunk);
     }
     // Lingering: the visitor has had its last answer, and what it still sends is dropped.
   }
@@ -152,13 +145,18 @@ export class HttpVisitor implements ExchangeOwner {
 
   /** The exchange took `chunk` up to `offset`; the rest is for a later request. */
   #afterSending(chunk: Buffer, offset: number): void {
-    if (this.#phase !== 'exchange') return;
-    if (offset < chunk.length && !this.#exchange.wantsBody) {
-      const rest = chunk.subarray(offset);
-      this.#held = this.#held === undefined ? rest : Buffer.concat([this.#held, rest]);
-      this.socket.pause();
-    }
-    this.onProgress();
+    const isServed = this.#phase === 'idle' || this.#phase === 'unread';
+    const isOpen = this.#phase === 'exchange' || isServed;
+    const isAhead = offset < chunk.length && !this.#exchange.wantsBody;
+    if (isOpen && isAhead) this.#hold(chunk.subarray(offset));
+    if (this.#phase === 'exchange') this.onProgress();
+    // Answered within the call that sent it.
+    else if (this.#phase === 'idle') this.#goOn();
+  }
+
+  #hold(rest: Buffer): void {
+    this.#held = this.#held === undefined ? rest : Buffer.concat([this.#held, rest]);
+    this.socket.pause();
   }
 
   onProgress(): void {
@@ -176,19 +174,38 @@ export class HttpVisitor implements ExchangeOwner {
   }
 
   onAnswered(isKeepAlive: boolean): void {
-    const held = this.#held;
-    const isOver = this.socket.readableEnded && held === undefined;
+    const isOver = this.socket.readableEnded && this.#held === undefined;
     if (!isKeepAlive || isOver || this.#context.state === 'draining') {
       this.#linger();
       return;
     }
+    if (this.socket.writableLength > UNTAKEN_BYTES_MAX) {
+      // A visitor who asks and does not read: nothing more is asked for it until it does.
+      this.#phase = 'unread';
+      this.#deadlineMs = Number.POSITIVE_INFINITY;
+      this.socket.pause();
+      return;
+    }
+    this.#goOn();
+  }
+
+  /** Ready for the next request, which may have come already. */
+  #goOn(): void {
     this.#phase = 'idle';
     this.#setDeadline(this.#context.limits.keepAliveTimeoutMs);
+    const held = this.#held;
     if (held === undefined) return;
     this.#held = undefined;
     // First, so that what is read now can pause it again.
     this.socket.resume();
     this.#read(held);
+  }
+
+  #afterTaken(): void {
+    this.#exchange.settle();
+    if (this.#phase !== 'unread' || this.socket.writableLength > UNTAKEN_BYTES_MAX) return;
+    this.socket.resume();
+    this.#goOn();
   }
 
   onFailed(code: ErrorCode): void {
@@ -231,12 +248,12 @@ export class HttpVisitor implements ExchangeOwner {
     this.#dropParser();
     this.#held = undefined;
     this.#exchange.abandon();
-    const { socket } = this;
-    if (last === undefined) socket.end();
-    else socket.end(last);
-    this.#unsentBytes = socket.writableLength;
-    this.#setDeadline(LINGER_MS);
-    socket.resume();
+    // A slow visitor may take what waits for it in its own time, as any response.
+    this.#deadlineMs = Number.POSITIVE_INFINITY;
+    const onSent = (): void => this.#setDeadline(LINGER_MS);
+    if (last === undefined) this.socket.end(onSent);
+    else this.socket.end(last, onSent);
+    this.socket.resume();
   }
 
   #close(): void {

@@ -1,12 +1,14 @@
 // Listening sockets of a shard, by name, each handing connections to one ingress.
 //
 // Invariant: a listener is open under one name only; a failed listen leaves nothing behind; an
-// error of accept is counted and the listener goes on. Must not know: what is done with sockets.
+// error of accept is counted and the listener goes on. Must not know: what is done with sockets,
+// beyond that all of them can be cut.
 
 import { createServer, type Server, type Socket } from 'node:net';
 import { SluicewayError } from '../base/errors.ts';
 import type { ListenRequest } from '../bridge/messages.ts';
 import type { Meters } from './meters.ts';
+import { cutSocket } from './socket-relay.ts';
 
 /** Connections that the kernel holds for us (design: L5, a burst of 2,000 in a second). */
 const BACKLOG = 4096;
@@ -17,6 +19,8 @@ export type AcceptSocket = (socket: Socket) => void;
 
 export class Listeners {
   readonly #servers = new Map<string, Server>();
+  /** Accepted by `open` and not yet closed. */
+  readonly #sockets = new Set<Socket>();
   readonly #meters: Meters;
 
   constructor(meters: Meters) {
@@ -25,11 +29,21 @@ export class Listeners {
 
   /** Opens a plain listener; resolves to its port. Rejects with a SluicewayError. */
   open(request: ListenRequest, accept: AcceptSocket): Promise<number> {
+    const sockets = this.#sockets;
     const server = createServer(
       { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
-      accept,
+      (socket) => {
+        sockets.add(socket);
+        socket.once('close', () => sockets.delete(socket));
+        accept(socket);
+      },
     );
     return this.add(request, server);
+  }
+
+  /** The thread is about to die: its end would close these as if all had been said. */
+  cutAll(): void {
+    for (const socket of this.#sockets) cutSocket(socket);
   }
 
   /** Makes `server` listen as `request` says. */

@@ -66,6 +66,11 @@ export class Upstreams {
   sweep(nowMs: number): void {
     for (const relay of this.#relays) relay.sweep(nowMs);
   }
+
+  /** The thread is about to die: its end would close these as if all had been said. */
+  cutAll(): void {
+    for (const relay of this.#relays) relay.cut();
+  }
 }
 
 function dial({ host, port, tls }: UpstreamEntry): Socket {

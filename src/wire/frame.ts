@@ -8,7 +8,7 @@
 //
 // i.e. the array [type, uint32, bin32] or [type, uint32, uint32], big-endian. Invariant: decoding
 // needs no general decoder and no look-ahead, and the same bytes cut anywhere give the same frames.
-// Must not know: what a stream is, or who carries the bytes. docs/protocol.md holds this file's hash.
+// Must not know: what a stream is, or who carries the bytes. docs/protocol.md has this file's hash.
 
 /** Bytes of every frame header (specification). */
 export const FRAME_HEADER_BYTES = 12;
@@ -72,7 +72,7 @@ export function isFrameType(type: number): type is FrameType {
   return shapeOf(type) !== SHAPE.UNKNOWN;
 }
 
-/** Largest stream id: 31 bits, so that ids stay small integers in every language (specification). */
+/** Largest stream id: 31 bits, so that ids are small integers in every language (specification). */
 export const STREAM_ID_MAX = 0x7fff_ffff;
 
 /** Writes a header at `offset`; `argument` is the body's length or the value. */

@@ -97,7 +97,9 @@ export const encodeWelcome = (welcome: Welcome): Uint8Array => encodeBody(welcom
 export const encodeRegister = (register: Register): Uint8Array => encodeBody(register);
 export const encodeRegistered = (registered: Registered): Uint8Array => encodeBody(registered);
 export const encodeUnregister = (unregister: Unregister): Uint8Array => encodeBody(unregister);
-export const encodeOpen = (open: Open): Uint8Array => encodeBody(open);
+export function encodeOpen({ link, ...open }: Open): Uint8Array {
+  return encodeBody(link === '' ? open : { ...open, link });
+}
 
 export function decodeHello(bytes: Uint8Array): Hello {
   const map = decodeBody(bytes);

@@ -24,8 +24,8 @@ export const STREAMS_OPENING_MAX = 1024;
 /** Frames without an effect (PING, PONG, GOAWAY, OPEN refused at once or withdrawn, frames on ended
  * streams) that one peer may send between two ticks. Guess, far above what a correct peer sends. */
 export const IDLE_FRAMES_MAX = 20_000;
-/** Bytes queued for a link. Links stop data at 1 MiB, so more is answers that the peer makes us give
- * (RST, PONG, CREDIT) and does not read. Guess: room for half a million of them. */
+/** Bytes queued for a link. Links stop data at 1 MiB, so more is answers that the peer makes us
+ * give (RST, PONG, CREDIT) and does not read. Guess: room for half a million of them. */
 export const LINK_QUEUE_BYTES_MAX = 8 * MIB;
 /** Share of the window after which credit is given back: a quarter (measured with prototypes). */
 export const CREDIT_GRANT_SHARE = 4;
@@ -33,6 +33,31 @@ export const CREDIT_GRANT_SHARE = 4;
 export const REGISTER_TUNNELS_MAX = 64;
 /** Tunnels that one client may serve. Guess. */
 export const CLIENT_TUNNELS_MAX = 1000;
+
+/**
+ * Cuts `items` into runs of at most `bytesMax`, as `sizeOf` has it, and REGISTER_TUNNELS_MAX items.
+ * An item beyond `bytesMax` is a run of its own.
+ */
+export function packBySize<Item>(
+  items: readonly Item[],
+  bytesMax: number,
+  sizeOf: (item: Item) => number,
+): Item[][] {
+  const runs: Item[][] = [];
+  let bytes = 0;
+  for (const item of items) {
+    const size = sizeOf(item);
+    const run = runs.at(-1);
+    if (run === undefined || bytes + size > bytesMax || run.length === REGISTER_TUNNELS_MAX) {
+      runs.push([item]);
+      bytes = size;
+    } else {
+      run.push(item);
+      bytes += size;
+    }
+  }
+  return runs;
+}
 
 export interface SessionLimits {
   /** Largest DATA payload that we accept. */

@@ -17,7 +17,7 @@ function say(...words: readonly string[]): void {
 function afterStart(): void {
   if (what === 'refused') close({ exitCode: 3, message: 'the server refused the token' });
   if (what === 'throws') throw new Error('surprise');
-  if (what === 'rejects') Promise.reject(new Error('surprise'));
+  if (what === 'rejects') void Promise.reject(new Error('surprise'));
   if (!['refused', 'throws', 'rejects'].includes(what)) say('ready');
 }
 
@@ -30,7 +30,7 @@ async function start(): Promise<Running> {
   return {
     closed,
     drain: () => {
-      if (what === 'drains' || what === 'reloads') {
+      if (what === 'drains') {
         say('drain');
         close({ exitCode: 0 });
       } else say('drain', 'ready');
@@ -40,7 +40,6 @@ async function start(): Promise<Running> {
       say('stop');
       close({ exitCode: 1 });
     },
-    reload: () => say('reload', 'ready'),
   };
 }
 

@@ -110,13 +110,28 @@ describe('the command', { concurrency: 2 }, () => {
     const secure = createTlsServer({ cert: CERT, key: KEY }, answering(JSON.stringify(STATUS)));
     const port = await serve(t, secure);
     const args = ['status', '--url', `wss://127.0.0.1:${port}`];
-    const env = { SLUICEWAY_TOKEN: TOKEN, NODE_TLS_REJECT_UNAUTHORIZED: '0' };
+    // Node's own way to switch the check off must not work.
+    const env = { SLUICEWAY_TOKEN: TOKEN, [`NODE_TLS_${'REJECT_UNAUTHORIZED'}`]: '0' };
     const trusted = await run([...args, '--tls-ca', join(folder, 'ca.pem')], env);
     assert.equal(trusted.code, 0, trusted.stderr);
     const untrusted = await run(args, env);
     assert.equal(untrusted.code, 1);
     assert.match(untrusted.stderr, /sluiceway: cannot ask .*self-signed certificate/);
   });
+});
+
+test('--watch asks again, and ends once the token is refused', async (t) => {
+  const codes = [200, 500, 401];
+  const server = createServer((_request, response) => {
+    response.writeHead(codes.shift() ?? 401).end(JSON.stringify(STATUS));
+  });
+  const port = await serve(t, server);
+  const args = ['status', '--watch', '--url', `ws://127.0.0.1:${port}`];
+  const { code, stdout, stderr } = await run(args, { SLUICEWAY_TOKEN: TOKEN });
+  assert.equal(code, 3);
+  assert.equal(stdout.match(/^Client ID/gm)?.length, 1);
+  assert.match(stderr, /^sluiceway: .* answered 500, not 200\nsluiceway: .* refused the token;/);
+  assert.equal(codes.length, 0);
 });
 
 test('a server that never answers is a timeout', async (t) => {

@@ -1,8 +1,8 @@
 // Runs what a test has to undo, last acquired first.
 //
 // `t.after` runs hooks in the order of registration and stops at the first that throws, so a folder
-// would be removed before the server that writes into it has ended. Invariant: every step runs, each
-// once; the first failure fails the test. Must not know: what is undone.
+// would be removed before the server that writes into it has ended. Invariant: every step runs,
+// each once; the first failure fails the test. Must not know: what is undone.
 
 import type { TestContext } from 'node:test';
 

@@ -6,7 +6,7 @@
 
 import { setTimeout as wait } from 'node:timers/promises';
 
-/** Pause between two questions. Guess: short against any deadline, long against one HTTP request. */
+/** Pause between two questions. Guess: short against any deadline, long against one request. */
 const ASK_AGAIN_MS = 50;
 
 export async function within<T>(ms: number, what: string, event: Promise<T>): Promise<T> {

@@ -1,7 +1,8 @@
 // A real process of a test: started, watched line by line, ended by its own pid.
 //
-// Invariant: whatever a test starts has ended when the test has, also when the test failed; a process
-// that dies while nobody expects it fails the test with what it wrote. Must not know: which program.
+// Invariant: whatever a test starts has ended when the test has, also when the test failed; a
+// process that dies while nobody expects it fails the test with what it wrote. Must not know: which
+// program.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';

@@ -8,6 +8,7 @@ import path from 'node:path';
 import process from 'node:process';
 import type { TestContext } from 'node:test';
 import { eventually } from './deadline.ts';
+import { freePort } from './free-port.ts';
 import { startProcess, type TestProcess } from './process.ts';
 
 export const ENTRY = path.resolve(import.meta.dirname, '../../src/cli/main.ts');
@@ -22,6 +23,12 @@ export interface ServerOptions {
   readonly entry?: string;
   /** Worker threads; 2, so that every test crosses from shard to shard. */
   readonly shards?: number;
+  /** Ports that clients may ask for; all unprivileged ones when left out. */
+  readonly tcpPorts?: string;
+  /** True when the server is expected to refuse to start. */
+  readonly endsItself?: boolean;
+  readonly drainDelay?: string;
+  readonly drainTimeout?: string;
   /** Fixed ports, for a server that comes back at its old place; free ones when left out. */
   readonly ports?: Ports;
 }
@@ -52,13 +59,15 @@ export async function startServer(
       ...['--control-addr', `${LOOPBACK}:${ports.control}`],
       ...['--http-addr', `${LOOPBACK}:${ports.http}`],
       ...['--admin-addr', `${LOOPBACK}:${ports.admin}`],
-      ...['--tcp-addr', LOOPBACK, '--tcp-ports', '1024-65535'],
+      ...['--tcp-addr', LOOPBACK, '--tcp-ports', options.tcpPorts ?? '1024-65535'],
       ...['--shards', String(options.shards ?? 2)],
-      ...['--drain-delay', '0s', '--drain-timeout', '3s'],
+      ...['--drain-delay', options.drainDelay ?? '0s'],
+      ...['--drain-timeout', options.drainTimeout ?? '3s'],
       ...(options.args ?? []),
     ],
     env: environment(options.env),
     endCode: 0,
+    endsItself: options.endsItself ?? false,
   });
   const [controlPort, httpPort, adminPort] = await Promise.all([
     listeningPort(server, 'control'),
@@ -100,7 +109,7 @@ export function spawnClient(
     command: process.execPath,
     args: [
       ...[options.entry ?? ENTRY, 'client', '--log-format', 'json'],
-      ...['--url', `ws://${LOOPBACK}:${server.controlPort}`],
+      ...['--url', `ws://${LOOPBACK}:${server.controlPort}`, '--drain-timeout', '3s'],
       ...options.args,
     ],
     env: environment(options.env),
@@ -121,6 +130,22 @@ export async function startTunnel(
   const started = await startServer(t, server);
   const client = await startClient(t, started, { args });
   return { ...started, client };
+}
+
+/** A tunnel to one TCP upstream; gives the public port. */
+export async function tcpTunnel(t: TestContext, upstreamPort: number): Promise<number> {
+  const port = await freePort();
+  await startTunnel(t, ['--tcp', `${port}=${LOOPBACK}:${upstreamPort}`]);
+  return port;
+}
+
+/** A tunnel to one HTTP upstream under `host`. */
+export async function httpTunnel(
+  t: TestContext,
+  host: string,
+  upstreamPort: number,
+): Promise<TestTunnel> {
+  return await startTunnel(t, ['--upstream', `${host}=http://${LOOPBACK}:${upstreamPort}`]);
 }
 
 /** The environment of a child: ours without what would configure sluiceway, plus the token. */

@@ -12,6 +12,7 @@ import { resolveConfig, type StatusConfig } from '../../config/config.ts';
 import { type BuildInfo, readBuildInfo } from '../build-info.ts';
 import { answer, complain, inWords, readTimestamp, table } from '../output.ts';
 import { collectInput, type Flags, readTextFile } from '../sources.ts';
+import { warnAtStart } from '../warnings.ts';
 
 /** Contract: exit code 4 after this long. */
 const TIMEOUT_MS = 10_000;
@@ -38,6 +39,7 @@ export interface Status {
 export async function runStatus(flags: Flags): Promise<void> {
   const config = resolveConfig(collectInput('status', flags));
   const build = readBuildInfo();
+  warnAtStart(flags);
   if (!config.watch) {
     answer(await askForText(config, build));
     return;

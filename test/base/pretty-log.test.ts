@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { formatLine, PrettyLog, type WriteBytes } from '../../src/cli/pretty-log.ts';
+import { formatLine, PrettyLog, type WriteBytes } from '../../src/base/pretty-log.ts';
 
 const TIME = '2026-08-01T10:20:30.456Z';
 

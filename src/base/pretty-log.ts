@@ -5,8 +5,8 @@
 // counted. Must not know: what is worth logging.
 
 import { write } from 'node:fs';
-import { systemClock } from '../base/clock.ts';
-import { loggable } from '../base/log.ts';
+import { systemClock } from './clock.ts';
+import { loggable } from './loggable.ts';
 
 /** Bytes held for a stalled terminal. Guess: some 5,000 lines, as in the JSON sink. */
 const PENDING_BYTES_MAX = 1024 * 1024;
@@ -26,22 +26,19 @@ export class PrettyLog {
   #state: 'idle' | 'writing' = 'idle';
   #pending: Buffer[] = [];
   #pendingBytes = 0;
-  #droppedLines = 0;
   #onIdle: (() => void)[] = [];
+  /** Lines lost because the terminal stalled. */
+  droppedLines = 0;
 
   constructor(writeBytes: WriteBytes = writeToStderr) {
     this.#write = writeBytes;
-  }
-
-  get droppedLines(): number {
-    return this.#droppedLines;
   }
 
   /** Takes one JSON line of pino's. */
   write(line: string): void {
     const text = Buffer.from(formatLine(line));
     if (this.#pendingBytes + text.length > PENDING_BYTES_MAX) {
-      this.#droppedLines += 1;
+      this.droppedLines += 1;
       return;
     }
     this.#pending.push(text);

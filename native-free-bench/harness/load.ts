@@ -1,0 +1,166 @@
+// Load on one address, for a given time: bulk each way, echoes, and HTTP requests.
+//
+// Owns its sockets and ends them. Each function opens connections, warms up, then counts for
+// `ms`, and returns a rate. Ceiling: one thread of Node moves about 2.5 GB/s on loopback and
+// answers some 100,000 small messages a second. Must not know: what stands behind the address.
+
+import { connect, type Socket } from 'node:net';
+
+export interface Target {
+  readonly port: number;
+  readonly host?: string;
+}
+
+export interface LoadOptions {
+  readonly target: Target;
+  readonly connections: number;
+  readonly ms: number;
+}
+
+const WARM_UP_MS = 500;
+const UPLOAD_CHUNK = Buffer.alloc(64 * 1024, 0x61);
+const ECHO = Buffer.alloc(64, 0x62);
+const MB = 1e6;
+
+/** First byte a bulk connection sends: what the origin shall do. */
+export const WANT = { DOWNLOAD: 'd', UPLOAD: 'u', ECHO: 'e' } as const;
+
+/** MB/s received over all connections. */
+export async function measureDownload(options: LoadOptions): Promise<number> {
+  const counter = { count: 0 };
+  const sockets = await open(options, WANT.DOWNLOAD);
+  for (const socket of sockets) {
+    socket.on('data', (piece: Buffer) => {
+      counter.count += piece.length;
+    });
+  }
+  return (await rate(options.ms, counter, sockets)) / MB;
+}
+
+/** MB/s that arrive at the origin, which answers each MB with one byte. */
+export async function measureUpload(options: LoadOptions): Promise<number> {
+  const counter = { count: 0 };
+  const sockets = await open(options, WANT.UPLOAD);
+  for (const socket of sockets) {
+    const push = (): void => {
+      while (!socket.destroyed && socket.write(UPLOAD_CHUNK));
+    };
+    socket.on('drain', push);
+    socket.on('data', (piece: Buffer) => {
+      counter.count += piece.length * MB;
+    });
+    push();
+  }
+  return (await rate(options.ms, counter, sockets)) / MB;
+}
+
+/** Round trips of 64 bytes a second over all connections, one at a time on each. */
+export async function measureEchoes(options: LoadOptions): Promise<number> {
+  const counter = { count: 0 };
+  const sockets = await open(options, WANT.ECHO);
+  for (const socket of sockets) {
+    let pending = ECHO.length;
+    socket.on('data', (piece: Buffer) => {
+      pending -= piece.length;
+      if (pending > 0) return;
+      pending = ECHO.length;
+      counter.count += 1;
+      socket.write(ECHO);
+    });
+    socket.write(ECHO);
+  }
+  return rate(options.ms, counter, sockets);
+}
+
+/** Keep-alive requests a second; `answerBytes` is the length of one answer. */
+export async function measureRequests(options: LoadOptions, host: string): Promise<number> {
+  const counter = { count: 0 };
+  const request = Buffer.from(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+  const sockets = await open(options, '');
+  const answerBytes = await probeAnswer(sockets[0] as Socket, request);
+  for (const socket of sockets) {
+    let pending = answerBytes;
+    socket.on('data', (piece: Buffer) => {
+      pending -= piece.length;
+      if (pending > 0) return;
+      pending = answerBytes;
+      counter.count += 1;
+      socket.write(request);
+    });
+    socket.write(request);
+  }
+  return rate(options.ms, counter, sockets);
+}
+
+/** Requests a second with a new connection each. */
+export async function measureConnects(options: LoadOptions, host: string): Promise<number> {
+  const counter = { count: 0 };
+  const request = `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+  let isOver = false;
+  const run = (): void => {
+    if (isOver) return;
+    const socket = connect({ ...address(options.target), noDelay: true });
+    socket.on('error', () => socket.destroy());
+    socket.on('data', () => undefined);
+    socket.on('end', () => {
+      counter.count += 1;
+    });
+    socket.on('close', run);
+    socket.write(request);
+  };
+  for (let index = 0; index < options.connections; index += 1) run();
+  const result = await rate(options.ms, counter, []);
+  isOver = true;
+  return result;
+}
+
+function probeAnswer(socket: Socket, request: Buffer): Promise<number> {
+  return new Promise((resolve) => {
+    let answer = '';
+    const onData = (piece: Buffer): void => {
+      answer += piece.toString('latin1');
+      const head = answer.indexOf('\r\n\r\n');
+      const length = Number(/content-length: (\d+)/i.exec(answer)?.[1] ?? -1);
+      if (head === -1 || answer.length < head + 4 + length) return;
+      socket.off('data', onData);
+      resolve(answer.length);
+    };
+    socket.on('data', onData);
+    socket.write(request);
+  });
+}
+
+function open({ target, connections }: LoadOptions, want: string): Promise<Socket[]> {
+  const one = (): Promise<Socket> =>
+    new Promise((resolve, reject) => {
+      const socket = connect({ ...address(target), noDelay: true }, () => {
+        if (want !== '') socket.write(want);
+        resolve(socket);
+      });
+      socket.once('error', reject);
+    });
+  return Promise.all(Array.from({ length: connections }, one));
+}
+
+function address({ host = '127.0.0.1', port }: Target): { host: string; port: number } {
+  return { host, port };
+}
+
+async function rate(ms: number, counter: { count: number }, sockets: Socket[]): Promise<number> {
+  await pause(WARM_UP_MS);
+  const startCount = counter.count;
+  const startMs = performance.now();
+  await pause(ms);
+  const count = counter.count - startCount;
+  const seconds = (performance.now() - startMs) / 1000;
+  for (const socket of sockets) {
+    socket.removeAllListeners();
+    socket.on('error', () => undefined);
+    socket.resetAndDestroy();
+  }
+  return count / seconds;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,62 @@
+// The service behind the tunnel, as cheap as can be: fixed HTTP answers, and raw bulk and echoes.
+//
+// Runs as a process of its own and sends its ports to the parent. The first byte of a raw
+// connection says what it wants (load.ts). Must not know: who asks.
+
+import { createServer, type Socket } from 'node:net';
+import { WANT } from './load.ts';
+
+const CHUNK = Buffer.alloc(64 * 1024, 0x63);
+const BODY = 'x'.repeat(128);
+const ANSWER = Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`);
+const LAST = Buffer.from(
+  `HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`,
+);
+const HEAD_END = Buffer.from('\r\n\r\n');
+const MB = 1e6;
+
+const raw = createServer({ noDelay: true }, (socket) => {
+  socket.on('error', () => socket.destroy());
+  socket.once('data', (first: Buffer) => start(socket, first));
+});
+const http = createServer({ noDelay: true }, (socket) => {
+  socket.on('error', () => socket.destroy());
+  socket.on('data', (piece: Buffer) => {
+    // The generator sends a request only when the last one is answered.
+    if (!piece.subarray(-4).equals(HEAD_END)) return;
+    if (piece.includes('Connection: close')) socket.end(LAST);
+    else socket.write(ANSWER);
+  });
+});
+
+function start(socket: Socket, first: Buffer): void {
+  const want = String.fromCharCode(first[0] ?? 0);
+  if (want === WANT.DOWNLOAD) {
+    const push = (): void => {
+      while (!socket.destroyed && socket.write(CHUNK));
+    };
+    socket.on('drain', push);
+    push();
+  } else if (want === WANT.UPLOAD) {
+    let bytes = first.length - 1;
+    socket.on('data', (piece: Buffer) => {
+      bytes += piece.length;
+      for (; bytes >= MB; bytes -= MB) socket.write('.');
+    });
+  } else {
+    if (first.length > 1) socket.write(first.subarray(1));
+    socket.on('data', (piece: Buffer) => socket.write(piece));
+  }
+}
+
+raw.listen(0, '127.0.0.1', () => {
+  http.listen(0, '127.0.0.1', () => {
+    process.send?.({ raw: portOf(raw), http: portOf(http) });
+  });
+});
+process.on('disconnect', () => process.exit(0));
+
+function portOf(server: typeof raw): number {
+  const address = server.address();
+  return address !== null && typeof address === 'object' ? address.port : 0;
+}

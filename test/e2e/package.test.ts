@@ -1,0 +1,71 @@
+// The package as others get it: packed, installed elsewhere without optional packages, two shards
+// started from `dist`, and a request through a tunnel. Finds what only the build can break, such as
+// the worker's URL, and shows that nothing native is needed.
+
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { type Output, runProgram } from '../support/process.ts';
+import { requirePrograms, scratchFolder } from '../support/programs.ts';
+import { environment, startClient, startServer } from '../support/tunnel.ts';
+import { get, startHttp } from '../support/upstream.ts';
+
+const ROOT = path.resolve(import.meta.dirname, '../..');
+const HOST = 'packed.example.com';
+
+/** Without the checkout's programs: npm runs on the Node it came with, and adds them itself. */
+function systemEnvironment(): NodeJS.ProcessEnv {
+  const env = environment();
+  const folders = (env.PATH ?? '').split(':');
+  env.PATH = folders.filter((folder) => !folder.endsWith('node_modules/.bin')).join(':');
+  return env;
+}
+
+async function npm(
+  t: TestContext,
+  command: string,
+  where: { readonly cwd: string; readonly args: readonly string[] },
+): Promise<Output> {
+  const run = await runProgram(t, { command, ...where, env: systemEnvironment(), ms: 300_000 });
+  assert.equal(run.code, 0, `npm ${where.args.join(' ')}\n${run.stdout}\n${run.stderr}`);
+  return run;
+}
+
+test('the packed package runs where it is installed, without native code', async (t) => {
+  const programs = requirePrograms(t, ['npm']);
+  if (programs === undefined) return;
+  const folder = scratchFolder(t);
+  await npm(t, programs.npm, { cwd: ROOT, args: ['pack', '--pack-destination', folder] });
+  const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'));
+  assert.ok(tarball !== undefined, 'npm pack made no archive');
+  writeFileSync(path.join(folder, 'package.json'), '{"private":true}\n');
+  const omit = ['--omit=dev', '--omit=optional', '--ignore-scripts'];
+  const quiet = ['--prefer-offline', '--no-audit', '--no-fund'];
+  const args = ['install', ...omit, ...quiet, `./${tarball}`];
+  await npm(t, programs.npm, { cwd: folder, args });
+
+  const home = path.join(folder, 'node_modules/sluiceway');
+  const entry = path.join(home, 'dist/cli/main.js');
+  await t.test('it holds what runs and no source, test or native file', () => {
+    assert.ok(existsSync(entry), 'no dist/cli/main.js');
+    assert.ok(existsSync(path.join(folder, 'node_modules/.bin/sluiceway')), 'no command');
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+    assert.deepEqual(
+      files.filter((file) => file.endsWith('.node')),
+      [],
+      'native addons',
+    );
+    const own = readdirSync(home, { recursive: true, encoding: 'utf8' });
+    const surplus = own.filter((file) => /^(?:src|test|native-free-bench)(?:\/|$)/u.test(file));
+    assert.deepEqual(surplus, []);
+  });
+
+  await t.test('two shards and a client carry a request', async (t) => {
+    const upstream = await startHttp(t, (_request, response) => response.end('packed'));
+    const server = await startServer(t, { entry, shards: 2 });
+    const tunnel = ['--upstream', `${HOST}=http://127.0.0.1:${upstream}`];
+    await startClient(t, server, { entry, args: tunnel });
+    assert.equal((await get(t, { port: server.httpPort, host: HOST })).body, 'packed');
+  });
+});

@@ -1,0 +1,146 @@
+// Goal: a reader that stops holds back its own sender and nobody else, and a stream that was stalled
+// in both directions goes on without a byte lost. Method: one link for everything, real sockets;
+// rates are compared inside one run only.
+
+import assert from 'node:assert/strict';
+import type net from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { eventually, within } from '../support/deadline.ts';
+import { seededNoise, sha256 } from '../support/digest.ts';
+import { freePort } from '../support/free-port.ts';
+import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
+import { connectTo, startTcp } from '../support/upstream.ts';
+
+const MIB = 1024 * 1024;
+const DONE_MS = 20_000;
+/** One shard at each end and one link: everything shares it. */
+const ONE_LINK = { shards: '1' } as const;
+
+async function startTunnelTo(
+  t: TestContext,
+  upstream: number,
+  flags: Readonly<Record<string, string>> = {},
+): Promise<{ node: LocalNode; port: number }> {
+  const port = await freePort();
+  const node = await startNode(t, { flags: { ...ONE_LINK, ...flags } });
+  await startLocalClient(t, node, {
+    flags: { tcp: `${port}=127.0.0.1:${upstream}`, ...flags },
+  });
+  return { node, port };
+}
+
+/** Sends zeros without end, as fast as the other side takes them. */
+function flood(socket: net.Socket): void {
+  const piece = Buffer.alloc(64 * 1024);
+  const write = (): void => {
+    while (!socket.destroyed && socket.write(piece));
+  };
+  socket.on('drain', write);
+  write();
+}
+
+/** Reads `bytes` and gives the rate in MiB/s. */
+async function readRate(socket: net.Socket, bytes: number): Promise<number> {
+  const startMs = performance.now();
+  let got = 0;
+  await within(
+    DONE_MS,
+    `${bytes} bytes`,
+    new Promise<void>((resolve) => {
+      const onData = (piece: Buffer): void => {
+        got += piece.length;
+        if (got < bytes) return;
+        socket.off('data', onData);
+        socket.pause();
+        resolve();
+      };
+      socket.on('data', onData);
+      socket.resume();
+    }),
+  );
+  return got / MIB / ((performance.now() - startMs) / 1000);
+}
+
+/** Waits until a number no longer changes between two questions. */
+async function settled(what: string, read: () => number): Promise<number> {
+  let before = -1;
+  await eventually(DONE_MS, `${what} stands still`, async () => {
+    const now = read();
+    const isStill = now === before;
+    before = now;
+    assert.ok(isStill, `${what} is ${now}`);
+  });
+  return before;
+}
+
+test('a visitor who never reads does not slow another on the same link', async (t) => {
+  const floods: net.Socket[] = [];
+  const upstream = await startTcp(t, (socket) => {
+    floods.push(socket);
+    flood(socket);
+  });
+  const { node, port } = await startTunnelTo(t, upstream);
+  const reader = await connectTo(t, port);
+  await readRate(reader, 16 * MIB);
+  const alone = await readRate(reader, 96 * MIB);
+  for (let visitor = 0; visitor < 4; visitor += 1) (await connectTo(t, port)).pause();
+  const stalled = 'sluiceway_streams_stalled{reason="visitor"}';
+  await node.untilMetric(stalled, (count) => count >= 4);
+  const beside = await readRate(reader, 96 * MIB);
+  t.diagnostic(`alone ${alone.toFixed(0)} MiB/s, beside 4 stalled ${beside.toFixed(0)} MiB/s`);
+  assert.ok(beside >= 0.5 * alone, `${beside} MiB/s beside stalled visitors, ${alone} alone`);
+  assert.equal(floods.length, 5);
+  // Each stalled upstream is held back: a window and what sockets hold on the way.
+  for (const socket of floods.slice(1)) {
+    const sent = await settled('a stalled upstream', () => socket.bytesWritten);
+    assert.ok(sent < 24 * MIB, `${sent} bytes were taken from a stalled upstream`);
+  }
+});
+
+for (const window of ['4KiB', '256KiB']) {
+  test(`both directions stalled, then read, are complete: window ${window}`, async (t) => {
+    const seed = 7;
+    // More than the sockets on the way can hold, so that both directions do stall.
+    const down = seededNoise(seed, 24 * MIB);
+    const up = seededNoise(seed + 1, 24 * MIB);
+    const accepted = Promise.withResolvers<net.Socket>();
+    const upstream = await startTcp(t, (socket) => {
+      socket.pause();
+      accepted.resolve(socket);
+    });
+    const { node, port } = await startTunnelTo(t, upstream, { 'window-initial': window });
+    const visitor = await connectTo(t, port);
+    visitor.pause();
+    visitor.end(up);
+    const server = await within(DONE_MS, 'the upstream is reached', accepted.promise);
+    server.end(down);
+    const sent = await settled('the visitor', () => unsent(visitor));
+    assert.ok(sent > 0, 'the visitor did not stall');
+    assert.ok((await settled('the upstream', () => unsent(server))) > 0, 'nor the upstream');
+    const [gotUp, gotDown] = await within(
+      DONE_MS,
+      `both directions end, seed ${seed}`,
+      Promise.all([readAll(server), readAll(visitor)]),
+    );
+    assert.equal(sha256(gotUp), sha256(up), 'to the upstream');
+    assert.equal(sha256(gotDown), sha256(down), 'to the visitor');
+    const ended = `sluiceway_streams_total{tunnel="tcp:${port}",result="ok"}`;
+    await node.untilMetric(ended, (count) => count === 1);
+  });
+}
+
+/** Bytes that the kernel has not taken yet. */
+function unsent(socket: net.Socket): number {
+  return socket.writableLength;
+}
+
+/** By events: an iterator would destroy the socket at its end, and with it the other direction. */
+function readAll(socket: net.Socket): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const pieces: Buffer[] = [];
+    socket.on('data', (piece) => pieces.push(piece));
+    socket.once('end', () => resolve(Buffer.concat(pieces)));
+    socket.once('error', reject);
+    socket.resume();
+  });
+}

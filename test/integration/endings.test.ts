@@ -1,0 +1,227 @@
+// Goal: an end is what it was: FIN per direction, RST as ECONNRESET, a drain that lets streams
+// finish, a shard that falls alone. Method: one process, real threads and sockets; the fault is the
+// contract's test hook.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { eventually, within } from '../support/deadline.ts';
+import { seededNoise, sha256 } from '../support/digest.ts';
+import { freePort } from '../support/free-port.ts';
+import {
+  type LocalNode,
+  startLocalClient,
+  startNode,
+  untilLinks,
+} from '../support/local-tunnel.ts';
+import { connectTo, echoBytes, startEcho, startTcp } from '../support/upstream.ts';
+
+const EVENT_MS = 10_000;
+const MIB = 1024 * 1024;
+
+interface Pair {
+  readonly visitor: net.Socket;
+  readonly upstream: net.Socket;
+  readonly node: LocalNode;
+  readonly port: number;
+}
+
+/** A visitor and the upstream's socket that serves it; over the mesh or not, as it happens. */
+async function startPair(t: TestContext, flags: Record<string, string> = {}): Promise<Pair> {
+  const accepted = Promise.withResolvers<net.Socket>();
+  const upstreamPort = await startTcp(t, (socket) => accepted.resolve(socket));
+  const port = await freePort();
+  const node = await startNode(t, { flags });
+  await startLocalClient(t, node, {
+    flags: { links: '1', tcp: `${port}=127.0.0.1:${upstreamPort}` },
+  });
+  const visitor = await connectTo(t, port);
+  const upstream = await within(EVENT_MS, 'the upstream is reached', accepted.promise);
+  return { visitor, upstream, node, port };
+}
+
+/** How a socket ends, and what it got before. */
+function ending(socket: net.Socket): Promise<{ how: string; bytes: Buffer }> {
+  const pieces: Buffer[] = [];
+  socket.on('data', (piece) => pieces.push(piece));
+  const ended = new Promise<{ how: string; bytes: Buffer }>((resolve) => {
+    const end = (how: string): void => resolve({ how, bytes: Buffer.concat(pieces) });
+    socket.once('end', () => end('FIN'));
+    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code ?? 'unknown'));
+  });
+  return within(EVENT_MS, 'the socket ends', ended);
+}
+
+for (const first of ['visitor', 'upstream'] as const) {
+  test(`the ${first} half-closes, and the other direction still carries 8 MiB`, async (t) => {
+    const { [first]: early, ...rest } = await startPair(t);
+    const late = 'visitor' in rest ? rest.visitor : rest.upstream;
+    const noise = seededNoise(3, 8 * MIB);
+    const [earlyEnd, lateEnd] = [ending(early), ending(late)];
+    early.end('all I have');
+    assert.deepEqual(await lateEnd, { how: 'FIN', bytes: Buffer.from('all I have') });
+    late.end(noise);
+    const { how, bytes } = await earlyEnd;
+    assert.equal(how, 'FIN');
+    assert.equal(sha256(bytes), sha256(noise));
+    assert.ok('node' in rest);
+    const ok = `sluiceway_streams_total{tunnel="tcp:${rest.port}",result="ok"}`;
+    await rest.node.untilMetric(ok, (count) => count === 1);
+  });
+
+  test(`a reset of the ${first} amid a transfer is a reset on the other side`, async (t) => {
+    const { [first]: cutter, ...rest } = await startPair(t);
+    const other = 'visitor' in rest ? rest.visitor : rest.upstream;
+    const end = ending(other);
+    cutter.write(Buffer.alloc(MIB));
+    other.write(Buffer.alloc(MIB));
+    await once(cutter, 'data');
+    cutter.resetAndDestroy();
+    assert.equal((await end).how, 'ECONNRESET');
+    const open = `sluiceway_streams_open{tunnel="tcp:${rest.port}"}`;
+    await rest.node.untilMetric(open, (count) => count === 0);
+  });
+}
+
+test('an upstream that refuses resets its visitor', async (t) => {
+  const port = await freePort();
+  const nobody = await freePort();
+  const node = await startNode(t);
+  await startLocalClient(t, node, { flags: { tcp: `${port}=127.0.0.1:${nobody}` } });
+  const visitor = net.connect({ port, host: '127.0.0.1' });
+  t.after(() => visitor.destroy());
+  assert.equal((await ending(visitor)).how, 'ECONNRESET');
+  const refused = `sluiceway_streams_total{tunnel="tcp:${port}",result="SLW_STREAM_REFUSED"}`;
+  await node.untilMetric(refused, (count) => count === 1);
+});
+
+test('a half-closed stream is reset after its timeout', async (t) => {
+  const { visitor, upstream } = await startPair(t, { 'half-close-timeout': '1s' });
+  const ends = [ending(visitor), ending(upstream)];
+  visitor.end();
+  const [atVisitor, atUpstream] = await Promise.all(ends);
+  assert.deepEqual([atVisitor?.how, atUpstream?.how], ['ECONNRESET', 'FIN']);
+});
+
+test('a drain refuses newcomers, tells clients, lets streams finish and ends with 0', async (t) => {
+  const echo = await startEcho(t);
+  const port = await freePort();
+  const node = await startNode(t, { flags: { shards: '3', 'drain-timeout': '10s' } });
+  const client = await startLocalClient(t, node, {
+    flags: { tcp: `${port}=127.0.0.1:${echo}` },
+    complains: true,
+  });
+  await untilLinks(node, 3);
+  const visitors = await Promise.all(Array.from({ length: 12 }, () => connectTo(t, port)));
+  for (const visitor of visitors) await echoBytes(visitor, Buffer.from('before'));
+  node.node.drain();
+  assert.equal((await node.ask('/readyz')).status, 503);
+  await client.log.line('server takes no new streams here', { code: 'SLW_LINK_DRAINING' });
+  await eventually(EVENT_MS, 'newcomers are refused', () =>
+    assert.rejects(connectTo(t, port), { code: 'ECONNREFUSED' }),
+  );
+  const noise = seededNoise(5, MIB);
+  for (const visitor of visitors) {
+    assert.equal(sha256(await echoBytes(visitor, noise)), sha256(noise));
+  }
+  const ends = visitors.map((visitor) => ending(visitor));
+  for (const visitor of visitors) visitor.end();
+  for (const { how } of await Promise.all(ends)) assert.equal(how, 'FIN');
+  assert.deepEqual(await within(EVENT_MS, 'the node ends', node.node.closed), { exitCode: 0 });
+});
+
+test('a drain that takes too long cuts what is left, and still ends with 0', async (t) => {
+  const { visitor, upstream, node } = await startPairThatComplains(t, { 'drain-timeout': '500ms' });
+  const ends = [ending(visitor), ending(upstream)];
+  node.node.drain();
+  const [atVisitor, atUpstream] = await Promise.all(ends);
+  assert.deepEqual([atVisitor?.how, atUpstream?.how], ['ECONNRESET', 'ECONNRESET']);
+  assert.deepEqual(await within(EVENT_MS, 'the node ends', node.node.closed), { exitCode: 0 });
+});
+
+async function startPairThatComplains(
+  t: TestContext,
+  flags: Record<string, string>,
+): Promise<Omit<Pair, 'port'>> {
+  const accepted = Promise.withResolvers<net.Socket>();
+  const upstreamPort = await startTcp(t, (socket) => accepted.resolve(socket));
+  const port = await freePort();
+  const node = await startNode(t, { flags, complains: true });
+  await startLocalClient(t, node, {
+    flags: { tcp: `${port}=127.0.0.1:${upstreamPort}` },
+    complains: true,
+  });
+  const visitor = await connectTo(t, port);
+  const upstream = await within(EVENT_MS, 'the upstream is reached', accepted.promise);
+  return { visitor, upstream, node };
+}
+
+test('a client that drains lets its streams finish and ends with 0', async (t) => {
+  const echo = await startEcho(t);
+  const port = await freePort();
+  const node = await startNode(t);
+  const { client, ended } = await startLocalClient(t, node, {
+    flags: { tcp: `${port}=127.0.0.1:${echo}`, 'drain-timeout': '10s' },
+  });
+  const visitor = await connectTo(t, port);
+  await echoBytes(visitor, Buffer.from('before'));
+  client.drain();
+  await eventually(EVENT_MS, 'newcomers are cut', async () => {
+    const late = net.connect({ port, host: '127.0.0.1' });
+    assert.equal((await ending(late)).how, 'ECONNRESET');
+  });
+  assert.equal((await echoBytes(visitor, Buffer.from('during'))).toString(), 'during');
+  const end = ending(visitor);
+  visitor.end();
+  assert.equal((await end).how, 'FIN');
+  assert.deepEqual(await ended(), { exitCode: 0 });
+  await untilLinks(node, 0);
+});
+
+/** Visitors enough that both shards have some: all on one has a chance of 2 in 2^24. */
+const VISITORS = 24;
+
+test('a shard that throws costs its own streams only, and is started again', async (t) => {
+  const echo = await startEcho(t);
+  const port = await freePort();
+  const node = await startNode(t, {
+    flags: { 'allow-faults': true },
+    env: { SLUICEWAY_FAULT: 'shard-throw:4' },
+    complains: true,
+  });
+  await startLocalClient(t, node, {
+    flags: { tcp: `${port}=127.0.0.1:${echo}` },
+    complains: true,
+  });
+  await untilLinks(node, 2);
+  const fates = new Map<net.Socket, string>();
+  const visitors = await Promise.all(Array.from({ length: VISITORS }, () => connectTo(t, port)));
+  for (const visitor of visitors) {
+    await echoBytes(visitor, Buffer.from('before'));
+    visitor.once('end', () => fates.set(visitor, 'FIN'));
+    visitor.once('error', (error: NodeJS.ErrnoException) => {
+      fates.set(visitor, error.code ?? 'unknown');
+    });
+  }
+  const bytesIn = `sluiceway_bytes_total{tunnel="tcp:${port}",direction="in"}`;
+  const before = await node.metric(bytesIn);
+  assert.equal(fates.size, 0, 'the fault came too soon');
+  await node.log.line('shard restarted');
+  const alive = visitors.filter((visitor) => !fates.has(visitor));
+  for (const visitor of alive) {
+    assert.equal((await echoBytes(visitor, Buffer.from('after'))).toString(), 'after');
+  }
+  t.diagnostic(`${alive.length} of ${VISITORS} streams live, ${fates.size} were cut`);
+  assert.ok(alive.length > 0, 'streams of the other shard were lost');
+  assert.ok(fates.size > 0, 'no shard fell');
+  assert.deepEqual(new Set(fates.values()), new Set(['ECONNRESET']), 'a cut is no clean end');
+  await untilLinks(node, 2);
+  for (let visitor = 0; visitor < VISITORS; visitor += 1) {
+    const socket = await connectTo(t, port);
+    assert.equal((await echoBytes(socket, Buffer.from('again'))).toString(), 'again');
+  }
+  assert.ok((await node.metric('sluiceway_shard_restarts_total')) >= 1);
+  const after = await node.metric(bytesIn);
+  assert.ok(after >= before, `a counter fell from ${before} to ${after}`);
+});

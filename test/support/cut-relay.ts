@@ -1,0 +1,120 @@
+// A network between a client and a server that can be cut, at once or after so many bytes.
+//
+// Invariant: bytes pass unchanged and in order until the cut; then both sides are reset, and new
+// connections are too once the network is down. Must not know: what passes.
+
+import { once } from 'node:events';
+import net from 'node:net';
+import type { TestContext } from 'node:test';
+import { undoAfter } from './cleanup.ts';
+
+const LOOPBACK = '127.0.0.1';
+
+export interface RelayOptions {
+  /** Cut a connection once so many bytes have passed toward the server. */
+  readonly upBytes?: number;
+  /** The same toward the client. */
+  readonly downBytes?: number;
+}
+
+export class CutRelay {
+  readonly port: number;
+  readonly #pairs = new Set<readonly [net.Socket, net.Socket]>();
+  #state: 'up' | 'down' = 'up';
+
+  constructor(server: net.Server, target: number, options: RelayOptions) {
+    const address = server.address();
+    this.port = address !== null && typeof address === 'object' ? address.port : 0;
+    server.on('connection', (client) => this.#join(client, target, options));
+  }
+
+  get connectionsCount(): number {
+    return this.#pairs.size;
+  }
+
+  /** Cuts what is connected; what comes later passes. */
+  cut(): void {
+    for (const [client, upstream] of this.#pairs) {
+      client.resetAndDestroy();
+      upstream.resetAndDestroy();
+    }
+    this.#pairs.clear();
+  }
+
+  /** Cuts everything, now and later. */
+  goDown(): void {
+    this.#state = 'down';
+    this.cut();
+  }
+
+  goUp(): void {
+    this.#state = 'up';
+  }
+
+  #join(client: net.Socket, target: number, options: RelayOptions): void {
+    client.on('error', ignore);
+    if (this.#state === 'down') {
+      client.resetAndDestroy();
+      return;
+    }
+    const upstream = net.connect({ port: target, host: LOOPBACK });
+    upstream.on('error', ignore);
+    const pair = [client, upstream] as const;
+    this.#pairs.add(pair);
+    const end = (): void => {
+      this.#pairs.delete(pair);
+      client.destroy();
+      upstream.destroy();
+    };
+    client.once('close', end);
+    upstream.once('close', end);
+    pass(client, upstream, options.upBytes, () => this.#cutPair(pair));
+    pass(upstream, client, options.downBytes, () => this.#cutPair(pair));
+  }
+
+  #cutPair(pair: readonly [net.Socket, net.Socket]): void {
+    this.#pairs.delete(pair);
+    for (const socket of pair) socket.resetAndDestroy();
+  }
+}
+
+/** Starts a relay to `target`, gone after the test. */
+export async function startRelay(
+  t: TestContext,
+  target: number,
+  options: RelayOptions = {},
+): Promise<CutRelay> {
+  const server = net.createServer({ noDelay: true });
+  server.listen(0, LOOPBACK);
+  await once(server, 'listening');
+  const relay = new CutRelay(server, target, options);
+  undoAfter(t, () => {
+    server.close();
+    relay.goDown();
+  });
+  return relay;
+}
+
+function pass(
+  from: net.Socket,
+  to: net.Socket,
+  bytesMax: number | undefined,
+  onFull: () => void,
+): void {
+  let bytes = 0;
+  from.on('data', (piece) => {
+    bytes += piece.length;
+    if (bytesMax !== undefined && bytes >= bytesMax) {
+      const kept = piece.subarray(0, piece.length - (bytes - bytesMax));
+      to.write(kept, onFull);
+      return;
+    }
+    if (!to.write(piece)) from.pause();
+  });
+  to.on('drain', () => from.resume());
+  from.on('end', () => to.end());
+}
+
+function ignore(): void {
+  // A cut is what this is for.
+}

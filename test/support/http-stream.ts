@@ -1,0 +1,127 @@
+// A router for HTTP ingress tests: streams that lead straight to a loopback upstream.
+//
+// Owns the upstream sockets. Invariant: a stream keeps the contract of `mux/stream.ts` as the
+// ingress sees it: credit of one window, FIN per direction, no call after its end. Must not know:
+// what the ingress does with it.
+
+import { connect, type Socket } from 'node:net';
+import type { ErrorCode } from '../../src/base/errors.ts';
+import type { Stream, StreamSink } from '../../src/mux/stream.ts';
+import type { Router, VisitorInfo } from '../../src/shard/router.ts';
+
+const WINDOW_BYTES = 256 * 1024;
+
+export class LoopbackStream {
+  sink: StreamSink;
+  readonly tunnel: string;
+  readonly visitor: VisitorInfo;
+  /** Everything that the ingress did, in order. */
+  readonly log: string[] = [];
+  writtenBytes = 0;
+  consumedBytes = 0;
+  receivedBytes = 0;
+  isOver = false;
+  #hasEnded = false;
+  readonly #socket: Socket;
+
+  constructor(tunnel: string, visitor: VisitorInfo, port: number, sink: StreamSink) {
+    this.tunnel = tunnel;
+    this.visitor = visitor;
+    this.sink = sink;
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    this.#socket = socket;
+    socket.on('connect', () => this.#unlessOver(() => this.sink.onOpened()));
+    socket.on('data', (piece: Buffer) => this.#unlessOver(() => this.#receive(piece)));
+    socket.on('end', () =>
+      this.#unlessOver(() => {
+        this.log.push('fin');
+        this.sink.onFin();
+      }),
+    );
+    socket.on('drain', () => this.#unlessOver(() => this.sink.onWritable()));
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#lose(codeOf(error)));
+    socket.on('close', () => {
+      this.isOver = true;
+    });
+  }
+
+  write(piece: Buffer): boolean {
+    if (this.isOver) return true;
+    if (this.#hasEnded) throw new Error('written after end');
+    this.writtenBytes += piece.length;
+    return this.#socket.write(piece);
+  }
+
+  end(): void {
+    this.log.push('end');
+    this.#hasEnded = true;
+    this.#socket.end();
+  }
+
+  reset(code: ErrorCode): void {
+    this.log.push(`reset ${code}`);
+    if (this.isOver) return;
+    this.isOver = true;
+    this.#socket.resetAndDestroy();
+  }
+
+  consumed(bytes: number): void {
+    this.consumedBytes += bytes;
+    if (this.consumedBytes > this.receivedBytes) throw new Error('more consumed than received');
+    if (this.receivedBytes - this.consumedBytes < WINDOW_BYTES) this.#socket.resume();
+  }
+
+  /** As if the link was lost. */
+  lose(code: ErrorCode): void {
+    this.#lose(code);
+    this.#socket.destroy();
+  }
+
+  /** Does it hold back who writes? */
+  get isFull(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
+  #receive(piece: Buffer): void {
+    this.receivedBytes += piece.length;
+    if (this.receivedBytes - this.consumedBytes >= WINDOW_BYTES) this.#socket.pause();
+    this.sink.onData(piece);
+  }
+
+  #lose(code: ErrorCode): void {
+    this.#unlessOver(() => {
+      this.isOver = true;
+      this.log.push(`lost ${code}`);
+      this.sink.onReset(code);
+    });
+  }
+
+  #unlessOver(act: () => void): void {
+    if (!this.isOver) act();
+  }
+}
+
+function codeOf(error: NodeJS.ErrnoException): ErrorCode {
+  return error.code === 'ECONNREFUSED' ? 'SLW_STREAM_REFUSED' : 'SLW_STREAM_RESET';
+}
+
+export class LoopbackRouter implements Router {
+  /** Tunnel name to upstream port, or to the code that opening a stream gives. */
+  readonly tunnels = new Map<string, number | ErrorCode>();
+  readonly streams: LoopbackStream[] = [];
+
+  matchHost(host: string): string | undefined {
+    if (this.tunnels.has(host)) return host;
+    return this.tunnels.has('*') ? '*' : undefined;
+  }
+
+  openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): Stream | ErrorCode {
+    const upstream = this.tunnels.get(tunnel) ?? 'SLW_STREAM_NO_LINK';
+    if (typeof upstream === 'string') return upstream;
+    const stream = new LoopbackStream(tunnel, visitor, upstream, sink);
+    this.streams.push(stream);
+    // The ingress uses what LoopbackStream has; the class has private fields, so that no other
+    // class can be one to the compiler.
+    return stream as unknown as Stream;
+  }
+}

@@ -1,0 +1,90 @@
+// Checks that documents and code agree: titles, error table, the protocol's hash, foreign paths.
+//
+// Each function takes texts and gives one line a problem, so that it can be tested on bad input.
+// Invariant: a message says what to write. Must not know: where files lie.
+
+import { createHash } from 'node:crypto';
+import type { ErrorRow } from '../../src/base/errors.ts';
+import { scanCode } from './scanner.ts';
+import type { SourceFile } from './tree.ts';
+
+/** A markdown file has exactly one title, outside of code blocks. */
+export function titleProblems(file: SourceFile): string[] {
+  let inCode = false;
+  let titles = 0;
+  for (const line of file.text.split('\n')) {
+    if (/^\s*(?:```|~~~)/u.test(line)) inCode = !inCode;
+    else if (!inCode && /^# /u.test(line)) titles += 1;
+  }
+  return titles === 1 ? [] : [`${file.path}: ${titles} lines begin with '# ', wanted one title`];
+}
+
+/** The row that docs/errors.md must hold for an error. */
+export function errorLine(code: string, row: ErrorRow): string {
+  const wire = row.wire < 0 ? '–' : String(row.wire);
+  const status = row.status === 0 ? '–' : String(row.status);
+  const retry = row.retryable ? 'yes' : 'no';
+  return `| \`${code}\` | ${wire} | ${status} | ${row.source} | ${retry} | ${row.text} |`;
+}
+
+/** Compares the rows of docs/errors.md with the table, in both directions. */
+export function errorTableProblems(
+  markdown: string,
+  table: Readonly<Record<string, ErrorRow>>,
+): string[] {
+  const documented = markdown.split('\n').filter((line) => line.startsWith('| `SLW_'));
+  const expected = Object.entries(table).map(([code, row]) => errorLine(code, row));
+  const missing = expected.filter((line) => !documented.includes(line));
+  const surplus = documented.filter((line) => !expected.includes(line));
+  return [
+    ...missing.map((line) => `docs/errors.md: add ${line}`),
+    ...surplus.map((line) => `docs/errors.md: remove ${line}`),
+  ];
+}
+
+/** docs/protocol.md names the hash of the frame code: one is not changed without the other. */
+export function protocolProblems(markdown: string, frameSource: string): string[] {
+  const hash = createHash('sha256').update(frameSource).digest('hex').slice(0, 16);
+  const line = `<!-- src/wire/frame.ts sha256:${hash} -->`;
+  if (markdown.split('\n').includes(line)) return [];
+  return [`docs/protocol.md: read it against src/wire/frame.ts, correct it, then put in: ${line}`];
+}
+
+/** Put together here, so that this file does not hold what it looks for. */
+const FOREIGN = [
+  ['', 'work', ''],
+  ['', 'root', ''],
+  ['', 'tmp', 'brief'],
+].map((parts) => parts.join('/'));
+const FOREIGN_WORDS = [
+  ['ass', 'istant'],
+  ['chat', 'bot'],
+  ['language', ' model'],
+].map((parts) => parts.join(''));
+
+/** The tree speaks of the project alone: no path of one machine, no word about its making. */
+export function foreignProblems(file: SourceFile): string[] {
+  return file.text.split('\n').flatMap((line, index) => {
+    const low = line.toLowerCase();
+    const found = [...FOREIGN, ...FOREIGN_WORDS].filter((word) => low.includes(word));
+    return found.map((word) => `${file.path}:${index + 1}: '${word}' is not of this project`);
+  });
+}
+
+/** A file that holds tests, but that the runner's glob `test/**\/*.test.ts` does not match. */
+export function unmatchedTestProblems(file: SourceFile): string[] {
+  if (!file.path.startsWith('test/') || file.path.endsWith('.test.ts')) return [];
+  if (/\.(?:js|mjs|cjs)$/u.test(file.path)) {
+    return [`${file.path}: any script below test/ runs as a test: make it a .ts fixture`];
+  }
+  const code = file.path.endsWith('.ts') ? scanCode(file.text) : [];
+  const isTest = code.some(
+    (token, index) =>
+      ['test', 'it', 'describe', 'suite'].includes(token.text) &&
+      code[index - 1]?.text !== '.' &&
+      code[index - 1]?.text !== 'function' &&
+      code[index + 1]?.text === '(' &&
+      code[index + 2]?.kind === 'string',
+  );
+  return isTest ? [`${file.path}: never runs: name it *.test.ts`] : [];
+}

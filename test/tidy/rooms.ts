@@ -1,0 +1,152 @@
+// The import table: which room may import which, which package lives where, and which of Node's
+// modules belong to which files.
+//
+// Follows the table of rooms in docs/architecture.md; a change here is a change of architecture and
+// needs a decision record. Invariant: a file that is in no room fails. Must not know: file contents
+// beyond their imports.
+
+import { type ImportSite, importsOf, packageOf, resolveImport } from './imports.ts';
+import type { SourceFile } from './tree.ts';
+
+interface Room {
+  /** Rooms (`wire`) or single files (`link/link.ts`). A room may always import itself and base. */
+  readonly imports: readonly string[];
+}
+
+export const ROOMS: Readonly<Record<string, Room>> = {
+  base: { imports: [] },
+  config: { imports: [] },
+  wire: { imports: [] },
+  link: { imports: ['wire'] },
+  mux: { imports: ['wire', 'link/link.ts'] },
+  http: { imports: [] },
+  bridge: { imports: [] },
+  shard: { imports: ['mux', 'link', 'wire', 'http', 'bridge'] },
+  // The limits that the protocol promises are numbers, and control keeps some of them.
+  control: { imports: ['bridge', 'config', 'shard/entry.ts', 'wire/limits.ts'] },
+  client: { imports: ['bridge', 'config', 'shard/entry.ts'] },
+  cli: {
+    imports: ['config', 'control', 'client', 'bridge', 'http', 'wire', 'link', 'mux', 'shard'],
+  },
+};
+
+/** Foreign packages, and the only files (below src) that may import them. */
+export const PACKAGES: Readonly<Record<string, RegExp>> = {
+  pino: /^base\/log\.ts$/u,
+  zod: /^config\//u,
+  yaml: /^config\//u,
+  msgpackr: /^wire\//u,
+  ws: /^link\/ws-[a-z-]+\.ts$/u,
+  piscina: /^bridge\/pool\.ts$/u,
+  'prom-client': /^control\/metrics\.ts$/u,
+  commander: /^cli\//u,
+  // The load generator of the benchmarks; the program itself never loads it.
+  autocannon: /^$/u,
+};
+
+const PURE = /^(?:wire|mux|http)\//u;
+const PURE_REASON =
+  'wire, mux and http do no I/O: take bytes and a Clock as parameters, do the I/O in shard or link';
+/** The exit node pairs the ports of the mesh; it holds none. */
+const THREADS = /^(?:link\/port-link\.ts|bridge\/|shard\/entry\.ts|control\/exit-node\.ts)/u;
+
+interface BuiltinRule {
+  readonly module: RegExp;
+  readonly allowed: (file: string, site: ImportSite) => boolean;
+  readonly reason: string;
+}
+
+const BUILTINS: readonly BuiltinRule[] = [
+  {
+    module: /^(?:net|https?|http2|tls|dgram|dns|stream|fs|worker_threads|child_process|timers)/u,
+    allowed: (file) => !PURE.test(file),
+    reason: PURE_REASON,
+  },
+  {
+    module: /^worker_threads$/u,
+    // A port's type may be named by those who are handed one.
+    allowed: (file, site) => THREADS.test(file) || site.typeOnly,
+    reason: 'threads and ports stay in link/port-link.ts, bridge and the shard entry',
+  },
+  {
+    module: /^process$/u,
+    allowed: (file) => file.startsWith('cli/'),
+    reason:
+      'only cli reads the environment or ends the process: pass what is needed as a parameter',
+  },
+  {
+    module: /^child_process$/u,
+    allowed: (file) => file.startsWith('cli/'),
+    reason: 'only cli starts processes',
+  },
+];
+
+const SRC = 'src/';
+
+/** One line for each import of a `src` file that its room may not have. */
+export function importProblems(file: SourceFile): string[] {
+  const local = file.path.slice(SRC.length);
+  const room = local.split('/')[0] ?? '';
+  if (ROOMS[room] === undefined) {
+    return [
+      `${file.path}: in no known room; add the room to test/tidy/rooms.ts and architecture.md`,
+    ];
+  }
+  return importsOf(file.text).flatMap((site) => {
+    const problem = problemOf(local, room, site);
+    return problem === undefined
+      ? []
+      : [`${file.path}:${site.line}: '${site.specifier}' ${problem}`];
+  });
+}
+
+function problemOf(local: string, room: string, site: ImportSite): string | undefined {
+  const { specifier } = site;
+  if (specifier.startsWith('.')) return relativeProblem(local, room, specifier);
+  if (specifier.startsWith('node:')) return builtinProblem(local, site);
+  return packageProblem(local, packageOf(specifier));
+}
+
+function relativeProblem(local: string, room: string, specifier: string): string | undefined {
+  const target = resolveImport(local, specifier);
+  if (target.startsWith('..')) {
+    return target === '../package.json' ? undefined : 'leads out of src';
+  }
+  const targetRoom = target.split('/')[0] ?? '';
+  const allowed = [room, 'base', ...(ROOMS[room]?.imports ?? [])];
+  if (allowed.includes(targetRoom) || allowed.includes(target)) return undefined;
+  const list = ROOMS[room]?.imports.join(', ');
+  return `is not for ${room}: it may import base${list ? `, ${list}` : ''} and itself`;
+}
+
+function builtinProblem(local: string, site: ImportSite): string | undefined {
+  const module = site.specifier.slice('node:'.length);
+  const rule = BUILTINS.find((one) => one.module.test(module) && !one.allowed(local, site));
+  return rule?.reason;
+}
+
+function packageProblem(local: string, name: string): string | undefined {
+  const where = PACKAGES[name];
+  if (where === undefined)
+    return 'is in no row of the package table: do without it, or argue for it';
+  return where.test(local) ? undefined : `lives only in ${where.source}`;
+}
+
+/** Source files that no entry point reaches. */
+export function unreachableFiles(
+  files: readonly SourceFile[],
+  entries: readonly string[],
+): string[] {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const reached = new Set<string>();
+  const waiting = [...entries];
+  for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+    const file = byPath.get(path);
+    if (file === undefined || reached.has(path)) continue;
+    reached.add(path);
+    for (const site of importsOf(file.text)) {
+      if (site.specifier.startsWith('.')) waiting.push(resolveImport(path, site.specifier));
+    }
+  }
+  return files.map((file) => file.path).filter((path) => !reached.has(path));
+}
