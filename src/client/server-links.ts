@@ -1,7 +1,7 @@
 // The links to one server: how many, on which of its shards, and when to dial again.
 //
 //   nothing up --dial one--> welcome tells shard and shards --dial the rest--> covered
-//   surplus on a shard: closed and dialled again, as the kernel chooses the shard (bounded)
+//   surplus on a shard: closed and dialled again after a pause, as the kernel chooses the shard
 //
 // Invariant: links dialled, up and waiting never exceed the target; with none up only one dial is
 // under way, after a back-off with full jitter, so that a restarted server is not stormed. Must
@@ -15,9 +15,11 @@ import type { LinkWelcome } from '../bridge/messages.ts';
 
 /** Links to one server at most (contract). */
 const LINKS_MAX = 16;
-/** Dials in search of a shard without a link, for each shard. With eight shards, eight times as
- * many dials miss one of them in less than one case in three hundred. */
-const SEARCH_DIALS_PER_SHARD = 8;
+/** Pauses between dials in search of a shard without a link: short at first, as the kernel finds
+ * the last of eight shards after some twenty dials; rare when a shard stays out of reach. */
+const SEARCH_BASE_MS = 20;
+const SEARCH_GROWTH = 1.5;
+const SEARCH_MAX_MS = 60_000;
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 /** A server that kept a link for so long is well again (design, section 4.2). */
@@ -84,17 +86,18 @@ export class ServerLinks {
     if (entry === undefined || this.#state === 'closed') return;
     this.#shards = shards;
     if (this.#isSurplus(shard)) {
-      this.#searches += 1;
       this.#links.delete(link);
       this.#options.close(link, 'SLW_LINK_SURPLUS');
+      this.#searchLater();
     } else {
       entry.state = 'up';
       entry.shard = shard;
       entry.upMs = this.#options.clock.nowMs();
       this.#options.log.info({ url: this.url, link, node, shard, agent }, 'link up');
       this.#options.keep(link);
+      this.#searches = 0;
+      this.fill();
     }
-    this.fill();
   }
 
   /** The server takes no new streams on this link: another is dialled beside it. */
@@ -114,7 +117,6 @@ export class ServerLinks {
     if (this.#state === 'closed') return;
     const wellForMs = entry.upMs === 0 ? 0 : this.#options.clock.nowMs() - entry.upMs;
     if (wellForMs >= BACKOFF_RESET_MS) this.#backoff.reset();
-    if (this.#count('up') === 0) this.#searches = 0;
     if (entry.state !== 'leaving') {
       this.#options.onFailure(code, detail, this.#backoff.attempts + 1);
     }
@@ -131,6 +133,17 @@ export class ServerLinks {
     if (this.#retry !== undefined || this.#state === 'closed') return;
     const delayMs = this.#backoff.nextMs();
     this.#options.log.info({ url: this.url, delayMs: Math.round(delayMs) }, 'dialling again');
+    this.#fillAfter(delayMs);
+  }
+
+  #searchLater(): void {
+    if (this.#retry !== undefined || this.#state === 'closed') return;
+    const ceilingMs = Math.min(SEARCH_MAX_MS, SEARCH_BASE_MS * SEARCH_GROWTH ** this.#searches);
+    this.#searches += 1;
+    this.#fillAfter(ceilingMs * this.#options.random());
+  }
+
+  #fillAfter(delayMs: number): void {
     this.#retry = this.#options.clock.after(delayMs, () => {
       this.#retry = undefined;
       this.fill();
@@ -147,7 +160,7 @@ export class ServerLinks {
     for (const entry of this.#links.values()) if (entry.state === 'up') covered.add(entry.shard);
     const isCovered = covered.has(shard);
     const canCoverMore = covered.size < Math.min(this.#shards, this.#target());
-    return isCovered && canCoverMore && this.#searches < SEARCH_DIALS_PER_SHARD * this.#shards;
+    return isCovered && canCoverMore;
   }
 
   #count(state: LinkState): number {

@@ -77,6 +77,8 @@ export function dialWebSocket(options: DialOptions, events: DialEvents): () => v
     perMessageDeflate: false,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     maxRedirects: 0,
+    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: the token goes over this connection.
+    rejectUnauthorized: true,
     headers: { authorization: `Bearer ${options.token}`, 'user-agent': options.agent },
     ...(options.ca === undefined ? {} : { ca: options.ca }),
   });

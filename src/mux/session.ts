@@ -113,8 +113,8 @@ export class Session implements LinkSink, StreamCarrier {
     return this.#phase === PHASE.ACTIVE && this.#streams.count < this.#peer.streams;
   }
 
-  get isActive(): boolean {
-    return this.#phase === PHASE.ACTIVE;
+  get isLeaving(): boolean {
+    return this.#phase === PHASE.LEAVING;
   }
 
   /** Streams whose peer waits for credit, and those that wait for it themselves. */

@@ -52,6 +52,8 @@ export interface StreamCarrier {
   sendOpened(stream: Stream): void;
   sendReset(stream: Stream, code: ErrorCode): void;
   grant(stream: Stream, bytes: number): void;
+  /** No new streams are opened beside this one. */
+  readonly isLeaving: boolean;
   /** The stream has ended and holds nothing: forget it. */
   release(stream: Stream): void;
 }
@@ -110,6 +112,11 @@ export class Stream {
 
   get state(): StreamState {
     return this.#state;
+  }
+
+  /** Its session takes no new streams: who keeps an idle one should let it go. */
+  get isLeaving(): boolean {
+    return this.#carrier.isLeaving;
   }
 
   get isEnded(): boolean {

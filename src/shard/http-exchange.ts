@@ -19,6 +19,7 @@ import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { HttpUpstream } from './http-upstream.ts';
 import type { VisitorInfo } from './router.ts';
+import type { SocketOutlet } from './socket-outlet.ts';
 
 /** Body bytes that are copied behind their head, to leave in one write (design: from 4 KiB not). */
 const JOINED_BYTES_MAX = 4096;
@@ -33,8 +34,8 @@ export type ExchangeState = 'free' | 'sending' | 'waiting' | 'early' | 'answerin
 export interface ExchangeOwner {
   readonly socket: Socket;
   readonly forwarding: Forwarding;
-  /** The one callback of all writes to the socket. */
-  readonly onTaken: () => void;
+  /** Every write to the socket goes this way. */
+  readonly outlet: SocketOutlet;
   /** The request was sent to the end, or a response that is waited for moved on. */
   onProgress(): void;
   /** The stream takes more of the request's body. */
@@ -190,9 +191,14 @@ export class HttpExchange implements StreamSink {
     this.#settleState('free');
   }
 
+  /** Between two requests, about once a second. */
+  rest(): void {
+    if (this.#state === 'free') this.#upstream.partIfLeaving();
+  }
+
   /** The visitor's socket has taken bytes. */
   settle(): void {
-    this.#upstream.settle(this.#owner.socket.writableLength);
+    this.#upstream.settle(this.#owner.outlet.queuedBytes);
   }
 
   onOpened(): void {
@@ -399,6 +405,6 @@ export class HttpExchange implements StreamSink {
   }
 
   #write(piece: Buffer): void {
-    this.#owner.socket.write(piece, this.#owner.onTaken);
+    this.#owner.outlet.write(piece);
   }
 }

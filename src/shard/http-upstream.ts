@@ -33,7 +33,8 @@ export class HttpUpstream {
 
   /** Makes ready for one more request to `tunnel`; a code when there is no way to it. */
   acquire(tunnel: string): ErrorCode | undefined {
-    if (this.#stream !== undefined && this.#tunnel === tunnel) {
+    const isUsable = this.#tunnel === tunnel && this.#stream?.isLeaving === false;
+    if (isUsable) {
       this.#requestsCount += 1;
       return undefined;
     }
@@ -61,6 +62,11 @@ export class HttpUpstream {
     if (bytes <= 0) return;
     this.#heldBytes -= bytes;
     this.#stream?.consumed(bytes);
+  }
+
+  /** Between two requests: a stream of a link that is leaving would only hold it up. */
+  partIfLeaving(): void {
+    if (this.#stream?.isLeaving === true) this.part();
   }
 
   /** Lets an idle stream go, with a FIN. */

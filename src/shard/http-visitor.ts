@@ -18,6 +18,7 @@ import type { HttpContext } from './http-context.ts';
 import { type ExchangeOwner, HttpExchange } from './http-exchange.ts';
 import { pageFor } from './http-page.ts';
 import type { VisitorInfo } from './router.ts';
+import { SocketOutlet } from './socket-outlet.ts';
 import { cutSocket } from './socket-relay.ts';
 
 /** Unread responses beyond which the next request waits. Guess: one window (256 KiB). */
@@ -45,7 +46,7 @@ type Phase = 'idle' | 'unread' | 'head' | 'exchange' | 'lingering' | 'closed';
 export class HttpVisitor implements ExchangeOwner {
   readonly socket: Socket;
   readonly forwarding: Forwarding;
-  readonly onTaken = (): void => this.#afterTaken();
+  readonly outlet: SocketOutlet;
   readonly #context: HttpContext;
   readonly #home: VisitorHome;
   readonly #serverName: string | undefined;
@@ -64,6 +65,7 @@ export class HttpVisitor implements ExchangeOwner {
     this.#context = context;
     this.#home = home;
     this.socket = socket;
+    this.outlet = new SocketOutlet(socket, () => this.#afterTaken());
     this.#serverName = arrival.serverName;
     this.forwarding = new Forwarding({
       address: arrival.visitor.address,
@@ -90,6 +92,7 @@ export class HttpVisitor implements ExchangeOwner {
   }
 
   sweep(nowMs: number): void {
+    if (this.#phase === 'idle') this.#exchange.rest();
     if (nowMs < this.#deadlineMs) return;
     if (this.#phase === 'idle') this.#linger();
     else if (this.#phase === 'head') this.refuse('SLW_HTTP_HEADER_TIMEOUT');
@@ -179,7 +182,7 @@ export class HttpVisitor implements ExchangeOwner {
       this.#linger();
       return;
     }
-    if (this.socket.writableLength > UNTAKEN_BYTES_MAX) {
+    if (this.outlet.queuedBytes > UNTAKEN_BYTES_MAX) {
       // A visitor who asks and does not read: nothing more is asked for it until it does.
       this.#phase = 'unread';
       this.#deadlineMs = Number.POSITIVE_INFINITY;
@@ -203,7 +206,7 @@ export class HttpVisitor implements ExchangeOwner {
 
   #afterTaken(): void {
     this.#exchange.settle();
-    if (this.#phase !== 'unread' || this.socket.writableLength > UNTAKEN_BYTES_MAX) return;
+    if (this.#phase !== 'unread' || this.outlet.queuedBytes > UNTAKEN_BYTES_MAX) return;
     this.socket.resume();
     this.#goOn();
   }
@@ -228,6 +231,7 @@ export class HttpVisitor implements ExchangeOwner {
     socket.off('data', this.#onData);
     socket.off('end', this.#onEnd);
     socket.off('close', this.#onClose);
+    this.outlet.flush();
     this.#home.onGone(this);
     this.#home.onSwitched(socket, stream, rest);
     const goesOn = held === undefined || stream.write(held);
@@ -251,6 +255,7 @@ export class HttpVisitor implements ExchangeOwner {
     // A slow visitor may take what waits for it in its own time, as any response.
     this.#deadlineMs = Number.POSITIVE_INFINITY;
     const onSent = (): void => this.#setDeadline(LINGER_MS);
+    this.outlet.flush();
     if (last === undefined) this.socket.end(onSent);
     else this.socket.end(last, onSent);
     this.socket.resume();

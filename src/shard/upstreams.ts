@@ -85,5 +85,7 @@ function dial({ host, port, tls }: UpstreamEntry): Socket {
   if (!tls) return connectTcp(options);
   // An IP address is no valid server name in TLS (RFC 6066 section 3).
   const isName = /[a-z]/i.test(host) && !host.includes(':');
-  return connectTls({ ...options, ...(isName ? { servername: host } : {}) });
+  // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+  const verified = { ...options, rejectUnauthorized: true };
+  return connectTls({ ...verified, ...(isName ? { servername: host } : {}) });
 }

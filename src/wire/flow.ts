@@ -4,8 +4,9 @@
 //
 // Invariant: that sum holds after every step, so credit is neither lost nor made. Every change
 // goes through a checked add or subtract. A window grows towards rate x round trip while the
-// session has room, and never shrinks. Must not know: frames, streams' states, sockets; time is
-// an argument. The idea of growing by the time that one window takes: rust-yamux, QUIC.
+// session has room, and falls back to its first size when the session is short of memory; credit
+// once granted stands. Must not know: frames, streams' states, sockets; time is an argument.
+// The idea of growing by the time that one window takes: rust-yamux, QUIC.
 
 import { assert } from '../base/assert.ts';
 import { WireError } from '../base/errors.ts';
@@ -33,12 +34,20 @@ export class SessionMemory {
     return this.heldBytes > this.limits.memoryBytes;
   }
 
-  /** Window of a stream that starts now: small once half of the memory is in use. */
+  /** Half of the memory is in use: no window grows, and those that have grown give it back. */
+  get isShort(): boolean {
+    return this.heldBytes > this.limits.memoryBytes / 2;
+  }
+
+  /** Growth has half of the memory, so that it never takes what first windows need. */
+  hasRoomFor(growthBytes: number): boolean {
+    return !this.isShort && this.grownBytes + growthBytes <= this.limits.memoryBytes / 2;
+  }
+
+  /** Window of a stream that starts now: small once memory is short. */
   initialWindowBytes(): number {
-    const { memoryBytes, windowInitialBytes } = this.limits;
-    return this.heldBytes > memoryBytes / 2
-      ? Math.min(CREDIT_INITIAL, windowInitialBytes)
-      : windowInitialBytes;
+    const { windowInitialBytes } = this.limits;
+    return this.isShort ? Math.min(CREDIT_INITIAL, windowInitialBytes) : windowInitialBytes;
   }
 }
 
@@ -98,10 +107,12 @@ export class ReceiveWindow {
     this.#takenBytes += bytes;
     this.#epochBytes += bytes;
     if (this.#takenBytes * CREDIT_GRANT_SHARE < this.#windowBytes) return 0;
-    const growth = this.#growthBytes(nowMs, roundTripMs);
-    const grant = this.#takenBytes + growth;
-    this.#windowBytes += growth;
-    this.#memory.grownBytes += growth;
+    const change = this.#memory.isShort
+      ? -this.#surplusBytes()
+      : this.#growthBytes(nowMs, roundTripMs);
+    const grant = this.#takenBytes + change;
+    this.#windowBytes += change;
+    this.#memory.grownBytes += change;
     this.#takenBytes = 0;
     this.#availableBytes += grant;
     this.#assertConserved();
@@ -118,15 +129,20 @@ export class ReceiveWindow {
     assert(this.#memory.heldBytes >= 0, 'session memory below zero');
   }
 
+  /** Growth that can be given back now, by granting less than was taken. */
+  #surplusBytes(): number {
+    return Math.min(this.#windowBytes - this.#startBytes, this.#takenBytes);
+  }
+
   #growthBytes(nowMs: number, roundTripMs: number): number {
     if (this.#epochBytes < this.#windowBytes) return 0;
     const elapsedMs = nowMs - this.#epochMs;
     this.#epochMs = nowMs;
     this.#epochBytes = 0;
     if (elapsedMs > GROWTH_ROUND_TRIPS * Math.max(roundTripMs, ROUND_TRIP_MS_MIN)) return 0;
-    const { windowMaxBytes, memoryBytes } = this.#memory.limits;
-    const growth = Math.min(this.#windowBytes, windowMaxBytes - this.#windowBytes);
-    return this.#memory.grownBytes + growth <= memoryBytes ? growth : 0;
+    const room = this.#memory.limits.windowMaxBytes - this.#windowBytes;
+    const growth = Math.min(this.#windowBytes, room);
+    return this.#memory.hasRoomFor(growth) ? growth : 0;
   }
 
   #assertConserved(): void {

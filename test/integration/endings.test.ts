@@ -187,7 +187,7 @@ test('a shard that throws costs its own streams only, and is started again', asy
   const port = await freePort();
   const node = await startNode(t, {
     flags: { 'allow-faults': true },
-    env: { SLUICEWAY_FAULT: 'shard-throw:4' },
+    env: { SLUICEWAY_FAULT: 'shard-throw:3' },
     complains: true,
   });
   await startLocalClient(t, node, {

@@ -45,7 +45,7 @@ function codesOf(peer: RawPeer): string[] {
 test('no stream opens before the greeting, and the first frame after it is a ping', () => {
   const peer = new RawPeer({ isGreeting: true });
   assert.equal(peer.session.open(REQUEST, new RecordingSink()), 'SLW_STREAM_NO_LINK');
-  assert.deepEqual([peer.session.canOpen, peer.session.isActive], [false, false]);
+  assert.deepEqual([peer.session.canOpen, peer.session.isLeaving], [false, false]);
   tick(peer, 5);
   assert.deepEqual(peer.written(), [], 'no ping either');
   peer.session.activate({ frame: 4096, streams: 1, credit: 0 });

@@ -21,6 +21,8 @@ export class LoopbackStream {
   consumedBytes = 0;
   receivedBytes = 0;
   isOver = false;
+  /** Its link takes no new streams. */
+  isLeaving = false;
   #hasEnded = false;
   readonly #socket: Socket;
 

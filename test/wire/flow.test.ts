@@ -155,8 +155,8 @@ test('a window that nobody empties never grows', () => {
   assert.throws(() => window.receive(1), { code: 'SLW_WIRE_WINDOW_EXCEEDED' });
 });
 
-test('windows stop to grow when the growth of all would not fit the session', () => {
-  const memory = createMemory({ memoryBytes: 600_000, windowMaxBytes: 600_000 });
+test('windows stop to grow when the growth of all would not fit half of the memory', () => {
+  const memory = createMemory({ memoryBytes: 1_200_000, windowMaxBytes: 600_000 });
   const windows = [0, 1, 2].map(() => new ReceiveWindow(memory, 262_144));
   for (let nowMs = 1000; nowMs < 1500; nowMs += 4 * RTT_MS) {
     for (const window of windows) useUp(window, nowMs, RTT_MS);
@@ -169,7 +169,7 @@ test('windows stop to grow when the growth of all would not fit the session', ()
 });
 
 test('a stream that ends gives its growth back for others', () => {
-  const memory = createMemory({ memoryBytes: 300_000, windowMaxBytes: 524_288 });
+  const memory = createMemory({ memoryBytes: 600_000, windowMaxBytes: 524_288 });
   const first = new ReceiveWindow(memory, 262_144);
   useUp(first, 1000, RTT_MS);
   useUp(first, 1040, RTT_MS);
@@ -181,6 +181,18 @@ test('a stream that ends gives its growth back for others', () => {
   useUp(second, 2000, RTT_MS);
   useUp(second, 2040, RTT_MS);
   assert.equal(second.windowBytes, 524_288);
+});
+
+test('a window that has grown falls back to its first size while memory is short', () => {
+  const memory = createMemory({ memoryBytes: 4 * MIB, windowMaxBytes: MIB });
+  const window = new ReceiveWindow(memory, 262_144);
+  for (let nowMs = 1000; nowMs < 1200; nowMs += 4 * RTT_MS) useUp(window, nowMs, RTT_MS);
+  assert.equal(window.windowBytes, MIB);
+  const hog = new ReceiveWindow(memory, 4 * MIB);
+  hog.receive(3 * MIB);
+  for (let round = 0; round < 10; round += 1) useUp(window, 2000, RTT_MS);
+  assert.deepEqual([window.windowBytes, memory.grownBytes], [262_144, 0]);
+  assert.equal(window.availableBytes + window.heldBytes, 262_144, 'credit is conserved');
 });
 
 test('new streams start small once half of the memory is held', () => {

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { SocketOutlet } from '../../src/shard/socket-outlet.ts';
+
+/** A socket and its peer, which does not read yet. */
+async function pair(t: TestContext): Promise<{ near: Socket; far: Socket }> {
+  const server = createServer({ pauseOnConnect: true });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const near = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const [far] = (await once(server, 'connection')) as [Socket];
+  t.after(() => {
+    near.destroy();
+    far.destroy();
+    server.close();
+  });
+  return { near, far };
+}
+
+/** Fills the socket's way until the kernel takes no more. */
+async function stall(near: Socket, outlet: SocketOutlet): Promise<number> {
+  let bytes = 0;
+  for (let quiet = 0; quiet < 3; ) {
+    const before = near.writableLength;
+    outlet.write(Buffer.alloc(64 * 1024, 1));
+    bytes += 64 * 1024;
+    await new Promise((resolve) => setImmediate(resolve));
+    quiet = near.writableLength > before ? quiet + 1 : 0;
+  }
+  return bytes;
+}
+
+test('one-byte pieces to a stalled socket wait together, and arrive in order', async (t) => {
+  const { near, far } = await pair(t);
+  const outlet = new SocketOutlet(near, () => undefined);
+  const filled = await stall(near, outlet);
+  let writes = 0;
+  const write = near.write.bind(near);
+  near.write = ((...args: Parameters<typeof write>) => {
+    writes += 1;
+    return write(...args);
+  }) as typeof near.write;
+  const queued = outlet.queuedBytes;
+  const small = 100_000;
+  for (let index = 0; index < small; index += 1) outlet.write(Buffer.from([index % 251]));
+  assert.equal(outlet.queuedBytes, queued + small, 'staged bytes count as queued');
+  assert.ok(writes <= 10, `${writes} writes for ${small} pieces`);
+  outlet.end();
+  let received = 0;
+  let wrong = 0;
+  far.on('data', (piece: Buffer) => {
+    for (const byte of piece) {
+      if (received >= filled && byte !== (received - filled) % 251) wrong += 1;
+      received += 1;
+    }
+  });
+  far.resume();
+  await once(far, 'end');
+  assert.deepEqual({ received, wrong }, { received: filled + small, wrong: 0 });
+});
+
+test('what is staged leaves by itself when the socket moves again, without an end', async (t) => {
+  const { near, far } = await pair(t);
+  const outlet = new SocketOutlet(near, () => undefined);
+  const filled = await stall(near, outlet);
+  for (let index = 0; index < 10; index += 1) outlet.write(Buffer.from('z'));
+  let received = 0;
+  const whole = new Promise<void>((resolve) => {
+    far.on('data', (piece: Buffer) => {
+      received += piece.length;
+      if (received === filled + 10) resolve();
+    });
+  });
+  far.resume();
+  await whole;
+  assert.equal(outlet.queuedBytes, 0);
+});
+
+test('pieces to a socket that moves are written as they come', async (t) => {
+  const { near, far } = await pair(t);
+  let taken = 0;
+  const outlet = new SocketOutlet(near, () => {
+    taken += 1;
+  });
+  far.resume();
+  outlet.write(Buffer.from('a'));
+  outlet.write(Buffer.from('b'));
+  const [first] = await once(far, 'data');
+  assert.ok(String(first).startsWith('a'));
+  assert.ok(taken > 0, 'told when the kernel has taken bytes');
+});
