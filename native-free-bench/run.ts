@@ -1,4 +1,4 @@
-// `npm run bench`: the tunnel beside no tunnel, on loopback, in one interleaved run.
+// `npm run bench`: the tunnel beside no tunnel and two plain relays, in one interleaved run.
 //
 // Prints a table and keeps the raw figures in results/. Absolute rates drift between machines and
 // hours; the ratios inside one run hold. Ceiling: two relay hops in the kernel move about half of
@@ -14,6 +14,7 @@ import {
   measureEchoes,
   measureRequests,
   measureUpload,
+  warmUpMs,
 } from './harness/load.ts';
 import { type Bench, HOST, startBench } from './harness/tunnel.ts';
 
@@ -39,10 +40,23 @@ const SCENARIOS: readonly Scenario[] = [
   ),
 ];
 
+const SIDES = ['direct', 'relays', 'tunnel'] as const;
+const TITLES = [
+  'scenario',
+  'tunnel',
+  'none',
+  'two relays',
+  'of none',
+  'of relays',
+  'spread',
+  'CPU',
+];
+
 interface Sample {
   readonly scenario: string;
   readonly unit: string;
   readonly direct: number[];
+  readonly relays: number[];
   readonly tunnel: number[];
   readonly cpuSeconds: number[];
 }
@@ -54,13 +68,12 @@ const { values } = parseArgs({
     ms: { type: 'string', default: '3000' },
     shards: { type: 'string', default: '1' },
     only: { type: 'string', default: '' },
-    direct: { type: 'boolean', default: true },
+    alone: { type: 'boolean', default: false },
   },
-  allowNegative: true,
 });
 
 const rounds = values.smoke ? 1 : Number(values.rounds);
-const ms = values.smoke ? 300 : Number(values.ms);
+const ms = values.smoke ? 100 : Number(values.ms);
 const bench = await startBench({ shards: Number(values.shards) });
 try {
   const samples = await measureAll(bench);
@@ -76,6 +89,7 @@ async function measureAll(running: Bench): Promise<Sample[]> {
     scenario: name,
     unit,
     direct: [] as number[],
+    relays: [] as number[],
     tunnel: [] as number[],
     cpuSeconds: [] as number[],
   }));
@@ -84,15 +98,14 @@ async function measureAll(running: Bench): Promise<Sample[]> {
       const sample = samples[index];
       if (sample === undefined) continue;
       process.stderr.write(`\r\x1b[Kround ${round + 1} of ${rounds}: ${name}`);
-      // A/B, then B/A, so that drift within a round meets both alike.
-      const sides = round % 2 === 0 ? ['direct', 'tunnel'] : ['tunnel', 'direct'];
-      for (const side of sides) {
-        if (side === 'direct' && !values.direct) continue;
-        const port = side === 'direct' ? running.origin[kind] : running.tunnel[kind];
+      const ports = { direct: running.origin, relays: running.relays, tunnel: running.tunnel };
+      // A/B/C, then C/B/A, so that drift within a round meets all alike.
+      for (const side of round % 2 === 0 ? SIDES : SIDES.toReversed()) {
+        if (side !== 'tunnel' && values.alone) continue;
         const before = running.cpuSeconds();
-        const rate = await measure({ target: { port }, connections, ms });
+        const rate = await measure({ target: { port: ports[side][kind] }, connections, ms });
         if (side === 'tunnel') sample.cpuSeconds.push(running.cpuSeconds() - before);
-        sample[side === 'direct' ? 'direct' : 'tunnel'].push(rate);
+        sample[side].push(rate);
       }
     }
   }
@@ -101,17 +114,20 @@ async function measureAll(running: Bench): Promise<Sample[]> {
 }
 
 function report(samples: readonly Sample[], running: Bench): void {
-  const rows = samples.map(({ scenario: name, unit, direct, tunnel }) => {
-    const ratio = median(tunnel) / median(direct);
+  const rows = samples.map((sample) => {
+    const { scenario: name, unit, direct, relays, tunnel } = sample;
     return [
       name,
       `${format(median(tunnel))} ${unit}`,
-      direct.length === 0 ? '-' : `${format(median(direct))} ${unit}`,
-      direct.length === 0 ? '-' : ratio.toFixed(2),
+      `${format(median(direct))} ${unit}`,
+      `${format(median(relays))} ${unit}`,
+      ratio(tunnel, direct),
+      ratio(tunnel, relays),
       `±${(spread(tunnel) * 100).toFixed(0)} %`,
+      cost(sample),
     ];
   });
-  printTable([['scenario', 'tunnel', 'no tunnel', 'ratio', 'spread'], ...rows]);
+  printTable([TITLES, ...rows]);
   const { server, client } = running.residentBytes();
   const mb = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
   process.stdout.write(
@@ -135,6 +151,16 @@ function report(samples: readonly Sample[], running: Bench): void {
   );
 }
 
+/** CPU time of exit node and client together: seconds a GB, or microseconds a round trip. */
+function cost({ unit, tunnel, cpuSeconds }: Sample): string {
+  const costs = tunnel.map((rate, index) => {
+    const counted = (rate * (ms + warmUpMs(ms))) / 1000;
+    return (cpuSeconds[index] ?? 0) / counted;
+  });
+  const each = median(costs);
+  return unit === 'MB/s' ? `${(each * 1000).toFixed(2)} s/GB` : `${(each * 1e6).toFixed(0)} µs`;
+}
+
 function printTable(rows: readonly (readonly string[])[]): void {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((cells) => cells[column]?.length ?? 0)),
@@ -154,6 +180,10 @@ function scenario(
   ...[connections, measure]: [number, Scenario['measure']]
 ): Scenario {
   return { name, unit, kind, connections, measure };
+}
+
+function ratio(part: readonly number[], whole: readonly number[]): string {
+  return whole.length === 0 ? '-' : (median(part) / median(whole)).toFixed(2);
 }
 
 function median(values: readonly number[]): number {

@@ -11,13 +11,18 @@ export interface Target {
   readonly host?: string;
 }
 
+/** Load that is not counted, before a measurement of `ms`. */
+export function warmUpMs(ms: number): number {
+  return Math.min(ms, WARM_UP_MS_MAX);
+}
+
 export interface LoadOptions {
   readonly target: Target;
   readonly connections: number;
   readonly ms: number;
 }
 
-const WARM_UP_MS = 500;
+const WARM_UP_MS_MAX = 500;
 const UPLOAD_CHUNK = Buffer.alloc(64 * 1024, 0x61);
 const ECHO = Buffer.alloc(64, 0x62);
 const MB = 1e6;
@@ -147,7 +152,7 @@ function address({ host = '127.0.0.1', port }: Target): { host: string; port: nu
 }
 
 async function rate(ms: number, counter: { count: number }, sockets: Socket[]): Promise<number> {
-  await pause(WARM_UP_MS);
+  await pause(warmUpMs(ms));
   const startCount = counter.count;
   const startMs = performance.now();
   await pause(ms);

@@ -1,4 +1,5 @@
-// Real processes under test: an origin, an exit node and a client, on free loopback ports.
+// Real processes under test, on free loopback ports: an origin, an exit node and a client, and two
+// plain relays in a row as the yardstick.
 //
 // Owns the children and ends them by their ids. Native add-ons are off in each. Must not know:
 // what is measured.
@@ -9,6 +10,7 @@ import { createServer } from 'node:net';
 
 export interface Bench {
   readonly origin: { readonly raw: number; readonly http: number };
+  readonly relays: { readonly raw: number; readonly http: number };
   readonly tunnel: { readonly raw: number; readonly http: number };
   /** CPU seconds that exit node and client have used so far. */
   cpuSeconds(): number;
@@ -19,6 +21,7 @@ export interface Bench {
 
 export const HOST = 'bench.example';
 const MAIN = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+const RELAY = new URL('./relay.ts', import.meta.url).pathname;
 const ORIGIN = new URL('./origin.ts', import.meta.url).pathname;
 /** Clock ticks a second on Linux, fixed by the kernel's interface to programs. */
 const TICKS_PER_SECOND = 100;
@@ -30,11 +33,9 @@ export async function startBench(options: { readonly shards: number }): Promise<
     for (const child of children) child.kill('SIGKILL');
   };
   try {
-    const origin = fork(ORIGIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-    children.push(origin);
-    const ports = await new Promise<{ raw: number; http: number }>((resolve) => {
-      origin.once('message', (message) => resolve(message as { raw: number; http: number }));
-    });
+    const ports = await start<{ raw: number; http: number }>(children, ORIGIN, []);
+    const first = await start<[number, number]>(children, RELAY, [ports.raw, ports.http]);
+    const [raw, http] = await start<[number, number]>(children, RELAY, first);
     const tcpPort = await freePort();
     const server = run(children, [
       'server',
@@ -54,6 +55,7 @@ export async function startBench(options: { readonly shards: number }): Promise<
     await readLines(client, 'stdout', [`http://${HOST}`, 'tcp://']);
     return {
       origin: ports,
+      relays: { raw, http },
       tunnel: { raw: tcpPort, http: portIn(listening, 'http') },
       cpuSeconds: () => cpuSeconds(server) + cpuSeconds(client),
       residentBytes: () => ({ server: residentBytes(server), client: residentBytes(client) }),
@@ -63,6 +65,20 @@ export async function startBench(options: { readonly shards: number }): Promise<
     stop();
     throw error;
   }
+}
+
+/** Forks a helper of the bench and waits for its ports. */
+function start<Ports>(
+  children: ChildProcess[],
+  path: string,
+  args: readonly number[],
+): Promise<Ports> {
+  const child = fork(path, args.map(String), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  children.push(child);
+  return new Promise((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`${path} exited with ${code}`)));
+    child.once('message', (message) => resolve(message as Ports));
+  });
 }
 
 function run(children: ChildProcess[], args: string[]): ChildProcess {

@@ -123,6 +123,7 @@ class RunningNode implements ExitNode {
     try {
       await this.#openPorts();
     } catch (error) {
+      this.#admin?.close();
       await this.#pool.destroy();
       throw error;
     }

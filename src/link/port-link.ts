@@ -33,7 +33,7 @@ export class PortLink implements Link {
   readonly #port: MessagePort;
   #sink: LinkSink | undefined;
   #decoder: FrameDecoder | undefined;
-  #state: 'idle' | 'open' | 'closed' = 'idle';
+  #state: 'idle' | 'open' | 'closing' | 'closed' = 'idle';
   #batch: Uint8Array<ArrayBuffer> | undefined;
   #batchBytes = 0;
   #underWayBytes = 0;
@@ -85,9 +85,10 @@ export class PortLink implements Link {
   }
 
   close(code: ErrorCode): void {
-    if (this.#state === 'closed') return;
+    if (this.#state === 'closing' || this.#state === 'closed') return;
     this.#closeCode = code;
     this.#flush();
+    this.#state = 'closing';
     this.#port.postMessage({ goodbye: code } satisfies Goodbye);
     this.#port.close();
   }

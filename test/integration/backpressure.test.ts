@@ -138,7 +138,7 @@ function unsent(socket: net.Socket): number {
 function readAll(socket: net.Socket): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const pieces: Buffer[] = [];
-    socket.on('data', (piece) => pieces.push(piece));
+    socket.on('data', (piece: Buffer) => pieces.push(piece));
     socket.once('end', () => resolve(Buffer.concat(pieces)));
     socket.once('error', reject);
     socket.resume();

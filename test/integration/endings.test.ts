@@ -13,6 +13,7 @@ import {
   type LocalNode,
   startLocalClient,
   startNode,
+  untilCovered,
   untilLinks,
 } from '../support/local-tunnel.ts';
 import { connectTo, echoBytes, startEcho, startTcp } from '../support/upstream.ts';
@@ -44,7 +45,7 @@ async function startPair(t: TestContext, flags: Record<string, string> = {}): Pr
 /** How a socket ends, and what it got before. */
 function ending(socket: net.Socket): Promise<{ how: string; bytes: Buffer }> {
   const pieces: Buffer[] = [];
-  socket.on('data', (piece) => pieces.push(piece));
+  socket.on('data', (piece: Buffer) => pieces.push(piece));
   const ended = new Promise<{ how: string; bytes: Buffer }>((resolve) => {
     const end = (how: string): void => resolve({ how, bytes: Buffer.concat(pieces) });
     socket.once('end', () => end('FIN'));
@@ -53,10 +54,17 @@ function ending(socket: net.Socket): Promise<{ how: string; bytes: Buffer }> {
   return within(EVENT_MS, 'the socket ends', ended);
 }
 
+function ordered(
+  { visitor, upstream }: Pick<Pair, 'visitor' | 'upstream'>,
+  first: 'visitor' | 'upstream',
+): [net.Socket, net.Socket] {
+  return first === 'visitor' ? [visitor, upstream] : [upstream, visitor];
+}
+
 for (const first of ['visitor', 'upstream'] as const) {
   test(`the ${first} half-closes, and the other direction still carries 8 MiB`, async (t) => {
-    const { [first]: early, ...rest } = await startPair(t);
-    const late = 'visitor' in rest ? rest.visitor : rest.upstream;
+    const { node, port, ...pair } = await startPair(t);
+    const [early, late] = ordered(pair, first);
     const noise = seededNoise(3, 8 * MIB);
     const [earlyEnd, lateEnd] = [ending(early), ending(late)];
     early.end('all I have');
@@ -65,22 +73,21 @@ for (const first of ['visitor', 'upstream'] as const) {
     const { how, bytes } = await earlyEnd;
     assert.equal(how, 'FIN');
     assert.equal(sha256(bytes), sha256(noise));
-    assert.ok('node' in rest);
-    const ok = `sluiceway_streams_total{tunnel="tcp:${rest.port}",result="ok"}`;
-    await rest.node.untilMetric(ok, (count) => count === 1);
+    const ok = `sluiceway_streams_total{tunnel="tcp:${port}",result="ok"}`;
+    await node.untilMetric(ok, (count) => count === 1);
   });
 
   test(`a reset of the ${first} amid a transfer is a reset on the other side`, async (t) => {
-    const { [first]: cutter, ...rest } = await startPair(t);
-    const other = 'visitor' in rest ? rest.visitor : rest.upstream;
+    const { node, port, ...pair } = await startPair(t);
+    const [cutter, other] = ordered(pair, first);
     const end = ending(other);
     cutter.write(Buffer.alloc(MIB));
     other.write(Buffer.alloc(MIB));
     await once(cutter, 'data');
     cutter.resetAndDestroy();
     assert.equal((await end).how, 'ECONNRESET');
-    const open = `sluiceway_streams_open{tunnel="tcp:${rest.port}"}`;
-    await rest.node.untilMetric(open, (count) => count === 0);
+    const open = `sluiceway_streams_open{tunnel="tcp:${port}"}`;
+    await node.untilMetric(open, (count) => count === 0);
   });
 }
 
@@ -194,7 +201,7 @@ test('a shard that throws costs its own streams only, and is started again', asy
     flags: { tcp: `${port}=127.0.0.1:${echo}` },
     complains: true,
   });
-  await untilLinks(node, 2);
+  await untilCovered(node, `tcp:${port}`, 2);
   const fates = new Map<net.Socket, string>();
   const visitors = await Promise.all(Array.from({ length: VISITORS }, () => connectTo(t, port)));
   for (const visitor of visitors) {

@@ -102,7 +102,7 @@ function pass(
   onFull: () => void,
 ): void {
   let bytes = 0;
-  from.on('data', (piece) => {
+  from.on('data', (piece: Buffer) => {
     bytes += piece.length;
     if (bytesMax !== undefined && bytes >= bytesMax) {
       const kept = piece.subarray(0, piece.length - (bytes - bytesMax));

@@ -31,10 +31,10 @@ export class LogLines {
     return this.lines.filter((line) => line.msg === text);
   }
 
-  /** The first line, past or coming, with this message and these fields. */
+  /** The first line, past or coming, with this message and these fields; a pattern is tried. */
   async line(text: string, fields: LogLine = {}): Promise<LogLine> {
     const matches = (line: LogLine): boolean =>
-      line.msg === text && Object.entries(fields).every(([key, value]) => line[key] === value);
+      line.msg === text && Object.entries(fields).every(([key, value]) => fits(line[key], value));
     const past = this.lines.find(matches);
     if (past !== undefined) return past;
     const coming = new Promise<LogLine>((found) => this.#waiters.add({ matches, found }));
@@ -65,4 +65,8 @@ export class LogLines {
       waiter.found(line);
     }
   }
+}
+
+function fits(value: unknown, wanted: unknown): boolean {
+  return wanted instanceof RegExp ? wanted.test(String(value)) : value === wanted;
 }

@@ -61,7 +61,7 @@ export class MemoryLink implements Link {
   }
 
   close(code: ErrorCode): void {
-    this.#closing = code;
+    this.#closing ??= code;
     this.#closeWhenEmpty();
   }
 
@@ -116,7 +116,7 @@ export class MemoryLink implements Link {
   }
 
   #write(bytes: Buffer): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#closing !== undefined) return;
     this.written.push(bytes);
     this.#outbox.push(bytes);
     this.#queuedBytes += bytes.length;

@@ -1,0 +1,28 @@
+// The yardstick: a plain relay of one hop, as Node's documentation would write it.
+//
+// Runs as a process of its own, one port for each of the given targets, and sends its ports to the
+// parent. Two of them in a row do what exit node and client do, without framing, credit or routes.
+
+import { connect, createServer, type Server } from 'node:net';
+
+const targets = process.argv.slice(2).map(Number);
+const servers = targets.map((target) =>
+  createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
+    const far = connect({ port: target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    near.pipe(far);
+    far.pipe(near);
+    near.on('error', () => far.destroy());
+    far.on('error', () => near.destroy());
+  }),
+);
+
+await Promise.all(
+  servers.map((server) => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))),
+);
+process.send?.(servers.map(portOf));
+process.on('disconnect', () => process.exit(0));
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return address !== null && typeof address === 'object' ? address.port : 0;
+}
