@@ -14,7 +14,6 @@ import type {
   ClientControlMethods,
   ClientShardMethods,
   LinkDial,
-  LinkSample,
   ShardSettings,
 } from '../bridge/messages.ts';
 import { dialWebSocket, type Upgraded } from '../link/ws-handshake.ts';
@@ -33,6 +32,7 @@ import {
   VERSIONS,
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
+import type { LinkGauge } from './link-sample.ts';
 import { createSession } from './session-settings.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -109,18 +109,11 @@ export class ClientLink implements SessionEvents {
     } else this.#session.close(code);
   }
 
-  sample(): { link: LinkSample; stalled: { held: number; waiting: number } } | undefined {
+  /** What there is to sample; nothing before the upgrade. */
+  gauge(): LinkGauge | undefined {
     const session = this.#session;
     if (session === undefined) return undefined;
-    const link: LinkSample = {
-      link: this.#options.dial.link,
-      streams: session.streamsCount,
-      bytesIn: this.#meter.bytesIn,
-      bytesOut: this.#meter.bytesOut,
-      roundTripMs: session.roundTripMs,
-      queuedBytes: session.queuedBytes,
-    };
-    return { link, stalled: session.countStalled() };
+    return { key: this.#options.dial.link, session, meter: this.#meter };
   }
 
   // --- SessionEvents -----------------------------------------------------------------------

@@ -4,9 +4,7 @@
 // everything that happens to a link is told to control. Must not know: when to dial again, how
 // many links there should be, or what is printed.
 
-import { type Clock, systemClock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
-import { createLogger, type Logger } from '../base/log.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
   ClientControlMethods,
@@ -16,41 +14,45 @@ import type {
   ShardTask,
 } from '../bridge/messages.ts';
 import { ClientLink } from './client-link.ts';
-import { Meters } from './meters.ts';
-import { startTicks } from './ticks.ts';
+import { sampleLinks } from './link-sample.ts';
+import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
 import { Upstreams } from './upstreams.ts';
 
 export async function runClientShard(task: ShardTask): Promise<void> {
   const shard = new ClientShard(task);
-  await shard.stopped;
+  await shard.life.stopped;
 }
 
 type Method<Name extends keyof ClientShardMethods> = ClientShardMethods[Name]['takes'];
 
-class ClientShard {
-  readonly stopped: Promise<void>;
+class ClientShard implements ShardOwner {
+  readonly life: ShardLife;
   readonly #task: ShardTask;
-  readonly #clock: Clock = systemClock;
-  readonly #log: Logger;
   readonly #bridge: Bridge<ClientShardMethods, ClientControlMethods>;
-  readonly #meters = new Meters();
   readonly #upstreams: Upstreams;
   readonly #links = new Map<string, ClientLink>();
-  readonly #ticks: { stop(): void };
-  #onDrained: (() => void) | undefined;
-  #onStopped: () => void = () => {};
 
   constructor(task: ShardTask) {
     this.#task = task;
-    const { settings } = task;
-    this.stopped = new Promise((resolve) => {
-      this.#onStopped = resolve;
-    });
-    this.#log = openLog(task);
-    this.#upstreams = new Upstreams({ limits: settings, clock: this.#clock, meters: this.#meters });
+    this.life = new ShardLife(task, this);
+    const { clock, meters } = this.life;
+    this.#upstreams = new Upstreams({ limits: task.settings, clock, meters });
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
-    this.#ticks = startTicks(this.#clock, (nowMs) => this.#tick(nowMs));
-    process.once('uncaughtExceptionMonitor', () => this.#upstreams.cutAll());
+  }
+
+  onTick(nowMs: number): void {
+    for (const link of this.#links.values()) link.tick(nowMs);
+    this.#upstreams.sweep(nowMs);
+  }
+
+  isDrained(): boolean {
+    if (this.#upstreams.connectionsCount > 0) return false;
+    for (const link of this.#links.values()) if (link.streamsCount > 0) return false;
+    return true;
+  }
+
+  onCrash(): void {
+    this.#upstreams.cutAll();
   }
 
   #methods(): ConstructorParameters<typeof Bridge<ClientShardMethods, ClientControlMethods>>[1] {
@@ -71,77 +73,33 @@ class ClientShard {
       settings: this.#task.settings,
       bridge: this.#bridge,
       upstreams: this.#upstreams,
-      clock: this.#clock,
-      log: this.#log,
+      clock: this.life.clock,
+      log: this.life.log,
       onEnd: (code) => this.#forgetLink(dial.link, code),
-      onIdle: () => this.#checkDrained(),
+      onIdle: () => this.life.checkDrained(),
     });
     this.#links.set(dial.link, link);
   }
 
   #forgetLink(key: string, code: ErrorCode): void {
     this.#links.delete(key);
-    if (code.startsWith('SLW_WIRE_')) this.#meters.onProtocolError(code);
-    this.#checkDrained();
-  }
-
-  #tick(nowMs: number): void {
-    for (const link of this.#links.values()) link.tick(nowMs);
-    this.#upstreams.sweep(nowMs);
-    this.#checkDrained();
+    if (code.startsWith('SLW_WIRE_')) this.life.meters.onProtocolError(code);
+    this.life.checkDrained();
   }
 
   #drain(): Promise<undefined> {
     for (const link of this.#links.values()) link.leave();
-    return new Promise((resolve) => {
-      this.#onDrained = () => resolve(undefined);
-      this.#checkDrained();
-    });
+    return this.life.drain();
   }
 
-  #checkDrained(): void {
-    if (this.#onDrained === undefined) return;
-    if (this.#upstreams.connectionsCount > 0) return;
-    for (const link of this.#links.values()) if (link.streamsCount > 0) return;
-    this.#onDrained();
-    this.#onDrained = undefined;
-  }
-
-  #stop(): undefined {
+  #stop(): void {
     for (const link of [...this.#links.values()]) link.close('SLW_LINK_ENDED');
-    this.#ticks.stop();
-    this.#meters.close();
-    this.#clock.after(STOP_FLUSH_MS, () => {
-      this.#bridge.close();
-      this.#onStopped();
-    });
-    return undefined;
+    this.life.stop(() => this.#bridge.close());
   }
 
   #sample(): ShardSample {
-    const stalled = { held: 0, waiting: 0 };
-    const links = [...this.#links.values()].flatMap((link) => {
-      const sample = link.sample();
-      if (sample === undefined) return [];
-      stalled.held += sample.stalled.held;
-      stalled.waiting += sample.stalled.waiting;
-      return [sample.link];
-    });
-    return { ...this.#meters.sample(), links, stalled, meshBytes: 0, visitorConnections: 0 };
+    const gauges = [...this.#links.values()].flatMap((link) => link.gauge() ?? []);
+    const none = { meshBytes: 0, visitorConnections: 0 };
+    return { ...this.life.meters.sample(), ...sampleLinks(gauges), ...none };
   }
-}
-
-function openLog({ settings, shard }: ShardTask): Logger {
-  const { logLevel: level, logFormat: format } = settings;
-  return createLogger({ level, format, component: 'shard' }).child({ shard });
-}
-
-/** Time for goodbyes to leave. Guess. */
-const STOP_FLUSH_MS = 50;
-
-/** Our own bug in a method: the thread ends, as for any uncaught error. */
-function crash(error: unknown): void {
-  setImmediate(() => {
-    throw error;
-  });
 }

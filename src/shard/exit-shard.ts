@@ -5,9 +5,7 @@
 // certificates' renewal, or which other shards there are beyond their mesh ports.
 
 import type { Socket } from 'node:net';
-import { type Clock, systemClock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
-import { createLogger, type Logger } from '../base/log.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
   ExitControlMethods,
@@ -25,57 +23,66 @@ import { ExitLink } from './exit-link.ts';
 import { armFault } from './fault.ts';
 import { createHttpIngress, type HttpIngress } from './ingress-http.ts';
 import { TcpIngress } from './ingress-tcp.ts';
+import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
 import { Mesh } from './mesh.ts';
-import { Meters } from './meters.ts';
-import { ShardRouter } from './router.ts';
-import { startTicks } from './ticks.ts';
+import { ShardRouter, type StreamOpener } from './router.ts';
+import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
 
 export async function runExitShard(task: ShardTask): Promise<void> {
   const shard = new ExitShard(task);
-  await shard.stopped;
+  await shard.life.stopped;
 }
 
-class ExitShard {
-  readonly stopped: Promise<void>;
+class ExitShard implements ShardOwner, StreamOpener {
+  readonly life: ShardLife;
   readonly #task: ShardTask;
-  readonly #clock: Clock = systemClock;
-  readonly #log: Logger;
   readonly #bridge: Bridge<ExitShardMethods, ExitControlMethods>;
-  readonly #meters = new Meters();
   readonly #listeners: Listeners;
   readonly #links = new Map<string, ExitLink>();
   readonly #mesh: Mesh;
   readonly #router: ShardRouter;
   readonly #http: HttpIngress;
   readonly #tcp: TcpIngress;
-  readonly #ticks: { stop(): void };
   #linkCount = 0;
-  #onDrained: (() => void) | undefined;
-  #onStopped: () => void = () => {};
 
   constructor(task: ShardTask) {
     this.#task = task;
     const { settings, shard } = task;
-    this.stopped = new Promise((resolve) => {
-      this.#onStopped = resolve;
-    });
-    this.#log = openLog(task);
+    this.life = new ShardLife(task, this);
+    const { log, clock, meters } = this.life;
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
-    this.#listeners = new Listeners(this.#meters);
+    this.#listeners = new Listeners(meters);
     this.#mesh = new Mesh({
       shard,
       settings,
-      log: this.#log,
+      log,
       openLocal: (request, sink) => this.#openLocal(request, sink),
     });
-    this.#router = new ShardRouter(shard, this, this.#meters);
-    const shared = { router: this.#router, limits: settings, clock: this.#clock };
-    this.#http = createHttpIngress({ ...shared, meter: this.#meters, log: this.#log });
+    this.#router = new ShardRouter(shard, this, meters);
+    const shared = { router: this.#router, limits: settings, clock };
+    this.#http = createHttpIngress({ ...shared, meter: meters, log });
     this.#tcp = new TcpIngress(shared);
-    this.#ticks = startTicks(this.#clock, (nowMs) => this.#tick(nowMs));
-    process.once('uncaughtExceptionMonitor', () => this.#listeners.cutAll());
     armFault(task.fault, shard);
+  }
+
+  // --- ShardOwner: what happens to the shard ------------------------------------------------
+
+  onTick(nowMs: number): void {
+    for (const exitLink of this.#links.values()) exitLink.tick(nowMs);
+    this.#mesh.tick(nowMs);
+    this.#http.sweep();
+    this.#tcp.sweep(nowMs);
+  }
+
+  isDrained(): boolean {
+    if (this.#http.connectionsCount > 0 || this.#tcp.connectionsCount > 0) return false;
+    for (const { session } of this.#links.values()) if (session.streamsCount > 0) return false;
+    return this.#mesh.streamsCount === 0;
+  }
+
+  onCrash(): void {
+    this.#listeners.cutAll();
   }
 
   // --- StreamOpener: what the router asks ---------------------------------------------------
@@ -122,7 +129,7 @@ class ExitShard {
       const server = createControlPort({
         tls: this.#task.tls,
         bridge: this.#bridge,
-        log: this.#log,
+        log: this.life.log,
         onLink: (upgraded, remoteAddress) => this.#addLink(upgraded, remoteAddress),
       });
       return this.#listeners.add(request, server);
@@ -143,10 +150,10 @@ class ExitShard {
       remoteAddress,
       settings: this.#task.settings,
       bridge: this.#bridge,
-      clock: this.#clock,
-      log: this.#log,
+      clock: this.life.clock,
+      log: this.life.log,
       onEnd: (_link, code) => this.#forgetLink(key, code),
-      onIdle: () => this.#checkDrained(),
+      onIdle: () => this.life.checkDrained(),
     });
     this.#links.set(key, exitLink);
   }
@@ -154,88 +161,30 @@ class ExitShard {
   #forgetLink(key: string, code: ErrorCode): void {
     this.#links.delete(key);
     this.#router.removeLink(key);
-    if (code.startsWith('SLW_WIRE_')) this.#meters.onProtocolError(code);
-    this.#checkDrained();
-  }
-
-  #tick(nowMs: number): void {
-    for (const exitLink of this.#links.values()) exitLink.tick(nowMs);
-    this.#mesh.tick(nowMs);
-    this.#http.sweep();
-    this.#tcp.sweep(nowMs);
-    this.#checkDrained();
+    if (code.startsWith('SLW_WIRE_')) this.life.meters.onProtocolError(code);
+    this.life.checkDrained();
   }
 
   #drain(): Promise<undefined> {
     this.#listeners.closeAll();
     this.#http.drain();
     for (const { session } of this.#links.values()) session.leave('SLW_LINK_DRAINING');
-    return new Promise((resolve) => {
-      this.#onDrained = () => resolve(undefined);
-      this.#checkDrained();
-    });
+    return this.life.drain();
   }
 
-  #checkDrained(): void {
-    if (this.#onDrained === undefined) return;
-    if (this.#http.connectionsCount > 0 || this.#tcp.connectionsCount > 0) return;
-    for (const { session } of this.#links.values()) if (session.streamsCount > 0) return;
-    if (this.#mesh.streamsCount > 0) return;
-    this.#onDrained();
-    this.#onDrained = undefined;
-  }
-
-  #stop(): undefined {
+  #stop(): void {
     this.#listeners.closeAll();
     for (const { session } of [...this.#links.values()]) session.close('SLW_LINK_DRAINING');
     this.#mesh.close();
-    this.#ticks.stop();
-    this.#meters.close();
-    // The answer to control leaves first, and links have a moment to say goodbye.
-    this.#clock.after(STOP_FLUSH_MS, () => {
-      this.#bridge.close();
-      this.#onStopped();
-    });
-    return undefined;
+    this.life.stop(() => this.#bridge.close());
   }
 
   #sample(): ShardSample {
-    const stalled = { held: 0, waiting: 0 };
-    const links = [...this.#links.values()].map((exitLink) => {
-      const { session, meter, key } = exitLink;
-      const counts = session.countStalled();
-      stalled.held += counts.held;
-      stalled.waiting += counts.waiting;
-      return {
-        link: key,
-        streams: session.streamsCount,
-        bytesIn: meter.bytesIn,
-        bytesOut: meter.bytesOut,
-        roundTripMs: session.roundTripMs,
-        queuedBytes: session.queuedBytes,
-      };
-    });
     return {
-      ...this.#meters.sample(),
-      links,
-      stalled,
+      ...this.life.meters.sample(),
+      ...sampleLinks([...this.#links.values()]),
       meshBytes: this.#mesh.receivedBytes,
       visitorConnections: this.#http.connectionsCount + this.#tcp.connectionsCount,
     };
   }
-}
-
-function openLog({ settings, shard }: ShardTask): Logger {
-  const { logLevel: level, logFormat: format } = settings;
-  return createLogger({ level, format, component: 'shard' }).child({ shard });
-}
-
-/** Time for goodbyes to leave. Guess. */
-const STOP_FLUSH_MS = 50;
-
-/** Our own bug in a method: the thread ends, as for any uncaught error. */
-function crash(error: unknown): void {
-  setImmediate(() => {
-    throw error;
-  });
 }

@@ -1,0 +1,85 @@
+// The life of a shard of either role: its log, its heartbeat, its drain and its end.
+//
+//   running --drain()--> draining --nothing left--> drained (answered) --stop()--> stopped
+//
+// Invariant: one timer serves every deadline, and ticks never overlap; a drain is answered once,
+// when the owner has nothing left; an uncaught error first cuts the owner's sockets, so that no
+// visitor takes the death of the thread for a clean end. Must not know: links, listeners, roles.
+
+import { type Clock, systemClock, type Timer } from '../base/clock.ts';
+import { createLogger, type Logger } from '../base/log.ts';
+import type { ShardTask } from '../bridge/messages.ts';
+import { Meters } from './meters.ts';
+
+/** How exact deadlines are (design: heads are checked every 2 s at least). */
+const TICK_MS = 1000;
+/** Time for the answer to control, and for goodbyes on links, to leave. Guess. */
+const STOP_FLUSH_MS = 50;
+
+export interface ShardOwner {
+  onTick(nowMs: number): void;
+  /** Is no stream and no connection left? */
+  isDrained(): boolean;
+  /** The thread dies of an uncaught error: reset the sockets. */
+  onCrash(): void;
+}
+
+export class ShardLife {
+  readonly stopped: Promise<void>;
+  readonly clock: Clock = systemClock;
+  readonly log: Logger;
+  readonly meters = new Meters();
+  readonly #owner: ShardOwner;
+  #timer: Timer;
+  #onDrained: (() => void) | undefined;
+  #onStopped: () => void = () => {};
+
+  constructor({ settings, shard }: ShardTask, owner: ShardOwner) {
+    const { logLevel: level, logFormat: format } = settings;
+    this.log = createLogger({ level, format, component: 'shard' }).child({ shard });
+    this.#owner = owner;
+    this.stopped = new Promise((resolve) => {
+      this.#onStopped = resolve;
+    });
+    this.#timer = this.clock.after(TICK_MS, () => this.#tick());
+    process.once('uncaughtExceptionMonitor', () => owner.onCrash());
+  }
+
+  /** Resolves when the owner has nothing left. */
+  drain(): Promise<undefined> {
+    return new Promise((resolve) => {
+      this.#onDrained = () => resolve(undefined);
+      this.checkDrained();
+    });
+  }
+
+  /** Something has ended: was it the last? */
+  checkDrained(): void {
+    if (this.#onDrained === undefined || !this.#owner.isDrained()) return;
+    this.#onDrained();
+    this.#onDrained = undefined;
+  }
+
+  /** Ends the shard's task a moment later; `close` ends what the task still holds. */
+  stop(close: () => void): void {
+    this.#timer.cancel();
+    this.meters.close();
+    this.clock.after(STOP_FLUSH_MS, () => {
+      close();
+      this.#onStopped();
+    });
+  }
+
+  #tick(): void {
+    this.#timer = this.clock.after(TICK_MS, () => this.#tick());
+    this.#owner.onTick(this.clock.nowMs());
+    this.checkDrained();
+  }
+}
+
+/** Our own bug in a method: the thread ends, as for any uncaught error. */
+export function crash(error: unknown): void {
+  setImmediate(() => {
+    throw error;
+  });
+}

@@ -1,0 +1,322 @@
+// Goal: a relay carries bytes, ends and resets both ways as they are, and gives credit back only for
+// bytes that the socket has taken. Method: a real socket on one side, a peer that writes and reads
+// raw frames on the other, time given by the test.
+
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
+import type { Stream } from '../../src/mux/stream.ts';
+import { type RelayLimits, SocketRelay } from '../../src/shard/socket-relay.ts';
+import { FRAME } from '../../src/wire/frame.ts';
+import { bodyFrame, RawPeer, valueFrame, type WrittenFrame } from '../mux/raw-peer.ts';
+import { eventually } from '../support/deadline.ts';
+import { seededNoise } from '../support/digest.ts';
+import { freePort } from '../support/free-port.ts';
+import { createSocketPair, endOf, eventOf } from './socket-pair.ts';
+
+const MIB = 1024 * 1024;
+const WINDOW_BYTES = 16 * MIB;
+const LIMITS: RelayLimits = {
+  tcpIdleTimeoutMs: 0,
+  halfCloseTimeoutMs: 3_600_000,
+  upstreamConnectTimeoutMs: 10_000,
+};
+
+class Bench {
+  readonly relays = new Set<SocketRelay>();
+  readonly peer: RawPeer;
+  readonly relay: SocketRelay;
+  readonly stream: Stream;
+
+  /** `open`: a visitor's socket. `dialling`: an upstream's. */
+  constructor(socket: net.Socket, state: 'open' | 'dialling', limits: Partial<RelayLimits> = {}) {
+    this.relay = new SocketRelay({
+      socket,
+      limits: { ...LIMITS, ...limits },
+      state,
+      nowMs: 0,
+      relays: this.relays,
+    });
+    const streams: Stream[] = [];
+    this.peer = new RawPeer({
+      limits: { windowInitialBytes: WINDOW_BYTES, windowMaxBytes: WINDOW_BYTES },
+      congestionBytes: Number.MAX_SAFE_INTEGER,
+      onOpen: (stream) => {
+        stream.sink = this.relay;
+        streams.push(stream);
+      },
+    });
+    const request = { tunnel: 'a', address: '192.0.2.1', port: 1, link: '' };
+    const opened = state === 'open' ? this.peer.session.open(request, this.relay) : undefined;
+    if (state === 'dialling') this.peer.open();
+    const stream = opened ?? streams[0];
+    assert.ok(stream !== undefined && typeof stream !== 'string');
+    this.stream = stream;
+    this.relay.join(stream);
+    if (state === 'open') this.fromPeer(FRAME.OPENED, MIB);
+  }
+
+  fromPeer(type: typeof FRAME.OPENED | typeof FRAME.FIN | typeof FRAME.RST, value: number): void {
+    this.peer.deliver(valueFrame(type, this.stream.id, value));
+  }
+
+  /** Bytes from the peer, in frames of 64 KiB. */
+  dataFromPeer(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; at += 65_536) {
+      this.peer.deliver(bodyFrame(FRAME.DATA, this.stream.id, bytes.subarray(at, at + 65_536)));
+    }
+  }
+
+  frames(type: WrittenFrame['type']): WrittenFrame[] {
+    return this.peer.written().filter((frame) => frame.type === type);
+  }
+
+  /** What the peer got as payload. */
+  payload(): Buffer {
+    return Buffer.concat(this.frames(FRAME.DATA).map(({ content }) => content as Buffer));
+  }
+
+  grantedBytes(): number {
+    return this.frames(FRAME.CREDIT).reduce((sum, { content }) => sum + Number(content), 0);
+  }
+
+  /** Codes of the resets that the peer got. */
+  resets(): number[] {
+    return this.frames(FRAME.RST).map(({ content }) => Number(content));
+  }
+}
+
+async function visitorBench(
+  t: TestContext,
+  limits: Partial<RelayLimits> = {},
+): Promise<{ bench: Bench; ours: net.Socket; theirs: net.Socket }> {
+  const { ours, theirs } = await createSocketPair(t);
+  return { bench: new Bench(ours, 'open', limits), ours, theirs };
+}
+
+function wire(code: ErrorCode): number {
+  return ERRORS[code].wire;
+}
+
+test('a FIN of the socket travels alone: the other direction goes on', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  theirs.end('request');
+  await eventOf(ours, 'end');
+  assert.equal(bench.payload().toString(), 'request');
+  assert.equal(bench.frames(FRAME.FIN).length, 1);
+  const end = endOf(theirs);
+  bench.dataFromPeer(Buffer.from('answer'));
+  bench.fromPeer(FRAME.FIN, 0);
+  assert.deepEqual(await end, { how: 'FIN', bytes: Buffer.from('answer') });
+  await eventually(5000, 'the relay is gone', async () => assert.equal(bench.relays.size, 0));
+  assert.equal(bench.stream.endCode, 'SLW_NONE');
+  assert.deepEqual(bench.resets(), []);
+});
+
+test('a FIN of the stream travels alone: the other direction goes on', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  const end = endOf(theirs);
+  bench.dataFromPeer(Buffer.from('all there is'));
+  bench.fromPeer(FRAME.FIN, 0);
+  assert.deepEqual(await end, { how: 'FIN', bytes: Buffer.from('all there is') });
+  theirs.end('still talking');
+  await eventOf(ours, 'end');
+  assert.equal(bench.payload().toString(), 'still talking');
+  assert.equal(bench.frames(FRAME.FIN).length, 1);
+  assert.equal(bench.stream.isEnded, true);
+  assert.deepEqual(bench.resets(), []);
+});
+
+test('a reset of the stream is a reset of the socket', async (t) => {
+  const { bench, theirs } = await visitorBench(t);
+  const end = endOf(theirs);
+  bench.dataFromPeer(Buffer.alloc(100_000));
+  bench.fromPeer(FRAME.RST, wire('SLW_STREAM_RESET'));
+  assert.equal((await end).how, 'ECONNRESET');
+  assert.deepEqual(bench.resets(), [], 'the peer knows');
+});
+
+test('a lost link is a reset of the socket', async (t) => {
+  const { bench, theirs } = await visitorBench(t);
+  const end = endOf(theirs);
+  bench.peer.link.destroy();
+  assert.equal((await end).how, 'ECONNRESET');
+});
+
+test('a reset of the socket is a reset of the stream, never an end', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  theirs.write('half a requ');
+  await eventOf(ours, 'data');
+  theirs.resetAndDestroy();
+  await eventOf(ours, 'close');
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_RESET')]);
+  assert.deepEqual(bench.frames(FRAME.FIN), []);
+  assert.equal(bench.stream.isEnded, true);
+  assert.equal(bench.relays.size, 0);
+});
+
+test('a reset behind a FIN of the socket is still a reset', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  theirs.end('request');
+  await eventOf(ours, 'end');
+  theirs.resetAndDestroy();
+  bench.dataFromPeer(Buffer.alloc(MIB));
+  await eventOf(ours, 'close');
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_RESET')]);
+});
+
+test('what was queued before a clean end arrives, also when the link is lost behind it', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  const noise = seededNoise(3, 12 * MIB);
+  bench.dataFromPeer(noise);
+  bench.fromPeer(FRAME.FIN, 0);
+  assert.ok(ours.writableLength > 0, 'the kernel took everything: send more');
+  theirs.end();
+  await eventOf(ours, 'end');
+  bench.peer.link.destroy();
+  const { how, bytes } = await endOf(theirs);
+  assert.equal(how, 'FIN');
+  assert.ok(bytes.equals(noise));
+});
+
+test('credit is given back only for bytes that the socket has taken', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  const noise = seededNoise(4, WINDOW_BYTES);
+  bench.dataFromPeer(noise);
+  await new Promise((resolve) => setImmediate(resolve));
+  const waiting = ours.writableLength;
+  assert.ok(waiting > 0, 'the kernel took a whole window: widen it');
+  const granted = bench.grantedBytes();
+  assert.ok(granted <= WINDOW_BYTES - waiting, `${granted} bytes granted, ${waiting} not taken`);
+  assert.equal(bench.peer.session.memory.heldBytes >= waiting, true);
+  // The peer has used its window up: it is held back, and nothing else is.
+  assert.equal(bench.peer.session.countStalled().held, granted === 0 ? 1 : 0);
+  bench.fromPeer(FRAME.FIN, 0);
+  const { bytes } = await endOf(theirs);
+  assert.ok(bytes.equals(noise));
+  await eventually(5000, 'all is taken', async () =>
+    assert.equal(bench.peer.session.memory.heldBytes, 0),
+  );
+});
+
+test('a socket is read no further than the stream may send', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  const noise = seededNoise(5, 24 * MIB);
+  theirs.end(noise);
+  // The first credit of 64 KiB and the 1 MiB that OPENED granted.
+  const credit = 65_536 + MIB;
+  await eventually(5000, 'the credit is used up', async () =>
+    assert.equal(bench.payload().length, credit),
+  );
+  assert.equal(ours.isPaused(), true);
+  assert.ok(ours.bytesRead <= credit + 65_536, `${ours.bytesRead} bytes were read`);
+  bench.peer.deliver(valueFrame(FRAME.CREDIT, bench.stream.id, 32 * MIB));
+  await eventOf(ours, 'end');
+  assert.equal(bench.frames(FRAME.FIN).length, 1);
+  assert.ok(bench.payload().equals(noise));
+});
+
+test('an upstream that answers is accepted when it is connected, not before', async (t) => {
+  const server = net.createServer((socket) => socket.end('banner'));
+  server.listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  t.after(() => server.close());
+  const { port } = server.address() as net.AddressInfo;
+  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  t.after(() => socket.destroy());
+  const bench = new Bench(socket, 'dialling');
+  assert.deepEqual(bench.frames(FRAME.OPENED), []);
+  await eventOf(socket, 'connect');
+  assert.equal(bench.frames(FRAME.OPENED).length, 1);
+  await eventOf(socket, 'end');
+  assert.equal(bench.payload().toString(), 'banner');
+});
+
+test('an upstream that refuses resets the stream with the reason', async (t) => {
+  const socket = net.connect({ port: await freePort(), host: '127.0.0.1' });
+  const bench = new Bench(socket, 'dialling');
+  t.after(() => socket.destroy());
+  await eventOf(socket, 'close');
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_REFUSED')]);
+  assert.equal(bench.relays.size, 0);
+});
+
+/** A socket whose dial never comes to an end: its name is never resolved. */
+function dialForever(): net.Socket {
+  return net.connect({ host: 'never.test', port: 1, lookup: () => {} });
+}
+
+test('other failures of a dial each have their code', async () => {
+  const codes: readonly (readonly [string, ErrorCode])[] = [
+    ['ECONNREFUSED', 'SLW_STREAM_REFUSED'],
+    ['ETIMEDOUT', 'SLW_STREAM_CONNECT_TIMEOUT'],
+    ['EHOSTUNREACH', 'SLW_STREAM_UNREACHABLE'],
+    ['ENOTFOUND', 'SLW_STREAM_UNREACHABLE'],
+    ['EMFILE', 'SLW_STREAM_UNREACHABLE'],
+  ];
+  for (const [errno, code] of codes) {
+    const socket = dialForever();
+    const bench = new Bench(socket, 'dialling');
+    socket.destroy(Object.assign(new Error(errno), { code: errno }));
+    await eventOf(socket, 'close');
+    assert.deepEqual(bench.resets(), [wire(code)], errno);
+  }
+});
+
+test('a dial that does not end in time is given up', async () => {
+  const socket = dialForever();
+  const bench = new Bench(socket, 'dialling');
+  bench.relay.sweep(1);
+  bench.relay.sweep(10_000);
+  assert.deepEqual(bench.resets(), []);
+  bench.relay.sweep(10_001);
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_CONNECT_TIMEOUT')]);
+  await eventOf(socket, 'close');
+  assert.equal(bench.relays.size, 0);
+});
+
+test('a stream that is withdrawn while its upstream is dialled ends the dial', async () => {
+  const socket = dialForever();
+  const bench = new Bench(socket, 'dialling');
+  bench.fromPeer(FRAME.RST, wire('SLW_STREAM_CANCELLED'));
+  await eventOf(socket, 'close');
+  assert.equal(bench.relays.size, 0);
+});
+
+test('an idle connection ends after its timeout; one byte starts it anew', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t, { tcpIdleTimeoutMs: 5000 });
+  const end = endOf(theirs);
+  bench.relay.sweep(1000);
+  bench.relay.sweep(5999);
+  theirs.write('x');
+  await eventOf(ours, 'data');
+  bench.relay.sweep(6000);
+  bench.relay.sweep(10_999);
+  assert.deepEqual(bench.resets(), []);
+  bench.relay.sweep(11_000);
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_IDLE')]);
+  assert.equal((await end).how, 'ECONNRESET');
+});
+
+test('without a timeout an idle connection lives on', async (t) => {
+  const { bench } = await visitorBench(t);
+  for (const nowMs of [0, 86_400_000, 10 * 86_400_000]) bench.relay.sweep(nowMs);
+  assert.deepEqual(bench.resets(), []);
+});
+
+test('a half-closed connection ends after its own timeout, counted from the last byte', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t, { halfCloseTimeoutMs: 5000 });
+  bench.relay.sweep(0);
+  bench.relay.sweep(100_000);
+  assert.deepEqual(bench.resets(), [], 'open both ways');
+  theirs.end('last words');
+  await eventOf(ours, 'end');
+  bench.relay.sweep(101_000);
+  bench.dataFromPeer(Buffer.from('more'));
+  bench.relay.sweep(105_000);
+  bench.relay.sweep(109_999);
+  assert.deepEqual(bench.resets(), []);
+  bench.relay.sweep(110_000);
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_HALF_CLOSED')]);
+});
