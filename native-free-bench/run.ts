@@ -9,6 +9,7 @@ import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import {
   type LoadOptions,
+  measureByAutocannon,
   measureConnects,
   measureDownload,
   measureEchoes,
@@ -34,6 +35,9 @@ const SCENARIOS: readonly Scenario[] = [
   scenario('echo of 64 B, 64 connections', '/s', 'raw', 64, measureEchoes),
   scenario('HTTP keep-alive, 64 connections', '/s', 'http', 64, (options) =>
     measureRequests(options, HOST),
+  ),
+  scenario('HTTP by autocannon, 64 connections', '/s', 'http', 64, (options) =>
+    measureByAutocannon(options, HOST),
   ),
   scenario('HTTP, new connection each, 64', '/s', 'http', 64, (options) =>
     measureConnects(options, HOST),
@@ -73,7 +77,7 @@ const { values } = parseArgs({
 });
 
 const rounds = values.smoke ? 1 : Number(values.rounds);
-const ms = values.smoke ? 100 : Number(values.ms);
+const ms = values.smoke ? 250 : Number(values.ms);
 const bench = await startBench({ shards: Number(values.shards) });
 try {
   const samples = await measureAll(bench);

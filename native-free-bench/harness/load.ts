@@ -5,6 +5,7 @@
 // answers some 100,000 small messages a second. Must not know: what stands behind the address.
 
 import { connect, type Socket } from 'node:net';
+import autocannon from 'autocannon';
 
 export interface Target {
   readonly port: number;
@@ -95,6 +96,20 @@ export async function measureRequests(options: LoadOptions, host: string): Promi
     socket.write(request);
   }
   return rate(options.ms, counter, sockets);
+}
+
+/** Keep-alive requests a second by autocannon, a generator that is not ours. */
+export async function measureByAutocannon(options: LoadOptions, host: string): Promise<number> {
+  const { target, connections, ms } = options;
+  await pause(warmUpMs(ms));
+  const result = await autocannon({
+    url: `http://${address(target).host}:${target.port}/`,
+    headers: { host },
+    connections,
+    duration: Math.max(1, Math.round(ms / 1000)),
+  });
+  if (result.errors + result.non2xx > 0) throw new Error('autocannon met errors');
+  return result['2xx'] / result.duration;
 }
 
 /** Requests a second with a new connection each. */

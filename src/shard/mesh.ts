@@ -53,7 +53,11 @@ export class Mesh {
 
   /** Joins the port of another shard; a new port replaces the one of a shard that died. */
   attach(shard: number, port: MessagePort): void {
-    this.#peers.get(shard)?.session.close('SLW_LINK_REPLACED');
+    const old = this.#peers.get(shard);
+    if (old !== undefined) {
+      this.#retire(shard, old);
+      old.session.close('SLW_LINK_REPLACED');
+    }
     const link = new PortLink(port);
     const session = createSession({
       link,
@@ -109,8 +113,14 @@ export class Mesh {
   }
 
   #onEnd(shard: number, peer: Peer, code: ErrorCode): void {
-    this.#closedBytes += peer.link.receivedBytes;
-    if (this.#peers.get(shard) === peer) this.#peers.delete(shard);
+    this.#retire(shard, peer);
     this.#options.log.debug({ peer: shard, code }, 'mesh port closed');
+  }
+
+  /** Its bytes stay counted, from the very moment that it is no longer asked. */
+  #retire(shard: number, peer: Peer): void {
+    if (this.#peers.get(shard) !== peer) return;
+    this.#peers.delete(shard);
+    this.#closedBytes += peer.link.receivedBytes;
   }
 }

@@ -11,7 +11,7 @@ test('the benchmark runs every scenario against a real tunnel and prints its tab
   const run = promisify(execFile);
   const { stdout } = await run(process.execPath, [RUN, '--smoke'], { timeout: 120_000 });
   const rows = stdout.split('\n').filter((line) => /(MB\/s| \/s)/.test(line));
-  assert.equal(rows.length, 7, stdout);
+  assert.equal(rows.length, 8, stdout);
   for (const row of rows) assert.doesNotMatch(row, /NaN|Infinity| 0 (MB\/s|\/s)/, row);
   assert.match(stdout, /resident after the load: exit node \d+ MB, client \d+ MB/);
 });

@@ -210,7 +210,8 @@ test('a socket is read no further than the stream may send', async (t) => {
     assert.equal(bench.payload().length, credit),
   );
   assert.equal(ours.isPaused(), true);
-  assert.ok(ours.bytesRead <= credit + 65_536, `${ours.bytesRead} bytes were read`);
+  // The read that met the end of the credit, and what Node reads before it stops.
+  assert.ok(ours.bytesRead <= credit + 4 * 65_536, `${ours.bytesRead} bytes were read`);
   bench.peer.deliver(valueFrame(FRAME.CREDIT, bench.stream.id, 32 * MIB));
   await eventOf(ours, 'end');
   assert.equal(bench.frames(FRAME.FIN).length, 1);

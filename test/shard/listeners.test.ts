@@ -1,0 +1,107 @@
+// Goal: a listener is open under one name, gone when closed, and refused with the reason when it
+// cannot be. Method: real ports of loopback.
+
+import assert from 'node:assert/strict';
+import type net from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { SluicewayError } from '../../src/base/errors.ts';
+import type { ListenRequest } from '../../src/bridge/messages.ts';
+import { Listeners } from '../../src/shard/listeners.ts';
+import { Meters } from '../../src/shard/meters.ts';
+import { connectTo } from '../support/upstream.ts';
+import { endOf } from './socket-pair.ts';
+
+function createListeners(t: TestContext): Listeners {
+  const meters = new Meters();
+  const listeners = new Listeners(meters);
+  t.after(() => {
+    listeners.cutAll();
+    listeners.closeAll();
+    meters.close();
+  });
+  return listeners;
+}
+
+function request(name: string, changes: Partial<ListenRequest> = {}): ListenRequest {
+  return { name, host: '127.0.0.1', port: 0, reusePort: false, ...changes };
+}
+
+/** Greets and keeps the connection. */
+function greet(socket: net.Socket): void {
+  socket.on('error', () => {
+    // Cut by the test.
+  });
+  socket.write('hello');
+}
+
+async function codeOf(opening: Promise<number>): Promise<string> {
+  const error: unknown = await opening.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof SluicewayError, String(error));
+  return error.code;
+}
+
+test('hands each connection over, half-open allowed, and tells its port', async (t) => {
+  const listeners = createListeners(t);
+  const accepted = Promise.withResolvers<net.Socket>();
+  const port = await listeners.open(request('tcp:1'), accepted.resolve);
+  assert.ok(port > 0);
+  await connectTo(t, port);
+  const socket = await accepted.promise;
+  assert.equal(socket.allowHalfOpen, true);
+  socket.destroy();
+});
+
+test('a name is open once', async (t) => {
+  const listeners = createListeners(t);
+  await listeners.open(request('http'), greet);
+  assert.equal(await codeOf(listeners.open(request('http'), greet)), 'SLW_LISTEN_FAILED');
+});
+
+test('a port in use, or an address that is not ours, is refused with its reason', async (t) => {
+  const listeners = createListeners(t);
+  const port = await listeners.open(request('tcp:1'), greet);
+  const taken = listeners.open(request('tcp:2', { port }), greet);
+  assert.equal(await codeOf(taken), 'SLW_TUNNEL_PORT_TAKEN');
+  const foreign = listeners.open(request('tcp:2', { host: '192.0.2.1' }), greet);
+  assert.equal(await codeOf(foreign), 'SLW_LISTEN_FAILED');
+  // A failed listen leaves its name free.
+  assert.ok((await listeners.open(request('tcp:2'), greet)) > 0);
+});
+
+test('several listeners share a port when each asks to', async (t) => {
+  const [one, two] = [createListeners(t), createListeners(t)];
+  const port = await one.open(request('http', { reusePort: true }), greet);
+  assert.equal(await two.open(request('http', { port, reusePort: true }), greet), port);
+  assert.equal(
+    await codeOf(createListeners(t).open(request('http', { port }), greet)),
+    'SLW_TUNNEL_PORT_TAKEN',
+  );
+});
+
+test('a closed listener frees its name and port; its connections live on', async (t) => {
+  const listeners = createListeners(t);
+  const port = await listeners.open(request('tcp:1'), greet);
+  const visitor = await connectTo(t, port);
+  listeners.close('tcp:1');
+  listeners.close('tcp:1');
+  listeners.close('never opened');
+  await assert.rejects(connectTo(t, port), { code: 'ECONNREFUSED' });
+  assert.equal(await listeners.open(request('tcp:1', { port }), greet), port);
+  assert.equal(visitor.destroyed, false);
+});
+
+test('cutAll resets every connection that is open', async (t) => {
+  const listeners = createListeners(t);
+  const ports = [
+    await listeners.open(request('tcp:1'), greet),
+    await listeners.open(request('http'), greet),
+  ];
+  const visitors = await Promise.all(ports.map((port) => connectTo(t, port)));
+  const ends = visitors.map(endOf);
+  await Promise.all(visitors.map((visitor) => new Promise((done) => visitor.once('data', done))));
+  listeners.cutAll();
+  for (const { how } of await Promise.all(ends)) assert.equal(how, 'ECONNRESET');
+});

@@ -1,0 +1,152 @@
+// Goal: a visitor of one shard reaches a link of another, and a shard that goes loses its own
+// streams only. Method: the meshes of two or three shards joined by real ports in one thread; links
+// are sessions in memory.
+
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { MessageChannel } from 'node:worker_threads';
+import type { Stream } from '../../src/mux/stream.ts';
+import { Mesh } from '../../src/shard/mesh.ts';
+import { FRAME } from '../../src/wire/frame.ts';
+import { decodeOpen } from '../../src/wire/hello.ts';
+import { bodyFrame, RawPeer, RecordingSink, valueFrame } from '../mux/raw-peer.ts';
+import { eventually } from '../support/deadline.ts';
+import { LogLines } from '../support/log-lines.ts';
+import { shardSettings } from './settings.ts';
+
+const REQUEST = { tunnel: 'site', address: '192.0.2.1', port: 9, link: '1-1' };
+
+/** A shard with one link, `<shard>-1`. */
+class Shard {
+  readonly link = new RawPeer();
+  readonly mesh: Mesh;
+
+  constructor(t: TestContext, shard: number) {
+    this.mesh = new Mesh({
+      shard,
+      settings: shardSettings(),
+      log: new LogLines('shard').log,
+      openLocal: (request, sink) => {
+        if (request.link !== `${shard}-1`) return 'SLW_STREAM_NO_LINK';
+        return this.link.session.open({ ...request, link: '' }, sink);
+      },
+    });
+    t.after(() => this.mesh.close());
+  }
+
+  /** Waits until the client of the link has been asked to open so many streams. */
+  opened(count: number): Promise<void> {
+    return eventually(5000, `${count} streams on the link`, async () =>
+      assert.equal(this.link.written(FRAME.OPEN).length, count),
+    );
+  }
+}
+
+function join(a: Shard, b: Shard, shardA: number, shardB: number): void {
+  const { port1, port2 } = new MessageChannel();
+  a.mesh.attach(shardB, port1);
+  b.mesh.attach(shardA, port2);
+}
+
+function startTwo(t: TestContext): [Shard, Shard] {
+  const shards: [Shard, Shard] = [new Shard(t, 0), new Shard(t, 1)];
+  join(shards[0], shards[1], 0, 1);
+  return shards;
+}
+
+function openFrom({ mesh }: Shard, request: Partial<typeof REQUEST> = {}) {
+  const sink = new RecordingSink();
+  sink.isGreedy = true;
+  const stream = mesh.open(1, { ...REQUEST, ...request }, sink);
+  assert.ok(typeof stream !== 'string', String(stream));
+  sink.stream = stream;
+  return { sink, stream };
+}
+
+function until(what: string, check: () => void): Promise<void> {
+  return eventually(5000, what, async () => check());
+}
+
+test('a stream reaches the link of the other shard, and its key stays in the process', async (t) => {
+  const [near, far] = startTwo(t);
+  const { sink, stream } = openFrom(near);
+  await far.opened(1);
+  const open = decodeOpen(far.link.written(FRAME.OPEN)[0]?.content as Buffer);
+  assert.deepEqual([open.tunnel, open.address, open.port, open.link], ['site', '192.0.2.1', 9, '']);
+  const id = far.link.written(FRAME.OPEN)[0]?.stream ?? 0;
+  far.link.deliver(valueFrame(FRAME.OPENED, id, 100_000));
+  stream.write(Buffer.from('request'));
+  stream.end();
+  await until('the request is there', () => {
+    assert.equal(String(far.link.written(FRAME.DATA)[0]?.content), 'request');
+    assert.equal(far.link.written(FRAME.FIN).length, 1);
+  });
+  far.link.deliver(bodyFrame(FRAME.DATA, id, Buffer.from('answer')));
+  far.link.deliver(valueFrame(FRAME.FIN, id, 0));
+  await until('the answer is there', () => assert.equal(sink.calls.at(-1), 'fin'));
+  assert.deepEqual(
+    sink.calls.filter((call) => call !== 'writable'),
+    ['opened', 'fin'],
+  );
+  assert.equal(sink.bytes.toString(), 'answer');
+  await until('no stream is left', () =>
+    assert.deepEqual([near.mesh.streamsCount, far.mesh.streamsCount], [0, 0]),
+  );
+  assert.ok(near.mesh.receivedBytes > 0 && far.mesh.receivedBytes > 0);
+});
+
+test('a link that is gone meanwhile resets the stream with the reason', async (t) => {
+  const [near] = startTwo(t);
+  const { sink } = openFrom(near, { link: '1-99' });
+  await until('the stream is reset', () => assert.deepEqual(sink.resets, ['SLW_STREAM_NO_LINK']));
+  assert.equal(near.mesh.streamsCount, 0);
+});
+
+test('a shard without a port cannot be reached', (t) => {
+  const shard = new Shard(t, 0);
+  assert.equal(shard.mesh.canOpen(1), false);
+  assert.equal(shard.mesh.open(1, REQUEST, new RecordingSink()), 'SLW_STREAM_NO_LINK');
+});
+
+test('a shard that goes loses the streams to it and no others', async (t) => {
+  const shards = [new Shard(t, 0), new Shard(t, 1), new Shard(t, 2)] as const;
+  join(shards[0], shards[1], 0, 1);
+  join(shards[0], shards[2], 0, 2);
+  const lost = openFrom(shards[0]);
+  const kept = new RecordingSink();
+  const keptStream = shards[0].mesh.open(2, { ...REQUEST, link: '2-1' }, kept) as Stream;
+  await shards[1].opened(1);
+  await shards[2].opened(1);
+  shards[1].mesh.close();
+  await until('the stream is reset', () => assert.equal(lost.sink.resets.length, 1));
+  assert.equal(shards[0].mesh.canOpen(1), false);
+  assert.equal(shards[0].mesh.canOpen(2), true);
+  assert.deepEqual([kept.resets, keptStream.isEnded], [[], false]);
+});
+
+test('a shard that comes back is reached again, and the count of bytes never falls', async (t) => {
+  const [near, far] = startTwo(t);
+  const { sink } = openFrom(near);
+  await far.opened(1);
+  far.link.deliver(valueFrame(FRAME.OPENED, 2, 0));
+  await until('the stream is answered', () => assert.deepEqual(sink.calls, ['opened']));
+  const before = near.mesh.receivedBytes;
+  assert.ok(before > 0);
+  const again = new Shard(t, 1);
+  // Its port may come before the old one is seen to close.
+  join(near, again, 0, 1);
+  assert.ok(near.mesh.receivedBytes >= before, 'fell when the port was replaced');
+  assert.deepEqual(sink.resets, ['SLW_LINK_REPLACED']);
+  openFrom(near);
+  await again.opened(1);
+  assert.ok(near.mesh.receivedBytes >= before);
+  assert.equal(near.mesh.canOpen(1), true);
+});
+
+test('a mesh that is silent for days is not dead', async (t) => {
+  const [near, far] = startTwo(t);
+  near.mesh.tick(1e12);
+  far.mesh.tick(1e12);
+  openFrom(near);
+  await far.opened(1);
+});

@@ -1,0 +1,72 @@
+// Goal: no visitor can add a key to what a shard counts, and histograms are cumulative. Method:
+// hostile methods, hosts and codes; samples are read as control reads them.
+
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { REQUEST_BUCKETS_SECONDS } from '../../src/bridge/messages.ts';
+import { Meters, OTHER } from '../../src/shard/meters.ts';
+
+function createMeters(t: TestContext): Meters {
+  const meters = new Meters();
+  t.after(() => meters.close());
+  return meters;
+}
+
+test('methods that nobody knows and hosts without a tunnel share one label', (t) => {
+  const meters = createMeters(t);
+  for (let index = 0; index < 1000; index += 1) {
+    meters.onRequest(undefined, `BREW${index}`, 404, 1);
+    meters.onRequest('site', `PROP${index}"} 1\nevil`, 200, 1);
+    meters.onRequest('site', '__proto__', 200, 1);
+    meters.onRequest('site', 'get', 200, 1);
+  }
+  const { requests } = meters.sample();
+  assert.deepEqual(
+    requests.map(({ tunnel, method, status, count }) => [tunnel, method, status, count]),
+    [
+      [OTHER, OTHER, 404, 1000],
+      ['site', OTHER, 200, 3000],
+    ],
+  );
+});
+
+test('durations fall into every bucket that holds them', (t) => {
+  const meters = createMeters(t);
+  for (const durationMs of [0.5, 1, 700, 61_000]) meters.onRequest('a', 'GET', 200, durationMs);
+  const [sample] = meters.sample().requests;
+  const at = (seconds: number) => sample?.buckets[REQUEST_BUCKETS_SECONDS.indexOf(seconds)];
+  assert.deepEqual([at(0.001), at(0.5), at(1), at(60), sample?.count], [2, 2, 3, 3, 4]);
+  assert.equal(sample?.seconds, 61.7015);
+  const sorted = [...(sample?.buckets ?? [])].sort((a, b) => a - b);
+  assert.deepEqual(sample?.buckets, sorted, 'cumulative');
+});
+
+test('a forgotten tunnel is counted from nothing when it comes back', (t) => {
+  const meters = createMeters(t);
+  meters.tunnel('a').bytesIn = 5;
+  meters.tunnel('a.b').bytesIn = 7;
+  meters.onRequest('a', 'GET', 200, 1);
+  meters.onRequest('a.b', 'GET', 200, 1);
+  meters.forget('a');
+  const { tunnels, requests } = meters.sample();
+  assert.deepEqual(
+    tunnels.map(({ tunnel }) => tunnel),
+    ['a.b'],
+  );
+  assert.deepEqual(
+    requests.map(({ tunnel }) => tunnel),
+    ['a.b'],
+  );
+  assert.equal(meters.tunnel('a').bytesIn, 0);
+});
+
+test('errors are counted by code, accept errors in a bounded number of them', (t) => {
+  const meters = createMeters(t);
+  for (let index = 0; index < 100; index += 1) meters.onAcceptError(`E${index}`);
+  meters.onAcceptError('E0');
+  meters.onProtocolError('SLW_WIRE_FLOOD');
+  const { acceptErrors, protocolErrors } = meters.sample();
+  assert.equal(acceptErrors.length, 32);
+  assert.deepEqual(acceptErrors[0], ['E0', 2]);
+  assert.deepEqual(protocolErrors, [['SLW_WIRE_FLOOD', 1]]);
+});
