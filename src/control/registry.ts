@@ -188,31 +188,30 @@ export class Registry {
     link: string,
     { name, label }: { name: string; label: string },
   ): Promise<TunnelAnswer> {
+    // Held, not looked up again: a shard that was started anew gives its keys to other links.
+    const entry = this.#links.get(link);
     try {
       const port = checkTunnelName(name);
-      const client = this.#links.get(link)?.client;
-      if (client === undefined) throw new SluicewayError('SLW_LINK_LOST');
+      if (entry === undefined) throw new SluicewayError('SLW_LINK_LOST');
+      const { client } = entry;
       const isNew = !client.tunnels.has(name);
       if (isNew && client.tunnels.size >= CLIENT_TUNNELS_MAX) {
         throw new SluicewayError('SLW_TUNNEL_LIMIT');
       }
       client.tunnels.set(name, label);
       if (port !== undefined) await this.#openPort(name, port);
-      this.#addRoute(link, name);
+      this.#addRoute(link, entry, name);
       return { name, code: '', reason: '' };
     } catch (error) {
-      this.#clientForget(link, name);
+      if (entry !== undefined) this.#clientForget(entry.client, name);
       if (!(error instanceof SluicewayError)) throw error;
       return { name, code: error.code, reason: error.message };
     }
   }
 
-  #clientForget(link: string, name: string): void {
-    const client = this.#links.get(link)?.client;
-    const isServed = [...(client?.links ?? [])].some((key) =>
-      this.#links.get(key)?.tunnels.has(name),
-    );
-    if (!isServed) client?.tunnels.delete(name);
+  #clientForget(client: Client, name: string): void {
+    const isServed = [...client.links].some((key) => this.#links.get(key)?.tunnels.has(name));
+    if (!isServed) client.tunnels.delete(name);
   }
 
   async #openPort(name: string, port: number): Promise<void> {
@@ -227,9 +226,8 @@ export class Registry {
     });
   }
 
-  #addRoute(link: string, name: string): void {
-    const entry = this.#links.get(link);
-    if (entry === undefined) {
+  #addRoute(link: string, entry: LinkEntry, name: string): void {
+    if (this.#links.get(link) !== entry) {
       // The link died while the port was being opened: nobody may be left to serve it.
       this.#closeUnserved(name);
       throw new SluicewayError('SLW_LINK_LOST');
@@ -248,7 +246,7 @@ export class Registry {
     if (entry === undefined || !entry.tunnels.delete(name)) return;
     const change = this.#change('remove', name, link);
     this.#tunnels.get(name)?.links.delete(link);
-    this.#clientForget(link, name);
+    this.#clientForget(entry.client, name);
     this.#options.publish([change]);
     this.#closeUnserved(name);
   }

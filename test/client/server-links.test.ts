@@ -1,0 +1,185 @@
+// The links to one server, with a server that answers as the test says and a clock moved by hand.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ErrorCode } from '../../src/base/errors.ts';
+import { ServerLinks } from '../../src/client/server-links.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { SILENT_LOG } from '../support/silent-log.ts';
+
+const URL_TEXT = 'ws://server.example/connect';
+
+/** A server of `shards` shards; its kernel picks one by a seeded generator. */
+class FakeServer {
+  readonly clock = new FakeClock();
+  readonly dialled: string[] = [];
+  readonly kept: string[] = [];
+  readonly closed: [string, ErrorCode][] = [];
+  readonly failures: [ErrorCode, number][] = [];
+  readonly links: ServerLinks;
+  #seed: number;
+
+  constructor(links = 0, seed = 1, random = () => 0.5) {
+    this.#seed = seed;
+    this.links = new ServerLinks({
+      url: URL_TEXT,
+      links,
+      clock: this.clock,
+      log: SILENT_LOG,
+      random,
+      dial: () => {
+        const key = `link-${this.dialled.length + 1}`;
+        this.dialled.push(key);
+        return key;
+      },
+      keep: (link) => this.kept.push(link),
+      close: (link, code) => this.closed.push([link, code]),
+      onFailure: (code, _detail, attempts) => this.failures.push([code, attempts]),
+    });
+  }
+
+  welcome(link: string, shard: number, shards: number): void {
+    this.links.onWelcome({ link, shard, shards, node: 'n', agent: 'a' });
+  }
+
+  pick(shards: number): number {
+    this.#seed = (this.#seed * 1_103_515_245 + 12_345) % 2 ** 31;
+    return Math.floor((this.#seed / 2 ** 31) * shards);
+  }
+}
+
+test('one dial at first; the welcome says how many more', () => {
+  const server = new FakeServer();
+  server.links.fill();
+  server.links.fill();
+  assert.deepEqual(server.dialled, ['link-1']);
+  server.welcome('link-1', 0, 3);
+  assert.deepEqual(server.dialled, ['link-1', 'link-2', 'link-3']);
+  server.welcome('link-2', 1, 3);
+  server.welcome('link-3', 2, 3);
+  assert.deepEqual(server.kept, ['link-1', 'link-2', 'link-3']);
+  assert.equal(server.links.upCount, 3);
+});
+
+test('every shard is covered though the kernel picks, with never more links than shards', () => {
+  for (let seed = 1; seed <= 50; seed += 1) {
+    const shards = 1 + (seed % 8);
+    const server = new FakeServer(0, seed);
+    server.links.fill();
+    const covered = new Set<number>();
+    for (let next = 0; covered.size < shards; next += 1) {
+      assert.ok(next < 400, `seed ${seed}: still searching`);
+      const key = server.dialled[next];
+      if (key === undefined) {
+        server.clock.advance(60_000);
+        next -= 1;
+        continue;
+      }
+      const shard = server.pick(shards);
+      const keptBefore = server.kept.length;
+      server.welcome(key, shard, shards);
+      if (server.kept.length > keptBefore) covered.add(shard);
+      assert.ok(server.links.upCount <= shards, 'never more than the target');
+    }
+    assert.equal(server.links.upCount, shards);
+    assert.ok(server.closed.every(([, code]) => code === 'SLW_LINK_SURPLUS'));
+  }
+});
+
+test('a search pauses between dials, longer each time', () => {
+  const server = new FakeServer(0, 1, () => 0.999);
+  server.links.fill();
+  server.welcome('link-1', 0, 2);
+  const gaps: number[] = [];
+  for (let next = 2; next < 12; next += 1) {
+    server.welcome(`link-${next}`, 0, 2);
+    let waitedMs = 0;
+    while (server.dialled.length === next) {
+      server.clock.advance(10);
+      waitedMs += 10;
+      assert.ok(waitedMs < 120_000);
+    }
+    gaps.push(waitedMs);
+  }
+  assert.ok((gaps[0] ?? 0) <= 30, `first pause ${gaps[0]} ms`);
+  assert.ok((gaps.at(-1) ?? 0) > (gaps[0] ?? 0) * 10, `pauses grow: ${gaps.join(', ')}`);
+});
+
+test('a set number of links is kept, over the shards first', () => {
+  const server = new FakeServer(3);
+  server.links.fill();
+  server.welcome('link-1', 0, 2);
+  server.welcome('link-2', 1, 2);
+  server.welcome('link-3', 1, 2);
+  assert.deepEqual(server.kept, ['link-1', 'link-2', 'link-3']);
+  assert.deepEqual(server.closed, []);
+});
+
+test('a lost link is dialled again after a back-off with full jitter', () => {
+  for (const random of [() => 0, () => 0.999]) {
+    const server = new FakeServer(0, 1, random);
+    server.links.fill();
+    for (let attempt = 1; attempt <= 9; attempt += 1) {
+      server.links.onEnd(`link-${attempt}`, 'SLW_DIAL_FAILED', 'refused');
+      const ceilingMs = Math.min(30_000, 500 * 2 ** (attempt - 1));
+      server.clock.advance(random() * ceilingMs - 1);
+      if (random() > 0) assert.equal(server.dialled.length, attempt, 'not before its time');
+      server.clock.advance(2);
+      assert.equal(server.dialled.length, attempt + 1, 'and one dial then');
+    }
+    assert.deepEqual(
+      server.failures.map(([, attempts]) => attempts),
+      [1, 2, 3, 4, 5, 6, 7, 8, 9],
+    );
+  }
+});
+
+test('a link that was up for long starts the back-off anew', () => {
+  const server = new FakeServer(0, 1, () => 0.999);
+  server.links.fill();
+  for (let attempt = 1; attempt <= 5; attempt += 1) {
+    server.links.onEnd(`link-${attempt}`, 'SLW_DIAL_FAILED', '');
+    server.clock.advance(30_000);
+  }
+  server.welcome('link-6', 0, 1);
+  server.clock.advance(30_000);
+  server.links.onEnd('link-6', 'SLW_LINK_LOST', '');
+  server.clock.advance(500);
+  assert.equal(server.dialled.length, 7);
+});
+
+test('a link that the server is leaving is replaced, and its end is no failure', () => {
+  const server = new FakeServer();
+  server.links.fill();
+  server.welcome('link-1', 0, 1);
+  server.links.onGoAway('link-1');
+  server.links.onGoAway('link-1');
+  assert.equal(server.links.upCount, 0);
+  server.clock.advance(500);
+  assert.equal(server.dialled.length, 2);
+  server.links.onEnd('link-1', 'SLW_LINK_ENDED', '');
+  assert.deepEqual(server.failures, []);
+});
+
+test('with links still up, only what is missing is dialled', () => {
+  const server = new FakeServer();
+  server.links.fill();
+  server.welcome('link-1', 0, 3);
+  server.welcome('link-2', 1, 3);
+  server.welcome('link-3', 2, 3);
+  server.links.onEnd('link-2', 'SLW_LINK_LOST', '');
+  server.clock.advance(1000);
+  assert.equal(server.dialled.length, 4);
+  server.welcome('link-4', 1, 3);
+  assert.equal(server.links.upCount, 3);
+});
+
+test('nothing is dialled after close', () => {
+  const server = new FakeServer();
+  server.links.fill();
+  server.links.onEnd('link-1', 'SLW_DIAL_FAILED', '');
+  server.links.close();
+  server.clock.advance(100_000);
+  server.links.fill();
+  assert.equal(server.dialled.length, 1);
+});

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ErrorCode } from '../../src/base/errors.ts';
+import { TunnelBoard } from '../../src/client/tunnel-board.ts';
+import type { TunnelSpec } from '../../src/config/tunnel.ts';
+import { SILENT_LOG } from '../support/silent-log.ts';
+
+const TUNNELS: readonly TunnelSpec[] = [
+  spec('example.com', 'http', { host: '127.0.0.1', port: 3000, tls: false }),
+  spec('*.secure.example', 'http', { host: 'inside', port: 443, tls: true }),
+  spec('tcp:2222', 'tcp', { host: '::1', port: 22, tls: false }),
+];
+const SERVER = 'wss://exit.example:8123/connect';
+
+function spec(
+  name: string,
+  kind: 'http' | 'tcp',
+  upstream: { host: string; port: number; tls: boolean },
+): TunnelSpec {
+  return { name, kind, upstream, label: `${name}=…` };
+}
+
+function createBoard(): { board: TunnelBoard; lines: string[] } {
+  const lines: string[] = [];
+  const onTunnelUp = (line: string): void => {
+    lines.push(line);
+  };
+  return { board: new TunnelBoard({ tunnels: TUNNELS, log: SILENT_LOG, onTunnelUp }), lines };
+}
+
+const up = (name: string) => ({ name, code: '' as const, reason: '' });
+const refused = (name: string, code: ErrorCode) => ({ name, code, reason: 'because' });
+
+test('a tunnel has one line when it comes up, whatever the number of links', () => {
+  const { board, lines } = createBoard();
+  const results = TUNNELS.map(({ name }) => up(name));
+  assert.equal(board.report(SERVER, results), false);
+  board.report(SERVER, results);
+  assert.deepEqual(lines, [
+    'http://example.com -> http://127.0.0.1:3000',
+    'http://*.secure.example -> https://inside:443',
+    'tcp://exit.example:2222 -> [::1]:22',
+  ]);
+});
+
+test('another server has lines of its own', () => {
+  const { board, lines } = createBoard();
+  board.report(SERVER, [up('example.com')]);
+  board.report('ws://other.example/connect', [up('example.com')]);
+  assert.equal(lines.length, 2);
+});
+
+test('a refused tunnel has no line, and only a taken port is worth another offer', () => {
+  const { board, lines } = createBoard();
+  assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_NOT_ALLOWED')]), false);
+  assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_TAKEN')]), true);
+  assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_TAKEN')]), true);
+  assert.deepEqual(lines, []);
+  board.report(SERVER, [up('tcp:2222')]);
+  assert.deepEqual(lines, ['tcp://exit.example:2222 -> [::1]:22']);
+});
+
+test('a result for a tunnel that nobody offered is passed over', () => {
+  const { board, lines } = createBoard();
+  assert.equal(board.report(SERVER, [up('stranger.example')]), false);
+  assert.deepEqual(lines, []);
+});

@@ -1,0 +1,379 @@
+// Goal: who serves what is the same for every shard at every moment, ports are open on all of them
+// or on none, and a new instance replaces an old one at once. Method: shards are maps that apply
+// what is published; opening and closing ports ends when the test says so.
+
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import fc from 'fast-check';
+import { type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
+import type { RouteChange } from '../../src/bridge/messages.ts';
+import { Registry } from '../../src/control/registry.ts';
+import { NaiveRegistry } from './naive-registry.ts';
+
+/** What a shard makes of changes; newest number wins, as in the router. */
+class Replica {
+  readonly tunnels = new Map<string, Set<string>>();
+  number = 0;
+
+  apply(changes: readonly RouteChange[]): void {
+    for (const change of changes) {
+      assert.ok(change.number > this.number, `number ${change.number} after ${this.number}`);
+      this.number = change.number;
+      const links = this.tunnels.get(change.tunnel) ?? new Set();
+      if (change.kind === 'forget') this.tunnels.delete(change.tunnel);
+      else this.tunnels.set(change.tunnel, links);
+      if (change.kind === 'add' && change.link !== '') links.add(change.link);
+      if (change.kind === 'remove') links.delete(change.link);
+    }
+  }
+
+  names(): string[] {
+    return [...this.tunnels.keys()].sort();
+  }
+
+  routes(): string[] {
+    const routes = [...this.tunnels].flatMap(([tunnel, links]) =>
+      [...links].map((link) => `${tunnel} ${link}`),
+    );
+    return routes.sort();
+  }
+}
+
+interface PortStep {
+  readonly what: 'open' | 'close';
+  readonly name: string;
+  readonly done: (error?: SluicewayError) => void;
+}
+
+class Bench {
+  readonly registry: Registry;
+  readonly replica = new Replica();
+  readonly closedLinks: { shard: number; links: readonly string[]; code: ErrorCode }[] = [];
+  /** Everything that was asked for, in order. */
+  readonly steps: string[] = [];
+  /** Steps under way. */
+  readonly pending: PortStep[] = [];
+  readonly openPorts = new Set<string>();
+  /** Ends steps by themselves. */
+  isPrompt = true;
+
+  constructor() {
+    this.registry = new Registry({
+      isPortAllowed: (port) => port >= 1024,
+      wallMs: () => 0,
+      publish: (changes) => this.replica.apply(changes),
+      openPort: (name) => this.#step('open', name),
+      closePort: (name) => this.#step('close', name),
+      closeLinks: (shard, links, code) => this.closedLinks.push({ shard, links, code }),
+    });
+  }
+
+  hello(link: string, client: string, instance = 'first', shard = 0): void {
+    const remoteAddress = '192.0.2.1:1';
+    this.registry.hello({ link, client, instance, agent: 'sluiceway/1', remoteAddress }, shard);
+  }
+
+  async register(link: string, ...names: string[]): Promise<string[]> {
+    const offers = names.map((name) => ({ name, label: `${name}=label` }));
+    const answers = await this.registry.register(link, offers);
+    return answers.map(({ code }) => code);
+  }
+
+  #step(what: 'open' | 'close', name: string): Promise<void> {
+    this.steps.push(`${what} ${name}`);
+    assert.ok(!this.pending.some((step) => step.name === name), `two steps for ${name} at once`);
+    assert.equal(this.openPorts.has(name), what === 'close', `${what} of ${name}, which is so`);
+    return new Promise((resolve, reject) => {
+      const step: PortStep = {
+        what,
+        name,
+        done: (error) => {
+          this.pending.splice(this.pending.indexOf(step), 1);
+          if (what === 'close') this.openPorts.delete(name);
+          else if (error === undefined) this.openPorts.add(name);
+          if (error === undefined) resolve();
+          else reject(error);
+        },
+      };
+      this.pending.push(step);
+      if (this.isPrompt) setImmediate(() => step.done());
+    });
+  }
+}
+
+/** Lets everything that was begun go on as far as it can. */
+async function settle(turns = 6): Promise<void> {
+  for (let turn = 0; turn < turns; turn += 1) await new Promise((done) => setImmediate(done));
+}
+
+test('links of one instance join: one client, one count, tunnels on each link', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'c');
+  bench.hello('1-1', 'c', 'first', 1);
+  assert.deepEqual(await bench.register('0-1', 'a.example', 'tcp:2000'), ['', '']);
+  assert.deepEqual(await bench.register('1-1', 'a.example', 'tcp:2000'), ['', '']);
+  const { registry, replica } = bench;
+  assert.deepEqual([registry.clientsCount, registry.linksCount], [1, 2]);
+  assert.deepEqual(replica.routes(), [
+    'a.example 0-1',
+    'a.example 1-1',
+    'tcp:2000 0-1',
+    'tcp:2000 1-1',
+  ]);
+  assert.deepEqual(bench.steps, ['open tcp:2000'], 'a port opens once');
+  assert.equal(registry.connects.get('c'), 1);
+  const [client] = registry.clients;
+  assert.deepEqual([...(client?.tunnels.values() ?? [])], ['a.example=label', 'tcp:2000=label']);
+  registry.linkGone('0-1');
+  await settle();
+  assert.deepEqual(replica.routes(), ['a.example 1-1', 'tcp:2000 1-1']);
+  assert.deepEqual(bench.steps, ['open tcp:2000'], 'and stays while somebody serves it');
+});
+
+test('a new instance replaces the old one: its links are closed, its routes are gone', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'c', 'old', 0);
+  bench.hello('0-2', 'c', 'old', 0);
+  bench.hello('1-1', 'c', 'old', 1);
+  bench.hello('0-3', 'other', 'old', 0);
+  for (const link of ['0-1', '0-2', '1-1', '0-3']) await bench.register(link, 'a.example');
+  bench.hello('1-2', 'c', 'new', 1);
+  assert.deepEqual(bench.replica.routes(), ['a.example 0-3'], 'at once, before any answer');
+  assert.deepEqual(bench.closedLinks, [
+    { shard: 0, links: ['0-1', '0-2'], code: 'SLW_LINK_REPLACED' },
+    { shard: 1, links: ['1-1'], code: 'SLW_LINK_REPLACED' },
+  ]);
+  assert.equal(bench.registry.connects.get('c'), 2);
+  await bench.register('1-2', 'a.example');
+  assert.deepEqual(bench.replica.routes(), ['a.example 0-3', 'a.example 1-2']);
+  // What the old links still have to say comes too late.
+  bench.registry.linkGone('0-1');
+  assert.deepEqual(await bench.register('0-2', 'b.example'), ['SLW_LINK_LOST']);
+  bench.registry.unregister('1-1', ['a.example']);
+  assert.deepEqual(bench.replica.routes(), ['a.example 0-3', 'a.example 1-2']);
+  assert.equal(bench.registry.clientOf('1-2')?.instance, 'new');
+  assert.deepEqual([bench.registry.clientsCount, bench.registry.linksCount], [2, 2]);
+});
+
+test('a link that dies while its port is being opened leaves the port closed', async () => {
+  const bench = new Bench();
+  bench.isPrompt = false;
+  bench.hello('0-1', 'c');
+  const answer = bench.register('0-1', 'tcp:2000');
+  await settle();
+  bench.registry.linkGone('0-1');
+  bench.pending[0]?.done();
+  assert.deepEqual(await answer, ['SLW_LINK_LOST']);
+  await settle();
+  assert.deepEqual(bench.steps, ['open tcp:2000', 'close tcp:2000']);
+  bench.pending[0]?.done();
+  await settle();
+  assert.deepEqual([...bench.openPorts], []);
+  assert.deepEqual(bench.registry.openPorts(), []);
+  assert.deepEqual(bench.replica.names(), []);
+});
+
+test('opening waits for closing, and closing for opening', async () => {
+  const bench = new Bench();
+  bench.isPrompt = false;
+  bench.hello('0-1', 'a');
+  bench.hello('0-2', 'b');
+  const first = bench.register('0-1', 'tcp:2000');
+  await settle();
+  bench.pending[0]?.done();
+  assert.deepEqual(await first, ['']);
+  bench.registry.linkGone('0-1');
+  await settle();
+  const second = bench.register('0-2', 'tcp:2000');
+  await settle();
+  assert.deepEqual(bench.steps, ['open tcp:2000', 'close tcp:2000']);
+  bench.pending[0]?.done();
+  await settle();
+  assert.deepEqual(bench.steps, ['open tcp:2000', 'close tcp:2000', 'open tcp:2000']);
+  bench.pending[0]?.done();
+  assert.deepEqual(await second, ['']);
+  assert.deepEqual(bench.replica.routes(), ['tcp:2000 0-2']);
+});
+
+test('a port that somebody else takes over at the last moment is not closed', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'a');
+  bench.hello('0-2', 'b');
+  await bench.register('0-1', 'tcp:2000');
+  // In one turn, in both orders.
+  bench.registry.linkGone('0-1');
+  assert.deepEqual(await bench.register('0-2', 'tcp:2000'), ['']);
+  bench.hello('0-3', 'a');
+  const third = bench.register('0-3', 'tcp:2000');
+  bench.registry.linkGone('0-2');
+  assert.deepEqual(await third, ['']);
+  await settle();
+  assert.deepEqual([...bench.openPorts], ['tcp:2000']);
+  assert.deepEqual(bench.replica.routes(), ['tcp:2000 0-3']);
+});
+
+test('a port that cannot be opened is refused with the reason, and may be tried again', async () => {
+  const bench = new Bench();
+  bench.isPrompt = false;
+  bench.hello('0-1', 'c');
+  const refused = bench.register('0-1', 'tcp:2000', 'a.example');
+  await settle();
+  bench.pending[0]?.done(new SluicewayError('SLW_TUNNEL_PORT_TAKEN'));
+  assert.deepEqual(await refused, ['SLW_TUNNEL_PORT_TAKEN', '']);
+  assert.deepEqual(bench.replica.names(), ['a.example']);
+  assert.equal(bench.registry.isServed('tcp:2000'), false);
+  assert.deepEqual([...(bench.registry.clientOf('0-1')?.tunnels.keys() ?? [])], ['a.example']);
+  const again = bench.register('0-1', 'tcp:2000');
+  await settle();
+  bench.pending[0]?.done();
+  assert.deepEqual(await again, ['']);
+  assert.equal(bench.registry.isServed('tcp:2000'), true);
+});
+
+test('bad names and ports outside the range are refused, each by itself', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'c');
+  const codes = await bench.register('0-1', 'A.example', 'tcp:80', 'tcp:99999', 'ok.example', '');
+  assert.deepEqual(codes, [
+    'SLW_TUNNEL_NAME',
+    'SLW_TUNNEL_PORT_NOT_ALLOWED',
+    'SLW_TUNNEL_NAME',
+    '',
+    'SLW_TUNNEL_NAME',
+  ]);
+  assert.deepEqual(bench.steps, []);
+  assert.deepEqual(await bench.register('9-9', 'ok.example'), ['SLW_LINK_LOST'], 'no such link');
+});
+
+test('a name stays known when nobody serves it any more; a port does not', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'c');
+  await bench.register('0-1', 'a.example', 'tcp:2000');
+  bench.registry.linkGone('0-1');
+  await settle();
+  assert.deepEqual(bench.replica.names(), ['a.example']);
+  assert.equal(bench.registry.isServed('a.example'), false);
+  const late = new Replica();
+  late.apply(bench.registry.snapshot());
+  assert.deepEqual(late.names(), ['a.example'], 'a shard that starts later knows it too');
+});
+
+test('beyond a bound the oldest name that nobody serves is forgotten', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'keeper');
+  await bench.register('0-1', 'kept.example');
+  // Each client serves as many as it may, and goes.
+  for (let round = 0; round < 11; round += 1) {
+    bench.hello(`1-${round}`, `c${round}`);
+    const names = Array.from({ length: 1000 }, (_, index) => `n${round}-${index}.example`);
+    await bench.register(`1-${round}`, ...names);
+    bench.registry.linkGone(`1-${round}`);
+  }
+  const names = new Set(bench.replica.names());
+  assert.equal(names.size, 10_000);
+  assert.ok(names.has('kept.example'), 'served ones stay');
+  assert.ok(!names.has('n0-0.example') && names.has('n10-999.example'));
+  assert.ok(bench.registry.connects.size <= 10_000);
+});
+
+test('one client holds so many links and tunnels and no more', async () => {
+  const bench = new Bench();
+  for (let link = 0; link < 64; link += 1) bench.hello(`0-${link}`, 'c');
+  assert.throws(() => bench.hello('0-64', 'c'), { code: 'SLW_LINK_LIMIT' });
+  bench.hello('0-65', 'other');
+  const names = Array.from({ length: 1001 }, (_, index) => `n${index}.example`);
+  const codes = await bench.register('0-0', ...names);
+  assert.equal(codes.filter((code) => code === '').length, 1000);
+  assert.equal(codes.at(-1), 'SLW_TUNNEL_LIMIT');
+  assert.deepEqual(await bench.register('0-1', 'n0.example'), [''], 'the same on another link');
+});
+
+// --- against the model ---------------------------------------------------------------------------
+
+const LINKS = ['0-1', '0-2', '1-1', '1-2', '2-1'] as const;
+const NAMES = ['a.example', '*.example', 'tcp:2000', 'tcp:2001'] as const;
+
+interface Command {
+  readonly kind: 'hello' | 'register' | 'unregister' | 'linkGone' | 'shardGone' | 'settle';
+  readonly link: (typeof LINKS)[number];
+  readonly name: (typeof NAMES)[number];
+  readonly client: string;
+  readonly instance: string;
+}
+
+const COMMAND: fc.Arbitrary<Command> = fc.record({
+  kind: fc.constantFrom(
+    ...(['hello', 'hello', 'register', 'register', 'register'] as const),
+    ...(['unregister', 'linkGone', 'shardGone', 'settle'] as const),
+  ),
+  link: fc.constantFrom(...LINKS),
+  name: fc.constantFrom(...NAMES),
+  client: fc.constantFrom('x', 'y'),
+  instance: fc.constantFrom('1', '2', '3'),
+});
+
+/** Runs one command on both; registrations end when they end, as clients do not wait. */
+function run(bench: Bench, model: NaiveRegistry, command: Command): Promise<unknown> | undefined {
+  const { kind, link, name, client, instance } = command;
+  const shard = Number(link[0]);
+  switch (kind) {
+    case 'hello':
+      if (model.links.has(link)) return undefined;
+      bench.hello(link, client, instance, shard);
+      model.hello(link, { client, instance, shard });
+      return undefined;
+    case 'register':
+      model.register(link, name);
+      return bench.register(link, name);
+    case 'unregister':
+      bench.registry.unregister(link, [name]);
+      model.unregister(link, name);
+      return undefined;
+    case 'linkGone':
+      bench.registry.linkGone(link);
+      model.linkGone(link);
+      return undefined;
+    case 'shardGone':
+      bench.registry.shardGone(shard);
+      model.shardGone(shard);
+      return undefined;
+    case 'settle':
+      return settle();
+  }
+}
+
+function assertEqualTo(bench: Bench, model: NaiveRegistry): void {
+  const { registry, replica } = bench;
+  assert.deepEqual(replica.routes(), model.routes(), 'what was published');
+  assert.deepEqual(replica.names(), model.names(), 'what is known');
+  const late = new Replica();
+  late.apply(registry.snapshot());
+  assert.deepEqual(late.routes(), replica.routes(), 'the snapshot');
+  assert.deepEqual(late.names(), replica.names(), 'names in the snapshot');
+  assert.deepEqual([...bench.openPorts].sort(), model.openPorts(), 'ports that are open');
+  assert.deepEqual(registry.openPorts().sort(), model.openPorts(), 'ports as it says');
+  assert.deepEqual([...registry.clients].map(({ id }) => id).sort(), model.clients(), 'clients');
+  assert.equal(registry.linksCount, model.links.size);
+  replica.number = late.number;
+}
+
+test('any history gives what the model says, once everything has settled', async (t: TestContext) => {
+  const seed = 20_261;
+  t.diagnostic(`seed ${seed}`);
+  const histories = fc.array(COMMAND, { maxLength: 40 });
+  await fc.assert(
+    fc.asyncProperty(histories, async (commands) => {
+      const bench = new Bench();
+      const model = new NaiveRegistry();
+      for (const command of commands) {
+        // A withdrawal while the same registration is under way is the client's own race.
+        const isRace = command.kind === 'unregister' && bench.pending.length > 0;
+        const running = isRace ? settle() : run(bench, model, command);
+        if (command.kind === 'settle' || isRace) await running;
+      }
+      await settle(12);
+      assertEqualTo(bench, model);
+    }),
+    { seed, numRuns: 400 },
+  );
+});

@@ -1,0 +1,68 @@
+// Goal: what passes is safe as a route, a label and a log field. Method: names of both kinds, and
+// everything that looks like one.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { SluicewayError } from '../../src/base/errors.ts';
+import { checkTunnelName } from '../../src/control/tunnel-name.ts';
+
+function isRefused(name: string): boolean {
+  try {
+    checkTunnelName(name);
+    return false;
+  } catch (error) {
+    assert.ok(error instanceof SluicewayError, String(error));
+    assert.equal(error.code, 'SLW_TUNNEL_NAME');
+    assert.doesNotMatch(error.message, /[^\x20-\x7e]/);
+    assert.ok(error.message.length < 200);
+    return true;
+  }
+}
+
+test('hosts, wildcards, the catch-all and TCP ports pass', () => {
+  const label = 'a'.repeat(63);
+  const hosts = [
+    'example.com',
+    'localhost',
+    '*',
+    '*.example.com',
+    'xn--bcher-kva.example',
+    'a_b.example.com',
+    '1.2.3.4',
+    '__proto__',
+    `${label}.${label}.${label}.${'a'.repeat(61)}`,
+  ];
+  for (const host of hosts) assert.equal(checkTunnelName(host), undefined, host);
+  assert.equal(checkTunnelName('tcp:1'), 1);
+  assert.equal(checkTunnelName('tcp:65535'), 65_535);
+});
+
+test('everything else is refused, and told without its control characters', () => {
+  const names = [
+    ...['', '.', '..', 'a..b', '.a', 'a.', '-a.com', 'a-.com', 'Example.com', 'a b', 'a/b'],
+    ...['a:80', 'user@a', '[::1]', 'a,b', 'a"b', "a'b", 'a\\b', 'a\nb', 'a\r\nX: y', 'a\0b'],
+    ...['\u001b[2J', 'a\u202eb', 'bücher.example', 'a\u3002b', 'a\uff0eb', '\u0130.com'],
+    ...['**', '*a', '*.', '*.*.com', 'a.*.com', '*.*', 'a*.com'],
+    ...['tcp:', 'tcp:0', 'tcp:65536', 'tcp:99999', 'tcp:022', 'tcp:-1', 'tcp:1e3', 'tcp: 22'],
+    ...['tcp:22\n', 'TCP:22', 'tcp:22.0', 'udp:53', `${'a'.repeat(64)}.com`],
+    `${'a.'.repeat(126)}aa`,
+    'x'.repeat(100_000),
+  ];
+  for (const name of names) assert.equal(isRefused(name), true, JSON.stringify(name.slice(0, 40)));
+});
+
+test('what passes is made of safe characters only', () => {
+  const seed = 31;
+  const anything = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.string({ unit: fc.constantFrom(...'ab.-_*:019tcp\n"\u202e') }),
+  );
+  fc.assert(
+    fc.property(anything, (name) => {
+      if (isRefused(name)) return;
+      assert.match(name, /^(?:\*|(?:\*\.)?[a-z0-9._-]{1,253}|tcp:[1-9][0-9]{0,4})$/);
+    }),
+    { seed, numRuns: 5000 },
+  );
+});
