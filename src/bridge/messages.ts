@@ -60,7 +60,8 @@ export interface RequestSample {
   readonly method: string;
   readonly status: number;
   readonly count: number;
-  readonly seconds: number;
+  /** Whole microseconds, so that sums are the same in whatever order shards are added up. */
+  readonly durationUs: number;
   /** Cumulative counts, one a bucket of REQUEST_BUCKETS_SECONDS. */
   readonly buckets: readonly number[];
 }

@@ -205,7 +205,7 @@ function readDurations({ totals }: Reading): Value[] {
     return [
       ...buckets,
       { metricName: `${name}_bucket`, value: request.count, labels: { ...labels, le: '+Inf' } },
-      { metricName: `${name}_sum`, value: request.seconds, labels },
+      { metricName: `${name}_sum`, value: request.durationUs / 1e6, labels },
       { metricName: `${name}_count`, value: request.count, labels },
     ];
   });

@@ -130,7 +130,12 @@ export class Registry {
   }
 
   unregister(link: string, names: readonly string[]): void {
-    for (const name of names) this.#withdraw(link, name);
+    const entry = this.#links.get(link);
+    for (const name of names) {
+      if (!this.#portSteps.has(name)) this.#withdraw(link, name);
+      // Its registration may be under way: withdrawn when it has ended.
+      else void this.#portStep(name, async () => this.#withdrawFrom(link, entry, name));
+    }
   }
 
   linkGone(link: string): void {
@@ -239,6 +244,10 @@ export class Registry {
     tunnel.links.add(link);
     this.#options.publish([this.#change('add', name, link)]);
     this.#forgetOldest();
+  }
+
+  #withdrawFrom(link: string, entry: LinkEntry | undefined, name: string): void {
+    if (this.#links.get(link) === entry) this.#withdraw(link, name);
   }
 
   #withdraw(link: string, name: string): void {

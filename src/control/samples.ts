@@ -126,7 +126,7 @@ function addRequest(total: RequestSample, sample: RequestSample): RequestSample 
   return {
     ...total,
     count: total.count + sample.count,
-    seconds: total.seconds + sample.seconds,
+    durationUs: total.durationUs + sample.durationUs,
     buckets: total.buckets.map((count, index) => count + (sample.buckets[index] ?? 0)),
   };
 }

@@ -27,7 +27,7 @@ export interface TunnelMeter extends StreamMeter {
 
 interface RequestCounter {
   count: number;
-  seconds: number;
+  durationUs: number;
   readonly buckets: number[];
 }
 
@@ -65,12 +65,12 @@ export class Meters {
     const key = `${tunnel ?? OTHER} ${METHODS.has(method) ? method : OTHER} ${status}`;
     let counter = this.#requests.get(key);
     if (counter === undefined) {
-      counter = { count: 0, seconds: 0, buckets: REQUEST_BUCKETS_SECONDS.map(() => 0) };
+      counter = { count: 0, durationUs: 0, buckets: REQUEST_BUCKETS_SECONDS.map(() => 0) };
       this.#requests.set(key, counter);
     }
     const seconds = durationMs / 1000;
     counter.count += 1;
-    counter.seconds += seconds;
+    counter.durationUs += Math.round(durationMs * 1000);
     for (let index = REQUEST_BUCKETS_SECONDS.length - 1; index >= 0; index -= 1) {
       if (seconds > (REQUEST_BUCKETS_SECONDS[index] as number)) break;
       counter.buckets[index] = (counter.buckets[index] ?? 0) + 1;

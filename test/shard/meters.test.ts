@@ -36,7 +36,7 @@ test('durations fall into every bucket that holds them', (t) => {
   const [sample] = meters.sample().requests;
   const at = (seconds: number) => sample?.buckets[REQUEST_BUCKETS_SECONDS.indexOf(seconds)];
   assert.deepEqual([at(0.001), at(0.5), at(1), at(60), sample?.count], [2, 2, 3, 3, 4]);
-  assert.equal(sample?.seconds, 61.7015);
+  assert.equal(sample?.durationUs, 61_701_500);
   const sorted = [...(sample?.buckets ?? [])].sort((a, b) => a - b);
   assert.deepEqual(sample?.buckets, sorted, 'cumulative');
 });

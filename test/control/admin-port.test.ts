@@ -1,0 +1,123 @@
+// Goal: the admin address answers its own people and no page that a browser was sent here by.
+// Method: a real listener, requests with every header that gives a foreign page away.
+
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { type TestContext, test } from 'node:test';
+import type { PlainRequest } from '../../src/bridge/messages.ts';
+import { openAdminPort } from '../../src/control/admin-port.ts';
+import { Answers } from '../../src/control/answers.ts';
+import { LogLines } from '../support/log-lines.ts';
+import { sendRaw } from '../support/upstream.ts';
+
+interface Seen {
+  readonly request: PlainRequest;
+  readonly isTrusted: boolean;
+}
+
+/** Notes what it was asked. */
+class NotingAnswers extends Answers {
+  readonly seen: Seen[] = [];
+  failure: Error | undefined;
+
+  constructor() {
+    super({
+      isAllowed: () => false,
+      isReady: () => true,
+      isServed: () => false,
+      status: () => Promise.reject(new Error('not asked')),
+      metrics: async () => ({ contentType: 'text/plain', text: 'page\n' }),
+      onAnswer: () => {},
+      onRefusal: () => {},
+    });
+  }
+
+  override async answer(request: PlainRequest, isTrusted: boolean) {
+    this.seen.push({ request, isTrusted });
+    if (this.failure !== undefined) throw this.failure;
+    return super.answer(request, isTrusted);
+  }
+}
+
+async function startAdmin(t: TestContext) {
+  const answers = new NotingAnswers();
+  const log = new LogLines('control');
+  const admin = await openAdminPort({ host: '127.0.0.1', port: 0, answers, log: log.log });
+  t.after(() => admin.close());
+  return { answers, log, port: admin.port };
+}
+
+function ask(port: number, headers: Record<string, string>, method = 'GET', path = '/metrics') {
+  return new Promise<{ status: number; body: string }>((resolve, reject) => {
+    const request = http.request(
+      { host: '127.0.0.1', port, path, method, headers, agent: false },
+      (response) => {
+        let body = '';
+        response.setEncoding('utf8').on('data', (text: string) => {
+          body += text;
+        });
+        response.once('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      },
+    );
+    request.once('error', reject);
+    request.end();
+  });
+}
+
+test('answers on addresses and localhost, trusting loopback', async (t) => {
+  const { answers, port } = await startAdmin(t);
+  for (const host of [`127.0.0.1:${port}`, 'localhost', '[::1]:9123', '10.1.2.3', '[fe80::1]']) {
+    assert.deepEqual(await ask(port, { host }), { status: 200, body: 'page\n' }, host);
+  }
+  assert.ok(answers.seen.every(({ isTrusted }) => isTrusted));
+  assert.equal((await ask(port, { host: 'localhost' }, 'HEAD')).body, '');
+});
+
+test('refuses what a foreign page could make a browser send, before anything is asked', async (t) => {
+  const { answers, port } = await startAdmin(t);
+  const own = `127.0.0.1:${port}`;
+  const foreign: readonly Record<string, string>[] = [
+    { host: 'evil.example' },
+    { host: 'localhost.evil.example' },
+    { host: '127.0.0.1.evil.example' },
+    { host: 'evil.example:9123' },
+    { host: own, origin: 'http://evil.example' },
+    { host: own, origin: 'null' },
+    { host: own, origin: `https://${own}` },
+    { host: own, 'sec-fetch-site': 'cross-site' },
+    { host: own, 'sec-fetch-site': 'same-site' },
+  ];
+  for (const headers of foreign) {
+    assert.equal((await ask(port, headers)).status, 403, JSON.stringify(headers));
+  }
+  assert.match(await sendRaw(port, Buffer.from('GET / HTTP/1.1\r\nHost:\r\n\r\n')), / 40[03] /);
+  assert.deepEqual(answers.seen, []);
+  for (const site of ['same-origin', 'none']) {
+    const headers = { host: own, origin: `http://${own}`, 'sec-fetch-site': site };
+    assert.equal((await ask(port, headers)).status, 200, site);
+  }
+});
+
+test('a failing answer is 500 without a word of it, and logged', async (t) => {
+  const { answers, log, port } = await startAdmin(t);
+  answers.failure = new Error('secret detail');
+  assert.deepEqual(await ask(port, { host: 'localhost' }), { status: 500, body: '' });
+  await log.line('admin answer failed');
+});
+
+test('garbage is refused', async (t) => {
+  const { port } = await startAdmin(t);
+  assert.match(await sendRaw(port, Buffer.alloc(70_000, 0x41)), /^HTTP\/1.1 4/);
+});
+
+test('a port in use is refused, naming the option', async (t) => {
+  const { port } = await startAdmin(t);
+  const answers = new NotingAnswers();
+  const { log } = new LogLines('control');
+  const opening = openAdminPort({ host: '127.0.0.1', port, answers, log });
+  await assert.rejects(opening, (error: Error & { code: string }) => {
+    assert.equal(error.code, 'SLW_LISTEN_FAILED');
+    assert.match(error.message, /--admin-addr/);
+    return true;
+  });
+});

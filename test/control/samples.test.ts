@@ -1,0 +1,122 @@
+// Goal: the sums of all shards, of which no counter ever falls. Method: shards that count, die and
+// come back with nothing.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { ShardSample } from '../../src/bridge/messages.ts';
+import { SampleBook, type Totals } from '../../src/control/samples.ts';
+import { linkSample, requestSample, shardSample } from './shard-sample.ts';
+
+function counted(count: number): ShardSample {
+  return shardSample({
+    tunnels: [
+      {
+        tunnel: 'a',
+        streams: 2,
+        bytesIn: count,
+        bytesOut: count * 2,
+        results: [
+          ['SLW_NONE', count],
+          ['SLW_STREAM_RESET', 1],
+        ],
+      },
+    ],
+    requests: [requestSample('a', 'GET', count)],
+    links: [linkSample('l', { streams: 2 })],
+    stalled: { held: 1, waiting: 2 },
+    meshBytes: count,
+    visitorConnections: 3,
+    protocolErrors: [['SLW_WIRE_FLOOD', count]],
+    acceptErrors: [['EMFILE', count]],
+    logDropped: count,
+  });
+}
+
+/** Every counter of the totals, as one list. */
+function counters(totals: Totals): number[] {
+  const tunnel = totals.tunnels.get('a');
+  const request = totals.requests.get('a GET 200');
+  return [
+    tunnel?.bytesIn ?? 0,
+    tunnel?.bytesOut ?? 0,
+    tunnel?.results.get('SLW_NONE') ?? 0,
+    request?.count ?? 0,
+    request?.durationUs ?? 0,
+    ...(request?.buckets ?? []),
+    totals.protocolErrors.get('SLW_WIRE_FLOOD') ?? 0,
+    totals.acceptErrors.get('EMFILE') ?? 0,
+    totals.meshBytes,
+    totals.logDropped,
+  ];
+}
+
+test('shards are added up; a new sample replaces the one before', () => {
+  const book = new SampleBook();
+  book.set(0, counted(1));
+  book.set(1, counted(10));
+  book.set(0, counted(5));
+  const totals = book.totals();
+  assert.deepEqual(totals.tunnels.get('a'), {
+    streams: 4,
+    bytesIn: 15,
+    bytesOut: 30,
+    results: new Map([
+      ['SLW_NONE', 15],
+      ['SLW_STREAM_RESET', 2],
+    ]),
+  });
+  assert.equal(totals.requests.get('a GET 200')?.count, 15);
+  assert.deepEqual([totals.meshBytes, totals.visitorConnections], [15, 6]);
+  assert.deepEqual(totals.stalled, { held: 2, waiting: 4 });
+  assert.equal(totals.shards.size, 2);
+});
+
+test('what a dead shard had counted stays, what it held does not', () => {
+  const book = new SampleBook();
+  book.set(0, counted(7));
+  const before = counters(book.totals());
+  book.retire(0);
+  book.retire(0);
+  book.retire(5);
+  const totals = book.totals();
+  assert.deepEqual(counters(totals), before);
+  assert.equal(totals.tunnels.get('a')?.streams, 0);
+  assert.deepEqual(totals.stalled, { held: 0, waiting: 0 });
+  assert.deepEqual([totals.visitorConnections, totals.links.size, totals.shards.size], [0, 0, 0]);
+  book.set(0, counted(1));
+  assert.equal(book.totals().tunnels.get('a')?.bytesIn, 8);
+});
+
+test('no counter falls, however shards die and return', (t) => {
+  const seed = 17;
+  t.diagnostic(`seed ${seed}`);
+  const step = fc.record({
+    shard: fc.nat({ max: 2 }),
+    kind: fc.constantFrom('count', 'count', 'die'),
+    by: fc.nat({ max: 5 }),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      const book = new SampleBook();
+      const counts = new Map<number, number>();
+      let before = counters(book.totals());
+      for (const { shard, kind, by } of steps) {
+        if (kind === 'die') {
+          counts.delete(shard);
+          book.retire(shard);
+        } else {
+          const count = (counts.get(shard) ?? 0) + by;
+          counts.set(shard, count);
+          book.set(shard, counted(count));
+        }
+        const now = counters(book.totals());
+        before.forEach((value, index) => {
+          assert.ok((now[index] ?? 0) >= value, `counter ${index} fell from ${value}`);
+        });
+        before = now;
+      }
+    }),
+    { seed, numRuns: 500 },
+  );
+});

@@ -1,0 +1,93 @@
+// Goal: the document of the contract, key by key. Method: a registry with two clients and the sums
+// of their links.
+
+import assert from 'node:assert/strict';
+import { hostname } from 'node:os';
+import { test } from 'node:test';
+import { Registry } from '../../src/control/registry.ts';
+import { SampleBook } from '../../src/control/samples.ts';
+import { describeStatus } from '../../src/control/status.ts';
+import { serverConfig } from '../support/configs.ts';
+import { linkSample, shardSample } from './shard-sample.ts';
+
+const STARTED_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
+
+test('names every client, what it serves and what went through, as visitors see it', async () => {
+  const registry = new Registry({
+    isPortAllowed: () => true,
+    wallMs: () => STARTED_MS + 60_000,
+    publish: () => {},
+    openPort: async () => {},
+    closePort: async () => {},
+    closeLinks: () => {},
+  });
+  const hello = { instance: 'i', agent: 'sluiceway/0.9.1', remoteAddress: '192.0.2.1:77' };
+  registry.hello({ ...hello, link: '0-1', client: 'alpha' }, 0);
+  registry.hello({ ...hello, link: '1-1', client: 'alpha' }, 1);
+  registry.hello({ ...hello, link: '0-2', client: 'beta', agent: 'other/2' }, 0);
+  await registry.register('0-1', [
+    { name: 'a.example', label: 'a.example=http://127.0.0.1:3000' },
+    { name: 'tcp:2222', label: 'tcp:2222=127.0.0.1:22' },
+  ]);
+  const book = new SampleBook();
+  const links = [
+    linkSample('0-1', { streams: 2, bytesIn: 10, bytesOut: 1 }),
+    linkSample('1-1', { streams: 3, bytesIn: 20, bytesOut: 2 }),
+  ];
+  book.set(0, shardSample({ links }));
+  const status = describeStatus({
+    registry,
+    totals: book.totals(),
+    config: serverConfig({ shards: '3' }),
+    version: '0.1.0',
+    startedMs: STARTED_MS,
+  });
+  assert.deepEqual(status, {
+    info: {
+      version: '0.1.0',
+      mode: 'http,tcp',
+      hostname: hostname(),
+      startTime: '2026-01-02T03:04:05.000Z',
+      shards: 3,
+    },
+    clients: [
+      {
+        clientID: 'alpha',
+        remoteAddr: '192.0.2.1:77',
+        since: '2026-01-02T03:05:05.000Z',
+        version: '0.9.1',
+        links: 2,
+        upstreams: ['a.example=http://127.0.0.1:3000', 'tcp:2222=127.0.0.1:22'],
+        streams: 5,
+        bytesIn: 3,
+        bytesOut: 30,
+      },
+      {
+        clientID: 'beta',
+        remoteAddr: '192.0.2.1:77',
+        since: '2026-01-02T03:05:05.000Z',
+        version: 'other/2',
+        links: 1,
+        upstreams: [],
+        streams: 0,
+        bytesIn: 0,
+        bytesOut: 0,
+      },
+    ],
+  });
+});
+
+test('without an HTTP listener the mode says so', () => {
+  const registry = new Registry({
+    isPortAllowed: () => true,
+    wallMs: () => 0,
+    publish: () => {},
+    openPort: async () => {},
+    closePort: async () => {},
+    closeLinks: () => {},
+  });
+  const config = serverConfig({ 'http-addr': 'off' });
+  const totals = new SampleBook().totals();
+  const { info } = describeStatus({ registry, totals, config, version: '1', startedMs: 0 });
+  assert.equal(info.mode, 'tcp');
+});
