@@ -94,7 +94,7 @@ const PAGE = `<!doctype html>
     border: 1px solid var(--line); border-radius: 0.75rem; }
   h2 { margin: 0 0 0.5rem; font-size: 1rem; }
   #count { font: 600 3rem/1.1 ui-monospace, monospace; color: var(--water); }
-  .scroll { overflow-x: auto; }
+  .scroll { overflow-wrap: anywhere; }
   table { border-collapse: collapse; font: 0.85rem/1.5 ui-monospace, monospace; }
   th, td { padding: 0.2rem 1rem 0.2rem 0; text-align: left; vertical-align: top; }
   th { font-weight: 600; white-space: nowrap; }

@@ -103,10 +103,10 @@ export class ServerLinks {
   /** The server takes no new streams on this link: another is dialled beside it. */
   onGoAway(link: string): void {
     const entry = this.#links.get(link);
-    if (entry === undefined || entry.state === 'leaving') return;
-    const wasUp = entry.state === 'up';
+    // In the greeting it is a refusal, of which the link's end tells.
+    if (entry === undefined || entry.state !== 'up') return;
     entry.state = 'leaving';
-    if (wasUp) this.#retryLater();
+    this.#retryLater();
   }
 
   onEnd(link: string, code: ErrorCode, detail: string): void {
@@ -117,9 +117,9 @@ export class ServerLinks {
     if (this.#state === 'closed') return;
     const wellForMs = entry.upMs === 0 ? 0 : this.#options.clock.nowMs() - entry.upMs;
     if (wellForMs >= BACKOFF_RESET_MS) this.#backoff.reset();
-    if (entry.state !== 'leaving') {
-      this.#options.onFailure(code, detail, this.#backoff.attempts + 1);
-    }
+    // Expected, and its successor has been dialled.
+    if (entry.state === 'leaving') return;
+    this.#options.onFailure(code, detail, this.#backoff.attempts + 1);
     this.#retryLater();
   }
 

@@ -3,6 +3,7 @@
 // Invariant: one line a tunnel and server when it first comes up; a refusal is told once until its
 // reason changes. Must not know: links, or where lines are printed.
 
+import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { TunnelAnswer } from '../bridge/messages.ts';
 import type { TunnelSpec } from '../config/tunnel.ts';
@@ -30,7 +31,7 @@ export class TunnelBoard {
       if (spec === undefined) continue;
       const key = `${url} ${name}`;
       const news = code === '' ? 'up' : code;
-      if (code === 'SLW_TUNNEL_PORT_TAKEN' || code === 'SLW_TUNNEL_LIMIT') isWorthRetrying = true;
+      if (isRetryable(code)) isWorthRetrying = true;
       if (this.#told.get(key) === news) continue;
       const wasUp = this.#told.get(key) === 'up';
       this.#told.set(key, news);
@@ -43,6 +44,11 @@ export class TunnelBoard {
     }
     return isWorthRetrying;
   }
+}
+
+/** Codes come from the server, whose table may be another. */
+function isRetryable(code: string): boolean {
+  return Object.hasOwn(ERRORS, code) && ERRORS[code as ErrorCode].retryable;
 }
 
 /** `http://example.com -> http://127.0.0.1:3000`, `tcp://host:2222 -> 127.0.0.1:22`. */

@@ -50,7 +50,7 @@ test('another server has lines of its own', () => {
   assert.equal(lines.length, 2);
 });
 
-test('a refused tunnel has no line, and only a taken port is worth another offer', () => {
+test('a refused tunnel has no line, and a taken port is worth another offer', () => {
   const { board, lines } = createBoard();
   assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_NOT_ALLOWED')]), false);
   assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_TAKEN')]), true);
@@ -63,5 +63,21 @@ test('a refused tunnel has no line, and only a taken port is worth another offer
 test('a result for a tunnel that nobody offered is passed over', () => {
   const { board, lines } = createBoard();
   assert.equal(board.report(SERVER, [up('stranger.example')]), false);
+  assert.deepEqual(lines, []);
+});
+
+test('what may be accepted later is worth another offer, what may not is not', () => {
+  const { board } = createBoard();
+  const later = ['SLW_TUNNEL_LIMIT', 'SLW_SHARD_FAILED', 'SLW_CALL_TIMEOUT'] as const;
+  for (const code of later) assert.equal(board.report(SERVER, [refused('tcp:2222', code)]), true);
+  const never = ['SLW_TUNNEL_NAME', 'SLW_TUNNEL_PORT_DENIED'] as const;
+  for (const code of never) assert.equal(board.report(SERVER, [refused('tcp:2222', code)]), false);
+});
+
+test('a code that a server makes up is no reason to offer again', () => {
+  const { board, lines } = createBoard();
+  for (const code of ['toString', '__proto__', 'SLW_OF_TOMORROW']) {
+    assert.equal(board.report(SERVER, [refused('tcp:2222', code as ErrorCode)]), false);
+  }
   assert.deepEqual(lines, []);
 });
