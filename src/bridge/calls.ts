@@ -50,6 +50,7 @@ export class Bridge<Own extends Methods, Other extends Methods> {
   readonly #onBug: (error: unknown) => void;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
+  #state: 'open' | 'closed' = 'open';
 
   /** `onBug` is told of what a method raises that is not a SluicewayError. */
   constructor(port: MessagePort, serve: Serve<Own>, onBug: (error: unknown) => void) {
@@ -66,6 +67,7 @@ export class Bridge<Own extends Methods, Other extends Methods> {
     body: Other[Name]['takes'],
     timeoutMs: number = CALL_TIMEOUT_MS,
   ): Promise<Other[Name]['gives']> {
+    if (this.#state === 'closed') return Promise.reject(gone());
     if (this.#pending.size >= CALLS_MAX) {
       return Promise.reject(new SluicewayError('SLW_CALL_TIMEOUT', 'too many calls under way'));
     }
@@ -91,6 +93,7 @@ export class Bridge<Own extends Methods, Other extends Methods> {
   }
 
   close(): void {
+    this.#state = 'closed';
     this.#port.close();
   }
 
@@ -133,7 +136,7 @@ export class Bridge<Own extends Methods, Other extends Methods> {
   }
 
   async #run(method: string, body: unknown): Promise<unknown> {
-    const run = this.#serve[method];
+    const run = Object.hasOwn(this.#serve, method) ? this.#serve[method] : undefined;
     if (run === undefined) throw new SluicewayError('SLW_SHARD_FAILED', `no method ${method}`);
     return run(body);
   }
@@ -146,8 +149,11 @@ export class Bridge<Own extends Methods, Other extends Methods> {
   }
 
   #onClose(): void {
-    for (const id of [...this.#pending.keys()]) {
-      this.#settle(id)?.reject(new SluicewayError('SLW_SHARD_FAILED', 'the other side is gone'));
-    }
+    this.#state = 'closed';
+    for (const id of [...this.#pending.keys()]) this.#settle(id)?.reject(gone());
   }
+}
+
+function gone(): SluicewayError {
+  return new SluicewayError('SLW_SHARD_FAILED', 'the other side is gone');
 }

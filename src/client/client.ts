@@ -117,7 +117,12 @@ class RunningClient implements Client {
   }
 
   async start(): Promise<void> {
-    for (let shard = 0; shard < this.#config.shards; shard += 1) await this.#pool.start(shard);
+    try {
+      for (let shard = 0; shard < this.#config.shards; shard += 1) await this.#pool.start(shard);
+    } catch (error) {
+      await this.#pool.destroy();
+      throw error;
+    }
     this.#log.info({ client: this.#id, urls: this.#config.urls }, 'client started');
     for (const server of this.#servers) server.fill();
   }

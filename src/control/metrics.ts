@@ -27,7 +27,7 @@ interface Value {
   readonly metricName?: string;
 }
 
-type Kind = 'gauge' | 'counter' | 'histogram';
+type Kind = 'gauge' | 'counter' | 'histogram' | 'summary';
 
 interface Reading {
   readonly totals: Totals;
@@ -151,7 +151,7 @@ const ROWS: readonly Row[] = [
   ),
   row(
     'sluiceway_shard_loop_delay_seconds',
-    'gauge',
+    'summary',
     'Event-loop delay since the last scrape.',
     ({ totals }) =>
       [...totals.shards].flatMap(([shard, { loopDelay }]) => [

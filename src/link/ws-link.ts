@@ -12,7 +12,14 @@ import type { Socket } from 'node:net';
 import { systemClock, type Timer } from '../base/clock.ts';
 import { type ErrorCode, WireError } from '../base/errors.ts';
 import { FrameDecoder } from '../wire/decoder.ts';
-import { FRAME_HEADER_BYTES, type FrameType, MARK, putArgument, putHeader } from '../wire/frame.ts';
+import {
+  FRAME,
+  FRAME_HEADER_BYTES,
+  type FrameType,
+  MARK,
+  putArgument,
+  putHeader,
+} from '../wire/frame.ts';
 import type { Link, LinkSink, LinkStart } from './link.ts';
 import {
   applyMask,
@@ -132,6 +139,8 @@ export class WsLink implements Link, WsFrameSink {
   writeBody(type: FrameType, stream: number, body: Uint8Array): void {
     if (this.#state !== 'open') return;
     const isCopied = body.length < UNCOPIED_BYTES_MIN;
+    // A batch and DATA fit the peer's limit of a message; a long control body may not.
+    if (!isCopied && type !== FRAME.DATA) this.#flush();
     const at = this.#reserve(FRAME_HEADER_BYTES + (isCopied ? body.length : 0));
     const batch = this.#batch as Buffer;
     putHeader(batch, at, type, stream);

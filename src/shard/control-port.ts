@@ -52,7 +52,9 @@ export function createControlPort(options: ControlPortOptions): Server {
   };
   const { tls } = options;
   const server =
-    tls === undefined ? createServer(settings) : createTlsServer({ ...settings, ...tls });
+    tls === undefined
+      ? createServer(settings)
+      : createTlsServer({ ...settings, ...tls, handshakeTimeout: HEAD_TIMEOUT_MS });
   server.maxHeadersCount = HEADERS_MAX;
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => void answer(options, request, response));

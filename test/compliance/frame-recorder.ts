@@ -1,7 +1,7 @@
 // A sink that writes down every frame it gets, piece by piece, and keeps the very buffers.
 //
-// Invariant: a piece that does not belong to the frame under way fails at once, and so does any call
-// after the last. Must not know: which link calls it.
+// Invariant: a piece that does not belong to the frame under way fails at once, and so does any
+// call after the last. Must not know: which link calls it.
 
 import assert from 'node:assert/strict';
 import type { ErrorCode, WireError } from '../../src/base/errors.ts';

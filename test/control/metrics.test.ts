@@ -9,6 +9,7 @@ import { type ControlCounts, Metrics } from '../../src/control/metrics.ts';
 import { SampleBook } from '../../src/control/samples.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { seededRandom } from '../support/digest.ts';
+import { requirePrograms } from '../support/programs.ts';
 import { linkSample, requestSample, shardSample } from './shard-sample.ts';
 
 const COUNTS: ControlCounts = {
@@ -149,13 +150,12 @@ test('hostile hosts and methods add a bounded number of series', async (t) => {
 });
 
 test('promtool finds nothing to complain of', async (t) => {
-  const probe = spawnSync('promtool', ['--version']);
-  if (probe.error !== undefined) {
-    t.skip('promtool is not installed');
-    return;
-  }
+  const programs = requirePrograms(t, ['promtool']);
+  if (programs === undefined) return;
   const page = await render(filledBook());
-  const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: page });
+  const { status, stdout, stderr } = spawnSync(programs.promtool, ['check', 'metrics'], {
+    input: page,
+  });
   // The gauges of the contract carry the type in their names, as existing dashboards want them.
   const complaints = `${stdout}${stderr}`.split('\n').filter((line) => {
     return line !== '' && !/^(?:http|tcp)_\w+_gauge /.test(line);

@@ -1,6 +1,6 @@
-// Goal: a reader that stops holds back its own sender and nobody else, and a stream that was stalled
-// in both directions goes on without a byte lost. Method: one link for everything, real sockets;
-// rates are compared inside one run only.
+// Goal: a reader that stops holds back its own sender and nobody else, and a stream that was
+// stalled in both directions goes on without a byte lost. Method: one link for everything, real
+// sockets; rates are compared inside one run only.
 
 import assert from 'node:assert/strict';
 import type net from 'node:net';

@@ -7,6 +7,7 @@ import type net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { TOKEN } from '../support/configs.ts';
 import { startRelay } from '../support/cut-relay.ts';
+import { eventually } from '../support/deadline.ts';
 import { seededRandom } from '../support/digest.ts';
 import { freePort } from '../support/free-port.ts';
 import {
@@ -132,6 +133,33 @@ test('a client whose links are cut dials again, and its tunnels return', async (
   assert.equal(client.tunnelLines.length, 1, 'its user is told once');
   const { clients } = await node.status();
   assert.equal(clients.length, 1);
+});
+
+test('links that went silent are found dead on both sides, and replaced without leftovers', async (t) => {
+  const upstream = await startNamed(t, 'a');
+  const port = await freePort();
+  const times = { 'link-ping-interval': '500ms', 'link-dead-after': '1500ms' };
+  const node = await startNode(t, { flags: times, complains: true });
+  const relay = await startRelay(t, node.controlPort);
+  await startLocalClient(t, node, {
+    flags: { ...times, tcp: `${port}=127.0.0.1:${upstream}` },
+    port: relay.port,
+    complains: true,
+  });
+  for (let round = 0; round < 3; round += 1) {
+    await untilLinks(node, 2);
+    assert.equal((await visit(t, port)).name, 'a');
+    const before = new Set(relay.connections());
+    relay.freeze();
+    // Four for a moment, while the server has not yet found the old ones dead.
+    await eventually(10_000, 'the silent links are gone', async () => {
+      assert.ok(relay.connections().every((pair) => !before.has(pair)));
+    });
+    await untilLinks(node, 2);
+    assert.equal((await visit(t, port)).name, 'a');
+    const { clients } = await node.status();
+    assert.deepEqual([clients.length, clients[0]?.links], [1, 2]);
+  }
 });
 
 test('a link cut at any byte of its greeting leaves nothing behind', async (t) => {

@@ -1,6 +1,6 @@
 // Goal: what reaches the control port without a token gets nothing and harms nobody, and a second
-// exit node cannot take half of a running one's visitors. Method: raw bytes on the control port of a
-// tunnel that carries a visitor meanwhile.
+// exit node cannot take half of a running one's visitors. Method: raw bytes on the control port of
+// a tunnel that carries a visitor meanwhile.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

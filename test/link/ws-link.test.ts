@@ -1,8 +1,12 @@
 // The link between client and server over real loopback sockets with the real handshake: both
 // roles, every way of masking, plain and TLS.
 
-import type { TestContext } from 'node:test';
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
 import { type MaskKey, WsLink } from '../../src/link/ws-link.ts';
+import { FRAME } from '../../src/wire/frame.ts';
+import { CONTROL_BODY_BYTES_MAX, FRAME_BYTES_MIN } from '../../src/wire/limits.ts';
+import { FrameRecorder } from '../compliance/frame-recorder.ts';
 import { type LinkPair, testLink } from '../compliance/link-suite.ts';
 import { createUpgradedPair } from './ws-pair.ts';
 
@@ -35,3 +39,18 @@ for (const variant of VARIANTS) {
     createPair: (t) => createPair(t, variant),
   });
 }
+
+test('a batch and a long control body stay within the smallest message a peer accepts', async (t) => {
+  const { near, far } = await createPair(t, { mask: 'zero', isTls: false, near: 'client' });
+  near.start({ sink: new FrameRecorder(), frameBytesMax: FRAME_BYTES_MIN });
+  const sink = new FrameRecorder();
+  far.start({ sink, frameBytesMax: FRAME_BYTES_MIN });
+  for (let stream = 1; stream <= 15; stream += 1) {
+    near.writeBody(FRAME.DATA, stream, Buffer.alloc(FRAME_BYTES_MIN - 1, stream));
+  }
+  near.writeBody(FRAME.REGISTER, 0, Buffer.alloc(CONTROL_BODY_BYTES_MAX));
+  for (let stream = 1; stream <= 5000; stream += 1) near.writeValue(FRAME.FIN, stream, 0);
+  near.writeBody(FRAME.DATA, 1, Buffer.alloc(FRAME_BYTES_MIN));
+  await sink.frameCount(5017);
+  assert.deepEqual([sink.wireErrors, sink.closes], [[], []]);
+});

@@ -1,6 +1,6 @@
-// Goal: a relay carries bytes, ends and resets both ways as they are, and gives credit back only for
-// bytes that the socket has taken. Method: a real socket on one side, a peer that writes and reads
-// raw frames on the other, time given by the test.
+// Goal: a relay carries bytes, ends and resets both ways as they are, and gives credit back only
+// for bytes that the socket has taken. Method: a real socket on one side, a peer that writes and
+// reads raw frames on the other, time given by the test.
 
 import assert from 'node:assert/strict';
 import net from 'node:net';

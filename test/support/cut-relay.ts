@@ -28,6 +28,10 @@ export class CutRelay {
     server.on('connection', (client) => this.#join(client, target, options));
   }
 
+  connections(): readonly object[] {
+    return [...this.#pairs];
+  }
+
   get connectionsCount(): number {
     return this.#pairs.size;
   }
@@ -39,6 +43,17 @@ export class CutRelay {
       upstream.resetAndDestroy();
     }
     this.#pairs.clear();
+  }
+
+  /** What is connected stays so and passes nothing more, as behind a router that was restarted. */
+  freeze(): void {
+    for (const pair of this.#pairs) {
+      for (const socket of pair) {
+        socket.removeAllListeners('data');
+        socket.removeAllListeners('end');
+        socket.resume();
+      }
+    }
   }
 
   /** Cuts everything, now and later. */

@@ -150,7 +150,7 @@ export async function untilLinks(node: LocalNode, links: number): Promise<void> 
   await node.untilMetric('sluiceway_links', (value) => value === links);
 }
 
-/** Waits until a tunnel has a link on each of the first `shards` shards: a link's key names its own. */
+/** Waits until a tunnel has a link on each of the first `shards` shards; keys begin with theirs. */
 export async function untilCovered(node: LocalNode, tunnel: string, shards: number): Promise<void> {
   for (let shard = 0; shard < shards; shard += 1) {
     await node.log.line('tunnel up', { tunnel, link: new RegExp(`^${shard}-`, 'u') });
