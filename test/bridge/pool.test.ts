@@ -47,7 +47,7 @@ class Bench {
       },
       serve: () => ({ hello: ({ shard }) => void this.hellos.push(shard) }),
       onStart: async (_shard, bridge) => {
-        assert.equal(await bridge.call('ping', undefined, 2000), 'pong');
+        assert.equal(await bridge.call('ping', undefined, 1000), 'pong');
       },
       onGone: (shard) => this.gone.push(shard),
       onGiveUp: (reason) => {

@@ -114,7 +114,7 @@ test('a half-closed stream is reset after its timeout', async (t) => {
 test('a drain refuses newcomers, tells clients, lets streams finish and ends with 0', async (t) => {
   const echo = await startEcho(t);
   const port = await freePort();
-  const node = await startNode(t, { flags: { shards: '3', 'drain-timeout': '10s' } });
+  const node = await startNode(t, { flags: { shards: '3', 'drain-timeout': '5s' } });
   const client = await startLocalClient(t, node, {
     flags: { tcp: `${port}=127.0.0.1:${echo}` },
     complains: true,
@@ -169,7 +169,7 @@ test('a client that drains lets its streams finish and ends with 0', async (t) =
   const port = await freePort();
   const node = await startNode(t);
   const { client, ended } = await startLocalClient(t, node, {
-    flags: { tcp: `${port}=127.0.0.1:${echo}`, 'drain-timeout': '10s' },
+    flags: { tcp: `${port}=127.0.0.1:${echo}`, 'drain-timeout': '5s' },
   });
   const visitor = await connectTo(t, port);
   await echoBytes(visitor, Buffer.from('before'));

@@ -16,7 +16,7 @@ import {
   type LocalNode,
   startLocalClient,
   startNode,
-  untilLinks,
+  untilCovered,
 } from '../support/local-tunnel.ts';
 import { LogLines } from '../support/log-lines.ts';
 import { connectTo, echoBytes, sendRaw, startEcho } from '../support/upstream.ts';
@@ -32,7 +32,7 @@ async function startTunnel(t: TestContext): Promise<Tunnel> {
   const port = await freePort();
   const node = await startNode(t, { complains: true });
   await startLocalClient(t, node, { flags: { tcp: `${port}=127.0.0.1:${echo}` } });
-  await untilLinks(node, 2);
+  await untilCovered(node, `tcp:${port}`, 2);
   const visitor = await connectTo(t, port);
   return { node, port, visitor };
 }

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededNoise, sha256 } from '../support/digest.ts';
 import { freePort } from '../support/free-port.ts';
-import { startLocalClient, startNode, untilLinks } from '../support/local-tunnel.ts';
+import { startLocalClient, startNode, untilCovered, untilLinks } from '../support/local-tunnel.ts';
 import { connectTo, echoBytes, get, startEcho, startHttp } from '../support/upstream.ts';
 
 const HOST = 'site.example.com';
@@ -26,7 +26,7 @@ test('a client holds a link on every shard, and visitors of all of them are serv
     `http://${HOST} -> http://127.0.0.1:${site}`,
     `tcp://127.0.0.1:${port} -> 127.0.0.1:${echo}`,
   ]);
-  await untilLinks(node, 3);
+  await untilCovered(node, HOST, 3);
   for (let visitor = 0; visitor < VISITORS; visitor += 1) {
     const socket = await connectTo(t, port);
     const bytes = NOISE.subarray(0, 1 + visitor * 9_000);
