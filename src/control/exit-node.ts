@@ -176,6 +176,8 @@ class RunningNode implements ExitNode {
     }
     for (const name of this.#registry.openPorts()) {
       await bridge.call('listen', this.#portRequest(name, Number(name.slice('tcp:'.length))));
+      // It may have been closed on the others while this one was opening it.
+      if (!this.#registry.isPortOpen(name)) await bridge.call('unlisten', { name });
     }
   }
 
@@ -217,14 +219,24 @@ class RunningNode implements ExitNode {
     if (this.#state === 'draining') throw new SluicewayError('SLW_TUNNEL_SHUTDOWN');
     await claimPort(this.#config.tcpHost, port);
     try {
-      for (const [shard, bridge] of this.#pool.bridges()) {
-        if (this.#isAccepting(shard)) await bridge.call('listen', this.#portRequest(name, port));
+      const asked = new Set<ShardBridge>();
+      // A shard may start meanwhile, and what it was brought up with did not have this port.
+      for (let next = this.#nextToAsk(asked); next !== undefined; next = this.#nextToAsk(asked)) {
+        asked.add(next);
+        await next.call('listen', this.#portRequest(name, port));
       }
     } catch (error) {
       await this.#closePort(name);
       throw error;
     }
     this.#log.info({ tunnel: name, address: `${this.#config.tcpHost}:${port}` }, 'port open');
+  }
+
+  #nextToAsk(asked: ReadonlySet<ShardBridge>): ShardBridge | undefined {
+    for (const [shard, bridge] of this.#pool.bridges()) {
+      if (this.#isAccepting(shard) && !asked.has(bridge)) return bridge;
+    }
+    return undefined;
   }
 
   async #closePort(name: string): Promise<void> {

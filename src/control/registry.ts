@@ -92,6 +92,10 @@ export class Registry {
     return (this.#tunnels.get(name)?.links.size ?? 0) > 0;
   }
 
+  isPortOpen(name: string): boolean {
+    return this.#openPorts.has(name);
+  }
+
   /** TCP tunnels whose ports are open, for a shard that starts. */
   openPorts(): string[] {
     return [...this.#openPorts];

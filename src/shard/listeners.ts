@@ -18,7 +18,7 @@ const KEEP_ALIVE_MS = 60_000;
 export type AcceptSocket = (socket: Socket) => void;
 
 export class Listeners {
-  readonly #servers = new Map<string, Server>();
+  readonly #listeners = new Map<string, { server: Server; port: Promise<number> }>();
   /** Accepted by `open` and not yet closed. */
   readonly #sockets = new Set<Socket>();
   readonly #meters: Meters;
@@ -46,18 +46,25 @@ export class Listeners {
     for (const socket of this.#sockets) cutSocket(socket);
   }
 
-  /** Makes `server` listen as `request` says. */
+  /**
+   * Makes `server` listen as `request` says, unless its name is open: then that one's port is the
+   * answer. Control asks twice when a port opens while it brings a shard up to date.
+   */
   add(request: ListenRequest, server: Server): Promise<number> {
-    const { name, host, port, reusePort } = request;
-    if (this.#servers.has(name)) {
-      return Promise.reject(new SluicewayError('SLW_LISTEN_FAILED', `${name} is open already`));
-    }
-    this.#servers.set(name, server);
+    const { name } = request;
+    const open = this.#listeners.get(name);
+    if (open !== undefined) return open.port;
+    const port = this.#listen(request, server);
+    this.#listeners.set(name, { server, port });
+    // The caller hears of a failure; here it only makes the name free again.
+    port.catch(() => this.#listeners.delete(name));
+    return port;
+  }
+
+  #listen(request: ListenRequest, server: Server): Promise<number> {
+    const { host, port, reusePort } = request;
     return new Promise((resolve, reject) => {
-      server.once('error', (cause: NodeJS.ErrnoException) => {
-        this.#servers.delete(name);
-        reject(listenFailure(request, cause));
-      });
+      server.once('error', (cause: NodeJS.ErrnoException) => reject(listenFailure(request, cause)));
       server.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
         server.removeAllListeners('error');
         server.on('error', (error: NodeJS.ErrnoException) => {
@@ -70,12 +77,12 @@ export class Listeners {
   }
 
   close(name: string): void {
-    this.#servers.get(name)?.close();
-    this.#servers.delete(name);
+    this.#listeners.get(name)?.server.close();
+    this.#listeners.delete(name);
   }
 
   closeAll(): void {
-    for (const name of [...this.#servers.keys()]) this.close(name);
+    for (const name of [...this.#listeners.keys()]) this.close(name);
   }
 }
 

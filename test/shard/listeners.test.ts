@@ -54,10 +54,15 @@ test('hands each connection over, half-open allowed, and tells its port', async 
   socket.destroy();
 });
 
-test('a name is open once', async (t) => {
+test('a name is open once: asking again, before or after it is, tells the same port', async (t) => {
   const listeners = createListeners(t);
-  await listeners.open(request('http'), greet);
-  assert.equal(await codeOf(listeners.open(request('http'), greet)), 'SLW_LISTEN_FAILED');
+  const first = listeners.open(request('http'), greet);
+  const second = listeners.open(request('http'), greet);
+  const port = await first;
+  assert.equal(await second, port);
+  assert.equal(await listeners.open(request('http'), greet), port);
+  listeners.close('http');
+  assert.notEqual(await listeners.open(request('http', { port }), greet), 0, 'and free again');
 });
 
 test('a port in use, or an address that is not ours, is refused with its reason', async (t) => {
