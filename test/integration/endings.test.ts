@@ -16,7 +16,7 @@ import {
   untilCovered,
   untilLinks,
 } from '../support/local-tunnel.ts';
-import { connectTo, echoBytes, startEcho, startTcp } from '../support/upstream.ts';
+import { connectTo, echoBytes, startEcho, startHttp, startTcp } from '../support/upstream.ts';
 
 const EVENT_MS = 10_000;
 const MIB = 1024 * 1024;
@@ -184,6 +184,22 @@ test('a client that drains lets its streams finish and ends with 0', async (t) =
   assert.equal((await end).how, 'FIN');
   assert.deepEqual(await ended(), { exitCode: 0 });
   await untilLinks(node, 0);
+});
+
+test('an idle kept-alive HTTP visitor does not hold up a client that drains', async (t) => {
+  const site = await startHttp(t, (_request, response) => response.end('page'));
+  const node = await startNode(t);
+  const flags = { upstream: `idle.example=http://127.0.0.1:${site}`, 'drain-timeout': '60s' };
+  const { client, ended } = await startLocalClient(t, node, { flags });
+  const visitor = await connectTo(t, node.httpPort);
+  const answered = once(visitor, 'data');
+  visitor.write('GET / HTTP/1.1\r\nHost: idle.example\r\n\r\n');
+  assert.match(String((await answered)[0]), /^HTTP\/1\.1 200 /);
+  client.drain();
+  assert.deepEqual(await within(EVENT_MS, 'the drain ends', ended()), { exitCode: 0 });
+  const refused = once(visitor, 'data');
+  visitor.write('GET / HTTP/1.1\r\nHost: idle.example\r\n\r\n');
+  assert.match(String((await refused)[0]), /^HTTP\/1\.1 503 /, 'and the visitor is still served');
 });
 
 /** Visitors enough that both shards have some: all on one has a chance of 2 in 2^24. */
