@@ -69,8 +69,6 @@ const PHASE = { GREETING: 0, ACTIVE: 1, LEAVING: 2, ENDED: 3 } as const;
 
 export class Session implements LinkSink, StreamCarrier {
   readonly memory: SessionMemory;
-  /** Totals for metrics. */
-  memoryResets = 0;
   readonly #options: SessionOptions;
   readonly #link: Link;
   readonly #keepalive: Keepalive;
@@ -469,7 +467,6 @@ export class Session implements LinkSink, StreamCarrier {
       if (!this.memory.isFull) return;
       // Empty by now when its sink ended together with an earlier one.
       if (stream.window.heldBytes === 0) continue;
-      this.memoryResets += 1;
       this.#resetBySelf(stream, 'SLW_STREAM_MEMORY');
     }
   }

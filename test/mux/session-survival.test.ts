@@ -189,7 +189,6 @@ test('at the memory limit the streams that took nothing for the longest are rese
   peer.deliver(dataFrame(idOf(fast), 20_000));
   assert.deepEqual([hog.resets, slow.resets, fast.resets], [['SLW_STREAM_MEMORY'], [], []]);
   assert.deepEqual(resetsOf(peer), [[idOf(hog), ERRORS.SLW_STREAM_MEMORY.wire]]);
-  assert.equal(peer.session.memoryResets, 1);
   assert.equal(peer.session.memory.heldBytes, 49_000);
   peer.deliver(dataFrame(idOf(slow), 10));
   assert.equal(slow.bytes.length, 30_010, 'the others go on');
