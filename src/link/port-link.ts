@@ -9,6 +9,7 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import { type ErrorCode, WireError } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
 import { FrameDecoder } from '../wire/decoder.ts';
 import { FRAME_HEADER_BYTES, type FrameType, MARK, putArgument, putHeader } from '../wire/frame.ts';
 import type { Link, LinkSink, LinkStart } from './link.ts';
@@ -76,7 +77,11 @@ export class PortLink implements Link {
   }
 
   writeBody(type: FrameType, stream: number, body: Uint8Array): void {
-    if (this.#state !== 'open') return;
+    if (this.#state === 'open') this.#copyBody(type, stream, body);
+    readPool.release(body, body.length);
+  }
+
+  #copyBody(type: FrameType, stream: number, body: Uint8Array): void {
     const at = this.#reserve(FRAME_HEADER_BYTES + body.length);
     const batch = this.#batch as Uint8Array;
     putHeader(batch, at, type, stream);

@@ -11,6 +11,7 @@ import { randomFillSync } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { systemClock, type Timer } from '../base/clock.ts';
 import { type ErrorCode, WireError } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
 import { FrameDecoder } from '../wire/decoder.ts';
 import {
   FRAME,
@@ -21,6 +22,7 @@ import {
   putHeader,
 } from '../wire/frame.ts';
 import type { Link, LinkSink, LinkStart } from './link.ts';
+import { type ReadSink, SocketReads } from './socket-reads.ts';
 import {
   applyMask,
   CLOSE,
@@ -64,7 +66,7 @@ const FREE_BATCHES_MAX = 16;
 const freeBatches: Buffer[] = [];
 const ZERO_KEY = Buffer.alloc(4);
 
-export class WsLink implements Link, WsFrameSink {
+export class WsLink implements Link, WsFrameSink, ReadSink {
   readonly kind = 'websocket';
   receivedBytes = 0;
   readonly #socket: Socket;
@@ -85,6 +87,12 @@ export class WsLink implements Link, WsFrameSink {
   #errorStatus = 0;
   #pings = 0;
   #pingsSinceMs = 0;
+  /** Lent bodies under way, oldest first; written or lost, each has one call of the next. */
+  readonly #lent: Uint8Array[] = [];
+  readonly #onLentWritten = (): void => {
+    const body = this.#lent.shift();
+    if (body !== undefined) readPool.release(body, body.length);
+  };
   readonly #flushSoon = (): void => {
     this.#flushAt = undefined;
     this.#flush();
@@ -116,14 +124,14 @@ export class WsLink implements Link, WsFrameSink {
     const socket = this.#socket;
     socket.setNoDelay(true);
     socket.setTimeout(0);
-    socket.on('data', (bytes: Buffer) => this.#receive(bytes));
     socket.on('drain', () => this.#sink?.onDrain());
     socket.on('end', () => this.destroy());
     socket.on('error', (error) => {
       this.#closeDetail = error.message;
     });
     socket.on('close', () => this.#onClose());
-    if (this.#head.length > 0) this.#receive(this.#head);
+    if (this.#head.length > 0) this.onRead(this.#head);
+    new SocketReads(socket, this);
     if (socket.destroyed) process.nextTick(() => this.#onClose());
     else socket.resume();
   }
@@ -137,7 +145,10 @@ export class WsLink implements Link, WsFrameSink {
   }
 
   writeBody(type: FrameType, stream: number, body: Uint8Array): void {
-    if (this.#state !== 'open') return;
+    if (this.#state !== 'open') {
+      readPool.release(body, body.length);
+      return;
+    }
     const isCopied = body.length < UNCOPIED_BYTES_MIN;
     // A batch and DATA fit the peer's limit of a message; a long control body may not.
     if (!isCopied && type !== FRAME.DATA) this.#flush();
@@ -145,8 +156,10 @@ export class WsLink implements Link, WsFrameSink {
     const batch = this.#batch as Buffer;
     putHeader(batch, at, type, stream);
     putArgument(batch, at, MARK.BIN32, body.length);
-    if (isCopied) batch.set(body, at + FRAME_HEADER_BYTES);
-    else this.#send(OPCODE.BINARY, body);
+    if (isCopied) {
+      batch.set(body, at + FRAME_HEADER_BYTES);
+      readPool.release(body, body.length);
+    } else this.#send(OPCODE.BINARY, body);
   }
 
   close(code: ErrorCode): void {
@@ -157,6 +170,17 @@ export class WsLink implements Link, WsFrameSink {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  // --- ReadSink ----------------------------------------------------------------------------
+
+  onRead(bytes: Buffer): void {
+    if (this.#state !== 'open' || this.#decoder === undefined) {
+      readPool.release(bytes, bytes.length);
+      return;
+    }
+    this.receivedBytes += bytes.length;
+    this.#receive(bytes, this.#decoder);
   }
 
   // --- WsFrameSink -------------------------------------------------------------------------
@@ -182,9 +206,9 @@ export class WsLink implements Link, WsFrameSink {
 
   // --- inside ------------------------------------------------------------------------------
 
-  #receive(bytes: Buffer): void {
-    if (this.#state !== 'open') return;
-    this.receivedBytes += bytes.length;
+  /** Sends what waits to the reader; what it does not hand on is used up when it returns. */
+  #receive(bytes: Buffer, decoder: FrameDecoder): void {
+    const handedOnBytes = decoder.handedOnBytes;
     try {
       this.#reader?.push(bytes);
     } catch (error) {
@@ -192,6 +216,7 @@ export class WsLink implements Link, WsFrameSink {
       if (error instanceof WebSocketError) this.#errorStatus = error.closeCode;
       this.#sink?.onWireError(error);
     }
+    readPool.release(bytes, bytes.length - (decoder.handedOnBytes - handedOnBytes));
   }
 
   /** Room for `bytes` in the batch, whose offset is returned; the flush is under way. */
@@ -229,10 +254,17 @@ export class WsLink implements Link, WsFrameSink {
     else {
       this.#socket.cork();
       this.#socket.write(head);
-      this.#socket.write(body);
+      this.#writeBody(body);
       this.#socket.uncork();
     }
     this.#recycle(batch);
+  }
+
+  #writeBody(body: Uint8Array): void {
+    if (readPool.isLent(body)) {
+      this.#lent.push(body);
+      this.#socket.write(body, this.#onLentWritten);
+    } else this.#socket.write(body);
   }
 
   #recycle(batch: Buffer): void {
@@ -297,6 +329,7 @@ export class WsLink implements Link, WsFrameSink {
 
 function maskedCopy(body: Uint8Array, key: Buffer, phase: number): Buffer {
   const copy = Buffer.from(body);
+  readPool.release(body, body.length);
   applyMask(copy, key, phase);
   return copy;
 }

@@ -8,6 +8,7 @@
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { codeOfWire, ERRORS, type ErrorCode, WireError } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
 import type { Link, LinkSink } from '../link/link.ts';
 import { SessionMemory } from '../wire/flow.ts';
 import { FRAME } from '../wire/frame.ts';
@@ -302,7 +303,8 @@ export class Session implements LinkSink, StreamCarrier {
 
   onDataPiece(piece: Buffer): void {
     // Undefined when the stream ended while its frame was under way: the rest is dropped.
-    this.#receiving?.sink.onData(piece);
+    if (this.#receiving === undefined) readPool.release(piece, piece.length);
+    else this.#receiving.sink.onData(piece);
   }
 
   onDrain(): void {

@@ -6,6 +6,7 @@
 
 import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
 import { ReceiveWindow, SendCredit, type SessionMemory } from '../wire/flow.ts';
 import {
   canSend,
@@ -141,7 +142,10 @@ export class Stream {
    * waits for credit or for the link; go on after `sink.onWritable`.
    */
   write(piece: Buffer): boolean {
-    if (this.isEnded || piece.length === 0) return true;
+    if (this.isEnded || piece.length === 0) {
+      readPool.release(piece, piece.length);
+      return true;
+    }
     assert(this.#queue.at(-1) !== FIN_MARK, 'nothing is written after end');
     let rest = piece;
     if (this.#queue.length === 0) {
@@ -149,7 +153,7 @@ export class Stream {
       if (sent === piece.length) return true;
       if (sent > 0) rest = piece.subarray(sent);
     }
-    this.#queue.push(rest);
+    this.#queue.push(readPool.keep(rest));
     this.queuedBytes += rest.length;
     this.#carrier.schedule(this);
     return false;
@@ -192,6 +196,7 @@ export class Stream {
   drop(code: ErrorCode): void {
     if (!this.isEnded) this.endCode = code;
     this.move(EVENT.RESET);
+    for (const piece of this.#queue) readPool.release(piece, piece.length);
     this.#queue.length = 0;
     this.queuedBytes = 0;
     this.#carrier.release(this);

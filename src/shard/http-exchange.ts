@@ -9,6 +9,7 @@
 
 import type { Socket } from 'node:net';
 import type { ErrorCode } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
 import { BodyReader } from '../http/body-reader.ts';
 import type { Forwarding } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
@@ -75,6 +76,8 @@ export class HttpExchange implements StreamSink {
   #status = 0;
   #interimsCount = 0;
   #sentHead: SentHead | undefined;
+  /** Of the piece at hand, what somebody else owns now. */
+  #passedBytes = 0;
 
   constructor(context: HttpContext, owner: ExchangeOwner, visitor: VisitorInfo) {
     this.#context = context;
@@ -153,18 +156,20 @@ export class HttpExchange implements StreamSink {
     return next;
   }
 
-  /** Sends what `chunk` has of the request's body. Returns the offset after it. */
+  /** Sends what `chunk` has of the request's body, and owns it. Returns the offset after it. */
   sendBody(chunk: Buffer, offset: number): number {
     const body = this.#requestBody;
     let next = offset;
+    let sentBytes = 0;
     let goesOn = true;
     while (!body.isDone && next < chunk.length) {
       next = body.step(chunk, next);
-      if (body.end > body.start) {
-        goesOn = this.#upstream.write(body.bytes.subarray(body.start, body.end)) && goesOn;
-      }
+      if (body.end === body.start) continue;
+      if (body.bytes === chunk) sentBytes += body.end - body.start;
+      goesOn = this.#upstream.write(body.bytes.subarray(body.start, body.end)) && goesOn;
     }
     body.release();
+    readPool.release(chunk, next - offset - sentBytes);
     this.#checkRequest();
     // After the body's end nobody would resume the socket.
     if (!goesOn && this.wantsBody) this.#owner.socket.pause();
@@ -211,13 +216,12 @@ export class HttpExchange implements StreamSink {
 
   onData(piece: Buffer): void {
     this.#upstream.received(piece.length);
-    if (this.#state === 'free') {
-      // An answer that nobody asked for (CVE-2026-48931).
-      this.#upstream.reset('SLW_STREAM_CANCELLED');
-      return;
-    }
-    if (this.#state === 'early' || this.#state === 'answering') this.#passBody(piece, 0);
+    this.#passedBytes = 0;
+    // An answer that nobody asked for (CVE-2026-48931).
+    if (this.#state === 'free') this.#upstream.reset('SLW_STREAM_CANCELLED');
+    else if (this.#state === 'early' || this.#state === 'answering') this.#passBody(piece, 0);
     else this.#readHead(piece);
+    readPool.release(piece, piece.length - this.#passedBytes);
     this.settle();
   }
 
@@ -291,7 +295,9 @@ export class HttpExchange implements StreamSink {
     this.meter(this.#status);
     const stream = this.#upstream.release(rest.length);
     this.#settleState('free');
-    if (stream !== undefined) this.#owner.onSwitched(stream, rest);
+    if (stream === undefined) return;
+    this.#passedBytes += rest.length;
+    this.#owner.onSwitched(stream, rest);
   }
 
   #answer(parser: ResponseParser, piece: Buffer, offset: number): void {
@@ -344,8 +350,9 @@ export class HttpExchange implements StreamSink {
     while (!body.isDone && next < piece.length) {
       next = body.step(piece, next);
       const { bytes, start, end } = body;
-      if (end - start === bytes.length && end > 0) this.#write(bytes);
-      else if (end > start) this.#write(bytes.subarray(start, end));
+      if (end === start) continue;
+      if (bytes === piece) this.#passedBytes += end - start;
+      this.#write(end - start === bytes.length ? bytes : bytes.subarray(start, end));
     }
     body.release();
     if (this.#state === 'early') this.#owner.onProgress();

@@ -4,6 +4,7 @@
 // not reset; what still arrives ends it by a reset, and so does a deadline. Must not know: what
 // was exchanged before.
 
+import { readPool } from '../base/read-pool.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 
 /** Guess: an upstream closes an idle connection within a round trip. */
@@ -12,7 +13,7 @@ const FAREWELL_MS = 5000;
 /** A sink for a stream that was reset: nothing is expected of it. */
 export const SILENT_SINK: StreamSink = {
   onOpened: ignore,
-  onData: ignore,
+  onData: release,
   onFin: ignore,
   onReset: ignore,
   onWritable: ignore,
@@ -32,7 +33,8 @@ class Farewell implements StreamSink {
     stream.end();
   }
 
-  onData(): void {
+  onData(piece: Buffer): void {
+    release(piece);
     this.giveUp();
   }
 
@@ -74,6 +76,10 @@ export class Farewells {
   sweep(nowMs: number): void {
     for (const farewell of this.#all) if (nowMs >= farewell.deadlineMs) farewell.giveUp();
   }
+}
+
+function release(piece: Buffer): void {
+  readPool.release(piece, piece.length);
 }
 
 function ignore(): void {

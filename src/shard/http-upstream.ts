@@ -5,6 +5,7 @@
 // more calls. Must not know: HTTP.
 
 import type { ErrorCode } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { SILENT_SINK } from './http-farewell.ts';
@@ -49,7 +50,9 @@ export class HttpUpstream {
 
   /** False: taken, but wait for onWritable. */
   write(piece: Buffer): boolean {
-    return this.#stream?.write(piece) ?? true;
+    if (this.#stream !== undefined) return this.#stream.write(piece);
+    readPool.release(piece, piece.length);
+    return true;
   }
 
   received(bytes: number): void {

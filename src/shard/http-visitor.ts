@@ -10,9 +10,11 @@
 
 import type { Socket } from 'node:net';
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
 import { Forwarding, type Scheme } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
 import type { RequestParser } from '../http/request-head.ts';
+import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { type ExchangeOwner, HttpExchange } from './http-exchange.ts';
@@ -38,12 +40,12 @@ export interface VisitorHome {
   /** The socket is gone, or no longer this connection's. */
   onGone(visitor: HttpVisitor): void;
   /** From now on raw bytes both ways; the socket is paused when `isPaused`. */
-  onSwitched(socket: Socket, stream: Stream, rest: Buffer): void;
+  onSwitched(reads: SocketReads, stream: Stream, rest: Buffer): void;
 }
 
 type Phase = 'idle' | 'unread' | 'head' | 'exchange' | 'lingering' | 'closed';
 
-export class HttpVisitor implements ExchangeOwner {
+export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly socket: Socket;
   readonly forwarding: Forwarding;
   readonly outlet: SocketOutlet;
@@ -51,7 +53,7 @@ export class HttpVisitor implements ExchangeOwner {
   readonly #home: VisitorHome;
   readonly #serverName: string | undefined;
   readonly #exchange: HttpExchange;
-  readonly #onData = (chunk: Buffer): void => this.#receive(chunk);
+  readonly #reads: SocketReads;
   readonly #onEnd = (): void => this.#receiveEnd();
   readonly #onClose = (): void => this.#close();
   #phase: Phase = 'idle';
@@ -77,7 +79,8 @@ export class HttpVisitor implements ExchangeOwner {
     socket.on('error', ignoreError);
     socket.on('close', this.#onClose);
     socket.on('end', this.#onEnd);
-    socket.on('data', this.#onData);
+    this.#reads = new SocketReads(socket, this);
+    socket.resume();
   }
 
   /** Nothing new begins here. A request under way is answered, and the connection then closed. */
@@ -105,15 +108,17 @@ export class HttpVisitor implements ExchangeOwner {
     return isVisitorLate ? 'SLW_HTTP_BODY_TIMEOUT' : 'SLW_HTTP_RESPONSE_TIMEOUT';
   }
 
-  #receive(chunk: Buffer): void {
-    if (this.#phase === 'idle' || this.#phase === 'head') {
-      this.#read(chunk);
-    } else if (this.#phase === 'exchange') {
-      const offset = this.#exchange.wantsBody ? this.#exchange.sendBody(chunk, 0) : 0;
-      this.#afterSending(chunk, offset);
-    } else if (this.#phase === 'unread') {
-      this.#hold(chunk);
+  onRead(chunk: Buffer): void {
+    if (this.#phase === 'exchange' && this.#exchange.wantsBody) {
+      const offset = this.#exchange.sendBody(chunk, 0);
+      this.#afterSending(readPool.own(chunk.subarray(offset)), 0);
+      return;
     }
+    // What is not a body is short, or is read in parts: no use for memory that is lent.
+    const own = readPool.own(chunk);
+    if (this.#phase === 'idle' || this.#phase === 'head') this.#read(own);
+    else if (this.#phase === 'exchange') this.#afterSending(own, 0);
+    else if (this.#phase === 'unread') this.#hold(own);
     // Lingering: the visitor has had its last answer, and what it still sends is dropped.
   }
 
@@ -228,12 +233,11 @@ export class HttpVisitor implements ExchangeOwner {
     const held = this.#held;
     this.#held = undefined;
     this.#phase = 'closed';
-    socket.off('data', this.#onData);
     socket.off('end', this.#onEnd);
     socket.off('close', this.#onClose);
     this.outlet.flush();
     this.#home.onGone(this);
-    this.#home.onSwitched(socket, stream, rest);
+    this.#home.onSwitched(this.#reads, stream, rest);
     const goesOn = held === undefined || stream.write(held);
     if (socket.readableEnded) stream.end();
     if (goesOn) socket.resume();

@@ -5,6 +5,7 @@
 // like, or which tunnels there are.
 
 import type { Socket } from 'node:net';
+import type { SocketReads } from '../link/socket-reads.ts';
 import type { Stream } from '../mux/stream.ts';
 import { HttpContext, type HttpIngressOptions } from './http-context.ts';
 import { type HttpArrival, HttpVisitor, type VisitorHome } from './http-visitor.ts';
@@ -73,12 +74,13 @@ export class HttpIngress implements VisitorHome {
     this.#visitors.delete(visitor);
   }
 
-  onSwitched(socket: Socket, stream: Stream, rest: Buffer): void {
+  onSwitched(reads: SocketReads, stream: Stream, rest: Buffer): void {
     const { limits, clock } = this.#context;
     const nowMs = clock.nowMs();
+    const { socket } = reads;
     const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays: this.#relays });
     stream.sink = relay;
-    relay.join(stream);
+    relay.join(stream, reads);
     if (rest.length > 0) relay.onData(rest);
   }
 }

@@ -8,6 +8,7 @@
 // closure an outlet and none a piece. Must not know: streams, or what the bytes mean.
 
 import type { Socket } from 'node:net';
+import { readPool } from '../base/read-pool.ts';
 
 /** A socket with this much waiting is stalled (guess: a fraction of its high-water mark). */
 const STALLED_BYTES = 16 * 1024;
@@ -23,6 +24,13 @@ export class SocketOutlet {
   readonly #onTaken: () => void;
   #stage: Buffer | undefined;
   #stagedBytes = 0;
+  /** Lent pieces under way, oldest first; written or lost, each has one call of the next. */
+  readonly #lent: Buffer[] = [];
+  readonly #onLentWritten = (): void => {
+    const piece = this.#lent.shift();
+    if (piece !== undefined) readPool.release(piece, piece.length);
+    this.#onWritten();
+  };
   readonly #onWritten = (): void => {
     if (this.#stagedBytes > 0 && this.#socket.writableLength < STALLED_BYTES) this.flush();
     this.#onTaken();
@@ -47,12 +55,14 @@ export class SocketOutlet {
       return;
     }
     this.flush();
+    // In the middle of a turn nobody knows yet what the kernel will leave.
+    const isStalled = socket.writableCorked === 0 && socket.writableLength >= STALLED_BYTES;
     // A read of the link often ends one frame and begins the next: both leave in one writev.
     if (piece.length >= CORK_BYTES_MIN && socket.writableCorked === 0) {
       socket.cork();
       process.nextTick(uncork, socket);
     }
-    socket.write(piece, this.#onWritten);
+    this.#writeNow(isStalled ? readPool.keep(piece) : piece);
   }
 
   /** Our FIN, after everything. */
@@ -71,11 +81,19 @@ export class SocketOutlet {
     this.#socket.write(stage.subarray(0, bytes), this.#onWritten);
   }
 
+  #writeNow(piece: Buffer): void {
+    if (readPool.isLent(piece)) {
+      this.#lent.push(piece);
+      this.#socket.write(piece, this.#onLentWritten);
+    } else this.#socket.write(piece, this.#onWritten);
+  }
+
   #add(piece: Buffer): void {
     if (this.#stagedBytes + piece.length > STALLED_BYTES) this.flush();
     this.#stage ??= Buffer.alloc(STALLED_BYTES);
     piece.copy(this.#stage, this.#stagedBytes);
     this.#stagedBytes += piece.length;
+    readPool.release(piece, piece.length);
   }
 }
 

@@ -9,6 +9,8 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { ErrorCode } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
+import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 
@@ -33,7 +35,7 @@ export interface RelayOptions {
   readonly relays: Set<SocketRelay>;
 }
 
-export class SocketRelay implements StreamSink {
+export class SocketRelay implements StreamSink, ReadSink {
   readonly #socket: Socket;
   readonly #outlet: SocketOutlet;
   readonly #limits: RelayLimits;
@@ -61,13 +63,15 @@ export class SocketRelay implements StreamSink {
     socket.on('close', () => this.#onClose());
   }
 
-  /** Begins to carry. The socket must be `allowHalfOpen`. */
-  join(stream: Stream): void {
+  /** Begins to carry. The socket must be `allowHalfOpen`; `reads` is whoever reads it so far. */
+  join(stream: Stream, reads?: SocketReads): void {
     this.#stream = stream;
     const socket = this.#socket;
     if (this.#state === 'dialling') socket.once('connect', () => this.#onConnect());
-    socket.on('data', (piece: Buffer) => this.#onSocketData(piece));
+    if (reads === undefined) new SocketReads(socket, this);
+    else reads.sink = this;
     socket.on('end', () => this.#stream?.end());
+    if (reads === undefined) socket.resume();
   }
 
   onOpened(): void {
@@ -92,6 +96,12 @@ export class SocketRelay implements StreamSink {
 
   onWritable(): void {
     this.#socket.resume();
+  }
+
+  onRead(piece: Buffer): void {
+    this.#sentBytes += piece.length;
+    if (this.#stream === undefined) readPool.release(piece, piece.length);
+    else if (!this.#stream.write(piece)) this.#socket.pause();
   }
 
   /** About once a second: deadlines. */
@@ -131,11 +141,6 @@ export class SocketRelay implements StreamSink {
   #onConnect(): void {
     this.#state = 'open';
     this.#stream?.accept();
-  }
-
-  #onSocketData(piece: Buffer): void {
-    this.#sentBytes += piece.length;
-    if (this.#stream?.write(piece) === false) this.#socket.pause();
   }
 
   #settle(): void {

@@ -7,6 +7,7 @@
 // opened either stream, or what flows.
 
 import type { ErrorCode } from '../base/errors.ts';
+import { readPool } from '../base/read-pool.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 
 /** One side: the sink of `stream`, which passes everything to the other side's stream. */
@@ -22,7 +23,9 @@ export class SpliceEnd implements StreamSink {
 
   onData(piece: Buffer): void {
     const bytes = piece.length;
-    if (this.other?.stream?.write(piece) === true) this.stream?.consumed(bytes);
+    const next = this.other?.stream;
+    if (next === undefined) readPool.release(piece, bytes);
+    if (next?.write(piece) === true) this.stream?.consumed(bytes);
     else this.#waitingBytes += bytes;
   }
 

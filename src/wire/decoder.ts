@@ -23,6 +23,8 @@ export interface FrameSink {
 const AT = { HEADER: 0, PAYLOAD: 1, BODY: 2 } as const;
 
 export class FrameDecoder {
+  /** Bytes handed on by onDataPiece, all in all; the rest of what came was read here. */
+  handedOnBytes = 0;
   readonly #sink: FrameSink;
   readonly #frameBytesMax: number;
   readonly #header = Buffer.alloc(FRAME_HEADER_BYTES);
@@ -115,6 +117,7 @@ export class FrameDecoder {
     const take = Math.min(this.#remaining, bytes.length - offset);
     this.#remaining -= take;
     if (this.#remaining === 0) this.#at = AT.HEADER;
+    this.handedOnBytes += take;
     const whole = offset === 0 && take === bytes.length;
     this.#sink.onDataPiece(whole ? bytes : bytes.subarray(offset, offset + take));
     return offset + take;

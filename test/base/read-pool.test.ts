@@ -1,0 +1,86 @@
+// Goal: a lent buffer comes back when its last byte was released, and never before; releasing too
+// much is our own bug and is caught. Method: the pool alone, by hand and by random parts.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { READ_BYTES, ReadPool } from '../../src/base/read-pool.ts';
+
+const SEED = 20_261_123;
+
+test('a buffer is used again once every byte of it was released, in whatever parts', () => {
+  const pool = new ReadPool();
+  const buffer = pool.take();
+  const lent = pool.lend(buffer, 1000);
+  assert.equal(lent.length, 1000);
+  assert.equal(pool.lentCount, 1);
+  const parts = [lent.subarray(0, 300), lent.subarray(300)];
+  for (const part of parts) pool.release(part, part.length);
+  assert.equal(pool.lentCount, 0);
+  assert.equal(pool.take(), buffer);
+});
+
+test('a buffer that is still lent in part is not read into', () => {
+  const pool = new ReadPool();
+  const buffer = pool.take();
+  const lent = pool.lend(buffer, 1000);
+  pool.release(lent, 999);
+  assert.notEqual(pool.take(), buffer);
+  assert.equal(pool.lentCount, 1);
+});
+
+test('a byte that is released twice is an assertion, and so is a second loan', () => {
+  const pool = new ReadPool();
+  const buffer = pool.take();
+  const lent = pool.lend(buffer, 10);
+  assert.throws(() => pool.lend(buffer, 10), /lent once/);
+  pool.release(lent, 10);
+  assert.throws(() => pool.release(lent, 1), /released once/);
+});
+
+test('memory of anybody else is nothing to the pool', () => {
+  const pool = new ReadPool();
+  const own = Buffer.from('own');
+  pool.release(own, own.length);
+  assert.equal(pool.own(own), own);
+  assert.equal(pool.keep(own), own);
+  assert.equal(pool.isLent(own), false);
+});
+
+test('a small part that must wait is copied, a large one waits as it is', () => {
+  const pool = new ReadPool();
+  const lent = pool.lend(pool.take(), READ_BYTES);
+  lent.fill('a');
+  const large = pool.keep(lent.subarray(0, READ_BYTES / 2));
+  assert.equal(pool.isLent(large), true);
+  const small = pool.keep(lent.subarray(READ_BYTES / 2, READ_BYTES / 2 + 100));
+  assert.equal(pool.isLent(small), false);
+  assert.equal(small.toString(), 'a'.repeat(100));
+  pool.release(large, READ_BYTES - 100);
+  assert.equal(pool.lentCount, 0);
+});
+
+test('what one borrower reads is never what another has, whatever the order of events', () => {
+  const step = fc.record({ lends: fc.boolean(), bytes: fc.integer({ min: 1, max: 4096 }) });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+      const pool = new ReadPool();
+      const held: { piece: Buffer; mark: number }[] = [];
+      for (const [index, { lends, bytes }] of steps.entries()) {
+        const first = held[0];
+        if (lends || first === undefined) {
+          const piece = pool.lend(pool.take(), bytes).fill(index & 0xff);
+          held.push({ piece, mark: index & 0xff });
+          continue;
+        }
+        assert.ok(first.piece.every((octet) => octet === first.mark));
+        const part = Math.min(bytes, first.piece.length);
+        pool.release(first.piece, part);
+        first.piece = first.piece.subarray(part);
+        if (first.piece.length === 0) held.shift();
+      }
+      assert.equal(pool.lentCount, held.length);
+    }),
+    { seed: SEED, numRuns: 200 },
+  );
+});

@@ -1,0 +1,176 @@
+// Goal: every byte of a socket arrives once and in order, whoever made the socket, with large
+// reads in lent buffers and small ones in memory of their own; paused means silent. Method: real
+// sockets over loopback, plain and TLS, accepted, dialled and upgraded.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { type TestContext, test } from 'node:test';
+import tls from 'node:tls';
+import { readPool } from '../../src/base/read-pool.ts';
+import { areReadsPooled, type ReadSink, SocketReads } from '../../src/link/socket-reads.ts';
+import { CERT, KEY } from '../config/tls-pair.ts';
+import { createSocketPair } from '../shard/socket-pair.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
+import { seededNoise } from '../support/digest.ts';
+
+const MIB = 1024 * 1024;
+
+class Collector implements ReadSink {
+  readonly pieces: Buffer[] = [];
+  bytes = 0;
+  lentReads = 0;
+
+  onRead(piece: Buffer): void {
+    this.bytes += piece.length;
+    if (readPool.isLent(piece)) this.lentReads += 1;
+    this.pieces.push(readPool.own(piece));
+  }
+
+  async until(bytes: number): Promise<Buffer> {
+    await eventually(10_000, `${bytes} bytes`, async () => assert.equal(this.bytes, bytes));
+    return Buffer.concat(this.pieces);
+  }
+}
+
+function read(socket: net.Socket): Collector {
+  const collector = new Collector();
+  new SocketReads(socket, collector);
+  socket.resume();
+  return collector;
+}
+
+test('the Node that tests run on has what pooled reads need', () => {
+  assert.equal(areReadsPooled, true);
+});
+
+test('a bulk transfer is read into lent buffers, by the accepted and by the dialled side', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const noise = seededNoise(1, 8 * MIB);
+  for (const [from, to] of [
+    [theirs, ours],
+    [ours, theirs],
+  ] as const) {
+    const collector = read(to);
+    from.write(noise);
+    assert.ok((await collector.until(noise.length)).equals(noise));
+    assert.ok(collector.lentReads > 0, 'no read was lent');
+  }
+  assert.equal(readPool.lentCount, 0);
+});
+
+test('a small read is memory of its own: the next one does not change it', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const other = await createSocketPair(t);
+  const first = read(ours);
+  const second = read(other.ours);
+  theirs.write('first');
+  await first.until(5);
+  other.theirs.write('other');
+  await second.until(5);
+  assert.equal(first.pieces[0]?.toString(), 'first');
+  assert.equal(first.lentReads, 0);
+});
+
+test('nothing is read while the socket is paused, and nothing is lost by it', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const collector = read(ours);
+  theirs.write('before');
+  await collector.until(6);
+  ours.pause();
+  theirs.write('after');
+  // A round trip on another connection: what was written has arrived by then.
+  const other = await createSocketPair(t);
+  const witness = read(other.ours);
+  other.theirs.write('x');
+  await witness.until(1);
+  assert.equal(collector.bytes, 6);
+  ours.resume();
+  await collector.until(11);
+});
+
+test('what Node had read before comes first', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  theirs.write('early ');
+  await once(ours, 'readable');
+  const collector = read(ours);
+  theirs.write('late');
+  assert.equal((await collector.until(10)).toString(), 'early late');
+});
+
+test('the end of the stream is told as ever', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const collector = read(ours);
+  theirs.end('last words');
+  await once(ours, 'end');
+  assert.equal(collector.bytes, 10);
+});
+
+test('a large read and a close give every buffer back', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const collector = read(ours);
+  theirs.end(seededNoise(2, MIB));
+  await collector.until(MIB);
+  ours.destroy();
+  await once(ours, 'close');
+  assert.equal(readPool.lentCount, 0);
+});
+
+test('a host with two addresses is dialled with its reads already taken over', async (t) => {
+  const server = net.createServer((socket) => socket.end('hello'));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  undoAfter(t, () => {
+    server.close();
+  });
+  const { port } = server.address() as net.AddressInfo;
+  const socket = net.connect({
+    port,
+    host: 'two.example',
+    lookup: (_host, _options, done) => {
+      done(null, [
+        { address: '::1', family: 6 },
+        { address: '127.0.0.1', family: 4 },
+      ]);
+    },
+  });
+  const collector = read(socket);
+  assert.equal((await collector.until(5)).toString(), 'hello');
+  socket.destroy();
+});
+
+async function createTlsPair(t: TestContext): Promise<[tls.TLSSocket, tls.TLSSocket]> {
+  const server = tls.createServer({ cert: CERT, key: KEY });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as net.AddressInfo;
+  const accepted = once(server, 'secureConnection') as Promise<[tls.TLSSocket]>;
+  const dialled = tls.connect({
+    port,
+    host: '127.0.0.1',
+    ca: CERT,
+    checkServerIdentity: () => undefined,
+  });
+  await once(dialled, 'secureConnect');
+  const [ours] = await accepted;
+  undoAfter(t, () => {
+    ours.destroy();
+    dialled.destroy();
+    server.close();
+  });
+  return [ours, dialled];
+}
+
+test('TLS is read the same way, on both sides', async (t) => {
+  const [ours, theirs] = await createTlsPair(t);
+  const noise = seededNoise(4, 4 * MIB);
+  for (const [from, to] of [
+    [theirs, ours],
+    [ours, theirs],
+  ] as const) {
+    const collector = read(to);
+    from.write(noise);
+    assert.ok((await collector.until(noise.length)).equals(noise));
+  }
+});
