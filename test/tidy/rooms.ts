@@ -20,8 +20,9 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   link: { imports: ['wire'] },
   mux: { imports: ['wire', 'link/link.ts'] },
   http: { imports: [] },
+  edge: { imports: [] },
   bridge: { imports: [] },
-  shard: { imports: ['mux', 'link', 'wire', 'http', 'bridge'] },
+  shard: { imports: ['mux', 'link', 'wire', 'http', 'edge', 'bridge'] },
   // The limits that the protocol promises are numbers, and control keeps some of them.
   control: { imports: ['bridge', 'config', 'shard/entry.ts', 'wire/limits.ts'] },
   client: { imports: ['bridge', 'config', 'shard/entry.ts'] },
@@ -44,9 +45,9 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   autocannon: /^$/u,
 };
 
-const PURE = /^(?:wire|mux|http)\//u;
+const PURE = /^(?:wire|mux|http|edge)\//u;
 const PURE_REASON =
-  'wire, mux and http do no I/O: take bytes and a Clock as parameters, do the I/O in shard or link';
+  'wire, mux, http and edge do no I/O: take bytes and a Clock as parameters, do the I/O in shard or link';
 /** The exit node pairs the ports of the mesh; it holds none. */
 const THREADS = /^(?:link\/port-link\.ts|bridge\/|shard\/entry\.ts|control\/exit-node\.ts)/u;
 
