@@ -98,6 +98,7 @@ export const ERRORS = {
   SLW_CALL_TIMEOUT: row(-1, 503, 'self', true, 'an internal call was not answered in time'),
   SLW_DIAL_FAILED: row(-1, 0, 'peer', true, 'cannot connect to the server'),
   SLW_TIMEOUT: row(-1, 0, 'peer', true, 'timed out'),
+  SLW_PROXY_HEADER: row(-1, 0, 'visitor', false, 'a PROXY header is malformed, late or unwanted'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -6,6 +6,7 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
+import type { Network } from '../base/network.ts';
 
 /** Limits and times for sessions and sockets, as the operator set them. */
 export interface ShardSettings {
@@ -28,6 +29,9 @@ export interface ShardSettings {
   readonly upstreamResponseTimeoutMs: number;
   /** Of this shard alone. */
   readonly visitorConnectionsMax: number;
+  // Lists of an exit node; absent or empty, what they allow is off.
+  readonly acceptProxyProtocol?: readonly Network[];
+  readonly trustedProxies?: readonly Network[];
 }
 
 /** What a shard is started with. */
@@ -180,6 +184,8 @@ export interface UpstreamEntry {
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
+  /** The header written before a visitor's bytes. */
+  readonly proxyProtocol: 'off' | 'v1' | 'v2';
 }
 
 export interface LinkDial {

@@ -138,10 +138,12 @@ class RunningClient implements Client {
   }
 
   async #bringUp(bridge: ShardBridge): Promise<void> {
-    const entries = this.#config.tunnels.map(({ name, label, upstream }) => ({
+    const { tunnels, proxyProtocol } = this.#config;
+    const entries = tunnels.map(({ name, kind, label, upstream }) => ({
       name,
       label,
       ...upstream,
+      proxyProtocol: kind === 'tcp' ? proxyProtocol : ('off' as const),
     }));
     await bridge.call('upstreams', entries);
   }

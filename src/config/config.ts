@@ -5,6 +5,7 @@
 // one ConfigError lists every problem. Must not know: processes, sockets, commander.
 
 import { Masked } from '../base/masked.ts';
+import type { Network } from '../base/network.ts';
 import type { Address, PortRange } from './address.ts';
 import type { LogFormat } from './option.ts';
 import { type ConfigInput, type Resolution, resolveValues } from './resolve.ts';
@@ -46,6 +47,10 @@ export interface ServerConfig {
   /** Empty: clients may open no TCP port. */
   readonly tcpPorts: readonly PortRange[];
   readonly adminAddr: Address | 'off';
+  /** Peers that must send a PROXY header. */
+  readonly acceptProxyProtocol: readonly Network[];
+  /** Peers whose forwarding fields are believed. */
+  readonly trustedProxies: readonly Network[];
   /** Paths, both or none. */
   readonly tlsCert?: string;
   readonly tlsKey?: string;
@@ -67,6 +72,8 @@ export interface ClientConfig {
   readonly token: Masked;
   readonly tlsCa?: string;
   readonly tunnels: readonly TunnelSpec[];
+  /** The header written toward upstreams of TCP tunnels. */
+  readonly proxyProtocol: 'off' | 'v1' | 'v2';
   readonly id?: string;
   /** 0 is one a shard of the server. */
   readonly links: number;
@@ -114,6 +121,8 @@ function buildServer({ values, token }: Resolution<'server'>): ServerConfig {
     tcpHost: values['tcp-addr'],
     tcpPorts: values['tcp-ports'],
     adminAddr: values['admin-addr'],
+    acceptProxyProtocol: values['accept-proxy-protocol'],
+    trustedProxies: values['trusted-proxies'],
     ...present('tlsCert', values['tls-cert']),
     ...present('tlsKey', values['tls-key']),
     token,
@@ -142,6 +151,7 @@ function buildClient({ values, token }: Resolution<'client'>): ClientConfig {
     token,
     ...present('tlsCa', values['tls-ca']),
     tunnels: [...values.upstream, ...values.tcp],
+    proxyProtocol: values['proxy-protocol'],
     ...present('id', values.id),
     links: values.links,
     linkMask: values['link-mask'],

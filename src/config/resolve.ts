@@ -10,6 +10,7 @@ import { showAddress } from './address.ts';
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
 import type { ConfigFile } from './file.ts';
 import { type FlagValue, type Given, merge } from './merge.ts';
+import { readLists } from './network.ts';
 import type { MachineDefaults, OptionTable } from './option.ts';
 import { Problems, quote } from './problems.ts';
 import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
@@ -48,8 +49,10 @@ const URLS_MAX = 16;
 export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolution<C> {
   const { command, env, readFile } = input;
   const problems = new Problems();
-  const given = merge({ ...input, tables: SCHEMA }, problems);
-  const untyped = parseTable(SCHEMA[command], given, input.defaults, problems);
+  const merged = merge({ ...input, tables: SCHEMA }, problems);
+  const table: OptionTable = SCHEMA[command];
+  const given = readLists({ table, given: merged, readFile }, problems);
+  const untyped = parseTable(table, given, input.defaults, problems);
   // The kinds of the table gave the values: what `Values` says of them holds.
   const parsed = untyped as Partial<Values<C>>;
   const tokenTexts = untyped as Partial<Values<Command>>;
@@ -185,6 +188,13 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
   if (count > TUNNELS_MAX) {
     problems.add(
       `--upstream and --tcp: ${count} tunnels are too many; give at most ${TUNNELS_MAX}`,
+    );
+  }
+  const isProxied = parsed['proxy-protocol'] !== 'off' && given.has('proxy-protocol');
+  if (isProxied && tcp.length === 0) {
+    problems.add(
+      `${labelOf(given, 'proxy-protocol')}: is for TCP tunnels, and there is no --tcp; ` +
+        'HTTP upstreams learn the visitor from X-Forwarded-For',
     );
   }
   const seen = new Set<string>();

@@ -6,6 +6,7 @@
 // values are merged, or who uses them.
 
 import { address, addressOrOff, host, portRange, serverUrl } from './address.ts';
+import { network } from './network.ts';
 import {
   InvalidText,
   type Kind,
@@ -169,6 +170,12 @@ const server = {
   }),
   'tls-cert': optional(path, { help: 'certificate chain for the control port, PEM' }),
   'tls-key': optional(path, { help: 'private key of --tls-cert, PEM' }),
+  'accept-proxy-protocol': many(network, {
+    help: 'peers that must send a PROXY header on visitor ports; @FILE has one a line',
+  }),
+  'trusted-proxies': many(network, {
+    help: 'peers whose X-Forwarded-For, -Proto and -Host are believed; @FILE has one a line',
+  }),
   ...tokenOptions,
   shards: one(integer({ min: 1, max: SHARDS_MAX }), {
     default: ({ cores }) => String(Math.min(SHARDS_MAX, Math.max(1, cores - 1))),
@@ -204,6 +211,10 @@ const client = {
   }),
   tcp: many(tcpTunnel, {
     help: 'TCP tunnel, such as 2222=127.0.0.1:22; 2222 alone is that port on localhost',
+  }),
+  'proxy-protocol': one(choice(['off', 'v1', 'v2']), {
+    default: 'off',
+    help: 'tell upstreams of TCP tunnels who visits, with a PROXY header of this version',
   }),
   id: optional(
     text('ID', /^[A-Za-z0-9._-]{1,64}$/, 'is not an id; write 1 to 64 letters, digits, . _ or -'),

@@ -21,6 +21,8 @@ export async function shardSettings(config: ServerConfig, version: string): Prom
     agent: `sluiceway/${version}`,
     logLevel,
     logFormat,
+    acceptProxyProtocol: config.acceptProxyProtocol,
+    trustedProxies: config.trustedProxies,
     visitorConnectionsMax: Math.max(1, Math.floor(connections / shards)),
   };
 }

@@ -4,6 +4,8 @@
 // asked for, which was checked before. Must not know: sockets, or which fields of the visitor's
 // are dropped for these.
 
+import type { AddressSet } from '../base/network-set.ts';
+
 export type Scheme = 'http' | 'https';
 
 const NAME = 'sluiceway';
@@ -20,23 +22,25 @@ export interface VisitorOrigin {
   readonly scheme: Scheme;
   /** Named as Host toward the upstream when an HTTP/1.0 visitor names none. */
   readonly localAuthority: string;
+  /** Set when `address` is one of these proxies: what it says of others is believed. */
+  readonly trusted?: AddressSet | undefined;
 }
 
 /** The forwarding fields of one visitor connection. They change with the Host only, so are kept. */
 export class Forwarding {
-  readonly #origin: VisitorOrigin;
+  readonly origin: VisitorOrigin;
   #authority: Buffer = Buffer.alloc(0);
   #minor = -1;
   #block: Buffer = Buffer.alloc(0);
   #hostLine: Buffer | undefined;
 
   constructor(origin: VisitorOrigin) {
-    this.#origin = origin;
+    this.origin = origin;
   }
 
   /** `Host:` line for requests that came without. */
   get hostLine(): Buffer {
-    this.#hostLine ??= Buffer.from(`Host: ${this.#origin.localAuthority}\r\n`, 'latin1');
+    this.#hostLine ??= Buffer.from(`Host: ${this.origin.localAuthority}\r\n`, 'latin1');
     return this.#hostLine;
   }
 
@@ -60,15 +64,33 @@ export class Forwarding {
   }
 
   #text(authority: string, minor: number): string {
-    const { address, scheme } = this.#origin;
-    const isIpv6 = address.includes(':');
-    const forwardedFor = isIpv6 ? `"[${address}]"` : address;
-    const host = authority === '' ? '' : `;host="${authority}"`;
-    const hostField = authority === '' ? '' : `X-Forwarded-Host: ${authority}\r\n`;
-    return (
-      `${viaLine(minor)}X-Forwarded-For: ${address}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
-      `${hostField}X-Real-IP: ${address}\r\n` +
-      `Forwarded: for=${forwardedFor}${host};proto=${scheme}\r\n\r\n`
-    );
+    const { address, scheme } = this.origin;
+    return `${viaLine(minor)}${forwardingText({ chain: [address], scheme, authority })}\r\n`;
   }
+}
+
+export interface ForwardedFor {
+  /** The visitor, and whoever passed its request on to us. */
+  readonly chain: readonly string[];
+  readonly scheme: Scheme;
+  /** Empty when the visitor names none. */
+  readonly authority: string;
+}
+
+/** The lines that tell of a visitor. */
+export function forwardingText({ chain, scheme, authority }: ForwardedFor): string {
+  const [visitor = '', ...hops] = chain;
+  const host = authority === '' ? '' : `;host="${authority}"`;
+  const hostField = authority === '' ? '' : `X-Forwarded-Host: ${authority}\r\n`;
+  const first = `${forwardedNode(visitor)}${host};proto=${scheme}`;
+  return (
+    `X-Forwarded-For: ${chain.join(', ')}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
+    `${hostField}X-Real-IP: ${visitor}\r\n` +
+    `Forwarded: ${[first, ...hops.map(forwardedNode)].join(', ')}\r\n`
+  );
+}
+
+/** RFC 7239 section 6: an IPv6 address is in brackets and quoted. */
+function forwardedNode(address: string): string {
+  return address.includes(':') ? `for="[${address}]"` : `for=${address}`;
 }

@@ -13,6 +13,7 @@ import { octets } from './octets.ts';
 import type { RequestParser } from './request-head.ts';
 import type { ResponseParser } from './response-head.ts';
 import type { Slab } from './slab.ts';
+import { trustedBlock } from './trusted-forwarding.ts';
 
 /** Room for what a head gains: Host, Connection, Via, and blanks in its lines. */
 const HEAD_GAIN_BYTES_MAX = 1024;
@@ -54,7 +55,10 @@ export function writeRequestHead(
   const { bytes, base } = head;
   const start = base + head.authorityStart;
   const end = base + head.authorityEnd;
-  const block = forwarding.block(bytes, start, end, head.minor);
+  const isTrusted = forwarding.origin.trusted !== undefined;
+  const block = isTrusted
+    ? trustedBlock(head, forwarding.origin)
+    : forwarding.block(bytes, start, end, head.minor);
   slab.reserve(head.headBytes + block.length + HEAD_GAIN_BYTES_MAX + bodyBytes);
   const drops = head.minor === 1 ? REQUEST_DROPS : OLD_REQUEST_DROPS;
   if (head.isPlainLine && head.fields.kinds[0] === KIND.HOST && head.fields.isTidy(0)) {

@@ -63,6 +63,8 @@ export interface OpenRequest {
   readonly tunnel: string;
   readonly address: string;
   readonly port: number;
+  readonly toAddress?: string;
+  readonly toPort?: number;
   readonly link: string;
 }
 

@@ -6,6 +6,7 @@
 
 import type { Socket } from 'node:net';
 import type { ErrorCode } from '../base/errors.ts';
+import { networkSet } from '../base/network-set.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
   ExitControlMethods,
@@ -18,6 +19,7 @@ import type { Upgraded } from '../link/ws-handshake.ts';
 import { WsLink } from '../link/ws-link.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import { type Arrival, Arrivals } from './arrivals.ts';
 import { createControlPort } from './control-port.ts';
 import { ExitLink } from './exit-link.ts';
 import { armFault } from './fault.ts';
@@ -44,6 +46,8 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #router: ShardRouter;
   readonly #http: HttpIngress;
   readonly #tcp: TcpIngress;
+  /** Undefined: every visitor comes by itself. */
+  readonly #arrivals: Arrivals | undefined;
   #linkCount = 0;
 
   constructor(task: ShardTask) {
@@ -61,8 +65,14 @@ class ExitShard implements ShardOwner, StreamOpener {
     });
     this.#router = new ShardRouter(shard, this, meters);
     const shared = { router: this.#router, limits: settings, clock };
-    this.#http = createHttpIngress({ ...shared, meter: meters, log });
+    const trustedProxies = networkSet(settings.trustedProxies);
+    this.#http = createHttpIngress({ ...shared, meter: meters, log, trustedProxies });
     this.#tcp = new TcpIngress(shared);
+    const proxies = networkSet(settings.acceptProxyProtocol);
+    const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
+    if (proxies !== undefined) {
+      this.#arrivals = new Arrivals({ proxies, limits: settings, clock, log, onRefused });
+    }
     armFault(task.fault, shard);
   }
 
@@ -73,10 +83,11 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#mesh.tick(nowMs);
     this.#http.sweep();
     this.#tcp.sweep(nowMs);
+    this.#arrivals?.sweep(nowMs);
   }
 
   isDrained(): boolean {
-    if (this.#http.connectionsCount > 0 || this.#tcp.connectionsCount > 0) return false;
+    if (this.#visitorsCount > 0) return false;
     for (const { session } of this.#links.values()) if (session.streamsCount > 0) return false;
     return this.#mesh.streamsCount === 0;
   }
@@ -135,9 +146,25 @@ class ExitShard implements ShardOwner, StreamOpener {
       return this.#listeners.add(request, server);
     }
     if (name === 'http') {
-      return this.#listeners.open(request, (socket) => this.#http.accept(socket));
+      return this.#open(request, (socket, arrival) => this.#http.accept(socket, arrival));
     }
-    return this.#listeners.open(request, (socket: Socket) => this.#tcp.accept(name, socket));
+    return this.#open(request, (socket, arrival) => this.#tcp.accept(name, socket, arrival));
+  }
+
+  #open(
+    request: ListenRequest,
+    enter: (socket: Socket, arrival?: Arrival) => void,
+  ): Promise<number> {
+    const arrivals = this.#arrivals;
+    if (arrivals === undefined) return this.#listeners.open(request, (socket) => enter(socket));
+    return this.#listeners.open(request, (socket) => {
+      arrivals.admit(socket, this.#http.connectionsCount + this.#tcp.connectionsCount, enter);
+    });
+  }
+
+  get #visitorsCount(): number {
+    const waiting = this.#arrivals?.waitingCount ?? 0;
+    return this.#http.connectionsCount + this.#tcp.connectionsCount + waiting;
   }
 
   #addLink({ socket, head }: Upgraded, remoteAddress: string): void {
@@ -184,7 +211,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       ...this.life.meters.sample(),
       ...sampleLinks([...this.#links.values()]),
       meshBytes: this.#mesh.receivedBytes,
-      visitorConnections: this.#http.connectionsCount + this.#tcp.connectionsCount,
+      visitorConnections: this.#visitorsCount,
     };
   }
 }

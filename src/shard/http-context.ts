@@ -6,6 +6,7 @@
 
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import type { AddressSet } from '../base/network-set.ts';
 import { RequestParser } from '../http/request-head.ts';
 import { ResponseParser } from '../http/response-head.ts';
 import { Slab } from '../http/slab.ts';
@@ -39,6 +40,8 @@ export interface HttpIngressOptions {
   readonly limits: HttpLimits;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Whose forwarding fields are believed; undefined for nobody's. */
+  readonly trustedProxies?: AddressSet | undefined;
 }
 
 export class HttpContext {
@@ -50,6 +53,7 @@ export class HttpContext {
   readonly slab = new Slab();
   readonly farewells = new Farewells();
   state: 'serving' | 'draining' = 'serving';
+  readonly #trustedProxies: AddressSet | undefined;
   readonly #requestParsers: RequestParser[] = [];
   readonly #responseParsers: ResponseParser[] = [];
 
@@ -59,6 +63,12 @@ export class HttpContext {
     this.limits = options.limits;
     this.clock = options.clock;
     this.log = options.log;
+    this.#trustedProxies = options.trustedProxies;
+  }
+
+  /** The trusted proxies, if `peer` is one of them. */
+  trustOf(peer: string): AddressSet | undefined {
+    return this.#trustedProxies?.has(peer) === true ? this.#trustedProxies : undefined;
   }
 
   borrowRequestParser(): RequestParser {

@@ -72,6 +72,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.forwarding = new Forwarding({
       address: arrival.visitor.address,
       scheme: arrival.scheme,
+      trusted: context.trustOf(arrival.visitor.address),
       localAuthority: localAuthority(socket),
     });
     this.#exchange = new HttpExchange(context, this, arrival.visitor);

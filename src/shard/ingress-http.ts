@@ -5,23 +5,21 @@
 // like, or which tunnels there are.
 
 import type { Socket } from 'node:net';
+import { plainAddress } from '../base/ip.ts';
 import type { SocketReads } from '../link/socket-reads.ts';
 import type { Stream } from '../mux/stream.ts';
+import type { Arrival } from './arrivals.ts';
 import { HttpContext, type HttpIngressOptions } from './http-context.ts';
 import { type HttpArrival, HttpVisitor, type VisitorHome } from './http-visitor.ts';
-import type { VisitorInfo } from './router.ts';
 import { cutSocket, SocketRelay } from './socket-relay.ts';
 
 export type { HttpIngressOptions, HttpLimits, HttpMeter } from './http-context.ts';
 
 /** Visitors beyond the limit who get an answer at the same time. Guess. */
 const SURPLUS_MAX = 256;
-const MAPPED_IPV4 = '::ffff:';
 
 /** What a listener knows of a connection beyond its socket. */
-export interface AcceptOptions {
-  /** Who visits, when it is not the socket's peer (PROXY protocol). */
-  readonly visitor?: VisitorInfo;
+export interface AcceptOptions extends Arrival {
   readonly scheme?: 'http' | 'https';
   /** The canonical name of the TLS handshake; a request for another host gets 421. */
   readonly serverName?: string;
@@ -54,6 +52,7 @@ export class HttpIngress implements VisitorHome {
     const visitor = new HttpVisitor(this.#context, this, socket, arrival);
     this.#visitors.add(visitor);
     if (surplus >= 0) visitor.refuse('SLW_HTTP_VISITOR_LIMIT');
+    if (options.first !== undefined) visitor.onRead(options.first);
   }
 
   /** About once a second: deadlines. */
@@ -98,14 +97,6 @@ function arrivalOf(socket: Socket, options: AcceptOptions): HttpArrival | undefi
     scheme: options.scheme ?? 'http',
     serverName: options.serverName,
   };
-}
-
-/** An IPv4 visitor of a dual-stack listener by its own address, and none with a zone. */
-function plainAddress(address: string): string {
-  const zone = address.indexOf('%');
-  const bare = zone === -1 ? address : address.slice(0, zone);
-  const isMapped = bare.startsWith(MAPPED_IPV4) && bare.includes('.');
-  return isMapped ? bare.slice(MAPPED_IPV4.length) : bare;
 }
 
 function ignoreCut(): void {

@@ -5,7 +5,10 @@
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
-import type { Router } from './router.ts';
+import { plainAddress } from '../base/ip.ts';
+import type { Arrival } from './arrivals.ts';
+import { ProxyGuard } from './proxy-guard.ts';
+import type { Router, VisitorInfo } from './router.ts';
 import { cutSocket, type RelayLimits, SocketRelay } from './socket-relay.ts';
 
 export interface TcpIngressOptions {
@@ -13,6 +16,8 @@ export interface TcpIngressOptions {
   readonly limits: RelayLimits & { readonly visitorConnectionsMax: number };
   readonly clock: Clock;
 }
+
+const DIRECT: Arrival = {};
 
 export class TcpIngress {
   readonly #options: TcpIngressOptions;
@@ -26,26 +31,46 @@ export class TcpIngress {
     return this.#relays.size;
   }
 
-  accept(tunnel: string, socket: Socket): void {
+  accept(tunnel: string, socket: Socket, arrival: Arrival = DIRECT): void {
     const { router, limits, clock } = this.#options;
-    const { remoteAddress: address, remotePort: port } = socket;
+    const visitor = visitorOf(socket, arrival);
     const isOver = this.#relays.size >= limits.visitorConnectionsMax;
     // Without an address the visitor is gone already.
-    if (isOver || address === undefined || port === undefined) {
+    if (isOver || visitor === undefined) {
       socket.on('error', ignoreCut);
       cutSocket(socket);
       return;
     }
     const nowMs = clock.nowMs();
     const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays: this.#relays });
-    const stream = router.openStream(tunnel, { address, port }, relay);
-    if (typeof stream === 'string') relay.abort(stream);
-    else relay.join(stream);
+    const stream = router.openStream(tunnel, visitor, relay);
+    if (typeof stream === 'string') {
+      relay.abort(stream);
+      return;
+    }
+    const reads = relay.join(stream);
+    if (arrival.refusesProxy === true) {
+      new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));
+    }
+    if (arrival.first !== undefined && !stream.write(arrival.first)) socket.pause();
   }
 
   sweep(nowMs: number): void {
     for (const relay of this.#relays) relay.sweep(nowMs);
   }
+}
+
+function visitorOf(socket: Socket, arrival: Arrival): VisitorInfo | undefined {
+  const { remoteAddress, remotePort, localAddress = '', localPort = 0 } = socket;
+  if (remoteAddress === undefined || remotePort === undefined) return undefined;
+  const from = arrival.visitor ?? { address: remoteAddress, port: remotePort };
+  const to = arrival.destination ?? { address: localAddress, port: localPort };
+  return {
+    address: plainAddress(from.address),
+    port: from.port,
+    toAddress: plainAddress(to.address),
+    toPort: to.port,
+  };
 }
 
 function ignoreCut(): void {

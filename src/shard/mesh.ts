@@ -101,8 +101,8 @@ export class Mesh {
 
   #onOpen(inner: Stream, open: Open): void {
     const splice = createSplice();
-    const { tunnel, address, port, link } = open;
-    const outer = this.#options.openLocal({ tunnel, address, port, link }, splice.outer);
+    // Its window is that of the mesh; the link's session puts in its own.
+    const outer = this.#options.openLocal(open, splice.outer);
     if (typeof outer === 'string') {
       inner.reset(outer);
       return;

@@ -14,6 +14,9 @@ import type { Meters, TunnelMeter } from './meters.ts';
 export interface VisitorInfo {
   readonly address: string;
   readonly port: number;
+  /** Where it arrived, both or neither. */
+  readonly toAddress?: string;
+  readonly toPort?: number;
 }
 
 /** Opens streams on links: this shard's own by key, others' by their shard. */
@@ -87,8 +90,9 @@ export class ShardRouter implements Router {
     if (tunnel === undefined) return 'SLW_STREAM_NO_LINK';
     const route = this.#choose(tunnel);
     if (route === undefined) return 'SLW_STREAM_NO_LINK';
-    const { address, port } = visitor;
-    const request = { tunnel: name, address, port, link: route.link };
+    const { address, port, toAddress, toPort } = visitor;
+    const arrived = toAddress === undefined ? undefined : { toAddress, toPort: toPort ?? 0 };
+    const request = { tunnel: name, address, port, ...arrived, link: route.link };
     const stream = this.#opener.open(route.shard, request, sink);
     if (typeof stream === 'string') return stream;
     stream.addMeter(tunnel.meter);

@@ -63,15 +63,19 @@ export class SocketRelay implements StreamSink, ReadSink {
     socket.on('close', () => this.#onClose());
   }
 
-  /** Begins to carry. The socket must be `allowHalfOpen`; `reads` is whoever reads it so far. */
-  join(stream: Stream, reads?: SocketReads): void {
+  /**
+   * Begins to carry. The socket must be `allowHalfOpen`; `reads` is whoever reads it so far.
+   * Returns who reads it now.
+   */
+  join(stream: Stream, reads?: SocketReads): SocketReads {
     this.#stream = stream;
     const socket = this.#socket;
     if (this.#state === 'dialling') socket.once('connect', () => this.#onConnect());
-    if (reads === undefined) new SocketReads(socket, this);
-    else reads.sink = this;
+    const own = reads ?? new SocketReads(socket, this);
+    own.sink = this;
     socket.on('end', () => this.#stream?.end());
     if (reads === undefined) socket.resume();
+    return own;
   }
 
   onOpened(): void {

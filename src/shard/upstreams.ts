@@ -7,6 +7,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import type { UpstreamEntry } from '../bridge/messages.ts';
+import { encodeProxyHeader, type ProxyVersion } from '../edge/proxy-writer.ts';
 import type { Stream } from '../mux/stream.ts';
 import type { Open, TunnelOffer } from '../wire/hello.ts';
 import type { Meters } from './meters.ts';
@@ -52,8 +53,11 @@ export class Upstreams {
     }
     stream.addMeter(this.#options.meters.tunnel(entry.name));
     const { limits, clock } = this.#options;
+    const socket = dial(entry);
+    // Kept by the socket until it is connected, and so before every byte of the visitor.
+    if (entry.proxyProtocol !== 'off') socket.write(proxyHeader(entry.proxyProtocol, open));
     const relay = new SocketRelay({
-      socket: dial(entry),
+      socket,
       limits,
       state: 'dialling',
       nowMs: clock.nowMs(),
@@ -71,6 +75,11 @@ export class Upstreams {
   cutAll(): void {
     for (const relay of this.#relays) relay.cut();
   }
+}
+
+function proxyHeader(version: ProxyVersion, { toAddress, toPort = 0, ...open }: Open): Buffer {
+  const destination = toAddress === undefined ? undefined : { address: toAddress, port: toPort };
+  return encodeProxyHeader(version, open, destination);
 }
 
 function dial({ host, port, tls }: UpstreamEntry): Socket {

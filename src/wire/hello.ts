@@ -88,6 +88,9 @@ export interface Open {
   /** Who visits: address and port. */
   readonly address: string;
   readonly port: number;
+  /** Where the visitor arrived, both or neither; for TCP tunnels. */
+  readonly toAddress?: string;
+  readonly toPort?: number;
   /** On the mesh only: the link that shall carry the stream. */
   readonly link: string;
 }
@@ -166,6 +169,9 @@ export function decodeOpen(bytes: Uint8Array): Open {
     window: integer(map, 'window', 1, 0x7fff_ffff),
     address: text(map, 'address'),
     port: integer(map, 'port', 0, 65_535),
+    ...(map.has('toAddress')
+      ? { toAddress: text(map, 'toAddress'), toPort: integer(map, 'toPort', 0, 65_535) }
+      : {}),
     link: map.has('link') ? text(map, 'link') : '',
   };
 }

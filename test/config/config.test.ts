@@ -26,6 +26,8 @@ describe('the server configuration', () => {
       drainTimeoutMs: 30_000,
       logLevel: 'info',
       logFormat: 'json',
+      acceptProxyProtocol: [],
+      trustedProxies: [],
       allowFaults: false,
     });
     assert.deepEqual(tuning, {
@@ -107,6 +109,7 @@ describe('the client configuration', () => {
       ],
       links: 0,
       linkMask: 'auto',
+      proxyProtocol: 'off',
       once: false,
       maxRetry: 0,
       shards: 1,

@@ -126,7 +126,7 @@ async function createPath(
   upstreams.replace(
     [raw, http].map((port, index) => {
       const name = index === 0 ? 'tcp:1' : 'a.example';
-      return { name, label: name, host: '127.0.0.1', port, tls: false };
+      return { name, label: name, host: '127.0.0.1', port, tls: false, proxyProtocol: 'off' as const };
     }),
   );
   const near = createSession({

@@ -44,7 +44,10 @@ const WELCOME = {
 const REGISTER = { call: 1, tunnels: [{ name: 'tcp:2222', label: 'tcp:2222=127.0.0.1:22' }] };
 const REGISTERED = { call: 1, results: [{ name: 'tcp:2222', code: '', reason: '' }] };
 const UNREGISTER = { names: ['tcp:2222'] };
-const OPEN = { tunnel: 'tcp:2222', window: 262_144, address: '192.0.2.7', port: 50_123 };
+const OPEN = {
+  ...{ tunnel: 'tcp:2222', window: 262_144, address: '192.0.2.7', port: 50_123 },
+  ...{ toAddress: '203.0.113.5', toPort: 2222 },
+};
 const STREAM = 2;
 const KEY = Buffer.from('37fa213d', 'hex');
 

@@ -133,15 +133,20 @@ const MESSAGES: readonly Message[] = [
   {
     name: 'OPEN',
     decode: decodeOpen,
-    fields: { tunnel: 'a', window: 1, address: '2001:db8::1', port: 65_535, link: 'l' },
+    fields: {
+      ...{ tunnel: 'a', window: 1, address: '2001:db8::1', port: 65_535, link: 'l' },
+      ...{ toAddress: '2001:db8::2', toPort: 65_535 },
+    },
     refused: {
       tunnel: NOT_TEXT,
       window: [...NOT_INTEGER, 0, 2 ** 31],
       address: NOT_TEXT,
       port: [...NOT_INTEGER, 65_536],
       link: NOT_TEXT,
+      toAddress: NOT_TEXT,
+      toPort: [...NOT_INTEGER, 65_536],
     },
-    optional: ['link'],
+    optional: ['link', 'toAddress'],
   },
 ];
 
@@ -190,4 +195,9 @@ test('the largest values pass', () => {
 test('OPEN without a link reads as one with an empty link', () => {
   const open = { tunnel: 'a', window: 1, address: '', port: 0 };
   assert.deepEqual(decodeOpen(encodeBody(open)), { ...open, link: '' });
+});
+
+test('OPEN without an address of arrival has no port of arrival', () => {
+  const open = { tunnel: 'a', window: 1, address: '', port: 0, link: '' };
+  assert.deepEqual(decodeOpen(encodeBody({ ...open, toPort: 80 })), open);
 });

@@ -1,0 +1,161 @@
+// What stands before an ingress: visitors whose proxy must first say who they are.
+//
+//   accepted --peer not listed--> entered at once, PROXY headers refused
+//            --peer listed--> waiting --header whole--> entered, with what came behind it
+//                               --wrong byte, FIN, deadline--> cut
+//
+// Invariant: from a listed peer nothing reaches an ingress before a whole header, from any other
+// none does; bytes behind a header are handed over in order; at most the visitors' limit waits,
+// each for one deadline. Must not know: what an ingress does, or which port it serves.
+
+import type { Socket } from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import type { Endpoint } from '../base/ip.ts';
+import type { Logger } from '../base/log.ts';
+import type { AddressSet } from '../base/network-set.ts';
+import { type ProxyHeader, readProxyHeader } from '../edge/proxy-header.ts';
+import { cutSocket } from './socket-relay.ts';
+
+/**
+ * For a whole header. The specification asks for 3 s at least, and the sweeps add up to a second,
+ * so that silence is closed after 4 to 5 s.
+ */
+export const PROXY_HEADER_TIMEOUT_MS = 4000;
+
+/** What is known of a connection beyond its socket. */
+export interface Arrival {
+  /** Who visits, when it is not the socket's peer. */
+  readonly visitor?: Endpoint;
+  /** Where the visitor arrived, when it is not the socket's own address. */
+  readonly destination?: Endpoint;
+  /** Read already, and the first to be served. */
+  readonly first?: Buffer;
+  /** A PROXY header from this visitor is none of a proxy: cut it. */
+  readonly refusesProxy?: boolean;
+}
+
+export type Enter = (socket: Socket, arrival: Arrival) => void;
+
+export interface ArrivalsOptions {
+  /** Who must send a header. */
+  readonly proxies: AddressSet;
+  readonly limits: { readonly visitorConnectionsMax: number };
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Counts those that were cut. */
+  readonly onRefused: () => void;
+}
+
+const UNLISTED: Arrival = { refusesProxy: true };
+
+export class Arrivals {
+  readonly #options: ArrivalsOptions;
+  /** In the order of arrival, and so of their deadlines. */
+  readonly #waiting = new Set<WaitingArrival>();
+
+  constructor(options: ArrivalsOptions) {
+    this.#options = options;
+  }
+
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
+  /** Lets `socket` in now, or once its header is whole. `servedCount` are in already. */
+  admit(socket: Socket, servedCount: number, enter: Enter): void {
+    const { proxies, limits, clock } = this.#options;
+    const { remoteAddress } = socket;
+    if (remoteAddress !== undefined && !proxies.has(remoteAddress)) {
+      enter(socket, UNLISTED);
+      return;
+    }
+    const isOver = servedCount + this.#waiting.size >= limits.visitorConnectionsMax;
+    // Without an address the peer is gone already.
+    if (isOver || remoteAddress === undefined) {
+      socket.on('error', ignoreCut);
+      cutSocket(socket);
+      return;
+    }
+    const deadlineMs = clock.nowMs() + PROXY_HEADER_TIMEOUT_MS;
+    this.#waiting.add(
+      new WaitingArrival(socket, deadlineMs, (arrival, outcome) => {
+        this.#waiting.delete(arrival);
+        if (outcome === 'refused') this.#onRefused(socket);
+        else if (outcome !== 'closed') enter(socket, outcome);
+      }),
+    );
+  }
+
+  /** About once a second: deadlines. */
+  sweep(nowMs: number): void {
+    for (const arrival of this.#waiting) {
+      if (nowMs < arrival.deadlineMs) break;
+      arrival.settle('refused');
+    }
+  }
+
+  #onRefused(socket: Socket): void {
+    const { log, onRefused } = this.#options;
+    log.debug({ peer: socket.remoteAddress, code: 'SLW_PROXY_HEADER' }, 'visitor cut');
+    onRefused();
+    socket.on('error', ignoreCut);
+    cutSocket(socket);
+  }
+}
+
+type Outcome = Arrival | 'refused' | 'closed';
+
+/** One connection of which the header is not whole yet; settled once. */
+class WaitingArrival {
+  readonly deadlineMs: number;
+  readonly #socket: Socket;
+  readonly #onSettled: (arrival: WaitingArrival, outcome: Outcome) => void;
+  readonly #onData = (piece: Buffer): void => this.#read(piece);
+  readonly #onEnd = (): void => this.settle('refused');
+  readonly #onClose = (): void => this.settle('closed');
+  #bytes: Buffer | undefined;
+
+  constructor(
+    socket: Socket,
+    deadlineMs: number,
+    onSettled: (arrival: WaitingArrival, outcome: Outcome) => void,
+  ) {
+    this.deadlineMs = deadlineMs;
+    this.#socket = socket;
+    this.#onSettled = onSettled;
+    socket.on('error', ignoreCut);
+    socket.on('close', this.#onClose);
+    socket.on('end', this.#onEnd);
+    socket.on('data', this.#onData);
+  }
+
+  settle(outcome: Outcome): void {
+    const socket = this.#socket;
+    socket.off('data', this.#onData);
+    socket.off('end', this.#onEnd);
+    socket.off('close', this.#onClose);
+    socket.off('error', ignoreCut);
+    this.#bytes = undefined;
+    this.#onSettled(this, outcome);
+  }
+
+  #read(piece: Buffer): void {
+    // At most one read beyond the longest header, as longer ones are refused.
+    const bytes = this.#bytes === undefined ? piece : Buffer.concat([this.#bytes, piece]);
+    const verdict = readProxyHeader(bytes);
+    if (verdict === 'more') this.#bytes = bytes;
+    else this.settle(verdict === 'refused' ? verdict : arrivalOf(verdict, bytes));
+  }
+}
+
+function arrivalOf({ source, destination, bytes: length }: ProxyHeader, bytes: Buffer): Arrival {
+  return {
+    ...(source === undefined ? {} : { visitor: source }),
+    ...(destination === undefined ? {} : { destination }),
+    ...(bytes.length > length ? { first: bytes.subarray(length) } : {}),
+  };
+}
+
+function ignoreCut(): void {
+  // 'close' follows, and says all that there is to do.
+}
