@@ -13,8 +13,9 @@ export const METHODS: readonly string[] = [
   ...['SUBSCRIBE', 'TRACE', 'UNBIND', 'UNLINK', 'UNLOCK', 'UNSUBSCRIBE'],
 ];
 
-/** Also known, to be refused in their own way: the HTTP/2 preface. */
-const KNOWN: ReadonlyMap<string, string> = new Map([...METHODS, 'PRI'].map((name) => [name, name]));
+/** Also known, to be refused in their own way: the HTTP/2 preface and a PROXY header. */
+const ODD = ['PRI', 'PROXY'];
+const KNOWN: ReadonlyMap<string, string> = new Map([...METHODS, ...ODD].map((name) => [name, name]));
 
 /** The method at `bytes[start, end)`; '' for one that is not served, CONNECT among them. */
 export function methodAt(bytes: Buffer, start: number, end: number): string {

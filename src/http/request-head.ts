@@ -129,6 +129,7 @@ export class RequestParser extends HeadParser {
     if (bytes[i] !== SP || length === 0) return this.refuse('SLW_HTTP_BAD_REQUEST');
     const method = methodAt(bytes, base, i);
     if (method === 'PRI') return this.refuse('SLW_HTTP_VERSION');
+    if (method === 'PROXY') return this.refuse('SLW_HTTP_BAD_REQUEST');
     if (method === '') return this.refuse('SLW_HTTP_METHOD');
     this.method = method;
     this.#tokenStart = length + 1;
