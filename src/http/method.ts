@@ -15,7 +15,9 @@ export const METHODS: readonly string[] = [
 
 /** Also known, to be refused in their own way: the HTTP/2 preface and a PROXY header. */
 const ODD = ['PRI', 'PROXY'];
-const KNOWN: ReadonlyMap<string, string> = new Map([...METHODS, ...ODD].map((name) => [name, name]));
+const KNOWN: ReadonlyMap<string, string> = new Map(
+  [...METHODS, ...ODD].map((name) => [name, name]),
+);
 
 /** The method at `bytes[start, end)`; '' for one that is not served, CONNECT among them. */
 export function methodAt(bytes: Buffer, start: number, end: number): string {
