@@ -1,7 +1,7 @@
 // PROXY headers: a table of right and wrong ones, each cut at every byte, then mutations of them.
 //
-// Method: what a header is does not depend on how its bytes came, so each row is read whole, byte by
-// byte and with a visitor's bytes behind it. Mutations print their seed (SLUICEWAY_FUZZ_SEED).
+// Method: what a header is does not depend on how its bytes came, so each row is read whole, byte
+// by byte and with a visitor's bytes behind it. Mutations print their seed (SLUICEWAY_FUZZ_SEED).
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -240,9 +240,9 @@ test('what is written reads back', () => {
     address: fc.constantFrom('2001:db8::7', '::', 'fe80::1'),
     port: fc.nat(9),
   });
-  const any = fc.oneof(endpoint, wide);
+  const either = fc.oneof(endpoint, wide);
   fc.assert(
-    fc.property(fc.constantFrom('v1', 'v2'), any, any, (version, source, destination) => {
+    fc.property(fc.constantFrom('v1', 'v2'), either, either, (version, source, destination) => {
       const bytes = encodeProxyHeader(version, source, destination);
       const expected = {
         bytes: bytes.length,

@@ -1,4 +1,4 @@
-// Foreign programs that end-to-end tests drive: sshd, postgres, redis, nginx, curl.
+// Foreign programs that end-to-end tests drive: sshd, postgres, redis, nginx, haproxy, curl.
 //
 // Invariant: a missing program skips the test with a printed reason on a developer's machine, and
 // fails it where CI=true, so that nothing is left out there unnoticed. Must not know: how each
