@@ -2,8 +2,9 @@
 // who visits.
 //
 // Goal: the visitor's own address arrives in TCP mode (PROXY v2) and in HTTP mode
-// (X-Forwarded-For), and connections that are kept while idle never cost a request. Method: visitors connect from
-// addresses of their own on loopback; HAProxy's two modes leave from two others.
+// (X-Forwarded-For), and connections that are kept while idle never cost a request. Method:
+// visitors connect from addresses of their own on loopback; HAProxy's two modes leave from two
+// others.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
