@@ -19,7 +19,7 @@ export class Scheduler {
 
   /** Lists `stream` last, unless it is listed or has nothing that may be sent. */
   add(stream: Stream): void {
-    if (stream.isListed || !stream.isSendable) return;
+    if (stream.isListed || !stream.claimTurn()) return;
     stream.isListed = true;
     if (this.#tail === undefined) this.#head = stream;
     else this.#tail.next = stream;
@@ -35,7 +35,7 @@ export class Scheduler {
       if (this.#head === undefined) this.#tail = undefined;
       stream.next = undefined;
       stream.isListed = false;
-      if (!stream.isEnded && stream.isSendable) return stream;
+      if (!stream.isEnded && stream.claimTurn()) return stream;
     }
   }
 }

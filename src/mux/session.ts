@@ -15,6 +15,7 @@ import { FRAME } from '../wire/frame.ts';
 import { decodeOpen, encodeOpen, type Open, type PeerLimits } from '../wire/hello.ts';
 import {
   CREDIT_INITIAL,
+  CREDIT_MAX,
   FRAME_BYTES_MIN,
   IDLE_FRAMES_MAX,
   LINK_QUEUE_BYTES_MAX,
@@ -24,13 +25,7 @@ import {
 import { canReceive, canSend, EVENT, STREAM } from '../wire/stream-state.ts';
 import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
 import { QUANTUM_BYTES, Scheduler } from './scheduler.ts';
-import {
-  Stream,
-  type StreamCarrier,
-  type StreamMeter,
-  type StreamSink,
-  UNSET_SINK,
-} from './stream.ts';
+import { Stream, type StreamCarrier, type StreamSink, UNSET_SINK } from './stream.ts';
 import { type Parity, StreamTable } from './stream-table.ts';
 
 export interface SessionEvents {
@@ -66,6 +61,8 @@ export interface OpenRequest {
   readonly toAddress?: string;
   readonly toPort?: number;
   readonly link: string;
+  /** Receive window to begin with at most; it may grow. */
+  readonly windowBytesMax?: number;
 }
 
 const PHASE = { GREETING: 0, ACTIVE: 1, LEAVING: 2, ENDED: 3 } as const;
@@ -158,9 +155,10 @@ export class Session implements LinkSink, StreamCarrier {
       this.leave('SLW_LINK_IDS_SPENT');
       return 'SLW_STREAM_NO_LINK';
     }
-    const windowBytes = this.memory.initialWindowBytes();
+    const { windowBytesMax = CREDIT_MAX, ...open } = request;
+    const windowBytes = Math.min(this.memory.initialWindowBytes(), windowBytesMax);
     const stream = this.#createStream(id, STREAM.OPENING, windowBytes, sink);
-    this.#link.writeBody(FRAME.OPEN, id, encodeOpen({ ...request, window: windowBytes }));
+    this.#link.writeBody(FRAME.OPEN, id, encodeOpen({ ...open, window: windowBytes }));
     return stream;
   }
 
@@ -204,9 +202,9 @@ export class Session implements LinkSink, StreamCarrier {
     if (this.#phase === PHASE.ENDED || !canSend(stream.state)) return 0;
     let offset = 0;
     while (offset < piece.length && !this.#link.isCongested) {
-      const bytes = Math.min(piece.length - offset, stream.credit.availableBytes, this.#peer.frame);
+      const bytes = Math.min(piece.length - offset, stream.sendableBytes, this.#peer.frame);
       if (bytes === 0) break;
-      stream.credit.spend(bytes);
+      stream.spend(bytes);
       const part = bytes === piece.length ? piece : piece.subarray(offset, offset + bytes);
       this.#link.writeBody(FRAME.DATA, stream.id, part);
       offset += bytes;
@@ -234,17 +232,19 @@ export class Session implements LinkSink, StreamCarrier {
   grant(stream: Stream, bytes: number): void {
     const nowMs = this.#options.clock.nowMs();
     stream.progressMs = nowMs;
-    const grantBytes = stream.window.take(bytes, nowMs, this.#keepalive.roundTripMs);
-    if (grantBytes === 0 || this.#phase === PHASE.ENDED || !canReceive(stream.state)) return;
-    this.#link.writeValue(FRAME.CREDIT, stream.id, grantBytes);
+    if (stream.creditLane !== undefined) stream.owe(bytes, stream.creditLane);
+    else this.#sendCredit(stream, stream.window.take(bytes, nowMs, this.#keepalive.roundTripMs));
+  }
+
+  grantPaid(stream: Stream, bytes: number): void {
+    const { clock } = this.#options;
+    this.#sendCredit(stream, stream.window.pay(bytes, clock.nowMs(), this.#keepalive.roundTripMs));
   }
 
   release(stream: Stream): void {
     if (!this.#streams.delete(stream)) return;
     if (this.#receiving === stream) this.#receiving = undefined;
-    stream.window.release();
-    for (const meter of stream.meters) endMeter(meter, stream.endCode);
-    stream.meters.length = 0;
+    stream.free();
     if (this.#phase === PHASE.LEAVING && this.#streams.count === 0) this.#options.events.onIdle();
   }
 
@@ -333,6 +333,11 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   // --- inside ------------------------------------------------------------------------------
+
+  #sendCredit(stream: Stream, bytes: number): void {
+    if (bytes === 0 || this.#phase === PHASE.ENDED || !canReceive(stream.state)) return;
+    this.#link.writeValue(FRAME.CREDIT, stream.id, bytes);
+  }
 
   #destroy(code: ErrorCode, detail: string): void {
     this.#endCode = code;
@@ -489,9 +494,4 @@ export class Session implements LinkSink, StreamCarrier {
       if (!isTold) sink.onReset(code);
     }
   }
-}
-
-function endMeter(meter: StreamMeter, code: ErrorCode): void {
-  meter.streams -= 1;
-  meter.results?.set(code, (meter.results.get(code) ?? 0) + 1);
 }

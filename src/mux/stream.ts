@@ -18,6 +18,7 @@ import {
   type StreamState,
   transition,
 } from '../wire/stream-state.ts';
+import { CreditLane, SendLane, type Throttle } from './throttle.ts';
 
 /** Who consumes a stream: a socket, an HTTP exchange, or another stream. */
 export interface StreamSink {
@@ -53,6 +54,8 @@ export interface StreamCarrier {
   sendOpened(stream: Stream): void;
   sendReset(stream: Stream, code: ErrorCode): void;
   grant(stream: Stream, bytes: number): void;
+  /** Of what was taken under a throttle, so much may be granted now. */
+  grantPaid(stream: Stream, bytes: number): void;
   /** No new streams are opened beside this one. */
   readonly isLeaving: boolean;
   /** The stream has ended and holds nothing: forget it. */
@@ -97,6 +100,9 @@ export class Stream {
   /** The scheduler's list. */
   next: Stream | undefined;
   isListed = false;
+  /** Set while the tunnel's throttles hold for it. */
+  sendLane: SendLane | undefined;
+  creditLane: CreditLane | undefined;
   readonly #carrier: StreamCarrier;
   readonly #queue: Buffer[] = [];
   #state: StreamState;
@@ -128,6 +134,14 @@ export class Stream {
   addMeter(meter: StreamMeter): void {
     meter.streams += 1;
     this.meters.push(meter);
+  }
+
+  /** Holds what is sent, and what the peer may send, to the rates of throttles that others share. */
+  throttle(sending: Throttle | undefined, receiving: Throttle | undefined): void {
+    const carrier = this.#carrier;
+    if (sending !== undefined) this.sendLane = new SendLane(sending, () => carrier.schedule(this));
+    if (receiving === undefined) return;
+    this.creditLane = new CreditLane(receiving, (bytes) => carrier.grantPaid(this, bytes));
   }
 
   /** Accepts the peer's OPEN. */
@@ -202,7 +216,32 @@ export class Stream {
     this.#carrier.release(this);
   }
 
-  /** For the scheduler: is there something that may be sent now? */
+  /** Bytes that may be sent now, whatever the link says. */
+  get sendableBytes(): number {
+    const { availableBytes } = this.credit;
+    if (this.sendLane === undefined) return availableBytes;
+    return Math.min(availableBytes, this.sendLane.freeBytes);
+  }
+
+  /** For the session: bytes are sent. */
+  spend(bytes: number): void {
+    this.credit.spend(bytes);
+    this.sendLane?.spend(bytes);
+  }
+
+  /** For the session: the sink took bytes, and the throttle says when they are granted again. */
+  owe(bytes: number, lane: CreditLane): void {
+    this.window.free(bytes);
+    lane.owe(bytes);
+  }
+
+  /** For the scheduler: may it be listed? What its throttle holds back is listed again by that. */
+  claimTurn(): boolean {
+    if (!this.isSendable) return false;
+    return this.sendLane === undefined || this.queuedBytes === 0 || this.sendLane.admits();
+  }
+
+  /** Is there something that credit and state allow to be sent now? */
   get isSendable(): boolean {
     const head = this.#queue[0];
     if (head === undefined) return false;
@@ -234,6 +273,15 @@ export class Stream {
     assert(this.move(EVENT.SEND_FIN), 'FIN is sent once, by a stream that may send');
   }
 
+  /** For the session, once: what the stream held of what others share is free. */
+  free(): void {
+    this.window.release();
+    this.sendLane?.close();
+    this.creditLane?.close();
+    for (const meter of this.meters) endMeter(meter, this.endCode);
+    this.meters.length = 0;
+  }
+
   get isDrained(): boolean {
     return this.#queue.length === 0;
   }
@@ -241,6 +289,11 @@ export class Stream {
   #releaseWhenEmpty(): void {
     if (this.isEnded && this.window.heldBytes === 0) this.#carrier.release(this);
   }
+}
+
+function endMeter(meter: StreamMeter, code: ErrorCode): void {
+  meter.streams -= 1;
+  meter.results?.set(code, (meter.results.get(code) ?? 0) + 1);
 }
 
 function unset(): void {

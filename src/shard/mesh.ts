@@ -101,8 +101,9 @@ export class Mesh {
 
   #onOpen(inner: Stream, open: Open): void {
     const splice = createSplice();
-    // Its window is that of the mesh; the link's session puts in its own.
-    const outer = this.#options.openLocal(open, splice.outer);
+    // Not more is asked of the client than the visitor's shard is ready for.
+    const request = { ...open, windowBytesMax: open.window };
+    const outer = this.#options.openLocal(request, splice.outer);
     if (typeof outer === 'string') {
       inner.reset(outer);
       return;

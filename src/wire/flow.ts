@@ -1,6 +1,7 @@
 // Credit: how many bytes a sender may still send, and when its receiver allows more. Numbers only.
 //
-//   window = available (the sender's) + held (received, not yet taken) + taken (not yet granted)
+//   window = available (the sender's) + held (received, not yet taken) + unpaid (taken, held back by
+//            a throttle) + taken (not yet granted)
 //
 // Invariant: that sum holds after every step, so credit is neither lost nor made. Every change
 // goes through a checked add or subtract. A window grows towards rate x round trip while the
@@ -59,6 +60,7 @@ export class ReceiveWindow {
   #availableBytes: number;
   #heldBytes = 0;
   #takenBytes = 0;
+  #unpaidBytes = 0;
   #epochMs = 0;
   #epochBytes = 0;
 
@@ -101,9 +103,30 @@ export class ReceiveWindow {
 
   /** Bytes have left: returns the credit to grant now, 0 for none yet. */
   take(bytes: number, nowMs: number, roundTripMs: number): number {
+    this.#letGo(bytes);
+    return this.#credit(bytes, nowMs, roundTripMs);
+  }
+
+  /** Bytes have left, and are granted again only once a throttle has let `pay` be called. */
+  free(bytes: number): void {
+    this.#letGo(bytes);
+    this.#unpaidBytes += bytes;
+  }
+
+  /** Of what was freed, so much may be granted: returns the credit to grant now, 0 for none yet. */
+  pay(bytes: number, nowMs: number, roundTripMs: number): number {
+    assert(bytes <= this.#unpaidBytes, 'more bytes paid than freed');
+    this.#unpaidBytes -= bytes;
+    return this.#credit(bytes, nowMs, roundTripMs);
+  }
+
+  #letGo(bytes: number): void {
     assert(bytes <= this.#heldBytes, 'more bytes taken than held');
     this.#heldBytes -= bytes;
     this.#memory.heldBytes -= bytes;
+  }
+
+  #credit(bytes: number, nowMs: number, roundTripMs: number): number {
     this.#takenBytes += bytes;
     this.#epochBytes += bytes;
     if (this.#takenBytes * CREDIT_GRANT_SHARE < this.#windowBytes) return 0;
@@ -123,8 +146,9 @@ export class ReceiveWindow {
   release(): void {
     this.#memory.heldBytes -= this.#heldBytes;
     this.#memory.grownBytes -= this.#windowBytes - this.#startBytes;
-    this.#takenBytes += this.#heldBytes;
+    this.#takenBytes += this.#heldBytes + this.#unpaidBytes;
     this.#heldBytes = 0;
+    this.#unpaidBytes = 0;
     this.#windowBytes = this.#startBytes;
     assert(this.#memory.heldBytes >= 0, 'session memory below zero');
   }
@@ -146,10 +170,8 @@ export class ReceiveWindow {
   }
 
   #assertConserved(): void {
-    assert(
-      this.#availableBytes + this.#heldBytes + this.#takenBytes === this.#windowBytes,
-      'credit is conserved',
-    );
+    const grantedBytes = this.#availableBytes + this.#heldBytes + this.#unpaidBytes;
+    assert(grantedBytes + this.#takenBytes === this.#windowBytes, 'credit is conserved');
   }
 }
 

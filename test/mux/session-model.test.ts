@@ -11,6 +11,7 @@ import fc from 'fast-check';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import { Session, type SessionEvents } from '../../src/mux/session.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
+import { Throttle } from '../../src/mux/throttle.ts';
 import type { Open } from '../../src/wire/hello.ts';
 import type { SessionLimits } from '../../src/wire/limits.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -112,9 +113,15 @@ class World {
   readonly sessions: [Session, Session];
   readonly pairs: [End, End][] = [];
   readonly ended: [ErrorCode[], ErrorCode[]] = [[], []];
+  /** Shared by the streams that side 0 opens: what they send, and what they receive. */
+  readonly throttles: readonly Throttle[];
   #accepting: { stream: Stream; end: End }[] = [];
 
-  constructor(limits: SessionLimits, congestionBytes: number) {
+  constructor(limits: SessionLimits, congestionBytes: number, bytesPerSecond = 0) {
+    const isThrottled = bytesPerSecond > 0;
+    this.throttles = isThrottled
+      ? [new Throttle(bytesPerSecond, this.clock), new Throttle(bytesPerSecond, this.clock)]
+      : [];
     this.links = createLinkPair(congestionBytes);
     this.sessions = [this.#createSession(0, limits), this.#createSession(1, limits)];
     for (const session of this.sessions) session.start();
@@ -156,12 +163,23 @@ class World {
     pair[0].peer = pair[1];
     pair[1].peer = pair[0];
     this.pairs.push(pair);
+    const small = side === 0 && this.throttles.length > 0 ? { windowBytesMax: 5000 } : {};
     const opened = this.sessions[side].open(
-      { tunnel: String(index), address: side === 0 ? 'left' : 'right', port: 1, link: '' },
+      {
+        tunnel: String(index),
+        address: side === 0 ? 'left' : 'right',
+        port: 1,
+        link: '',
+        ...small,
+      },
       pair[0],
     );
-    if (typeof opened === 'string') this.pairs.pop();
-    else pair[0].stream = opened;
+    if (typeof opened === 'string') {
+      this.pairs.pop();
+      return;
+    }
+    pair[0].stream = opened;
+    if (side === 0) opened.throttle(this.throttles[0], this.throttles[1]);
   }
 
   accept(): void {
@@ -201,7 +219,9 @@ class World {
           end.take(Number.MAX_SAFE_INTEGER);
         }
       }
-      if (moved === 0 && !this.isAccepting) return;
+      const waiting = this.throttles.reduce((sum, { waitingCount }) => sum + waitingCount, 0);
+      if (waiting > 0) this.clock.advance(25);
+      else if (moved === 0 && !this.isAccepting) return;
     }
     assert.fail('never quiet');
   }
@@ -214,7 +234,8 @@ type Step =
   | { kind: 'take'; stream: number; end: 0 | 1; bytes: number }
   | { kind: 'end'; stream: number; end: 0 | 1 }
   | { kind: 'reset'; stream: number; end: 0 | 1 }
-  | { kind: 'move'; side: 0 | 1; bytes: number };
+  | { kind: 'move'; side: 0 | 1; bytes: number }
+  | { kind: 'pass'; ms: number };
 
 const side = fc.constantFrom<0 | 1>(0, 1);
 const index = fc.nat({ max: 5 });
@@ -255,6 +276,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       bytes: fc.oneof(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 8000 })),
     }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant('pass' as const), ms: fc.nat({ max: 400 }) }),
+  },
 );
 
 function apply(world: World, step: Step): void {
@@ -267,6 +292,9 @@ function apply(world: World, step: Step): void {
       return;
     case 'move':
       world.links[step.side].move(step.bytes);
+      return;
+    case 'pass':
+      world.clock.advance(step.ms);
       return;
     default: {
       const end = world.pairs[step.stream]?.[step.end];
@@ -315,10 +343,12 @@ test(`any script of streams keeps the invariants (${RUNS} sequences, seed ${SEED
     windowInitialBytes: fc.constantFrom(4096, 6000, 65_536, 100_000),
     growth: fc.constantFrom(1, 4),
     congestionBytes: fc.constantFrom(1, 500, 20_000),
+    bytesPerSecond: fc.constantFrom(0, 0, 1024, 20_000, 1_000_000),
     steps: fc.array(step, { minLength: 5, maxLength: 120 }),
   });
   fc.assert(
-    fc.property(limits, ({ frameBytes, windowInitialBytes, growth, congestionBytes, steps }) => {
+    fc.property(limits, (script) => {
+      const { frameBytes, windowInitialBytes, growth, congestionBytes } = script;
       const sessionLimits: SessionLimits = {
         frameBytes,
         streams: 100,
@@ -326,8 +356,8 @@ test(`any script of streams keeps the invariants (${RUNS} sequences, seed ${SEED
         windowMaxBytes: windowInitialBytes * growth,
         memoryBytes: 1 << 21,
       };
-      const world = new World(sessionLimits, congestionBytes);
-      for (const one of steps) {
+      const world = new World(sessionLimits, congestionBytes, script.bytesPerSecond);
+      for (const one of script.steps) {
         apply(world, one);
         world.check(sessionLimits);
       }

@@ -1,0 +1,187 @@
+// How many bytes a second the streams of one tunnel may move in one direction, and whose turn it is.
+//
+//   stream has bytes --none free--> waiting, in turn --timer: refilled--> served a share --> goes on
+//
+// Invariant: nothing is dropped; who waits is served before a newcomer, in turn and a bounded share
+// at a time; one timer, only while somebody waits; a clock that goes back costs nobody more than
+// the time it went. Must not know: frames, tunnels' names, or what a stream does with its share.
+
+import type { Clock, Timer } from '../base/clock.ts';
+import { QUANTUM_BYTES } from './scheduler.ts';
+
+/** Between two rounds of those who wait. Guess: short against what a person notices, long against
+ * a timer's cost (some 10 us). */
+const ROUND_MS = 25;
+/** Least share in a round, so that a slow tunnel sends some whole packets and not crumbs. Guess. */
+const SHARE_BYTES_MIN = 1024;
+
+/** One that waits in turn. */
+export interface ThrottleWaiter {
+  /** Takes up to `bytes`; returns how many. May wait again. */
+  serve(bytes: number): number;
+}
+
+export class Throttle {
+  /** How often somebody began to wait. */
+  waitsCount = 0;
+  readonly #clock: Clock;
+  readonly #bytesPerSecond: number;
+  readonly #burstBytes: number;
+  readonly #waiting = new Set<ThrottleWaiter>();
+  /** Below zero: moved before it was known how much it would be. */
+  #tokens: number;
+  #filledMs: number;
+  #timer: Timer | undefined;
+
+  /** Has a second's worth saved up at the start, and never more. */
+  constructor(bytesPerSecond: number, clock: Clock) {
+    this.#clock = clock;
+    this.#bytesPerSecond = bytesPerSecond;
+    this.#burstBytes = Math.max(bytesPerSecond, SHARE_BYTES_MIN);
+    this.#tokens = this.#burstBytes;
+    this.#filledMs = clock.nowMs();
+  }
+
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
+  /** What may be moved now by one that has not waited. */
+  get freeBytes(): number {
+    if (this.#waiting.size > 0) return 0;
+    this.#fill();
+    return Math.max(0, Math.floor(this.#tokens));
+  }
+
+  spend(bytes: number): void {
+    this.#tokens -= bytes;
+  }
+
+  /** Was moved without having waited: those who come after pay for it, up to a second's worth. */
+  charge(bytes: number): void {
+    this.#tokens = Math.max(-this.#burstBytes, this.#tokens - bytes);
+  }
+
+  /** A share that was not used. */
+  refund(bytes: number): void {
+    this.#tokens = Math.min(this.#burstBytes, this.#tokens + bytes);
+  }
+
+  /** Lists `waiter` last, unless it waits already. */
+  wait(waiter: ThrottleWaiter): void {
+    if (this.#waiting.has(waiter)) return;
+    this.#waiting.add(waiter);
+    this.waitsCount += 1;
+    this.#timer ??= this.#clock.after(ROUND_MS, () => this.#serveRound());
+  }
+
+  leave(waiter: ThrottleWaiter): void {
+    this.#waiting.delete(waiter);
+    if (this.#waiting.size > 0) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #serveRound(): void {
+    this.#timer = undefined;
+    this.#fill();
+    const equal = Math.floor(this.#tokens / Math.max(1, this.#waiting.size));
+    const shareBytes = Math.min(QUANTUM_BYTES, Math.max(SHARE_BYTES_MIN, equal));
+    while (this.#tokens >= SHARE_BYTES_MIN) {
+      const [waiter] = this.#waiting;
+      if (waiter === undefined) break;
+      this.#waiting.delete(waiter);
+      const bytes = Math.min(shareBytes, Math.floor(this.#tokens));
+      this.#tokens -= bytes;
+      this.refund(bytes - waiter.serve(bytes));
+    }
+    if (this.#waiting.size === 0) return;
+    this.#timer ??= this.#clock.after(ROUND_MS, () => this.#serveRound());
+  }
+
+  #fill(): void {
+    const nowMs = this.#clock.nowMs();
+    const elapsedMs = Math.max(0, nowMs - this.#filledMs);
+    this.#filledMs = nowMs;
+    const filled = this.#tokens + (elapsedMs * this.#bytesPerSecond) / 1000;
+    this.#tokens = Math.min(this.#burstBytes, filled);
+  }
+}
+
+/** A stream that sends under a throttle. */
+export class SendLane implements ThrottleWaiter {
+  readonly #throttle: Throttle;
+  readonly #goOn: () => void;
+  #shareBytes = 0;
+
+  /** `goOn` is called with a share in hand; what is left of it stays for later. */
+  constructor(throttle: Throttle, goOn: () => void) {
+    this.#throttle = throttle;
+    this.#goOn = goOn;
+  }
+
+  get freeBytes(): number {
+    return this.#shareBytes > 0 ? this.#shareBytes : this.#throttle.freeBytes;
+  }
+
+  spend(bytes: number): void {
+    if (this.#shareBytes > 0) this.#shareBytes -= bytes;
+    else this.#throttle.spend(bytes);
+  }
+
+  /** False: nothing may be sent now, and `goOn` will be called. */
+  admits(): boolean {
+    if (this.freeBytes > 0) return true;
+    this.#throttle.wait(this);
+    return false;
+  }
+
+  serve(bytes: number): number {
+    this.#shareBytes += bytes;
+    this.#goOn();
+    return bytes;
+  }
+
+  close(): void {
+    this.#throttle.leave(this);
+    this.#throttle.refund(this.#shareBytes);
+    this.#shareBytes = 0;
+  }
+}
+
+/** A stream whose peer sends under a throttle: credit for what was taken is given later. */
+export class CreditLane implements ThrottleWaiter {
+  readonly #throttle: Throttle;
+  readonly #onPaid: (bytes: number) => void;
+  #owedBytes = 0;
+
+  constructor(throttle: Throttle, onPaid: (bytes: number) => void) {
+    this.#throttle = throttle;
+    this.#onPaid = onPaid;
+  }
+
+  /** Bytes have passed; `onPaid` is called, now or later, once the throttle has room for them. */
+  owe(bytes: number): void {
+    if (this.#owedBytes === 0 && this.#throttle.freeBytes >= bytes) {
+      this.#throttle.spend(bytes);
+      this.#onPaid(bytes);
+      return;
+    }
+    this.#owedBytes += bytes;
+    this.#throttle.wait(this);
+  }
+
+  serve(bytes: number): number {
+    const paid = Math.min(bytes, this.#owedBytes);
+    this.#owedBytes -= paid;
+    if (this.#owedBytes > 0) this.#throttle.wait(this);
+    this.#onPaid(paid);
+    return paid;
+  }
+
+  close(): void {
+    this.#throttle.leave(this);
+    this.#throttle.charge(this.#owedBytes);
+    this.#owedBytes = 0;
+  }
+}

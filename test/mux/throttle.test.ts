@@ -1,0 +1,160 @@
+// Goal: a throttle lets its rate pass and no more, shares it equally, and never forgets who waits.
+// Method: lanes that always want more, and a clock that the test moves, backwards too.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CreditLane, SendLane, Throttle } from '../../src/mux/throttle.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const RATE = 100_000;
+
+/** A stream with endless bytes to send. */
+class Sender {
+  sentBytes = 0;
+  readonly lane: SendLane;
+
+  constructor(throttle: Throttle) {
+    this.lane = new SendLane(throttle, () => this.send());
+  }
+
+  send(): void {
+    while (this.lane.admits()) {
+      const bytes = Math.min(16_384, this.lane.freeBytes);
+      this.lane.spend(bytes);
+      this.sentBytes += bytes;
+    }
+  }
+}
+
+function sum(senders: readonly Sender[]): number {
+  return senders.reduce((total, { sentBytes }) => total + sentBytes, 0);
+}
+
+test('a second is saved up, then the rate passes and no more', () => {
+  for (const rate of [1024, RATE, 500_000_000]) {
+    const clock = new FakeClock();
+    const sender = new Sender(new Throttle(rate, clock));
+    sender.send();
+    assert.equal(sender.sentBytes, rate);
+    clock.advance(60_000);
+    const seconds = (sender.sentBytes - rate) / rate;
+    assert.ok(seconds > 58 && seconds <= 60, `${seconds} s of ${rate} B/s in a minute`);
+  }
+});
+
+test('streams that always want more get the same, whenever they came', () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(RATE, clock);
+  const greedy = new Sender(throttle);
+  greedy.send();
+  const others = Array.from({ length: 9 }, () => new Sender(throttle));
+  for (const sender of others) sender.send();
+  const before = greedy.sentBytes;
+  clock.advance(100_000);
+  const shares = [greedy.sentBytes - before, ...others.map(({ sentBytes }) => sentBytes)];
+  const equal = (RATE * 100) / 10;
+  for (const share of shares) assert.ok(Math.abs(share - equal) < equal / 20, `${share} B`);
+});
+
+test('a newcomer does not overtake who waits', () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(RATE, clock);
+  const first = new Sender(throttle);
+  first.send();
+  clock.advance(20);
+  const second = new Sender(throttle);
+  second.send();
+  assert.equal(second.sentBytes, 0);
+});
+
+test('a clock that goes back costs the time it went and no more', () => {
+  let nowMs = 1_000_000;
+  const clock = new FakeClock();
+  const throttle = new Throttle(RATE, {
+    nowMs: () => nowMs,
+    wallMs: () => 0,
+    after: (delayMs, callback) => clock.after(delayMs, callback),
+  });
+  const sender = new Sender(throttle);
+  sender.send();
+  nowMs -= 500_000;
+  clock.advance(25);
+  assert.equal(sender.sentBytes, RATE);
+  nowMs += 1000;
+  clock.advance(25);
+  assert.equal(sender.sentBytes, 2 * RATE);
+});
+
+test('credit is paid at the rate, and what ended unpaid is paid by those who come after', () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(RATE, clock);
+  let paidBytes = 0;
+  const lane = new CreditLane(throttle, (bytes) => {
+    paidBytes += bytes;
+  });
+  lane.owe(RATE);
+  assert.equal(paidBytes, RATE, 'what was saved up is there at once');
+  lane.owe(3 * RATE);
+  assert.equal(paidBytes, RATE);
+  clock.advance(1000);
+  assert.ok(paidBytes > 1.9 * RATE && paidBytes <= 2 * RATE, `${paidBytes} B after a second`);
+  lane.close();
+  assert.equal(throttle.waitingCount, 0);
+  const sender = new Sender(throttle);
+  sender.send();
+  clock.advance(900);
+  assert.equal(sender.sentBytes, 0, 'one second of the debt is kept');
+  clock.advance(600);
+  assert.ok(sender.sentBytes > 0 && sender.sentBytes <= RATE, `${sender.sentBytes} B`);
+});
+
+test('a stream that ends gives back the share it did not use, and nobody is left waiting', () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(RATE, clock);
+  const idle = new SendLane(throttle, () => {});
+  new Sender(throttle).lane.spend(RATE);
+  assert.equal(idle.admits(), false);
+  clock.advance(100);
+  const shareBytes = idle.freeBytes;
+  assert.ok(shareBytes > 0);
+  idle.close();
+  assert.ok(throttle.freeBytes >= shareBytes);
+  const waiter = new SendLane(throttle, () => assert.fail('served after its end'));
+  waiter.spend(throttle.freeBytes);
+  assert.equal(waiter.admits(), false);
+  waiter.close();
+  clock.advance(10_000);
+  assert.equal(throttle.waitingCount, 0);
+});
+
+test('all who wait share one timer, and none is left when nobody waits', () => {
+  const clock = new FakeClock();
+  let timers = 0;
+  let live = 0;
+  const throttle = new Throttle(RATE, {
+    nowMs: () => clock.nowMs(),
+    wallMs: () => 0,
+    after(delayMs, callback) {
+      timers += 1;
+      live += 1;
+      const timer = clock.after(delayMs, () => {
+        live -= 1;
+        callback();
+      });
+      return {
+        cancel() {
+          live -= 1;
+          timer.cancel();
+        },
+      };
+    },
+  });
+  const senders = Array.from({ length: 100 }, () => new Sender(throttle));
+  for (const sender of senders) sender.send();
+  assert.deepEqual([timers, live], [1, 1]);
+  clock.advance(1000);
+  assert.equal(live, 1);
+  assert.ok(sum(senders) > RATE);
+  for (const { lane } of senders) lane.close();
+  assert.equal(live, 0);
+});
