@@ -99,6 +99,10 @@ export const ERRORS = {
   SLW_DIAL_FAILED: row(-1, 0, 'peer', true, 'cannot connect to the server'),
   SLW_TIMEOUT: row(-1, 0, 'peer', true, 'timed out'),
   SLW_PROXY_HEADER: row(-1, 0, 'visitor', false, 'a PROXY header is malformed, late or unwanted'),
+  SLW_HTTP_ADDRESS_LIMIT: row(-1, 429, 'visitor', true, 'too many connections of one address'),
+  SLW_HTTP_RATE_LIMIT: row(-1, 429, 'visitor', true, 'too many requests a second'),
+  SLW_HTTP_BODY_TOO_LARGE: row(-1, 413, 'visitor', false, 'request body too large'),
+  SLW_STREAM_TUNNEL_LIMIT: row(-1, 503, 'visitor', true, 'too many connections to this tunnel'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

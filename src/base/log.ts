@@ -27,6 +27,7 @@ const STDERR = 2;
 
 let droppedLines = 0;
 let pretty: PrettyLog | undefined;
+let sink: DestinationStream | undefined;
 
 /** Lines lost in this thread because the sink was stalled or failing. */
 export function droppedLogLines(): number {
@@ -51,12 +52,18 @@ function openStderr(format: LogFormat): DestinationStream {
     pretty ??= new PrettyLog();
     return pretty;
   }
-  const sink = destination({ fd: STDERR, sync: false, minLength: 0, maxLength: SINK_BYTES_MAX });
-  sink.on('error', () => {
-    droppedLines += 1;
-  });
-  sink.on('drop', () => {
-    droppedLines += 1;
-  });
+  sink ??= createSink();
   return sink;
+}
+
+/** One for all logs of a thread, so that their lines do not cut into each other. */
+function createSink(): DestinationStream {
+  const stderr = destination({ fd: STDERR, sync: false, minLength: 0, maxLength: SINK_BYTES_MAX });
+  stderr.on('error', () => {
+    droppedLines += 1;
+  });
+  stderr.on('drop', () => {
+    droppedLines += 1;
+  });
+  return stderr;
 }

@@ -34,12 +34,32 @@ export interface ShardSettings {
   readonly trustedProxies?: readonly Network[];
 }
 
+/** How a shard of the exit node treats visitors. */
+export interface VisitorSettings {
+  /** Of this shard alone; 0 is off. */
+  readonly limits: {
+    readonly connectionsPerAddressMax: number;
+    readonly tunnelConnectionsMax: number;
+    readonly requestsPerSecondMax: number;
+    readonly addressRequestsPerSecondMax: number;
+    readonly tunnelRequestsPerSecondMax: number;
+    readonly tunnelBytesInPerSecondMax: number;
+    readonly tunnelBytesOutPerSecondMax: number;
+    readonly requestBodyBytesMax: number;
+  };
+  readonly accessLog: boolean;
+  /** The operator's own pages, by status. */
+  readonly errorPages: readonly (readonly [number, string])[];
+}
+
 /** What a shard is started with. */
 export interface ShardTask {
   readonly role: 'exit' | 'client';
   readonly port: MessagePort;
   readonly shard: number;
   readonly settings: ShardSettings;
+  /** Absent at a client, which has none. */
+  readonly visitors?: VisitorSettings;
   /** The control port's own certificate, PEM. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   /** A test hook of the contract: fail in this way after so long. */
@@ -90,6 +110,10 @@ export interface ShardSample {
   readonly protocolErrors: readonly (readonly [ErrorCode, number])[];
   readonly acceptErrors: readonly (readonly [string, number])[];
   readonly logDropped: number;
+  /** HTTP requests that are being served, by tunnel. */
+  readonly inFlight: readonly (readonly [string, number])[];
+  /** How often a limit refused a visitor or held one back, by limit. */
+  readonly limited: readonly (readonly [string, number])[];
   readonly loopDelay: { readonly p50: number; readonly p99: number; readonly max: number };
 }
 

@@ -7,12 +7,14 @@
 import { Masked } from '../base/masked.ts';
 import type { Network } from '../base/network.ts';
 import type { Address, PortRange } from './address.ts';
+import { buildLimits, type VisitorLimits } from './limits.ts';
 import type { LogFormat } from './option.ts';
 import { type ConfigInput, type Resolution, resolveValues } from './resolve.ts';
 import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
 import type { TunnelSpec } from './tunnel.ts';
 
 export type { Address, PortRange } from './address.ts';
+export type { VisitorLimits } from './limits.ts';
 export type { LogFormat } from './option.ts';
 export type { Fault } from './schema.ts';
 export type { TunnelSpec, Upstream } from './tunnel.ts';
@@ -61,6 +63,10 @@ export interface ServerConfig {
   readonly drainTimeoutMs: number;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
+  readonly accessLog: boolean;
+  /** A folder. */
+  readonly errorPages?: string;
+  readonly limits: VisitorLimits;
   readonly allowFaults: boolean;
   readonly fault?: Fault;
   readonly tuning: Tuning;
@@ -132,6 +138,9 @@ function buildServer({ values, token }: Resolution<'server'>): ServerConfig {
     drainTimeoutMs: values['drain-timeout'],
     logLevel: values['log-level'],
     logFormat: values['log-format'],
+    accessLog: values['access-log'],
+    ...present('errorPages', values['error-pages']),
+    limits: buildLimits(values),
     allowFaults: values['allow-faults'],
     ...present('fault', values.fault),
     tuning: {

@@ -27,18 +27,22 @@ export interface Bounds {
   readonly max: number;
 }
 
-export function size(bounds: Bounds): Kind<number> {
+/** A size; with `offWord`, that word and 0 both mean 0. */
+export function size(bounds: Bounds & { readonly offWord?: string }): Kind<number> {
+  const { offWord } = bounds;
   return kindOf(
     'size',
     'SIZE',
     (text) => {
+      if (offWord !== undefined && (text === offWord || text === '0')) return 0;
       const bytes = readQuantity(text, /^(\d{1,15})(|B|KiB|MiB|GiB)$/, SIZE_UNITS);
       if (bytes === undefined) {
-        return new InvalidText('is not a size; write 64KiB, 8MiB or a number of bytes');
+        const off = offWord === undefined ? '' : `, or ${offWord}`;
+        return new InvalidText(`is not a size; write 64KiB, 8MiB or a number of bytes${off}`);
       }
       return withinBounds(bytes, bounds, showSize);
     },
-    showSize,
+    (bytes) => (bytes === 0 && offWord !== undefined ? offWord : showSize(bytes)),
   );
 }
 

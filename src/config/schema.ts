@@ -6,6 +6,7 @@
 // values are merged, or who uses them.
 
 import { address, addressOrOff, host, portRange, serverUrl } from './address.ts';
+import { LIMIT_OPTIONS } from './limits.ts';
 import { network } from './network.ts';
 import {
   InvalidText,
@@ -192,6 +193,13 @@ const server = {
   }),
   'drain-timeout': drainTimeout,
   ...logOptions,
+  'access-log': one(boolean, {
+    default: 'false',
+    help: 'log a JSON line for each request, and for each TCP connection at its end',
+  }),
+  'error-pages': optional(path, {
+    help: 'folder of pages of your own for errors, such as 503.html',
+  }),
   'allow-faults': one(boolean, { default: 'false', help: 'let SLUICEWAY_FAULT break a shard' }),
   fault: optional(fault, {
     help: 'test hook, shard-throw:SECONDS or shard-oom:SECONDS',
@@ -199,6 +207,7 @@ const server = {
   }),
   ...sharedTuning,
   ...serverTuning,
+  ...LIMIT_OPTIONS,
 };
 
 const client = {

@@ -26,7 +26,7 @@ import { Metrics } from './metrics.ts';
 import { claimPort, supportsReusePort } from './ports.ts';
 import { Registry } from './registry.ts';
 import { SampleBook } from './samples.ts';
-import { shardSettings } from './settings.ts';
+import { shardSettings, visitorSettings } from './settings.ts';
 import { describeStatus } from './status.ts';
 import { readTls } from './tls.ts';
 import { TokenGate } from './tokens.ts';
@@ -58,17 +58,24 @@ type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
 
 /** Starts an exit node; rejects with a SluicewayError when it cannot. */
 export async function startServer(config: ServerConfig, options: StartOptions): Promise<ExitNode> {
-  const [tls, settings] = await Promise.all([
+  const accepting = await acceptingShards(config);
+  const [tls, settings, visitors] = await Promise.all([
     readTls(config),
-    shardSettings(config, options.version),
+    shardSettings(config, options.version, accepting),
+    visitorSettings(config, accepting),
   ]);
-  const node = new RunningNode(config, options, { tls, settings });
+  const node = new RunningNode(config, options, { tls, settings, visitors, accepting });
   await node.start();
   return node;
 }
 
 /** What was read before any thread starts. */
-type Prepared = Pick<ShardTask, 'tls' | 'settings'>;
+type Prepared = Pick<ShardTask, 'tls' | 'settings' | 'visitors'> & { readonly accepting: number };
+
+/** All, where the kernel spreads connections over them; else the first alone. */
+async function acceptingShards({ shards, reusePort }: ServerConfig): Promise<number> {
+  return reusePort === 'auto' && shards > 1 && (await supportsReusePort()) ? shards : 1;
+}
 
 class RunningNode implements ExitNode {
   readonly closed: Promise<Ending>;
@@ -87,7 +94,7 @@ class RunningNode implements ExitNode {
   readonly #controlRequests = new Map<string, number>();
   /** Ports by listener name, once they are known. */
   readonly #ports = new Map<string, number>();
-  #acceptsEverywhere = true;
+  readonly #acceptsEverywhere: boolean;
   #admin: AdminPort | undefined;
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
   #settle: (ending: Ending) => void = () => {};
@@ -100,13 +107,14 @@ class RunningNode implements ExitNode {
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    const { tls, settings } = prepared;
+    const { accepting, ...task } = prepared;
+    this.#acceptsEverywhere = accepting > 1;
     this.#registry = this.#createRegistry();
     this.#pool = new ShardPool({
       url: shardUrl,
       shards: config.shards,
       log: this.#log,
-      createTask: (shard) => ({ role: 'exit', shard, settings, tls, fault: config.fault }),
+      createTask: (shard) => ({ role: 'exit', shard, ...task, fault: config.fault }),
       serve: (shard) => this.#serve(shard),
       onStart: (shard, bridge) => this.#bringUp(shard, bridge),
       onGone: (shard) => {
@@ -142,8 +150,7 @@ class RunningNode implements ExitNode {
   }
 
   async #openPorts(): Promise<void> {
-    const { shards, adminAddr, reusePort } = this.#config;
-    this.#acceptsEverywhere = reusePort === 'auto' && shards > 1 && (await supportsReusePort());
+    const { shards, adminAddr } = this.#config;
     if (adminAddr !== 'off') {
       const { host, port } = adminAddr;
       this.#admin = await openAdminPort({ host, port, answers: this.#answers, log: this.#log });

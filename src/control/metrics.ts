@@ -93,6 +93,12 @@ const ROWS: readonly Row[] = [
     'From the request head to the end of the answer.',
     readDurations,
   ),
+  row('sluiceway_http_requests_in_flight', 'gauge', 'Requests being served.', ({ totals }) =>
+    [...totals.inFlight].map(([tunnel, value]) => ({ value, labels: { tunnel } })),
+  ),
+  row('sluiceway_limited_total', 'counter', 'Visitors that a limit held off.', ({ totals }) =>
+    [...totals.limited].map(([limit, value]) => ({ value, labels: { limit } })),
+  ),
   row('tcp_dataplane_connections_gauge', 'gauge', 'Open TCP visitors.', ({ totals }) =>
     readPorts(totals, (tunnel) => tunnel.streams),
   ),

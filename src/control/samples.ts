@@ -16,6 +16,8 @@ export interface Totals {
   readonly stalled: { readonly held: number; readonly waiting: number };
   readonly meshBytes: number;
   readonly logDropped: number;
+  readonly inFlight: ReadonlyMap<string, number>;
+  readonly limited: ReadonlyMap<string, number>;
   readonly visitorConnections: number;
   readonly shards: ReadonlyMap<number, ShardSample>;
 }
@@ -59,6 +61,8 @@ export class SampleBook {
       },
       meshBytes: sum(samples, (sample) => sample.meshBytes),
       logDropped: sum(samples, (sample) => sample.logDropped),
+      inFlight: sumPairs(samples.flatMap((sample) => sample.inFlight)),
+      limited: sumPairs(samples.flatMap((sample) => sample.limited)),
       visitorConnections: sum(samples, (sample) => sample.visitorConnections),
       shards: this.#last,
     };
@@ -72,6 +76,7 @@ function withoutGauges(sample: ShardSample): ShardSample {
     links: [],
     stalled: { held: 0, waiting: 0 },
     visitorConnections: 0,
+    inFlight: [],
   };
 }
 
@@ -89,6 +94,7 @@ function fold(samples: readonly ShardSample[]): ShardSample {
     acceptErrors: [...sumPairs(samples.flatMap((sample) => sample.acceptErrors))],
     meshBytes: sum(samples, (sample) => sample.meshBytes),
     logDropped: sum(samples, (sample) => sample.logDropped),
+    limited: [...sumPairs(samples.flatMap((sample) => sample.limited))],
   };
 }
 

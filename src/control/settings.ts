@@ -1,20 +1,27 @@
 // From an exit node's configuration to what each of its shards needs to know.
 //
-// Invariant: plain data; no credential. Without an operator's limit, visitors get half of the open
-// files, so that links, upstreams and health checks find theirs. Must not know: how shards use it.
+// Invariant: plain data; no credential. A limit of the whole server is divided by the shards that
+// accept, and a share is rounded up, so that no limit becomes 0, which would be none. Without an
+// operator's limit, visitors get half of the open files, so that links, upstreams and health checks
+// find theirs. Must not know: how shards use it.
 
 import { readFile } from 'node:fs/promises';
-import type { ShardSettings } from '../bridge/messages.ts';
+import type { ShardSettings, VisitorSettings } from '../bridge/messages.ts';
 import type { ServerConfig } from '../config/config.ts';
+import { readErrorPages } from './error-pages.ts';
 
 /** Where the limit cannot be read (not Linux): a usual one. */
 const OPEN_FILES_DEFAULT = 65_536;
 /** Above this nobody has that many visitors, and `unlimited` has to be some number. Guess. */
 const OPEN_FILES_MAX = 1_048_576;
 
-/** Settings of one shard of `config.shards`. */
-export async function shardSettings(config: ServerConfig, version: string): Promise<ShardSettings> {
-  const { tuning, logLevel, logFormat, shards } = config;
+/** Settings of one shard, of which `accepting` accept visitors. */
+export async function shardSettings(
+  config: ServerConfig,
+  version: string,
+  accepting: number,
+): Promise<ShardSettings> {
+  const { tuning, logLevel, logFormat } = config;
   const connections = tuning.visitorConnectionsMax || (await openFilesLimit()) / 2;
   return {
     ...tuning,
@@ -23,7 +30,30 @@ export async function shardSettings(config: ServerConfig, version: string): Prom
     logFormat,
     acceptProxyProtocol: config.acceptProxyProtocol,
     trustedProxies: config.trustedProxies,
-    visitorConnectionsMax: Math.max(1, Math.floor(connections / shards)),
+    visitorConnectionsMax: Math.max(1, Math.floor(connections / accepting)),
+  };
+}
+
+/** How one of `accepting` shards treats visitors. Rejects with a ConfigError. */
+export async function visitorSettings(
+  config: ServerConfig,
+  accepting: number,
+): Promise<VisitorSettings> {
+  const { limits, accessLog, errorPages } = config;
+  const share = (limit: number): number => Math.ceil(limit / accepting);
+  return {
+    limits: {
+      connectionsPerAddressMax: share(limits.connectionsPerAddressMax),
+      tunnelConnectionsMax: share(limits.tunnelConnectionsMax),
+      requestsPerSecondMax: share(limits.requestsPerSecondMax),
+      addressRequestsPerSecondMax: share(limits.addressRequestsPerSecondMax),
+      tunnelRequestsPerSecondMax: share(limits.tunnelRequestsPerSecondMax),
+      tunnelBytesInPerSecondMax: share(limits.tunnelBytesInPerSecondMax),
+      tunnelBytesOutPerSecondMax: share(limits.tunnelBytesOutPerSecondMax),
+      requestBodyBytesMax: limits.requestBodyBytesMax,
+    },
+    accessLog,
+    errorPages: await readErrorPages(errorPages),
   };
 }
 

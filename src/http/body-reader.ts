@@ -39,6 +39,8 @@ export class BodyReader {
   bytes: Buffer = EMPTY;
   start = 0;
   end = 0;
+  /** Of the body so far, without framing and trailers. */
+  dataBytes = 0;
   #at: number = AT.COMPLETE;
   #mode: BodyMode = 'raw';
   /** Bytes left of the body, or of the chunk. */
@@ -49,6 +51,7 @@ export class BodyReader {
   begin(framing: Framing, length: number, mode: BodyMode): void {
     this.#mode = mode;
     this.#left = length;
+    this.dataBytes = 0;
     this.release();
     if (framing === 'until-close') this.#at = AT.UNTIL_CLOSE;
     else if (framing === 'length' && length > 0) this.#at = AT.LENGTH;
@@ -91,11 +94,13 @@ export class BodyReader {
     if (this.#at === AT.LENGTH) {
       this.end = Math.min(chunk.length, offset + this.#left);
       this.#left -= this.end - offset;
+      this.dataBytes += this.end - offset;
       if (this.#left === 0) this.#at = AT.COMPLETE;
       return this.end;
     }
     if (this.#at === AT.UNTIL_CLOSE) {
       this.end = chunk.length;
+      this.dataBytes += this.end - offset;
       return this.end;
     }
     return this.#mode === 'raw' ? this.#stepRaw(chunk, offset) : this.#stepDecoding(chunk, offset);
@@ -155,6 +160,7 @@ export class BodyReader {
   #skipData(chunk: Buffer, at: number): number {
     const bytes = Math.min(this.#left, chunk.length - at);
     this.#left -= bytes;
+    this.dataBytes += bytes;
     if (this.#left === 0) this.#at = AT.DATA_CR;
     return at + bytes;
   }

@@ -136,7 +136,7 @@ export class Stream {
     this.meters.push(meter);
   }
 
-  /** Holds what is sent, and what the peer may send, to the rates of throttles that others share. */
+  /** Holds what is sent, and what the peer may send, to rates that other streams share. */
   throttle(sending: Throttle | undefined, receiving: Throttle | undefined): void {
     const carrier = this.#carrier;
     if (sending !== undefined) this.sendLane = new SendLane(sending, () => carrier.schedule(this));

@@ -1,6 +1,6 @@
-// How many bytes a second the streams of one tunnel may move in one direction, and whose turn it is.
+// How many bytes a second the streams of a tunnel may move in one direction, and whose turn it is.
 //
-//   stream has bytes --none free--> waiting, in turn --timer: refilled--> served a share --> goes on
+//   stream has bytes --none free--> waiting, in turn --timer: refilled--> served a share, goes on
 //
 // Invariant: nothing is dropped; who waits is served before a newcomer, in turn and a bounded share
 // at a time; one timer, only while somebody waits; a clock that goes back costs nobody more than

@@ -5,6 +5,7 @@
 // certificates' renewal, or which other shards there are beyond their mesh ports.
 
 import type { Socket } from 'node:net';
+import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { networkSet } from '../base/network-set.ts';
 import { Bridge } from '../bridge/calls.ts';
@@ -14,22 +15,28 @@ import type {
   ListenRequest,
   ShardSample,
   ShardTask,
+  VisitorSettings,
 } from '../bridge/messages.ts';
 import type { Upgraded } from '../link/ws-handshake.ts';
 import { WsLink } from '../link/ws-link.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import { AccessLog } from './access-log.ts';
 import { type Arrival, Arrivals } from './arrivals.ts';
 import { createControlPort } from './control-port.ts';
 import { ExitLink } from './exit-link.ts';
 import { armFault } from './fault.ts';
+import { Pages } from './http-page.ts';
 import { createHttpIngress, type HttpIngress } from './ingress-http.ts';
 import { TcpIngress } from './ingress-tcp.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
 import { Mesh } from './mesh.ts';
+import { createRequestGate } from './request-gate.ts';
 import { ShardRouter, type StreamOpener } from './router.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
+import { createTunnelLimits, type TunnelLimits } from './tunnel-limits.ts';
+import { VisitorLedger } from './visitor-ledger.ts';
 
 export async function runExitShard(task: ShardTask): Promise<void> {
   const shard = new ExitShard(task);
@@ -48,6 +55,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #tcp: TcpIngress;
   /** Undefined: every visitor comes by itself. */
   readonly #arrivals: Arrivals | undefined;
+  readonly #limits: TunnelLimits | undefined;
   #linkCount = 0;
 
   constructor(task: ShardTask) {
@@ -63,10 +71,23 @@ class ExitShard implements ShardOwner, StreamOpener {
       log,
       openLocal: (request, sink) => this.#openLocal(request, sink),
     });
-    this.#router = new ShardRouter(shard, this, meters);
-    const shared = { router: this.#router, limits: settings, clock };
-    const trustedProxies = networkSet(settings.trustedProxies);
-    this.#http = createHttpIngress({ ...shared, meter: meters, log, trustedProxies });
+    const { limits, accessLog, errorPages } = visitorsOf(task);
+    const onLimited = meters.onLimited.bind(meters);
+    this.#limits = createTunnelLimits(limits, clock, onLimited);
+    this.#router = new ShardRouter(shard, this, meters, this.#limits);
+    const shared = {
+      router: this.#router,
+      limits: settings,
+      clock,
+      ledger: new VisitorLedger({ ...settings, ...limits }, onLimited),
+      access: accessLog ? new AccessLog(this.life.createAccessLog()) : undefined,
+    };
+    this.#http = createHttpIngress({
+      ...{ ...shared, meter: meters, log, pages: new Pages(errorPages) },
+      trustedProxies: networkSet(settings.trustedProxies),
+      gate: createRequestGate(limits, onLimited),
+      requestBodyBytesMax: limits.requestBodyBytesMax,
+    });
     this.#tcp = new TcpIngress(shared);
     const proxies = networkSet(settings.acceptProxyProtocol);
     const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
@@ -207,6 +228,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   }
 
   #sample(): ShardSample {
+    this.#limits?.countWaits();
     return {
       ...this.life.meters.sample(),
       ...sampleLinks([...this.#links.values()]),
@@ -214,4 +236,9 @@ class ExitShard implements ShardOwner, StreamOpener {
       visitorConnections: this.#visitorsCount,
     };
   }
+}
+
+function visitorsOf({ visitors }: ShardTask): VisitorSettings {
+  assert(visitors !== undefined, 'a shard of an exit node is told about visitors');
+  return visitors;
 }

@@ -10,9 +10,14 @@ import type { AddressSet } from '../base/network-set.ts';
 import { RequestParser } from '../http/request-head.ts';
 import { ResponseParser } from '../http/response-head.ts';
 import { Slab } from '../http/slab.ts';
+import type { AccessLog } from './access-log.ts';
 import { Farewells } from './http-farewell.ts';
+import { Pages } from './http-page.ts';
+import type { Limit } from './limited.ts';
+import type { RequestGate } from './request-gate.ts';
 import type { Router } from './router.ts';
 import type { RelayLimits } from './socket-relay.ts';
+import { VisitorLedger } from './visitor-ledger.ts';
 
 /** Guess: heads that span reads are few at any moment. */
 const POOLED_MAX = 64;
@@ -32,6 +37,13 @@ export interface HttpLimits extends RelayLimits {
 export interface HttpMeter {
   /** `tunnel` is undefined when the request matched none; `method` is '' when none was read. */
   onRequest(tunnel: string | undefined, method: string, status: number, durationMs: number): void;
+  /** Where the requests that are being served for `tunnel` are counted up and down. */
+  inFlight(tunnel: string): InFlight;
+  onLimited(limit: Limit): void;
+}
+
+export interface InFlight {
+  requests: number;
 }
 
 export interface HttpIngressOptions {
@@ -42,6 +54,15 @@ export interface HttpIngressOptions {
   readonly log: Logger;
   /** Whose forwarding fields are believed; undefined for nobody's. */
   readonly trustedProxies?: AddressSet | undefined;
+  /** Shared with the TCP ingress; one of its own when left out. */
+  readonly ledger?: VisitorLedger;
+  /** Undefined: no rate is limited. */
+  readonly gate?: RequestGate | undefined;
+  /** Undefined: it is off. */
+  readonly access?: AccessLog | undefined;
+  readonly pages?: Pages;
+  /** 0 or left out: no limit. */
+  readonly requestBodyBytesMax?: number;
 }
 
 export class HttpContext {
@@ -50,6 +71,11 @@ export class HttpContext {
   readonly limits: HttpLimits;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly ledger: VisitorLedger;
+  readonly gate: RequestGate | undefined;
+  readonly access: AccessLog | undefined;
+  readonly pages: Pages;
+  readonly requestBodyBytesMax: number;
   readonly slab = new Slab();
   readonly farewells = new Farewells();
   state: 'serving' | 'draining' = 'serving';
@@ -64,6 +90,13 @@ export class HttpContext {
     this.clock = options.clock;
     this.log = options.log;
     this.#trustedProxies = options.trustedProxies;
+    const { visitorConnectionsMax } = options.limits;
+    this.ledger =
+      options.ledger ?? new VisitorLedger({ visitorConnectionsMax, connectionsPerAddressMax: 0 });
+    this.gate = options.gate;
+    this.access = options.access;
+    this.pages = options.pages ?? new Pages();
+    this.requestBodyBytesMax = options.requestBodyBytesMax || Number.POSITIVE_INFINITY;
   }
 
   /** The trusted proxies, if `peer` is one of them. */

@@ -17,7 +17,8 @@ import { type ConnectionWord, writeRequestHead, writeResponseHead } from '../htt
 import type { RequestParser } from '../http/request-head.ts';
 import type { ResponseParser } from '../http/response-head.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
-import type { HttpContext } from './http-context.ts';
+import type { AccessNote } from './access-log.ts';
+import type { HttpContext, InFlight } from './http-context.ts';
 import { HttpUpstream } from './http-upstream.ts';
 import type { VisitorInfo } from './router.ts';
 import type { SocketOutlet } from './socket-outlet.ts';
@@ -78,6 +79,9 @@ export class HttpExchange implements StreamSink {
   #sentHead: SentHead | undefined;
   /** Of the piece at hand, what somebody else owns now. */
   #passedBytes = 0;
+  #inFlight: InFlight | undefined;
+  /** Of the request at hand, while the access log is on. */
+  #note: AccessNote | undefined;
 
   constructor(context: HttpContext, owner: ExchangeOwner, visitor: VisitorInfo) {
     this.#context = context;
@@ -102,18 +106,25 @@ export class HttpExchange implements StreamSink {
     return this.#method;
   }
 
-  /** A request has come, which may lead nowhere; '' when not even its method could be read. */
-  arrive(method: string, nowMs: number): void {
-    this.#tunnel = undefined;
-    this.#method = method;
+  /** A request has come, which may lead nowhere; no head when it could not be read. */
+  arrive(head: RequestParser | undefined, tunnel: string | undefined, nowMs: number): void {
+    this.#tunnel = tunnel;
+    this.#method = head?.method ?? '';
     this.#startMs = nowMs;
     this.#status = 0;
+    this.#requestBody.begin('none', 0, 'raw');
+    this.#responseBody.begin('none', 0, 'raw');
+    this.#note = this.#context.access?.note(this.#owner.forwarding.origin, head);
   }
 
-  /** Counts the request, answered with `status`. */
-  meter(status: number): void {
-    const { meter, clock } = this.#context;
-    meter.onRequest(this.#tunnel, this.#method, status, clock.nowMs() - this.#startMs);
+  /** Counts the request, answered with `status` and so much of a body. */
+  meter(status: number, bytesOut: number): void {
+    const { meter, clock, access } = this.#context;
+    const durationMs = clock.nowMs() - this.#startMs;
+    meter.onRequest(this.#tunnel, this.#method, status, durationMs);
+    if (this.#note === undefined) return;
+    const [tunnel, method, bytesIn] = [this.#tunnel, this.#method, this.#requestBody.dataBytes];
+    access?.onRequest(this.#note, { tunnel, method, status, bytesIn, bytesOut, durationMs });
   }
 
   /** Sends the request on, with what `chunk` has of its body. Returns the offset after that. */
@@ -125,6 +136,12 @@ export class HttpExchange implements StreamSink {
     this.#interimsCount = 0;
     this.#requestBody.begin(head.framing, head.contentLength, 'raw');
     this.#state = this.#requestBody.isComplete ? 'waiting' : 'sending';
+    this.#inFlight = this.#context.meter.inFlight(tunnel);
+    this.#inFlight.requests += 1;
+    if (head.contentLength > this.#context.requestBodyBytesMax) {
+      this.#refuseBody();
+      return offset;
+    }
     const failure = this.#upstream.acquire(tunnel);
     if (failure !== undefined) {
       this.#fail(failure);
@@ -149,7 +166,12 @@ export class HttpExchange implements StreamSink {
       slab.append(body.bytes, body.start, body.end);
     }
     body.release();
-    const goesOn = this.#upstream.write(slab.take());
+    const message = slab.take();
+    if (body.dataBytes > this.#context.requestBodyBytesMax) {
+      this.#refuseBody();
+      return chunk.length;
+    }
+    const goesOn = this.#upstream.write(message);
     if (joins) this.#checkRequest();
     else next = this.sendBody(chunk, next);
     if (!goesOn && this.wantsBody) this.#owner.socket.pause();
@@ -164,6 +186,12 @@ export class HttpExchange implements StreamSink {
     let goesOn = true;
     while (!body.isDone && next < chunk.length) {
       next = body.step(chunk, next);
+      if (body.dataBytes > this.#context.requestBodyBytesMax) {
+        body.release();
+        readPool.release(chunk, chunk.length - offset - sentBytes);
+        this.#refuseBody();
+        return chunk.length;
+      }
       if (body.end === body.start) continue;
       if (body.bytes === chunk) sentBytes += body.end - body.start;
       goesOn = this.#upstream.write(body.bytes.subarray(body.start, body.end)) && goesOn;
@@ -174,6 +202,12 @@ export class HttpExchange implements StreamSink {
     // After the body's end nobody would resume the socket.
     if (!goesOn && this.wantsBody) this.#owner.socket.pause();
     return next;
+  }
+
+  /** Before the byte that is too much is sent on, so that no upstream takes the body for whole. */
+  #refuseBody(): void {
+    this.#context.meter.onLimited('request-body');
+    this.fail('SLW_HTTP_BODY_TOO_LARGE');
   }
 
   #checkRequest(): void {
@@ -292,7 +326,7 @@ export class HttpExchange implements StreamSink {
     writeResponseHead(parser, { connection: 'upgrade', isDecoded: false }, slab, 0);
     this.#write(slab.take());
     this.#status = parser.status;
-    this.meter(this.#status);
+    this.meter(this.#status, 0);
     const stream = this.#upstream.release(rest.length);
     this.#settleState('free');
     if (stream === undefined) return;
@@ -366,7 +400,7 @@ export class HttpExchange implements StreamSink {
     if (!isSent || restBytes > 0) this.#upstream.reset('SLW_STREAM_CANCELLED');
     else if (upstream === 'ended') this.#upstream.end();
     else if (!this.#keepsUpstream) this.#upstream.part();
-    this.meter(this.#status);
+    this.meter(this.#status, this.#responseBody.dataBytes);
     this.#settleState('free');
     this.#owner.onAnswered(this.#keepsVisitor && isSent);
   }
@@ -398,7 +432,7 @@ export class HttpExchange implements StreamSink {
 
   #cut(): void {
     this.#upstream.reset('SLW_STREAM_CANCELLED');
-    this.meter(this.#status);
+    this.meter(this.#status, this.#responseBody.dataBytes);
     this.#settleState('free');
     this.#owner.onCut();
   }
@@ -407,6 +441,10 @@ export class HttpExchange implements StreamSink {
   #settleState(state: 'free' | 'early' | 'answering'): void {
     this.#state = state;
     this.#sentHead = undefined;
+    if (state === 'free' && this.#inFlight !== undefined) {
+      this.#inFlight.requests -= 1;
+      this.#inFlight = undefined;
+    }
     if (this.#response !== undefined) this.#context.returnResponseParser(this.#response);
     this.#response = undefined;
   }

@@ -1,4 +1,5 @@
-// What a visitor reads when no upstream answered: one small constant answer for each status.
+// What a visitor reads when no upstream answered: one constant answer for each status, ours or the
+// operator's.
 //
 // Invariant: nothing of the request is in it, and the connection is closed after it. A HEAD
 // request gets the same head without the body. Must not know: why a request failed.
@@ -11,6 +12,7 @@ const REASONS: Readonly<Record<number, string>> = {
   404: 'Not Found',
   405: 'Method Not Allowed',
   408: 'Request Timeout',
+  413: 'Content Too Large',
   414: 'URI Too Long',
   417: 'Expectation Failed',
   421: 'Misdirected Request',
@@ -24,12 +26,12 @@ const REASONS: Readonly<Record<number, string>> = {
 /** For a status without a row. */
 const FALLBACK = 502;
 
-const RETRY = 'Retry-After: 5\r\n';
 /** What some answers must or should say (RFC 9110 15.5.6; contract, "What a visitor gets"). */
 const EXTRA_FIELDS: Readonly<Record<number, string>> = {
   405: `Allow: ${METHODS.join(', ')}\r\n`,
-  429: RETRY,
-  503: RETRY,
+  // A rate has room again within a second.
+  429: 'Retry-After: 1\r\n',
+  503: 'Retry-After: 5\r\n',
 };
 
 interface Page {
@@ -37,25 +39,44 @@ interface Page {
   readonly whole: Buffer;
 }
 
-const PAGES: ReadonlyMap<number, Page> = new Map(
-  Object.entries(REASONS).map(([status, reason]) => [Number(status), createPage(status, reason)]),
-);
+/** Bodies of the operator's own, by status. */
+export type OwnPages = readonly (readonly [number, string])[];
 
-function createPage(status: string, reason: string): Page {
+function createPage(status: string, reason: string, own: string | undefined): Page {
   const title = `${status} ${reason}`;
-  const body = `<!doctype html><title>${title}</title><h1>${title}</h1>\n`;
+  const body = Buffer.from(own ?? `<!doctype html><title>${title}</title><h1>${title}</h1>\n`);
   const head = Buffer.from(
     `HTTP/1.1 ${title}\r\nContent-Type: text/html; charset=utf-8\r\n` +
       `Content-Length: ${body.length}\r\nCache-Control: no-store\r\n` +
       `${EXTRA_FIELDS[Number(status)] ?? ''}Connection: close\r\n\r\n`,
     'latin1',
   );
-  return { head, whole: Buffer.concat([head, Buffer.from(body, 'latin1')]) };
+  return { head, whole: Buffer.concat([head, body]) };
 }
 
-/** The answer with `status` to a request with `method`; shared, so never to be written into. */
-export function pageFor(status: number, method: string): Buffer {
-  const page = PAGES.get(status) ?? PAGES.get(FALLBACK);
-  if (page === undefined) return Buffer.alloc(0);
-  return method === 'HEAD' ? page.head : page.whole;
+export class Pages {
+  readonly #pages: ReadonlyMap<number, Page>;
+
+  constructor(own: OwnPages = []) {
+    const bodies = new Map(own);
+    const create = ([status, reason]: [string, string]): [number, Page] => [
+      Number(status),
+      createPage(status, reason, bodies.get(Number(status))),
+    ];
+    this.#pages = new Map(Object.entries(REASONS).map(create));
+  }
+
+  /** The answer with `status` to a request with `method`; shared, so never to be written into. */
+  pageFor(status: number, method: string): Buffer {
+    const page = this.#pages.get(status) ?? this.#pages.get(FALLBACK);
+    if (page === undefined) return Buffer.alloc(0);
+    return method === 'HEAD' ? page.head : page.whole;
+  }
+
+  /** Bytes of the body in that answer. */
+  bodyBytes(status: number, method: string): number {
+    if (method === 'HEAD') return 0;
+    const page = this.#pages.get(status) ?? this.#pages.get(FALLBACK);
+    return page === undefined ? 0 : page.whole.length - page.head.length;
+  }
 }

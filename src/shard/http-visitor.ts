@@ -14,11 +14,11 @@ import { readPool } from '../base/read-pool.ts';
 import { Forwarding, type Scheme } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
 import type { RequestParser } from '../http/request-head.ts';
+import { visitorOf } from '../http/trusted-forwarding.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { type ExchangeOwner, HttpExchange } from './http-exchange.ts';
-import { pageFor } from './http-page.ts';
 import type { VisitorInfo } from './router.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 import { cutSocket } from './socket-relay.ts';
@@ -35,12 +35,18 @@ export interface HttpArrival {
   readonly serverName: string | undefined;
 }
 
+/** Whose connection was switched to raw bytes, and to which tunnel. */
+export interface SwitchOrigin {
+  readonly tunnel: string;
+  readonly visitor: string;
+}
+
 /** What a connection asks of the ingress that accepted it. */
 export interface VisitorHome {
   /** The socket is gone, or no longer this connection's. */
   onGone(visitor: HttpVisitor): void;
   /** From now on raw bytes both ways; the socket is paused when `isPaused`. */
-  onSwitched(reads: SocketReads, stream: Stream, rest: Buffer): void;
+  onSwitched(reads: SocketReads, stream: Stream, rest: Buffer, origin: SwitchOrigin): void;
 }
 
 type Phase = 'idle' | 'unread' | 'head' | 'exchange' | 'lingering' | 'closed';
@@ -51,6 +57,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly outlet: SocketOutlet;
   readonly #context: HttpContext;
   readonly #home: VisitorHome;
+  readonly #address: string;
   readonly #serverName: string | undefined;
   readonly #exchange: HttpExchange;
   readonly #reads: SocketReads;
@@ -69,6 +76,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.socket = socket;
     this.outlet = new SocketOutlet(socket, () => this.#afterTaken());
     this.#serverName = arrival.serverName;
+    this.#address = arrival.visitor.address;
     this.forwarding = new Forwarding({
       address: arrival.visitor.address,
       scheme: arrival.scheme,
@@ -91,7 +99,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
 
   /** Turns the visitor away with the page for `code`, whatever it asks for. */
   refuse(code: ErrorCode): void {
-    this.#exchange.arrive('', this.#context.clock.nowMs());
+    this.#exchange.arrive(undefined, undefined, this.#context.clock.nowMs());
     this.onFailed(code);
   }
 
@@ -142,13 +150,15 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
 
   #begin(head: RequestParser, chunk: Buffer, after: number): void {
     this.#phase = 'exchange';
-    this.#exchange.arrive(head.method, this.#context.clock.nowMs());
-    if (this.#serverName !== undefined && head.host !== this.#serverName) {
-      this.onFailed('SLW_HTTP_MISDIRECTED');
-      return;
-    }
-    const tunnel = this.#context.router.matchHost(head.host);
-    if (tunnel === undefined) this.onFailed('SLW_HTTP_NO_TUNNEL');
+    const { clock, router, gate } = this.#context;
+    const nowMs = clock.nowMs();
+    const isMisdirected = this.#serverName !== undefined && head.host !== this.#serverName;
+    const tunnel = isMisdirected ? undefined : router.matchHost(head.host);
+    this.#exchange.arrive(head, tunnel, nowMs);
+    const refusal = gate?.refusal(visitorOf(head, this.forwarding.origin), tunnel, nowMs);
+    if (refusal !== undefined) this.onFailed(refusal);
+    else if (isMisdirected) this.onFailed('SLW_HTTP_MISDIRECTED');
+    else if (tunnel === undefined) this.onFailed('SLW_HTTP_NO_TUNNEL');
     else this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
   }
 
@@ -220,9 +230,10 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   onFailed(code: ErrorCode): void {
     const { status } = ERRORS[code];
     const { tunnel, method } = this.#exchange;
-    this.#exchange.meter(status);
+    const { pages } = this.#context;
+    this.#exchange.meter(status, pages.bodyBytes(status, method));
     this.#context.log.debug({ code, tunnel, status }, 'request not served');
-    this.#linger(pageFor(status, method));
+    this.#linger(pages.pageFor(status, method));
   }
 
   onCut(): void {
@@ -238,7 +249,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     socket.off('close', this.#onClose);
     this.outlet.flush();
     this.#home.onGone(this);
-    this.#home.onSwitched(this.#reads, stream, rest);
+    const { tunnel = '' } = this.#exchange;
+    this.#home.onSwitched(this.#reads, stream, rest, { tunnel, visitor: this.#address });
     const goesOn = held === undefined || stream.write(held);
     if (socket.readableEnded) stream.end();
     if (goesOn) socket.resume();

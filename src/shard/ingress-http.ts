@@ -8,15 +8,18 @@ import type { Socket } from 'node:net';
 import { plainAddress } from '../base/ip.ts';
 import type { SocketReads } from '../link/socket-reads.ts';
 import type { Stream } from '../mux/stream.ts';
+import { noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { HttpContext, type HttpIngressOptions } from './http-context.ts';
-import { type HttpArrival, HttpVisitor, type VisitorHome } from './http-visitor.ts';
+import {
+  type HttpArrival,
+  HttpVisitor,
+  type SwitchOrigin,
+  type VisitorHome,
+} from './http-visitor.ts';
 import { cutSocket, SocketRelay } from './socket-relay.ts';
 
 export type { HttpIngressOptions, HttpLimits, HttpMeter } from './http-context.ts';
-
-/** Visitors beyond the limit who get an answer at the same time. Guess. */
-const SURPLUS_MAX = 256;
 
 /** What a listener knows of a connection beyond its socket. */
 export interface AcceptOptions extends Arrival {
@@ -41,18 +44,26 @@ export class HttpIngress implements VisitorHome {
   /** Serves `socket`, which must be `allowHalfOpen`. */
   accept(socket: Socket, options: AcceptOptions = {}): void {
     const arrival = arrivalOf(socket, options);
-    const surplus = this.connectionsCount - this.#context.limits.visitorConnectionsMax;
+    const { ledger } = this.#context;
+    const admission = arrival === undefined ? undefined : ledger.judge(this.#countedAs(arrival));
     // Without an address the visitor is gone already.
-    if (arrival === undefined || surplus >= SURPLUS_MAX) {
+    if (arrival === undefined || admission?.isTold !== true) {
       socket.on('error', ignoreCut);
       cutSocket(socket);
       return;
     }
+    const place = ledger.enter(this.#countedAs(arrival));
+    socket.once('close', () => ledger.leave(place));
     socket.setNoDelay(true);
     const visitor = new HttpVisitor(this.#context, this, socket, arrival);
     this.#visitors.add(visitor);
-    if (surplus >= 0) visitor.refuse('SLW_HTTP_VISITOR_LIMIT');
+    if (admission.code !== 'SLW_NONE') visitor.refuse(admission.code);
     if (options.first !== undefined) visitor.onRead(options.first);
+  }
+
+  /** A trusted proxy's connections carry many visitors, and no address is theirs alone. */
+  #countedAs({ visitor: { address } }: HttpArrival): string {
+    return this.#context.trustOf(address) === undefined ? address : '';
   }
 
   /** About once a second: deadlines. */
@@ -61,6 +72,7 @@ export class HttpIngress implements VisitorHome {
     for (const visitor of this.#visitors) visitor.sweep(nowMs);
     for (const relay of this.#relays) relay.sweep(nowMs);
     this.#context.farewells.sweep(nowMs);
+    this.#context.gate?.sweep(nowMs);
   }
 
   /** Idle connections close now, busy ones after their response; upgraded ones go on. */
@@ -73,11 +85,14 @@ export class HttpIngress implements VisitorHome {
     this.#visitors.delete(visitor);
   }
 
-  onSwitched(reads: SocketReads, stream: Stream, rest: Buffer): void {
-    const { limits, clock } = this.#context;
-    const nowMs = clock.nowMs();
+  onSwitched(reads: SocketReads, stream: Stream, rest: Buffer, origin: SwitchOrigin): void {
+    const { limits, clock, access } = this.#context;
     const { socket } = reads;
-    const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays: this.#relays });
+    const nowMs = clock.nowMs();
+    const relay = new SocketRelay({
+      ...{ socket, limits, state: 'open', nowMs, relays: this.#relays },
+      ...(access === undefined ? {} : { onEnd: noteEnd(access, clock, origin) }),
+    });
     stream.sink = relay;
     relay.join(stream, reads);
     if (rest.length > 0) relay.onData(rest);

@@ -6,15 +6,21 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { plainAddress } from '../base/ip.ts';
+import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { ProxyGuard } from './proxy-guard.ts';
 import type { Router, VisitorInfo } from './router.ts';
 import { cutSocket, type RelayLimits, SocketRelay } from './socket-relay.ts';
+import type { VisitorLedger } from './visitor-ledger.ts';
 
 export interface TcpIngressOptions {
   readonly router: Router;
-  readonly limits: RelayLimits & { readonly visitorConnectionsMax: number };
+  readonly limits: RelayLimits;
   readonly clock: Clock;
+  /** Shared with the HTTP ingress. */
+  readonly ledger: VisitorLedger;
+  /** Undefined: it is off. */
+  readonly access: AccessLog | undefined;
 }
 
 const DIRECT: Arrival = {};
@@ -32,17 +38,24 @@ export class TcpIngress {
   }
 
   accept(tunnel: string, socket: Socket, arrival: Arrival = DIRECT): void {
-    const { router, limits, clock } = this.#options;
+    const { router, limits, clock, ledger, access } = this.#options;
     const visitor = visitorOf(socket, arrival);
-    const isOver = this.#relays.size >= limits.visitorConnectionsMax;
+    const isOver = visitor !== undefined && ledger.judge(visitor.address).code !== 'SLW_NONE';
     // Without an address the visitor is gone already.
     if (isOver || visitor === undefined) {
       socket.on('error', ignoreCut);
       cutSocket(socket);
       return;
     }
+    const place = ledger.enter(visitor.address);
+    socket.once('close', () => ledger.leave(place));
     const nowMs = clock.nowMs();
-    const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays: this.#relays });
+    const relay = new SocketRelay({
+      ...{ socket, limits, state: 'open', nowMs, relays: this.#relays },
+      ...(access === undefined
+        ? {}
+        : { onEnd: noteEnd(access, clock, { tunnel, visitor: visitor.address }) }),
+    });
     const stream = router.openStream(tunnel, visitor, relay);
     if (typeof stream === 'string') {
       relay.abort(stream);

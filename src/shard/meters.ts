@@ -13,6 +13,8 @@ import {
   type TunnelSample,
 } from '../bridge/messages.ts';
 import type { StreamMeter } from '../mux/stream.ts';
+import type { InFlight } from './http-context.ts';
+import { type Limit, LimitedCounts } from './limited.ts';
 
 /** Label of everything that is not a registered name (contract). */
 export const OTHER = '_other';
@@ -34,6 +36,8 @@ interface RequestCounter {
 export class Meters {
   readonly #tunnels = new Map<string, TunnelMeter>();
   readonly #requests = new Map<string, RequestCounter>();
+  readonly #inFlight = new Map<string, InFlight>();
+  readonly #limited = new LimitedCounts();
   readonly #protocolErrors = new Map<ErrorCode, number>();
   readonly #acceptErrors = new Map<string, number>();
   readonly #loopDelay: ELDHistogram;
@@ -56,6 +60,7 @@ export class Meters {
   /** Forgets a tunnel that control has forgotten. */
   forget(name: string): void {
     this.#tunnels.delete(name);
+    this.#inFlight.delete(name);
     for (const key of this.#requests.keys()) {
       if (key.startsWith(`${name} `)) this.#requests.delete(key);
     }
@@ -75,6 +80,20 @@ export class Meters {
       if (seconds > (REQUEST_BUCKETS_SECONDS[index] as number)) break;
       counter.buckets[index] = (counter.buckets[index] ?? 0) + 1;
     }
+  }
+
+  /** Of a registered tunnel; a request holds it while it is served. */
+  inFlight(tunnel: string): InFlight {
+    let inFlight = this.#inFlight.get(tunnel);
+    if (inFlight === undefined) {
+      inFlight = { requests: 0 };
+      this.#inFlight.set(tunnel, inFlight);
+    }
+    return inFlight;
+  }
+
+  onLimited(limit: Limit, times = 1): void {
+    this.#limited.add(limit, times);
   }
 
   onProtocolError(code: ErrorCode): void {
@@ -103,6 +122,8 @@ export class Meters {
       protocolErrors: [...this.#protocolErrors],
       acceptErrors: [...this.#acceptErrors],
       logDropped: droppedLogLines(),
+      inFlight: [...this.#inFlight].map(([tunnel, { requests }]) => [tunnel, requests]),
+      limited: this.#limited.sample(),
       loopDelay,
     };
   }

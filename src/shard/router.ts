@@ -9,6 +9,7 @@ import type { RouteChange } from '../bridge/messages.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';
 import type { Meters, TunnelMeter } from './meters.ts';
+import type { TunnelLimits } from './tunnel-limits.ts';
 
 /** Who is visiting. */
 export interface VisitorInfo {
@@ -49,14 +50,17 @@ export class ShardRouter implements Router {
   readonly #shard: number;
   readonly #opener: StreamOpener;
   readonly #meters: Meters;
+  /** Undefined when tunnels may use what there is. */
+  readonly #limits: TunnelLimits | undefined;
   readonly #tunnels = new Map<string, Tunnel>();
   readonly #clients = new Map<string, { meter: StreamMeter; routes: number }>();
   #number = 0;
 
-  constructor(shard: number, opener: StreamOpener, meters: Meters) {
+  constructor(shard: number, opener: StreamOpener, meters: Meters, limits?: TunnelLimits) {
     this.#shard = shard;
     this.#opener = opener;
     this.#meters = meters;
+    this.#limits = limits;
   }
 
   apply(changes: readonly RouteChange[]): void {
@@ -88,13 +92,23 @@ export class ShardRouter implements Router {
   openStream(name: string, visitor: VisitorInfo, sink: StreamSink): Stream | ErrorCode {
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) return 'SLW_STREAM_NO_LINK';
+    const refusal = this.#limits?.refusal(tunnel.meter.streams);
+    if (refusal !== undefined) return refusal;
     const route = this.#choose(tunnel);
     if (route === undefined) return 'SLW_STREAM_NO_LINK';
     const { address, port, toAddress, toPort } = visitor;
     const arrived = toAddress === undefined ? undefined : { toAddress, toPort: toPort ?? 0 };
-    const request = { tunnel: name, address, port, ...arrived, link: route.link };
+    const request = {
+      tunnel: name,
+      address,
+      port,
+      ...arrived,
+      link: route.link,
+      ...this.#limits?.openOptions,
+    };
     const stream = this.#opener.open(route.shard, request, sink);
     if (typeof stream === 'string') return stream;
+    this.#limits?.attach(name, stream);
     stream.addMeter(tunnel.meter);
     stream.addMeter(route.client);
     stream.addMeter(route.own);
@@ -149,6 +163,7 @@ export class ShardRouter implements Router {
   #forget(name: string): void {
     this.#tunnels.delete(name);
     this.#meters.forget(name);
+    this.#limits?.forget(name);
   }
 }
 

@@ -30,11 +30,14 @@ export class ShardLife {
   readonly log: Logger;
   readonly meters = new Meters();
   readonly #owner: ShardOwner;
+  readonly #task: ShardTask;
   #timer: Timer;
   #onDrained: (() => void) | undefined;
   #onStopped: () => void = () => {};
 
-  constructor({ settings, shard }: ShardTask, owner: ShardOwner) {
+  constructor(task: ShardTask, owner: ShardOwner) {
+    const { settings, shard } = task;
+    this.#task = task;
     const { logLevel: level, logFormat: format } = settings;
     this.log = createLogger({ level, format, component: 'shard' }).child({ shard });
     this.#owner = owner;
@@ -43,6 +46,12 @@ export class ShardLife {
     });
     this.#timer = this.clock.after(TICK_MS, () => this.#tick());
     process.once('uncaughtExceptionMonitor', () => owner.onCrash());
+  }
+
+  /** For the lines of the access log, whatever `--log-level` says. */
+  createAccessLog(): Logger {
+    const { logFormat: format } = this.#task.settings;
+    return createLogger({ level: 'info', format, component: 'access' });
   }
 
   /** Resolves when the owner has nothing left. */

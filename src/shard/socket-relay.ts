@@ -23,6 +23,14 @@ export interface RelayLimits {
   readonly upstreamConnectTimeoutMs: number;
 }
 
+/** How a relay ended, and what it carried: in from the socket, out to it. */
+export interface RelayEnd {
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** SLW_NONE for cleanly. */
+  readonly code: ErrorCode;
+}
+
 /** `dialling` until the upstream answers; a visitor's socket is `open` from the start. */
 type RelayState = 'dialling' | 'open' | 'closed';
 
@@ -33,6 +41,8 @@ export interface RelayOptions {
   readonly nowMs: number;
   /** All relays of the shard, for `sweep`. */
   readonly relays: Set<SocketRelay>;
+  /** Called once, when the socket is gone. */
+  readonly onEnd?: (end: RelayEnd) => void;
 }
 
 export class SocketRelay implements StreamSink, ReadSink {
@@ -49,6 +59,8 @@ export class SocketRelay implements StreamSink, ReadSink {
   /** Activity as of the last sweep. */
   #seenBytes = -1;
   #activeMs: number;
+  readonly #onEnd: ((end: RelayEnd) => void) | undefined;
+  #endCode: ErrorCode = 'SLW_NONE';
 
   constructor(options: RelayOptions) {
     this.#socket = options.socket;
@@ -57,6 +69,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     this.#relays = options.relays;
     this.#state = options.state;
     this.#activeMs = options.nowMs;
+    this.#onEnd = options.onEnd;
     this.#relays.add(this);
     const socket = options.socket;
     socket.on('error', (error: NodeJS.ErrnoException) => this.#onError(error));
@@ -91,8 +104,9 @@ export class SocketRelay implements StreamSink, ReadSink {
     this.#outlet.end();
   }
 
-  onReset(): void {
+  onReset(code: ErrorCode): void {
     this.#stream = undefined;
+    this.#endCode = code;
     // All that the peer had to say has come, FIN included: let the socket take it.
     if (this.#socket.writableEnded) this.#socket.destroySoon();
     else cutSocket(this.#socket);
@@ -124,6 +138,7 @@ export class SocketRelay implements StreamSink, ReadSink {
   abort(code: ErrorCode): void {
     this.#stream?.reset(code);
     this.#stream = undefined;
+    this.#endCode = code;
     this.cut();
   }
 
@@ -159,6 +174,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     const code = this.#state === 'dialling' ? dialFailure(error) : 'SLW_STREAM_RESET';
     this.#stream?.reset(code);
     this.#stream = undefined;
+    if (this.#endCode === 'SLW_NONE') this.#endCode = code;
   }
 
   #onClose(): void {
@@ -169,6 +185,9 @@ export class SocketRelay implements StreamSink, ReadSink {
     if (isClean) this.#settle();
     else this.#stream?.reset('SLW_STREAM_RESET');
     this.#stream = undefined;
+    if (!isClean && this.#endCode === 'SLW_NONE') this.#endCode = 'SLW_STREAM_RESET';
+    const { bytesIn, bytesOut } = { bytesIn: this.#sentBytes, bytesOut: this.#takenBytes };
+    this.#onEnd?.({ bytesIn, bytesOut, code: this.#endCode });
   }
 }
 

@@ -1,7 +1,7 @@
 // Credit: how many bytes a sender may still send, and when its receiver allows more. Numbers only.
 //
-//   window = available (the sender's) + held (received, not yet taken) + unpaid (taken, held back by
-//            a throttle) + taken (not yet granted)
+//   window = available (the sender's) + held (received, not yet taken)
+//            + unpaid (taken, held back by a throttle) + taken (not yet granted)
 //
 // Invariant: that sum holds after every step, so credit is neither lost nor made. Every change
 // goes through a checked add or subtract. A window grows towards rate x round trip while the

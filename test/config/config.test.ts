@@ -28,6 +28,17 @@ describe('the server configuration', () => {
       logFormat: 'json',
       acceptProxyProtocol: [],
       trustedProxies: [],
+      accessLog: false,
+      limits: {
+        connectionsPerAddressMax: 0,
+        tunnelConnectionsMax: 0,
+        requestsPerSecondMax: 0,
+        addressRequestsPerSecondMax: 0,
+        tunnelRequestsPerSecondMax: 0,
+        tunnelBytesInPerSecondMax: 0,
+        tunnelBytesOutPerSecondMax: 0,
+        requestBodyBytesMax: 0,
+      },
       allowFaults: false,
     });
     assert.deepEqual(tuning, {

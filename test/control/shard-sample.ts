@@ -13,6 +13,8 @@ export function shardSample(changes: Partial<ShardSample> = {}): ShardSample {
     protocolErrors: [],
     acceptErrors: [],
     logDropped: 0,
+    inFlight: [],
+    limited: [],
     loopDelay: { p50: 0.001, p99: 0.002, max: 0.003 },
     ...changes,
   };

@@ -19,6 +19,7 @@ import { Meters } from '../../src/shard/meters.ts';
 import type { Router, VisitorInfo } from '../../src/shard/router.ts';
 import { createSession } from '../../src/shard/session-settings.ts';
 import { Upstreams } from '../../src/shard/upstreams.ts';
+import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
 import { createUpgradedPair } from '../link/ws-pair.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
@@ -126,7 +127,14 @@ async function createPath(
   upstreams.replace(
     [raw, http].map((port, index) => {
       const name = index === 0 ? 'tcp:1' : 'a.example';
-      return { name, label: name, host: '127.0.0.1', port, tls: false, proxyProtocol: 'off' as const };
+      return {
+        name,
+        label: name,
+        host: '127.0.0.1',
+        port,
+        tls: false,
+        proxyProtocol: 'off' as const,
+      };
     }),
   );
   const near = createSession({
@@ -152,13 +160,15 @@ async function createPath(
       sink: StreamSink,
     ): Stream | ErrorCode => far.open({ tunnel, address, port, link: '' }, sink),
   };
-  const tcp = new TcpIngress({ router, limits, clock });
+  const ledger = new VisitorLedger({ ...settings, connectionsPerAddressMax: 0 });
+  const tcp = new TcpIngress({ router, limits, clock, ledger, access: undefined });
   const web = createHttpIngress({
     router,
     limits,
     clock,
+    ledger,
     log: SILENT_LOG,
-    meter: { onRequest() {} },
+    meter: meters,
   });
   return new Path({
     tcpPort: await listen(t, (socket) => tcp.accept('tcp:1', socket)),

@@ -12,6 +12,7 @@ import {
   type AcceptOptions,
   createHttpIngress,
   type HttpIngress,
+  type HttpIngressOptions,
 } from '../../src/shard/ingress-http.ts';
 import { undoAfter } from './cleanup.ts';
 import { within } from './deadline.ts';
@@ -126,6 +127,8 @@ export interface Edge {
   readonly router: LoopbackRouter;
   readonly clock: FakeClock;
   readonly metered: Metered[];
+  readonly limited: string[];
+  readonly inFlight: { readonly requests: number };
   visit(): Promise<Peer>;
   upstream(tunnel: string): Promise<Upstream>;
   /** Moves the clock and looks at the deadlines. */
@@ -135,6 +138,8 @@ export interface Edge {
 export interface EdgeOptions {
   readonly limits?: Partial<typeof LIMITS>;
   readonly accept?: AcceptOptions;
+  /** What an exit node may set beside the limits. */
+  readonly ingress?: Partial<HttpIngressOptions>;
 }
 
 async function listenOn(t: TestContext, server: Server): Promise<number> {
@@ -161,18 +166,28 @@ export async function startEdge(t: TestContext, options: EdgeOptions = {}): Prom
   const clock = new FakeClock();
   const router = new LoopbackRouter();
   const metered: Metered[] = [];
+  const limited: string[] = [];
+  const inFlight = { requests: 0 };
   const ingress = createHttpIngress({
     router,
     clock,
     limits: { ...LIMITS, ...options.limits },
     log: createLogger({ level: 'silent', format: 'json', component: 'test' }),
-    meter: { onRequest: (tunnel, method, status) => metered.push({ tunnel, method, status }) },
+    meter: {
+      onRequest: (tunnel, method, status) => metered.push({ tunnel, method, status }),
+      inFlight: () => inFlight,
+      onLimited: (limit) => limited.push(limit),
+    },
+    ...options.ingress,
   });
   const server = createServer({ allowHalfOpen: true }, (socket) =>
     ingress.accept(socket, options.accept),
   );
   const port = await listenOn(t, server);
-  undoAfter(t, () => checkNothingLeft(ingress, router));
+  undoAfter(t, async () => {
+    await checkNothingLeft(ingress, router);
+    assert.equal(inFlight.requests, 0, 'a request is still counted as being served');
+  });
   const visit = async (): Promise<Peer> => {
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     undoAfter(t, () => {
@@ -191,7 +206,7 @@ export async function startEdge(t: TestContext, options: EdgeOptions = {}): Prom
     clock.advance(ms);
     ingress.sweep();
   };
-  return { ingress, router, clock, metered, visit, upstream, pass };
+  return { ingress, router, clock, metered, limited, inFlight, visit, upstream, pass };
 }
 
 /** Visitors are gone by now: so must be everything that was made for them. */

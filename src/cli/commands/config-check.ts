@@ -1,14 +1,16 @@
 // `sluiceway config check server|client`: says whether a configuration could be run.
 //
-// Invariant: it is resolved exactly as the command itself would, and nothing is opened. Must not
-// know: options.
+// Invariant: it is resolved exactly as the command itself would, and nothing is opened but files.
+// Must not know: options.
 
 import { resolveConfig } from '../../config/config.ts';
 import type { Command } from '../../config/schema.ts';
+import { readErrorPages } from '../../control/error-pages.ts';
 import { answer } from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
 
-export function runConfigCheck(command: Command, flags: Flags): void {
-  resolveConfig(collectInput(command, flags));
+export async function runConfigCheck(command: Command, flags: Flags): Promise<void> {
+  const config = resolveConfig(collectInput(command, flags));
+  if ('errorPages' in config) await readErrorPages(config.errorPages);
   answer('ok');
 }

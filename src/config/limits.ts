@@ -1,0 +1,59 @@
+// Limits on visitors and tunnels that an operator may set; all of them are off by default.
+//
+// Invariant: 0 is off and nothing else is; a value that is given and cannot be used is a problem,
+// never "no limit". They are of the whole server; who divides them is not known here. Must not
+// know: how they are held.
+
+import { type Option, one, type ValuesOf } from './option.ts';
+import { integer, size } from './quantity.ts';
+
+const KIB = 1024;
+const TIB = KIB ** 4;
+/** Guess: far above what one machine serves. */
+const COUNT_MAX = 10_000_000;
+
+function count(help: string): Option<number> {
+  const kind = integer({ min: 1, max: COUNT_MAX, autoWord: 'off' });
+  return one(kind, { default: 'off', help, isTuning: true });
+}
+
+function bytes(min: number, help: string): Option<number> {
+  const kind = size({ min, max: TIB, offWord: 'off' });
+  return one(kind, { default: 'off', help, isTuning: true });
+}
+
+export const LIMIT_OPTIONS = {
+  'visitor-connections-per-ip-max': count('visitor connections of one address at once'),
+  'tunnel-connections-max': count('open streams of one tunnel at once'),
+  'requests-per-second-max': count('HTTP requests a second, of all visitors'),
+  'requests-per-second-per-ip-max': count('HTTP requests a second of one address'),
+  'tunnel-requests-per-second-max': count('HTTP requests a second to one tunnel'),
+  'tunnel-bytes-in-per-second-max': bytes(KIB, 'bytes a second from visitors of one tunnel'),
+  'tunnel-bytes-out-per-second-max': bytes(KIB, 'bytes a second to visitors of one tunnel'),
+  'request-body-max': bytes(1, 'largest body of an HTTP request'),
+};
+
+/** Of the whole server; 0 is off. */
+export interface VisitorLimits {
+  readonly connectionsPerAddressMax: number;
+  readonly tunnelConnectionsMax: number;
+  readonly requestsPerSecondMax: number;
+  readonly addressRequestsPerSecondMax: number;
+  readonly tunnelRequestsPerSecondMax: number;
+  readonly tunnelBytesInPerSecondMax: number;
+  readonly tunnelBytesOutPerSecondMax: number;
+  readonly requestBodyBytesMax: number;
+}
+
+export function buildLimits(values: ValuesOf<typeof LIMIT_OPTIONS>): VisitorLimits {
+  return {
+    connectionsPerAddressMax: values['visitor-connections-per-ip-max'],
+    tunnelConnectionsMax: values['tunnel-connections-max'],
+    requestsPerSecondMax: values['requests-per-second-max'],
+    addressRequestsPerSecondMax: values['requests-per-second-per-ip-max'],
+    tunnelRequestsPerSecondMax: values['tunnel-requests-per-second-max'],
+    tunnelBytesInPerSecondMax: values['tunnel-bytes-in-per-second-max'],
+    tunnelBytesOutPerSecondMax: values['tunnel-bytes-out-per-second-max'],
+    requestBodyBytesMax: values['request-body-max'],
+  };
+}

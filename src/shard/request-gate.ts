@@ -1,0 +1,98 @@
+// May one more request pass? Counts requests a second in all, by visitor address and by tunnel.
+//
+// Invariant: an address and a tunnel are known for as long as they have used up something within
+// the last second, so that the maps empty themselves; with the map of addresses full, an address
+// that is not in it is refused and not let through. Must not know: HTTP, sockets.
+
+import type { ErrorCode } from '../base/errors.ts';
+import { addressKey } from './address-key.ts';
+import type { Limit } from './limited.ts';
+import { TokenBucket } from './token-bucket.ts';
+
+/** Addresses within a second: more than a shard can answer requests in it (some 20,000). */
+const ADDRESSES_MAX = 65_536;
+
+export interface RequestRates {
+  /** Each 0 for off. */
+  readonly requestsPerSecondMax: number;
+  readonly addressRequestsPerSecondMax: number;
+  readonly tunnelRequestsPerSecondMax: number;
+}
+
+export class RequestGate {
+  readonly #rates: RequestRates;
+  readonly #onLimited: (limit: Limit) => void;
+  readonly #addresses = new Map<string, TokenBucket>();
+  readonly #tunnels = new Map<string, TokenBucket>();
+  #all: TokenBucket | undefined;
+
+  constructor(rates: RequestRates, onLimited: (limit: Limit) => void) {
+    this.#rates = rates;
+    this.#onLimited = onLimited;
+  }
+
+  /** Buckets that have something to remember. */
+  get size(): number {
+    return this.#addresses.size + this.#tunnels.size;
+  }
+
+  /** A code when the request must wait. `tunnel` is undefined when it names none. */
+  refusal(address: string, tunnel: string | undefined, nowMs: number): ErrorCode | undefined {
+    // First by address, so that one visitor's surplus does not use up what is there for all.
+    const limit =
+      this.#ofAddress(address, nowMs) ?? this.#ofAll(nowMs) ?? this.#ofTunnel(tunnel, nowMs);
+    if (limit === undefined) return undefined;
+    this.#onLimited(limit);
+    return 'SLW_HTTP_RATE_LIMIT';
+  }
+
+  /** About once a second: forgets who owes nothing. */
+  sweep(nowMs: number): void {
+    for (const buckets of [this.#addresses, this.#tunnels]) {
+      for (const [key, bucket] of buckets) if (bucket.isFull(nowMs)) buckets.delete(key);
+    }
+  }
+
+  #ofAddress(address: string, nowMs: number): Limit | undefined {
+    const rate = this.#rates.addressRequestsPerSecondMax;
+    if (rate === 0) return undefined;
+    const key = addressKey(address);
+    let bucket = this.#addresses.get(key);
+    if (bucket === undefined) {
+      if (this.#addresses.size >= ADDRESSES_MAX) return 'requests-per-second-per-ip';
+      bucket = new TokenBucket(rate, nowMs);
+      this.#addresses.set(key, bucket);
+    }
+    return bucket.take(nowMs) ? undefined : 'requests-per-second-per-ip';
+  }
+
+  #ofAll(nowMs: number): Limit | undefined {
+    const rate = this.#rates.requestsPerSecondMax;
+    if (rate === 0) return undefined;
+    this.#all ??= new TokenBucket(rate, nowMs);
+    return this.#all.take(nowMs) ? undefined : 'requests-per-second';
+  }
+
+  #ofTunnel(tunnel: string | undefined, nowMs: number): Limit | undefined {
+    const rate = this.#rates.tunnelRequestsPerSecondMax;
+    if (rate === 0 || tunnel === undefined) return undefined;
+    let bucket = this.#tunnels.get(tunnel);
+    if (bucket === undefined) {
+      bucket = new TokenBucket(rate, nowMs);
+      this.#tunnels.set(tunnel, bucket);
+    }
+    return bucket.take(nowMs) ? undefined : 'tunnel-requests-per-second';
+  }
+}
+
+/** Undefined when no rate is limited, so that a request pays one check. */
+export function createRequestGate(
+  rates: RequestRates,
+  onLimited: (limit: Limit) => void,
+): RequestGate | undefined {
+  const isOff =
+    rates.requestsPerSecondMax === 0 &&
+    rates.addressRequestsPerSecondMax === 0 &&
+    rates.tunnelRequestsPerSecondMax === 0;
+  return isOff ? undefined : new RequestGate(rates, onLimited);
+}

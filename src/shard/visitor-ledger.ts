@@ -1,0 +1,81 @@
+// How many visitor connections a shard has, HTTP and TCP together, in all and by address.
+//
+// Invariant: what was entered leaves once, so no count is below zero; an address is known only
+// while it has connections, so that the map is bounded by them; who is refused is not entered,
+// unless it is to be told so. Must not know: sockets, or what a connection is for.
+
+import type { ErrorCode } from '../base/errors.ts';
+import { addressKey } from './address-key.ts';
+import type { Limit } from './limited.ts';
+
+/** Visitors beyond the limit who get an answer at the same time. Guess. */
+const SURPLUS_MAX = 256;
+/** Of those, from one address beyond its own limit: it must not use up the places of all. Guess. */
+const ADDRESS_SURPLUS_MAX = 16;
+
+export interface LedgerLimits {
+  readonly visitorConnectionsMax: number;
+  /** 0 is off. */
+  readonly connectionsPerAddressMax: number;
+}
+
+/** May a visitor come in? `code` says why not; `isTold` whether there is room to say so. */
+export interface Admission {
+  readonly code: ErrorCode;
+  readonly isTold: boolean;
+}
+
+const WELCOME: Admission = { code: 'SLW_NONE', isTold: true };
+
+export class VisitorLedger {
+  readonly #limits: LedgerLimits;
+  readonly #onLimited: (limit: Limit) => void;
+  readonly #addresses = new Map<string, number>();
+  #count = 0;
+
+  constructor(limits: LedgerLimits, onLimited: (limit: Limit) => void = () => {}) {
+    this.#limits = limits;
+    this.#onLimited = onLimited;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get addressesCount(): number {
+    return this.#addresses.size;
+  }
+
+  /** Looks, and enters nobody. Without an address only the limit of all connections holds. */
+  judge(address: string): Admission {
+    const { visitorConnectionsMax, connectionsPerAddressMax } = this.#limits;
+    const surplus = this.#count - visitorConnectionsMax;
+    if (surplus >= 0) {
+      this.#onLimited('visitor-connections');
+      return { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: surplus < SURPLUS_MAX };
+    }
+    if (connectionsPerAddressMax === 0 || address === '') return WELCOME;
+    const mine = this.#addresses.get(addressKey(address)) ?? 0;
+    if (mine < connectionsPerAddressMax) return WELCOME;
+    this.#onLimited('visitor-connections-per-ip');
+    const isTold = mine < connectionsPerAddressMax + ADDRESS_SURPLUS_MAX;
+    return { code: 'SLW_HTTP_ADDRESS_LIMIT', isTold };
+  }
+
+  /** Counts a connection; what it returns is for `leave`, once. */
+  enter(address: string): string {
+    this.#count += 1;
+    if (this.#limits.connectionsPerAddressMax === 0 || address === '') return '';
+    const key = addressKey(address);
+    this.#addresses.set(key, (this.#addresses.get(key) ?? 0) + 1);
+    return key;
+  }
+
+  leave(key: string): void {
+    this.#count -= 1;
+    if (key === '') return;
+    const left = (this.#addresses.get(key) ?? 0) - 1;
+    if (left > 0) this.#addresses.set(key, left);
+    else this.#addresses.delete(key);
+  }
+}
