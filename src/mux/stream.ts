@@ -141,6 +141,7 @@ export class Stream {
     const carrier = this.#carrier;
     if (sending !== undefined) this.sendLane = new SendLane(sending, () => carrier.schedule(this));
     if (receiving === undefined) return;
+    this.window.growthBytesMax = receiving.windowBytesMax;
     this.creditLane = new CreditLane(receiving, (bytes) => carrier.grantPaid(this, bytes));
   }
 

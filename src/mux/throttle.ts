@@ -12,6 +12,8 @@ import { QUANTUM_BYTES } from './scheduler.ts';
 /** Between two rounds of those who wait. Guess: short against what a person notices, long against
  * a timer's cost (some 10 us). */
 const ROUND_MS = 25;
+/** A window holds a quarter of a second at full rate. Guess: no usual way is longer. */
+const WINDOWS_PER_SECOND = 4;
 /** Least share in a round, so that a slow tunnel sends some whole packets and not crumbs. Guess. */
 const SHARE_BYTES_MIN = 1024;
 
@@ -40,6 +42,11 @@ export class Throttle {
     this.#burstBytes = Math.max(bytesPerSecond, SHARE_BYTES_MIN);
     this.#tokens = this.#burstBytes;
     this.#filledMs = clock.nowMs();
+  }
+
+  /** What one stream's window may grow to: the rate, over the longest round trip that it is for. */
+  get windowBytesMax(): number {
+    return Math.ceil(this.#bytesPerSecond / WINDOWS_PER_SECOND);
   }
 
   get waitingCount(): number {

@@ -54,6 +54,8 @@ export class SessionMemory {
 
 /** The receiver's side of one stream. */
 export class ReceiveWindow {
+  /** Growth ends here, if not before: who throttles a stream wants no more ahead of its turn. */
+  growthBytesMax = CREDIT_MAX;
   readonly #memory: SessionMemory;
   #startBytes: number;
   #windowBytes: number;
@@ -164,7 +166,8 @@ export class ReceiveWindow {
     this.#epochMs = nowMs;
     this.#epochBytes = 0;
     if (elapsedMs > GROWTH_ROUND_TRIPS * Math.max(roundTripMs, ROUND_TRIP_MS_MIN)) return 0;
-    const room = this.#memory.limits.windowMaxBytes - this.#windowBytes;
+    const windowMaxBytes = Math.min(this.#memory.limits.windowMaxBytes, this.growthBytesMax);
+    const room = Math.max(0, windowMaxBytes - this.#windowBytes);
     const growth = Math.min(this.#windowBytes, room);
     return this.#memory.hasRoomFor(growth) ? growth : 0;
   }

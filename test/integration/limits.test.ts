@@ -1,0 +1,230 @@
+// Goal: each limit alone does what docs/operating/limits.md says, over real threads and sockets, by
+// whichever way it was set. Method: one shard, so that limits are exact; rates are looked at within
+// wide bounds, as the clock is real.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../src/base/clock.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import type { Flags } from '../support/configs.ts';
+import { freePort } from '../support/free-port.ts';
+import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
+import {
+  connectTo,
+  echoBytes,
+  get,
+  openGet,
+  sendRaw,
+  startEcho,
+  startHttp,
+  startTcp,
+} from '../support/upstream.ts';
+
+const HOST = 'site.example.com';
+const MIB = 1024 * 1024;
+
+interface Scene {
+  readonly node: LocalNode;
+  readonly tcpPort: number;
+}
+
+/** An exit node of one shard, with an HTTP tunnel and a TCP tunnel that echoes. */
+async function scene(t: TestContext, flags: Flags, env = {}): Promise<Scene> {
+  const echo = await startEcho(t);
+  const site = await startHttp(t, (request, response) => {
+    request.resume();
+    if (request.url !== '/hold') response.end('hello');
+    else response.write('h');
+  });
+  const tcpPort = await freePort();
+  const node = await startNode(t, { flags: { shards: '1', ...flags }, env });
+  await startLocalClient(t, node, {
+    flags: { tcp: `${tcpPort}=127.0.0.1:${echo}`, upstream: `${HOST}=http://127.0.0.1:${site}` },
+  });
+  return { node, tcpPort };
+}
+
+function ask(t: TestContext, { node }: Scene) {
+  return get(t, { port: node.httpPort, host: HOST });
+}
+
+async function isCut(port: number): Promise<boolean> {
+  return (await sendRaw(port, Buffer.from('hello'))) === '';
+}
+
+async function limited(node: LocalNode, limit: string): Promise<number> {
+  return await node.metric(`sluiceway_limited_total{limit="${limit}"}`);
+}
+
+/** Holds an HTTP and a TCP connection, one stream each. */
+async function holdTwo(t: TestContext, on: Scene): Promise<net.Socket> {
+  const socket = await connectTo(t, on.tcpPort);
+  await echoBytes(socket, Buffer.from('hi'));
+  await openGet(t, { port: on.node.httpPort, host: HOST, path: '/hold' });
+  return socket;
+}
+
+test('HTTP and TCP visitors together are within --visitor-connections-max', async (t) => {
+  const on = await scene(t, { 'visitor-connections-max': '2' });
+  const socket = await holdTwo(t, on);
+  const refused = await ask(t, on);
+  assert.deepEqual([refused.status, refused.headers['retry-after']], [503, '5']);
+  assert.equal(await isCut(on.tcpPort), true);
+  assert.ok((await limited(on.node, 'visitor-connections')) >= 2);
+  socket.destroy();
+  await on.node.untilMetric(
+    `sluiceway_streams_open{tunnel="tcp:${on.tcpPort}"}`,
+    (open) => open === 0,
+  );
+});
+
+test('--visitor-connections-per-ip-max: 429 for HTTP, a cut for TCP', async (t) => {
+  const on = await scene(t, {}, { SLUICEWAY_VISITOR_CONNECTIONS_PER_IP_MAX: '2' });
+  await holdTwo(t, on);
+  const refused = await ask(t, on);
+  assert.deepEqual([refused.status, refused.headers['retry-after']], [429, '1']);
+  assert.equal(await isCut(on.tcpPort), true);
+  assert.equal(await limited(on.node, 'visitor-connections-per-ip'), 2);
+});
+
+test('--tunnel-connections-max: 503 for HTTP, a close for TCP, each tunnel for itself', async (t) => {
+  const on = await scene(t, { 'tunnel-connections-max': '1' });
+  await holdTwo(t, on);
+  const refused = await ask(t, on);
+  assert.deepEqual([refused.status, refused.headers['retry-after']], [503, '5']);
+  assert.equal(await isCut(on.tcpPort), true);
+  assert.equal(await limited(on.node, 'tunnel-connections'), 2);
+  const held = `sluiceway_http_requests_in_flight{tunnel="${HOST}"}`;
+  assert.equal(await on.node.metric(held), 1);
+});
+
+for (const limit of [
+  'requests-per-second',
+  'requests-per-second-per-ip',
+  'tunnel-requests-per-second',
+]) {
+  test(`--${limit}-max: 429 with Retry-After beyond it`, async (t) => {
+    const variable = `SLUICEWAY_${limit.toUpperCase().replaceAll('-', '_')}_MAX`;
+    const on = await scene(t, {}, { [variable]: '3' });
+    const answers = await Promise.all(Array.from({ length: 30 }, () => ask(t, on)));
+    const refused = answers.filter(({ status }) => status === 429);
+    const served = answers.filter(({ status }) => status === 200);
+    assert.equal(refused.length + served.length, 30);
+    // Three at once, and three more for each second that thirty connections took.
+    assert.ok(served.length >= 3 && served.length <= 15, `${served.length} were served`);
+    for (const { headers } of refused) assert.equal(headers['retry-after'], '1');
+    assert.equal(await limited(on.node, limit), refused.length);
+  });
+}
+
+test('--request-body-max: 413', async (t) => {
+  const on = await scene(t, { 'request-body-max': '1KiB' });
+  const send = (fields: string, body: string): Promise<string> =>
+    sendRaw(
+      on.node.httpPort,
+      Buffer.from(
+        `POST / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n${fields}\r\n\r\n${body}`,
+      ),
+    );
+  const text = 'x'.repeat(1024);
+  assert.match(await send('Content-Length: 1024', text), /^HTTP\/1\.1 200 /);
+  assert.match(await send('Content-Length: 1025', ''), /^HTTP\/1\.1 413 /);
+  const chunked = `400\r\n${text}\r\n1\r\nx\r\n0\r\n\r\n`;
+  assert.match(await send('Transfer-Encoding: chunked', chunked), /^HTTP\/1\.1 413 /);
+  assert.equal(await limited(on.node, 'request-body'), 2);
+});
+
+/** A TCP tunnel beside the scene's, whose upstream only sends or only takes `bytes`. */
+async function bulk(t: TestContext, flags: Flags, serve: (socket: net.Socket) => void) {
+  const upstream = await startTcp(t, serve);
+  const echo = await startEcho(t);
+  const [port, otherPort] = [await freePort(), await freePort()];
+  const node = await startNode(t, { flags: { shards: '1', ...flags } });
+  await startLocalClient(t, node, {
+    flags: { tcp: [`${port}=127.0.0.1:${upstream}`, `${otherPort}=127.0.0.1:${echo}`] },
+  });
+  return { node, port, otherPort };
+}
+
+/** Bounds: the rate is 1 MiB/s, and a second's worth passes at once. */
+function checkDuration(t: TestContext, bytes: number, tookMs: number): void {
+  const wantedMs = (bytes / MIB - 1) * 1000;
+  t.diagnostic(`${bytes} bytes in ${Math.round(tookMs)} ms, wanted about ${wantedMs}`);
+  assert.ok(tookMs > wantedMs / 2, `too fast: ${tookMs} ms`);
+  assert.ok(tookMs < wantedMs * 2 + 1000, `too slow: ${tookMs} ms`);
+}
+
+test('--tunnel-bytes-out-per-second-max slows a download, loses nothing, and no one else', async (t) => {
+  const bytes = 3 * MIB;
+  const noise = Buffer.alloc(bytes, 'abcdefg');
+  const on = await bulk(t, { 'tunnel-bytes-out-per-second-max': '1MiB' }, (socket) =>
+    socket.end(noise),
+  );
+  const startMs = systemClock.nowMs();
+  const socket = await connectTo(t, on.port);
+  const pieces: Buffer[] = [];
+  socket.on('data', (piece: Buffer) => pieces.push(piece));
+  const ended = once(socket, 'end');
+  const other = await connectTo(t, on.otherPort);
+  const echoStartMs = systemClock.nowMs();
+  await echoBytes(other, Buffer.alloc(100_000));
+  assert.ok(systemClock.nowMs() - echoStartMs < 1000, 'another tunnel waits');
+  await ended;
+  checkDuration(t, bytes, systemClock.nowMs() - startMs);
+  assert.ok(Buffer.concat(pieces).equals(noise));
+  assert.ok((await limited(on.node, 'tunnel-bytes-out-per-second')) > 0);
+});
+
+test('--tunnel-bytes-in-per-second-max slows uploads of several streams together', async (t) => {
+  let takenBytes = 0;
+  const streams = 4;
+  const bytes = 3 * MIB;
+  const on = await bulk(t, { 'tunnel-bytes-in-per-second-max': '1MiB' }, (socket) => {
+    socket.on('data', (piece: Buffer) => {
+      takenBytes += piece.length;
+    });
+    socket.on('end', () => socket.end());
+  });
+  const startMs = systemClock.nowMs();
+  const uploads = Array.from({ length: streams }, async () => {
+    const socket = await connectTo(t, on.port);
+    socket.resume();
+    socket.end(Buffer.alloc(bytes / streams));
+    await once(socket, 'end');
+  });
+  await Promise.all(uploads);
+  checkDuration(t, bytes, systemClock.nowMs() - startMs);
+  assert.equal(takenBytes, bytes);
+  assert.ok((await limited(on.node, 'tunnel-bytes-in-per-second')) > 0);
+});
+
+test('the same limits hold over the mesh', async (t) => {
+  const bytes = 3 * MIB;
+  const on = await bulk(t, { shards: '2', 'tunnel-bytes-out-per-second-max': '2MiB' }, (socket) =>
+    socket.end(Buffer.alloc(bytes)),
+  );
+  const startMs = systemClock.nowMs();
+  const socket = await connectTo(t, on.port);
+  let got = 0;
+  socket.on('data', (piece: Buffer) => {
+    got += piece.length;
+  });
+  await once(socket, 'end');
+  // A single connection has one shard's share, 1 MiB/s.
+  checkDuration(t, bytes, systemClock.nowMs() - startMs);
+  assert.equal(got, bytes);
+});
+
+test('--error-pages: visitors get the page of that folder', async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'sluiceway-pages-'));
+  undoAfter(t, () => rmSync(folder, { recursive: true }));
+  writeFileSync(path.join(folder, '404.html'), '<p>nobody is here</p>');
+  const on = await scene(t, { 'error-pages': folder });
+  const missed = await get(t, { port: on.node.httpPort, host: 'unknown.example' });
+  assert.deepEqual([missed.status, missed.body], [404, '<p>nobody is here</p>']);
+});

@@ -1,0 +1,65 @@
+// Goal: the ledger never counts below zero, never lets more in than it may, and is empty when all
+// have left. Method: a model of lists beside it, driven by fast-check.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
+
+const SEED = Date.now() % 0x7fff_ffff;
+const ADDRESSES = ['192.0.2.1', '::ffff:192.0.2.1', '192.0.2.2', '2001:db8::1', '2001:db8::2'];
+const VISITORS = [0, 0, 1, 2, 2];
+
+test(`keeps both limits and empties itself, whoever comes and goes (seed ${SEED})`, () => {
+  const step = fc.record({ address: fc.nat({ max: 4 }), leaves: fc.boolean(), pick: fc.nat() });
+  const script = fc.record({
+    visitorConnectionsMax: fc.integer({ min: 1, max: 8 }),
+    connectionsPerAddressMax: fc.nat({ max: 4 }),
+    steps: fc.array(step, { maxLength: 100 }),
+  });
+  fc.assert(
+    fc.property(script, ({ steps, ...limits }) => {
+      const ledger = new VisitorLedger(limits);
+      const inside: { visitor: number; key: string }[] = [];
+      for (const { address, leaves, pick } of steps) {
+        const [one] = leaves ? inside.splice(pick % Math.max(1, inside.length), 1) : [];
+        if (one !== undefined) ledger.leave(one.key);
+        const text = ADDRESSES[address] as string;
+        const visitor = VISITORS[address] as number;
+        const isWelcome = !leaves && ledger.judge(text).code === 'SLW_NONE';
+        if (isWelcome) inside.push({ visitor, key: ledger.enter(text) });
+        assert.equal(ledger.count, inside.length);
+        assert.ok(ledger.count <= limits.visitorConnectionsMax);
+        const visitors = new Set(inside.map((entry) => entry.visitor));
+        const isCounting = limits.connectionsPerAddressMax > 0;
+        assert.equal(ledger.addressesCount, isCounting ? visitors.size : 0);
+        for (const each of visitors) {
+          const mine = inside.filter((entry) => entry.visitor === each).length;
+          if (isCounting) assert.ok(mine <= limits.connectionsPerAddressMax);
+        }
+      }
+      for (const { key } of inside) ledger.leave(key);
+      assert.deepEqual([ledger.count, ledger.addressesCount], [0, 0]);
+    }),
+    { seed: SEED },
+  );
+});
+
+test('who is refused is told, up to a bound that is smaller for one address', () => {
+  const limited: string[] = [];
+  const limits = { visitorConnectionsMax: 100, connectionsPerAddressMax: 2 };
+  const ledger = new VisitorLedger(limits, (limit) => limited.push(limit));
+  for (let entered = 0; entered < 2; entered += 1) ledger.enter('192.0.2.1');
+  assert.deepEqual(ledger.judge('192.0.2.1'), { code: 'SLW_HTTP_ADDRESS_LIMIT', isTold: true });
+  for (let entered = 0; entered < 16; entered += 1) ledger.enter('192.0.2.1');
+  assert.deepEqual(ledger.judge('192.0.2.1'), { code: 'SLW_HTTP_ADDRESS_LIMIT', isTold: false });
+  assert.equal(ledger.judge('192.0.2.2').code, 'SLW_NONE');
+  for (let entered = ledger.count; entered < 100; entered += 1) ledger.enter(`192.0.3.${entered}`);
+  assert.deepEqual(ledger.judge('192.0.2.2'), { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: true });
+  for (let entered = 0; entered < 256; entered += 1) ledger.enter(`192.0.4.${entered}`);
+  assert.deepEqual(ledger.judge('192.0.2.2'), { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: false });
+  assert.deepEqual(limited, [
+    ...['visitor-connections-per-ip', 'visitor-connections-per-ip'],
+    ...['visitor-connections', 'visitor-connections'],
+  ]);
+});
