@@ -52,6 +52,8 @@ function filledBook(): SampleBook {
     protocolErrors: [['SLW_WIRE_FLOOD', 1]],
     acceptErrors: [['EMFILE', 2]],
     logDropped: 3,
+    inFlight: [['a.example', 2]],
+    limited: [['request-body', 6]],
   });
   book.set(0, sample);
   return book;
@@ -101,6 +103,8 @@ test('every name of the contract is there, with its labels and its value', async
     ['sluiceway_auth_failures_total{reason="wrong"}', 4],
     ['sluiceway_protocol_errors_total{code="SLW_WIRE_FLOOD"}', 1],
     ['sluiceway_accept_errors_total{code="EMFILE"}', 2],
+    ['sluiceway_http_requests_in_flight{tunnel="a.example"}', 2],
+    ['sluiceway_limited_total{limit="request-body"}', 6],
     ['sluiceway_shard_restarts_total', 1],
     ['sluiceway_shard_loop_delay_seconds{shard="0",quantile="0.99"}', 0.002],
     ['sluiceway_log_dropped_total', 5],

@@ -120,3 +120,20 @@ test('no counter falls, however shards die and return', (t) => {
     { seed, numRuns: 500 },
   );
 });
+
+test('limits that a dead shard has counted stay, requests that it was serving do not', () => {
+  const book = new SampleBook();
+  const sample = shardSample({ inFlight: [['a.example', 3]], limited: [['request-body', 2]] });
+  book.set(0, sample);
+  book.set(1, sample);
+  const sums = () => [
+    book.totals().inFlight.get('a.example'),
+    book.totals().limited.get('request-body'),
+  ];
+  assert.deepEqual(sums(), [6, 4]);
+  for (let death = 0; death < 3; death += 1) {
+    book.retire(0);
+    book.set(0, sample);
+  }
+  assert.deepEqual(sums(), [6, 10]);
+});

@@ -309,6 +309,7 @@ test('answers 502, 503 or 504 when no byte of a response has come', async (t) =>
     ['SLW_LINK_LOST', 502],
     ['SLW_STREAM_DRAINED', 503],
     ['SLW_STREAM_OPEN_TIMEOUT', 504],
+    ['SLW_STREAM_CONNECT_TIMEOUT', 504],
   ] as const) {
     const visitor = await edge.visit();
     visitor.send(get());
@@ -329,7 +330,7 @@ test('answers 502, 503 or 504 when no byte of a response has come', async (t) =>
   assert.equal(statusOf(page), 503);
   assert.match(page, /\r\nRetry-After: 5\r\n/);
   assert.match(page, HEAD_END);
-  assert.equal(edge.metered.length, 5);
+  assert.equal(edge.metered.length, 6);
 });
 
 test('answers 502 to every response that cannot be framed, and to a silent end', async (t) => {

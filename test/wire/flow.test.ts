@@ -224,3 +224,28 @@ test('spending or taking what is not there is a bug of ours, not an error of the
   window.receive(5);
   assert.throws(() => window.take(6, 0, 0), AssertionFailure);
 });
+
+test('bytes that a throttle holds back are free to the session, and granted once paid', () => {
+  const memory = createMemory();
+  const window = new ReceiveWindow(memory, 100_000);
+  window.receive(80_000);
+  window.free(80_000);
+  assert.deepEqual([window.heldBytes, memory.heldBytes, window.availableBytes], [0, 0, 20_000]);
+  assert.equal(window.pay(10_000, 0, RTT_MS), 0, 'a tenth of the window is not worth a frame');
+  assert.equal(window.pay(70_000, 0, RTT_MS), 80_000);
+  assert.throws(() => window.pay(1, 0, RTT_MS), AssertionFailure);
+  window.receive(1000);
+  window.free(1000);
+  window.release();
+  assert.deepEqual([memory.heldBytes, memory.grownBytes], [0, 0]);
+});
+
+test('a window with an end to its growth stops there', () => {
+  const window = new ReceiveWindow(createMemory(), 64 * KIB);
+  window.growthBytesMax = 100 * KIB;
+  for (let round = 0; round < 5; round += 1) useUp(window, round, 0);
+  assert.equal(window.windowBytes, 100 * KIB);
+  window.growthBytesMax = 10 * KIB;
+  useUp(window, 10, 0);
+  assert.equal(window.windowBytes, 100 * KIB, 'and never shrinks for it');
+});
