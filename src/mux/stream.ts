@@ -164,6 +164,7 @@ export class Stream {
     assert(this.#queue.at(-1) !== FIN_MARK, 'nothing is written after end');
     let rest = piece;
     if (this.#queue.length === 0) {
+      this.sendLane?.claim(piece.length);
       const sent = this.#carrier.sendNow(this, piece);
       if (sent === piece.length) return true;
       if (sent > 0) rest = piece.subarray(sent);
@@ -171,7 +172,8 @@ export class Stream {
     this.#queue.push(readPool.keep(rest));
     this.queuedBytes += rest.length;
     this.#carrier.schedule(this);
-    return false;
+    // A throttle that had room again by now may have let all of it pass.
+    return this.isDrained;
   }
 
   /** FIN, after everything that was written. */
@@ -221,7 +223,7 @@ export class Stream {
   get sendableBytes(): number {
     const { availableBytes } = this.credit;
     if (this.sendLane === undefined) return availableBytes;
-    return Math.min(availableBytes, this.sendLane.freeBytes);
+    return Math.min(availableBytes, this.sendLane.shareBytes);
   }
 
   /** For the session: bytes are sent. */
@@ -239,7 +241,8 @@ export class Stream {
   /** For the scheduler: may it be listed? What its throttle holds back is listed again by that. */
   claimTurn(): boolean {
     if (!this.isSendable) return false;
-    return this.sendLane === undefined || this.queuedBytes === 0 || this.sendLane.admits();
+    const { sendLane, queuedBytes } = this;
+    return sendLane === undefined || queuedBytes === 0 || sendLane.admits(queuedBytes);
   }
 
   /** Is there something that credit and state allow to be sent now? */

@@ -127,18 +127,29 @@ export class SendLane implements ThrottleWaiter {
     this.#goOn = goOn;
   }
 
-  get freeBytes(): number {
-    return this.#shareBytes > 0 ? this.#shareBytes : this.#throttle.freeBytes;
+  /** The share in hand. */
+  get shareBytes(): number {
+    return this.#shareBytes;
   }
 
   spend(bytes: number): void {
-    if (this.#shareBytes > 0) this.#shareBytes -= bytes;
-    else this.#throttle.spend(bytes);
+    this.#shareBytes -= bytes;
+  }
+
+  /** Takes a share for `wantedBytes` without waiting, whole or none: a rate that trickles in while
+   * it is used up would leave in crumbs. True: there is a share in hand. */
+  claim(wantedBytes: number): boolean {
+    if (this.#shareBytes > 0) return true;
+    const bytes = Math.min(wantedBytes, QUANTUM_BYTES);
+    if (this.#throttle.freeBytes < bytes) return false;
+    this.#throttle.spend(bytes);
+    this.#shareBytes = bytes;
+    return true;
   }
 
   /** False: nothing may be sent now, and `goOn` will be called. */
-  admits(): boolean {
-    if (this.freeBytes > 0) return true;
+  admits(wantedBytes: number): boolean {
+    if (this.claim(wantedBytes)) return true;
     this.#throttle.wait(this);
     return false;
   }

@@ -8,6 +8,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { Clock } from '../../src/base/clock.ts';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import { Session, type SessionEvents } from '../../src/mux/session.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
@@ -120,13 +121,29 @@ class World {
   constructor(limits: SessionLimits, congestionBytes: number, bytesPerSecond = 0) {
     const isThrottled = bytesPerSecond > 0;
     this.throttles = isThrottled
-      ? [new Throttle(bytesPerSecond, this.clock), new Throttle(bytesPerSecond, this.clock)]
+      ? [
+          new Throttle(bytesPerSecond, this.#running()),
+          new Throttle(bytesPerSecond, this.#running()),
+        ]
       : [];
     this.links = createLinkPair(congestionBytes);
     this.sessions = [this.#createSession(0, limits), this.#createSession(1, limits)];
     for (const session of this.sessions) session.start();
     this.sessions[0].activate(this.sessions[1].announce());
     this.sessions[1].activate(this.sessions[0].announce());
+  }
+
+  /** Time passes while a stream is written to, so that a throttle may open in between. */
+  #running(): Clock {
+    let readsMs = 0;
+    return {
+      nowMs: () => {
+        readsMs += 0.5;
+        return this.clock.nowMs() + readsMs;
+      },
+      wallMs: () => 0,
+      after: (delayMs, callback) => this.clock.after(delayMs, callback),
+    };
   }
 
   #createSession(side: 0 | 1, limits: SessionLimits): Session {
