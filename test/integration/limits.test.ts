@@ -122,6 +122,28 @@ for (const limit of [
   });
 }
 
+test('a trusted proxy holds connections for many, and its visitors have a rate each', async (t) => {
+  const on = await scene(t, {
+    'trusted-proxies': '127.0.0.1',
+    'visitor-connections-per-ip-max': '1',
+    'requests-per-second-per-ip-max': '1',
+  });
+  const askAs = (visitor: string): Promise<string> =>
+    sendRaw(
+      on.node.httpPort,
+      Buffer.from(
+        `GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\nX-Forwarded-For: ${visitor}\r\n\r\n`,
+      ),
+    );
+  await openGet(t, { port: on.node.httpPort, host: HOST, path: '/hold' });
+  const visitors = Array.from({ length: 8 }, (_, index) => `192.0.2.${index + 1}`);
+  const answers = await Promise.all(visitors.map(askAs));
+  for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 200 /);
+  const again = await Promise.all(Array.from({ length: 8 }, () => askAs('192.0.2.1')));
+  assert.ok(again.some((answer) => answer.startsWith('HTTP/1.1 429 ')));
+  assert.equal(await limited(on.node, 'visitor-connections-per-ip'), 0);
+});
+
 test('--request-body-max: 413', async (t) => {
   const on = await scene(t, { 'request-body-max': '1KiB' });
   const send = (fields: string, body: string): Promise<string> =>
