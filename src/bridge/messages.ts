@@ -7,6 +7,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Network } from '../base/network.ts';
+import type { OfferedOptions, TunnelOptions } from '../base/tunnel-options.ts';
 
 /** Limits and times for sessions and sockets, as the operator set them. */
 export interface ShardSettings {
@@ -161,6 +162,15 @@ export interface RouteChange {
   readonly client: string;
   readonly link: string;
   readonly shard: number;
+  /** Of an added route: what its client declared for the tunnel. */
+  readonly options?: TunnelOptions | undefined;
+}
+
+/** A tunnel as a client asks for it. */
+export interface TunnelRequest {
+  readonly name: string;
+  readonly label: string;
+  readonly options?: OfferedOptions | undefined;
 }
 
 export interface TunnelAnswer {
@@ -190,7 +200,7 @@ export type ExitControlMethods = {
   };
   hello: { takes: LinkHello; gives: { node: string; shards: number } };
   register: {
-    takes: { link: string; tunnels: readonly { name: string; label: string }[] };
+    takes: { link: string; tunnels: readonly TunnelRequest[] };
     gives: readonly TunnelAnswer[];
   };
   unregister: { takes: { link: string; names: readonly string[] }; gives: unknown };
@@ -210,6 +220,13 @@ export interface UpstreamEntry {
   readonly tls: boolean;
   /** The header written before a visitor's bytes. */
   readonly proxyProtocol: 'off' | 'v1' | 'v2';
+  /** The CA to trust for it, PEM; the system's when there is none. */
+  readonly ca?: string | undefined;
+  /** Whose certificate it must show; by default that of `host`. */
+  readonly serverName?: string | undefined;
+  /** Any certificate will do. */
+  readonly isUnverified?: boolean | undefined;
+  readonly options?: TunnelOptions | undefined;
 }
 
 export interface LinkDial {

@@ -6,8 +6,10 @@
 // every change of routes has a number and goes to every shard in order; a new instance of a client
 // replaces the old one at once. Must not know: sockets, tokens, or how shards are reached.
 
+import { isDeepStrictEqual } from 'node:util';
 import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
-import type { LinkHello, RouteChange, TunnelAnswer } from '../bridge/messages.ts';
+import { readOffered, type TunnelOptions } from '../base/tunnel-options.ts';
+import type { LinkHello, RouteChange, TunnelAnswer, TunnelRequest } from '../bridge/messages.ts';
 import { checkTunnelName } from './tunnel-name.ts';
 
 /** Links of one client: more than shards times nodes makes no sense. Guess. */
@@ -33,7 +35,8 @@ export interface Client {
 interface LinkEntry {
   readonly client: Client;
   readonly shard: number;
-  readonly tunnels: Set<string>;
+  /** What it declared for each tunnel that it serves, by name. */
+  readonly tunnels: Map<string, TunnelOptions | undefined>;
 }
 
 interface TunnelEntry {
@@ -122,14 +125,11 @@ export class Registry {
     client ??= this.#addClient(hello);
     if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     client.links.add(hello.link);
-    this.#links.set(hello.link, { client, shard, tunnels: new Set() });
+    this.#links.set(hello.link, { client, shard, tunnels: new Map() });
   }
 
   /** Offers tunnels on a link; each is accepted or refused by itself. */
-  register(
-    link: string,
-    offers: readonly { name: string; label: string }[],
-  ): Promise<TunnelAnswer[]> {
+  register(link: string, offers: readonly TunnelRequest[]): Promise<TunnelAnswer[]> {
     return Promise.all(offers.map((offer) => this.#registerOne(link, offer)));
   }
 
@@ -145,7 +145,7 @@ export class Registry {
   linkGone(link: string): void {
     const entry = this.#links.get(link);
     if (entry === undefined) return;
-    for (const name of [...entry.tunnels]) this.#withdraw(link, name);
+    for (const name of [...entry.tunnels.keys()]) this.#withdraw(link, name);
     this.#links.delete(link);
     entry.client.links.delete(link);
     const isLast = entry.client.links.size === 0;
@@ -193,14 +193,13 @@ export class Registry {
     for (const [shard, links] of byShard) this.#options.closeLinks(shard, links, code);
   }
 
-  async #registerOne(
-    link: string,
-    { name, label }: { name: string; label: string },
-  ): Promise<TunnelAnswer> {
+  async #registerOne(link: string, offer: TunnelRequest): Promise<TunnelAnswer> {
+    const { name, label } = offer;
     // Held, not looked up again: a shard that was started anew gives its keys to other links.
     const entry = this.#links.get(link);
     try {
       const port = checkTunnelName(name);
+      const options = readOffered(offer.options ?? [], port === undefined);
       if (entry === undefined) throw new SluicewayError('SLW_LINK_LOST');
       const { client } = entry;
       const isNew = !client.tunnels.has(name);
@@ -209,11 +208,13 @@ export class Registry {
       }
       client.tunnels.set(name, label);
       if (port !== undefined) await this.#openPort(name, port);
-      this.#addRoute(link, entry, name);
+      this.#addRoute(link, entry, { name, options });
       return { name, code: '', reason: '' };
     } catch (error) {
-      if (entry !== undefined) this.#clientForget(entry.client, name);
       if (!(error instanceof SluicewayError)) throw error;
+      // What it serves with older options must not go on as if the newer ones were kept.
+      if (error.code === 'SLW_TUNNEL_OPTION') this.#withdrawFrom(link, entry, name);
+      if (entry !== undefined) this.#clientForget(entry.client, name);
       return { name, code: error.code, reason: error.message };
     }
   }
@@ -235,14 +236,20 @@ export class Registry {
     });
   }
 
-  #addRoute(link: string, entry: LinkEntry, name: string): void {
+  #addRoute(
+    link: string,
+    entry: LinkEntry,
+    { name, options }: { name: string; options: TunnelOptions | undefined },
+  ): void {
     if (this.#links.get(link) !== entry) {
       // The link died while the port was being opened: nobody may be left to serve it.
       this.#closeUnserved(name);
       throw new SluicewayError('SLW_LINK_LOST');
     }
-    if (entry.tunnels.has(name)) return;
-    entry.tunnels.add(name);
+    // Offered again: only options may have changed.
+    const isKnown = entry.tunnels.has(name);
+    if (isKnown && isDeepStrictEqual(entry.tunnels.get(name), options)) return;
+    entry.tunnels.set(name, options);
     const tunnel = this.#tunnels.get(name) ?? { links: new Set() };
     this.#tunnels.set(name, tunnel);
     tunnel.links.add(link);
@@ -304,6 +311,7 @@ export class Registry {
   #change(kind: RouteChange['kind'], tunnel: string, link: string): RouteChange {
     this.#number += 1;
     const entry = this.#links.get(link);
+    const options = entry?.tunnels.get(tunnel);
     return {
       number: this.#number,
       kind,
@@ -311,6 +319,7 @@ export class Registry {
       link,
       client: entry?.client.id ?? '',
       shard: entry?.shard ?? 0,
+      ...(kind === 'add' && options !== undefined ? { options } : {}),
     };
   }
 }

@@ -1,9 +1,12 @@
-// What a tunnel may be called: a host, a wildcard, the catch-all, or a TCP port.
+// What a tunnel may be called: a host, a wildcard or the catch-all, each with or without a path,
+// or a TCP port.
 //
-// Invariant: what passes is lower-case, bounded and made of `[a-z0-9._-]`, so that it is safe as a
-// route, a metric label and a log field. Must not know: who asks, or which names are taken.
+// Invariant: what passes is bounded and made of `[a-z0-9._-]` and, behind the first slash, of a
+// path prefix in its normal form, so that it is safe as a route, a metric label and a log field.
+// Must not know: who asks, or which names are taken.
 
 import { SluicewayError } from '../base/errors.ts';
+import { readPathPrefix } from '../base/path-prefix.ts';
 
 /** A DNS name (RFC 1035 section 2.3.4). */
 const HOST_LENGTH_MAX = 253;
@@ -18,8 +21,11 @@ export function checkTunnelName(name: string): number | undefined {
     if (port > 65_535) throw refuse(name);
     return port;
   }
-  if (name === '*') return undefined;
-  const host = name.startsWith('*.') ? name.slice(2) : name;
+  const slash = name.indexOf('/');
+  const pattern = slash === -1 ? name : name.slice(0, slash);
+  if (slash !== -1 && readPathPrefix(name.slice(slash)) !== name.slice(slash)) throw refuse(name);
+  if (pattern === '*') return undefined;
+  const host = pattern.startsWith('*.') ? pattern.slice(2) : pattern;
   const isValid =
     host.length <= HOST_LENGTH_MAX && host.split('.').every((label) => LABEL.test(label));
   if (!isValid) throw refuse(name);

@@ -9,20 +9,29 @@ import { hasElement } from './connection-options.ts';
 import { KIND, KINDS_COUNT } from './field-kind.ts';
 import { type Forwarding, viaLine } from './forwarding.ts';
 import type { HeadParser } from './head-parser.ts';
+import type { HeadEdit, HeaderEdits, NameSet } from './header-edits.ts';
 import { octets } from './octets.ts';
 import type { RequestParser } from './request-head.ts';
 import type { ResponseParser } from './response-head.ts';
 import type { Slab } from './slab.ts';
 import { trustedBlock } from './trusted-forwarding.ts';
 
-/** Room for what a head gains: Host, Connection, Via, and blanks in its lines. */
+/** Room for what a head gains by itself: Host, Connection, Via, and blanks in its lines. */
 const HEAD_GAIN_BYTES_MAX = 1024;
 const TRAILERS = octets('trailers');
 
-function kindsDropped(...kinds: number[]): Uint8Array {
+/** Which fields of a head are left out. */
+export interface FieldFilter {
+  /** 1 for each kind that is. */
+  readonly kinds: Uint8Array;
+  /** By the route's rules; undefined for none. */
+  readonly removed: NameSet | undefined;
+}
+
+function kindsDropped(...kinds: number[]): FieldFilter {
   const table = new Uint8Array(KINDS_COUNT);
   for (const kind of kinds) table[kind] = 1;
-  return table;
+  return { kinds: table, removed: undefined };
 }
 
 const HOP_KINDS = [KIND.CONNECTION, KIND.HOP, KIND.TE, KIND.UPGRADE, KIND.TRANSFER_ENCODING];
@@ -33,6 +42,19 @@ const OLD_REQUEST_DROPS = kindsDropped(...HOP_KINDS, KIND.FORWARDING, KIND.HOST,
 const RESPONSE_DROPS = kindsDropped(...HOP_KINDS);
 /** RFC 9110 8.6: no Content-Length in 1xx and 204. */
 const BODILESS_DROPS = kindsDropped(...HOP_KINDS, KIND.CONTENT_LENGTH);
+
+/** What a route without rules does to requests, HTTP/1.0 ones being rare. */
+export const NO_REQUEST_EDIT: HeadEdit = {
+  common: REQUEST_DROPS,
+  rare: OLD_REQUEST_DROPS,
+  added: Buffer.alloc(0),
+};
+/** And to responses, of which those without any body are. */
+export const NO_RESPONSE_EDIT: HeadEdit = {
+  common: RESPONSE_DROPS,
+  rare: BODILESS_DROPS,
+  added: Buffer.alloc(0),
+};
 
 const line = (text: string): Buffer => Buffer.from(text, 'latin1');
 const CRLF = line('\r\n');
@@ -45,10 +67,17 @@ const TE_TRAILERS = line('Connection: TE\r\nTE: trailers\r\n');
 const WEBSOCKET = line('Connection: Upgrade\r\nUpgrade: websocket\r\n');
 const PREFIXES = { '': line(''), '/': line('/'), '*': line('*') } as const;
 
+/** What requests of a visitor are given on their way to an upstream. */
+export interface RequestGains {
+  readonly forwarding: Forwarding;
+  /** The header rules of the route; undefined for none. */
+  readonly edits: HeaderEdits | undefined;
+}
+
 /** Writes `head` for the upstream into a new slice of `slab`, which is left open for a body. */
 export function writeRequestHead(
   head: RequestParser,
-  forwarding: Forwarding,
+  { forwarding, edits }: RequestGains,
   slab: Slab,
   bodyBytes: number,
 ): void {
@@ -59,34 +88,51 @@ export function writeRequestHead(
   const block = isTrusted
     ? trustedBlock(head, forwarding.origin)
     : forwarding.block(bytes, start, end, head.minor);
-  slab.reserve(head.headBytes + block.length + HEAD_GAIN_BYTES_MAX + bodyBytes);
-  const drops = head.minor === 1 ? REQUEST_DROPS : OLD_REQUEST_DROPS;
-  if (head.isPlainLine && head.fields.kinds[0] === KIND.HOST && head.fields.isTidy(0)) {
+  const edit = edits?.request ?? NO_REQUEST_EDIT;
+  const hostLine = edits?.hostLine;
+  const gainBytes = HEAD_GAIN_BYTES_MAX + edit.added.length + (hostLine?.length ?? 0);
+  slab.reserve(head.headBytes + block.length + gainBytes + bodyBytes);
+  const drops = head.minor === 1 ? edit.common : edit.rare;
+  const isHostKept = head.fields.kinds[0] === KIND.HOST && head.fields.isTidy(0);
+  if (head.isPlainLine && isHostKept && hostLine === undefined) {
     // Nearly every request: the request line and Host stay as they are.
     copyFields(head, slab, drops, head.fields.lineEnd(0));
   } else {
-    writeRequestLine(head, forwarding, slab);
+    writeRequestLine(head, slab);
+    writeHost(head, slab, hostLine, forwarding);
     copyFields(head, slab, drops, 0);
   }
+  if (edit.added.length > 0) slab.append(edit.added, 0, edit.added.length);
   if (head.framing === 'chunked') slab.append(CHUNKED, 0, CHUNKED.length);
   if (head.isUpgrade) slab.append(WEBSOCKET, 0, WEBSOCKET.length);
   else if (takesTrailers(head)) slab.append(TE_TRAILERS, 0, TE_TRAILERS.length);
   slab.append(block, 0, block.length);
 }
 
-function writeRequestLine(head: RequestParser, forwarding: Forwarding, slab: Slab): void {
+function writeRequestLine(head: RequestParser, slab: Slab): void {
   const { bytes, base } = head;
   slab.append(bytes, base, base + head.method.length + 1);
   const prefix = PREFIXES[head.targetPrefix];
   slab.append(prefix, 0, prefix.length);
   slab.append(bytes, base + head.targetStart, base + head.targetEnd);
   slab.append(REQUEST_VERSION, 0, REQUEST_VERSION.length);
-  if (head.authorityEnd === head.authorityStart) {
-    slab.append(forwarding.hostLine, 0, forwarding.hostLine.length);
+}
+
+/** The line that a rule gives, else the visitor's, else that of the address it has reached. */
+function writeHost(
+  { bytes, base, authorityStart, authorityEnd }: RequestParser,
+  slab: Slab,
+  ruled: Buffer | undefined,
+  forwarding: Forwarding,
+): void {
+  const isNamed = authorityEnd > authorityStart;
+  if (ruled !== undefined || !isNamed) {
+    const hostLine = ruled ?? forwarding.hostLine;
+    slab.append(hostLine, 0, hostLine.length);
     return;
   }
   slab.append(HOST, 0, HOST.length);
-  slab.append(bytes, base + head.authorityStart, base + head.authorityEnd);
+  slab.append(bytes, base + authorityStart, base + authorityEnd);
   slab.append(CRLF, 0, CRLF.length);
 }
 
@@ -127,6 +173,8 @@ export interface ResponseShape {
   readonly connection: ConnectionWord;
   /** Does the visitor get the chunks, or only their data? */
   readonly isDecoded: boolean;
+  /** The header rules of the route; undefined for none, and for interim responses. */
+  readonly edits?: HeaderEdits | undefined;
 }
 
 /** Writes `head` for the visitor into a new slice of `slab`, which is left open for a body. */
@@ -137,9 +185,10 @@ export function writeResponseHead(
   bodyBytes: number,
 ): void {
   const { bytes, base } = head;
-  slab.reserve(head.headBytes + HEAD_GAIN_BYTES_MAX + bodyBytes);
+  const edit = shape.edits?.response ?? NO_RESPONSE_EDIT;
+  slab.reserve(head.headBytes + HEAD_GAIN_BYTES_MAX + edit.added.length + bodyBytes);
   const isBodiless = head.status < 200 || head.status === 204;
-  const drops = isBodiless ? BODILESS_DROPS : RESPONSE_DROPS;
+  const drops = isBodiless ? edit.rare : edit.common;
   if (head.minor === 1 && head.reasonStart === 13) {
     copyFields(head, slab, drops, head.lineEnd);
   } else {
@@ -149,6 +198,7 @@ export function writeResponseHead(
     slab.append(bytes, base + head.reasonStart, base + head.lineEnd);
     copyFields(head, slab, drops, 0);
   }
+  if (edit.added.length > 0) slab.append(edit.added, 0, edit.added.length);
   const tail = TAILS[shape.connection][head.minor]?.[head.isChunked && !shape.isDecoded ? 1 : 0];
   if (tail !== undefined) slab.append(tail, 0, tail.length);
 }
@@ -157,14 +207,16 @@ export function writeResponseHead(
  * Copies the head up to `keptTo` and then the fields that are not dropped, in runs as long as
  * possible: a run is one copy, however many lines it has.
  */
-function copyFields(head: HeadParser, slab: Slab, drops: Uint8Array, keptTo: number): void {
+function copyFields(head: HeadParser, slab: Slab, drops: FieldFilter, keptTo: number): void {
   const { bytes, base, fields, options } = head;
+  const { kinds, removed } = drops;
   let runStart = 0;
   let runEnd = keptTo;
   for (let i = keptTo > fields.nameStart(0) ? 1 : 0; i < fields.count; i += 1) {
-    if (drops[fields.kinds[i] as number] === 1) continue;
+    if (kinds[fields.kinds[i] as number] === 1) continue;
     if (options.namedCount > 0 && options.names(bytes, base, fields, i)) continue;
     const start = fields.nameStart(i);
+    if (removed?.has(bytes, base + start, base + fields.nameEnd(i)) === true) continue;
     if (fields.isTidy(i)) {
       if (runEnd !== start) {
         if (runEnd > runStart) slab.append(bytes, base + runStart, base + runEnd);

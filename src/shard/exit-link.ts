@@ -16,6 +16,7 @@ import type {
   ExitShardMethods,
   ShardSettings,
   TunnelAnswer,
+  TunnelRequest,
 } from '../bridge/messages.ts';
 import type { Link } from '../link/link.ts';
 import type { Session, SessionEvents } from '../mux/session.ts';
@@ -158,10 +159,7 @@ export class ExitLink implements SessionEvents {
     }
   }
 
-  async #register(
-    call: number,
-    tunnels: readonly { name: string; label: string }[],
-  ): Promise<void> {
+  async #register(call: number, tunnels: readonly TunnelRequest[]): Promise<void> {
     try {
       const results = await this.#options.bridge.call('register', { link: this.key, tunnels });
       if (this.#state !== 'active') return;

@@ -14,6 +14,7 @@ import { BodyReader } from '../http/body-reader.ts';
 import type { Forwarding } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
 import { type ConnectionWord, writeRequestHead, writeResponseHead } from '../http/head-writer.ts';
+import type { HeaderEdits } from '../http/header-edits.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import type { ResponseParser } from '../http/response-head.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
@@ -64,6 +65,8 @@ export class HttpExchange implements StreamSink {
   readonly #upstream: HttpUpstream;
   readonly #requestBody = new BodyReader();
   readonly #responseBody = new BodyReader();
+  /** One object for all requests of the connection. */
+  readonly #gains: { readonly forwarding: Forwarding; edits: HeaderEdits | undefined };
   #state: ExchangeState = 'free';
   #tunnel: string | undefined;
   #method = '';
@@ -87,6 +90,7 @@ export class HttpExchange implements StreamSink {
     this.#context = context;
     this.#owner = owner;
     this.#upstream = new HttpUpstream(context, visitor, this);
+    this.#gains = { forwarding: owner.forwarding, edits: undefined };
   }
 
   get state(): ExchangeState {
@@ -158,7 +162,8 @@ export class HttpExchange implements StreamSink {
     const left = chunk.length - offset;
     const body = this.#requestBody;
     const joins = left > 0 && left <= JOINED_BYTES_MAX && !body.isDone;
-    writeRequestHead(head, this.#owner.forwarding, slab, joins ? left : 0);
+    this.#gains.edits = this.#upstream.edits;
+    writeRequestHead(head, this.#gains, slab, joins ? left : 0);
     let next = offset;
     while (joins && !body.isDone && next < chunk.length) {
       next = body.step(chunk, next);
@@ -323,7 +328,8 @@ export class HttpExchange implements StreamSink {
 
   #switch(parser: ResponseParser, rest: Buffer): void {
     const { slab } = this.#context;
-    writeResponseHead(parser, { connection: 'upgrade', isDecoded: false }, slab, 0);
+    const { edits } = this.#upstream;
+    writeResponseHead(parser, { connection: 'upgrade', isDecoded: false, edits }, slab, 0);
     this.#write(slab.take());
     this.#status = parser.status;
     this.meter(this.#status, 0);
@@ -346,7 +352,7 @@ export class HttpExchange implements StreamSink {
     const joins = left > 0 && left <= JOINED_BYTES_MAX && !body.isDone;
     writeResponseHead(
       parser,
-      { connection: this.#connectionWord(), isDecoded },
+      { connection: this.#connectionWord(), isDecoded, edits: this.#upstream.edits },
       slab,
       joins ? left : 0,
     );

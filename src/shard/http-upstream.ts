@@ -6,6 +6,7 @@
 
 import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
+import type { HeaderEdits } from '../http/header-edits.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { SILENT_SINK } from './http-farewell.ts';
@@ -17,6 +18,7 @@ export class HttpUpstream {
   readonly #sink: StreamSink;
   #stream: Stream | undefined;
   #tunnel = '';
+  #edits: HeaderEdits | undefined;
   #requestsCount = 0;
   /** Received and not yet granted again. */
   #heldBytes = 0;
@@ -32,6 +34,11 @@ export class HttpUpstream {
     return this.#requestsCount > 1;
   }
 
+  /** The header rules of the route that the last stream took. */
+  get edits(): HeaderEdits | undefined {
+    return this.#edits;
+  }
+
   /** Makes ready for one more request to `tunnel`; a code when there is no way to it. */
   acquire(tunnel: string): ErrorCode | undefined {
     const isUsable = this.#tunnel === tunnel && this.#stream?.isLeaving === false;
@@ -40,9 +47,10 @@ export class HttpUpstream {
       return undefined;
     }
     this.part();
-    const stream = this.#context.router.openStream(tunnel, this.#visitor, this.#sink);
-    if (typeof stream === 'string') return stream;
-    this.#stream = stream;
+    const opened = this.#context.router.openStream(tunnel, this.#visitor, this.#sink);
+    if (typeof opened === 'string') return opened;
+    this.#stream = opened.stream;
+    this.#edits = opened.edits;
     this.#tunnel = tunnel;
     this.#requestsCount = 1;
     return undefined;

@@ -153,7 +153,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const { clock, router, gate } = this.#context;
     const nowMs = clock.nowMs();
     const isMisdirected = this.#serverName !== undefined && head.host !== this.#serverName;
-    const tunnel = isMisdirected ? undefined : router.matchHost(head.host);
+    const tunnel = isMisdirected ? undefined : router.matchHost(head.host, head);
     this.#exchange.arrive(head, tunnel, nowMs);
     const refusal = gate?.refusal(visitorOf(head, this.forwarding.origin), tunnel, nowMs);
     if (refusal !== undefined) this.onFailed(refusal);

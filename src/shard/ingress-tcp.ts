@@ -56,16 +56,16 @@ export class TcpIngress {
         ? {}
         : { onEnd: noteEnd(access, clock, { tunnel, visitor: visitor.address }) }),
     });
-    const stream = router.openStream(tunnel, visitor, relay);
-    if (typeof stream === 'string') {
-      relay.abort(stream);
+    const opened = router.openStream(tunnel, visitor, relay);
+    if (typeof opened === 'string') {
+      relay.abort(opened);
       return;
     }
-    const reads = relay.join(stream);
+    const reads = relay.join(opened.stream);
     if (arrival.refusesProxy === true) {
       new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));
     }
-    if (arrival.first !== undefined && !stream.write(arrival.first)) socket.pause();
+    if (arrival.first !== undefined && !opened.stream.write(arrival.first)) socket.pause();
   }
 
   sweep(nowMs: number): void {

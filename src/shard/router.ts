@@ -6,8 +6,10 @@
 
 import type { ErrorCode } from '../base/errors.ts';
 import type { RouteChange } from '../bridge/messages.ts';
+import { HeaderEdits } from '../http/header-edits.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';
+import { HostTable, type TargetRange } from './host-table.ts';
 import type { Meters, TunnelMeter } from './meters.ts';
 import type { TunnelLimits } from './tunnel-limits.ts';
 
@@ -26,11 +28,17 @@ export interface StreamOpener {
   open(shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode;
 }
 
+/** A stream, and what the client that was chosen for it has declared. */
+export interface OpenedStream {
+  readonly stream: Stream;
+  readonly edits: HeaderEdits | undefined;
+}
+
 /** What an ingress asks. */
 export interface Router {
-  /** The registered tunnel for a canonical host, undefined for none. */
-  matchHost(host: string): string | undefined;
-  openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): Stream | ErrorCode;
+  /** The registered tunnel for a canonical host and a request's path, undefined for none. */
+  matchHost(host: string, target?: TargetRange): string | undefined;
+  openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode;
 }
 
 interface Route {
@@ -38,6 +46,8 @@ interface Route {
   readonly shard: number;
   readonly client: StreamMeter;
   readonly own: StreamMeter;
+  /** Of its client, for this tunnel. */
+  edits: HeaderEdits | undefined;
 }
 
 interface Tunnel {
@@ -53,6 +63,7 @@ export class ShardRouter implements Router {
   /** Undefined when tunnels may use what there is. */
   readonly #limits: TunnelLimits | undefined;
   readonly #tunnels = new Map<string, Tunnel>();
+  readonly #hosts = new HostTable();
   readonly #clients = new Map<string, { meter: StreamMeter; routes: number }>();
   #number = 0;
 
@@ -78,18 +89,11 @@ export class ShardRouter implements Router {
     for (const name of this.#tunnels.keys()) this.#remove(name, link);
   }
 
-  matchHost(host: string): string | undefined {
-    if (host !== '' && this.#tunnels.has(host)) return host;
-    let dot = host.indexOf('.');
-    while (dot !== -1) {
-      const wildcard = `*${host.slice(dot)}`;
-      if (this.#tunnels.has(wildcard)) return wildcard;
-      dot = host.indexOf('.', dot + 1);
-    }
-    return this.#tunnels.has('*') ? '*' : undefined;
+  matchHost(host: string, target?: TargetRange): string | undefined {
+    return this.#hosts.match(host, target);
   }
 
-  openStream(name: string, visitor: VisitorInfo, sink: StreamSink): Stream | ErrorCode {
+  openStream(name: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode {
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) return 'SLW_STREAM_NO_LINK';
     const refusal = this.#limits?.refusal(tunnel.meter.streams);
@@ -112,7 +116,7 @@ export class ShardRouter implements Router {
     stream.addMeter(tunnel.meter);
     stream.addMeter(route.client);
     stream.addMeter(route.own);
-    return stream;
+    return { stream, edits: route.edits };
   }
 
   #choose(tunnel: Tunnel): Route | undefined {
@@ -134,18 +138,26 @@ export class ShardRouter implements Router {
     return route.own.streams < best.own.streams;
   }
 
-  #add({ tunnel: name, client, link, shard }: RouteChange): void {
+  #add({ tunnel: name, client, link, shard, options }: RouteChange): void {
     let tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) {
       tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0 };
       this.#tunnels.set(name, tunnel);
+      this.#hosts.add(name);
     }
     // The empty link makes a tunnel known to a shard that starts while nobody serves it.
-    if (link === '' || tunnel.routes.some((route) => route.link === link)) return;
+    if (link === '') return;
+    const edits = HeaderEdits.from(options);
+    const known = tunnel.routes[tunnel.routes.findIndex((route) => route.link === link)];
+    if (known !== undefined) {
+      // Declared anew: streams that live keep what they were opened with.
+      known.edits = edits;
+      return;
+    }
     const entry = this.#clients.get(client) ?? { meter: createMeter(), routes: 0 };
     this.#clients.set(client, entry);
     entry.routes += 1;
-    tunnel.routes.push({ link, shard, client: entry.meter, own: createMeter() });
+    tunnel.routes.push({ link, shard, client: entry.meter, own: createMeter(), edits });
   }
 
   #remove(name: string, link: string): void {
@@ -162,6 +174,7 @@ export class ShardRouter implements Router {
 
   #forget(name: string): void {
     this.#tunnels.delete(name);
+    this.#hosts.delete(name);
     this.#meters.forget(name);
     this.#limits?.forget(name);
   }

@@ -11,6 +11,7 @@
 // versions can add to it. Must not know: what a tunnel is for, or who may serve it.
 
 import { WireError } from '../base/errors.ts';
+import type { OfferedOptions } from '../base/tunnel-options.ts';
 import { type BodyMap, type BodyValue, decodeBody, encodeBody } from './body.ts';
 import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, REGISTER_TUNNELS_MAX } from './limits.ts';
 
@@ -19,7 +20,9 @@ export const VERSIONS: readonly number[] = [1];
 /** Features that we offer. None yet: a feature is active when both sides name it. */
 export const FEATURES: readonly string[] = [];
 
-const TEXT_LENGTH_MAX = 512;
+export const TEXT_LENGTH_MAX = 512;
+/** A text of a tunnel's option, such as a header field. */
+const OPTION_TEXT_LENGTH_MAX = 4096;
 const LIST_LENGTH_MAX = 64;
 /** Shards of a server, far above the cores of any machine (guess). */
 const SHARDS_MAX = 1024;
@@ -53,10 +56,12 @@ export interface Welcome {
 }
 
 export interface TunnelOffer {
-  /** `example.com`, `*.example.com`, `*` or `tcp:2222`. */
+  /** `example.com`, `*.example.com`, `*`, one of them with a path (`*\/api`), or `tcp:2222`. */
   readonly name: string;
   /** As status shows it: `example.com=http://127.0.0.1:3000`. */
   readonly label: string;
+  /** What the exit node shall do for it; undefined for nothing. */
+  readonly options?: OfferedOptions | undefined;
 }
 
 export interface Register {
@@ -97,9 +102,16 @@ export interface Open {
 
 export const encodeHello = (hello: Hello): Uint8Array => encodeBody(hello);
 export const encodeWelcome = (welcome: Welcome): Uint8Array => encodeBody(welcome);
-export const encodeRegister = (register: Register): Uint8Array => encodeBody(register);
 export const encodeRegistered = (registered: Registered): Uint8Array => encodeBody(registered);
 export const encodeUnregister = (unregister: Unregister): Uint8Array => encodeBody(unregister);
+export function encodeRegister({ call, tunnels }: Register): Uint8Array {
+  return encodeBody({ call, tunnels: tunnels.map(encodeOffer) });
+}
+
+function encodeOffer({ options, ...offer }: TunnelOffer): object {
+  return options === undefined ? offer : { ...offer, options: Object.fromEntries(options) };
+}
+
 export function encodeOpen({ link, ...open }: Open): Uint8Array {
   return encodeBody(link === '' ? open : { ...open, link });
 }
@@ -138,9 +150,30 @@ export function decodeRegister(bytes: Uint8Array): Register {
     call: integer(map, 'call', 0, 0xffff_ffff),
     tunnels: tunnels.map((item) => {
       const offer = asMap(item, 'tunnels');
-      return { name: text(offer, 'name'), label: text(offer, 'label') };
+      const options = readOptions(offer);
+      const named = { name: text(offer, 'name'), label: text(offer, 'label') };
+      return options === undefined ? named : { ...named, options };
     }),
   };
+}
+
+/**
+ * Texts by key. What has another type is of a later version and has no texts here: whoever reads
+ * it refuses the tunnel, and the link lives on.
+ */
+function readOptions(offer: BodyMap): OfferedOptions | undefined {
+  if (!offer.has('options')) return undefined;
+  const map = asMap(offer.get('options'), 'options');
+  if (map.size > LIST_LENGTH_MAX) throw invalid('options', 'too many');
+  return [...map].map(([key, value]) => {
+    const items = Array.isArray(value) && value.length <= LIST_LENGTH_MAX ? value : [];
+    const texts = items.filter((item) => isOptionText(item));
+    return [key, texts.length === items.length ? texts : []] as const;
+  });
+}
+
+function isOptionText(item: BodyValue): item is string {
+  return typeof item === 'string' && item.length <= OPTION_TEXT_LENGTH_MAX;
 }
 
 export function decodeRegistered(bytes: Uint8Array): Registered {

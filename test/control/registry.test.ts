@@ -375,3 +375,47 @@ test('any history gives what the model says, once everything has settled', async
     { seed, numRuns: 2000 },
   );
 });
+
+test('what a client declares goes with its route, and anew when it has changed', async () => {
+  const changes: RouteChange[] = [];
+  const registry = new Registry({
+    isPortAllowed: () => true,
+    wallMs: () => 0,
+    publish: (published) => changes.push(...published),
+    openPort: async () => undefined,
+    closePort: async () => undefined,
+    closeLinks: () => undefined,
+  });
+  const about = { agent: 'sluiceway/1', remoteAddress: '192.0.2.1:1' };
+  for (const link of ['0-1', '0-2']) {
+    registry.hello({ link, client: link, instance: 'i', ...about }, 0);
+  }
+  const offer = (host: string) => ({
+    ...{ name: 'a.example/api', label: 'l' },
+    options: [['host-header', [host]]] as const,
+  });
+  const codes = async (link: string, ...offers: Parameters<Registry['register']>[1]) =>
+    (await registry.register(link, offers)).map(({ code }) => code);
+  const last = () => changes.at(-1);
+  assert.deepEqual(await codes('0-1', offer('one')), ['']);
+  assert.deepEqual(last()?.options, { 'host-header': ['one'] });
+  assert.deepEqual(await codes('0-2', { name: 'a.example/api', label: 'l' }), ['']);
+  assert.equal(last()?.options, undefined);
+  assert.deepEqual(await codes('0-1', offer('one')), ['']);
+  assert.equal(changes.length, 2, 'nothing new, nothing told');
+  assert.deepEqual(await codes('0-1', offer('two')), ['']);
+  assert.deepEqual([last()?.kind, last()?.options], ['add', { 'host-header': ['two'] }]);
+  const snapshot = registry.snapshot().map(({ link, options }) => [link, options]);
+  assert.deepEqual(snapshot, [
+    ['', undefined],
+    ['0-1', { 'host-header': ['two'] }],
+    ['0-2', undefined],
+  ]);
+  // A rule that is not understood may protect something: nothing is served without it.
+  const later = { name: 'a.example/api', label: 'l', options: [['guard', ['x']]] as const };
+  assert.deepEqual(await codes('0-1', later), ['SLW_TUNNEL_OPTION']);
+  assert.deepEqual([last()?.kind, last()?.link], ['remove', '0-1']);
+  assert.deepEqual(await codes('0-2', { ...offer('x'), name: 'tcp:2222' }), ['SLW_TUNNEL_OPTION']);
+  assert.equal(registry.isServed('a.example/api'), true);
+  assert.equal(registry.isServed('tcp:2222'), false);
+});

@@ -31,6 +31,11 @@ test('hosts, wildcards, the catch-all and TCP ports pass', () => {
     'a_b.example.com',
     '1.2.3.4',
     '__proto__',
+    'example.com/api',
+    '*/api/V1',
+    '*.example.com/a%2Fb/~c',
+    'a/...',
+    `a/${'x'.repeat(199)}`,
     `${label}.${label}.${label}.${'a'.repeat(61)}`,
   ];
   for (const host of hosts) assert.equal(checkTunnelName(host), undefined, host);
@@ -40,10 +45,38 @@ test('hosts, wildcards, the catch-all and TCP ports pass', () => {
 
 test('everything else is refused, and told without its control characters', () => {
   const names = [
-    ...['', '.', '..', 'a..b', '.a', 'a.', '-a.com', 'a-.com', 'Example.com', 'a b', 'a/b'],
+    ...['', '.', '..', 'a..b', '.a', 'a.', '-a.com', 'a-.com', 'Example.com', 'a b', '/a'],
     ...['a:80', 'user@a', '[::1]', 'a,b', 'a"b', "a'b", 'a\\b', 'a\nb', 'a\r\nX: y', 'a\0b'],
     ...['\u001b[2J', 'a\u202eb', 'bücher.example', 'a\u3002b', 'a\uff0eb', '\u0130.com'],
     ...['**', '*a', '*.', '*.*.com', 'a.*.com', '*.*', 'a*.com'],
+    ...[
+      'a/',
+      '*/',
+      '/',
+      'a//b',
+      'a/b/',
+      'a/./b',
+      'a/../b',
+      'a/%2e',
+      'a/%7e',
+      'a/%2f',
+      'a/%',
+      'a/b?c',
+    ],
+    ...[
+      'a/b#c',
+      'a/b c',
+      'a/b,c',
+      'a/b;c',
+      'a/b=c',
+      'a/*',
+      'a/b"c',
+      'a/b\\c',
+      'a/ü',
+      'tcp:22/a',
+      'A/b',
+    ],
+    `a/${'x'.repeat(200)}`,
     ...['tcp:', 'tcp:0', 'tcp:65536', 'tcp:99999', 'tcp:022', 'tcp:-1', 'tcp:1e3', 'tcp: 22'],
     ...['tcp:22\n', 'TCP:22', 'tcp:22.0', 'udp:53', `${'a'.repeat(64)}.com`],
     `${'a.'.repeat(126)}aa`,
@@ -56,12 +89,13 @@ test('what passes is made of safe characters only', () => {
   const seed = 31;
   const anything = fc.oneof(
     fc.string({ unit: 'binary' }),
-    fc.string({ unit: fc.constantFrom(...'ab.-_*:019tcp\n"\u202e') }),
+    fc.string({ unit: fc.constantFrom(...'ab.-_*:019tcp/%~\n"\u202e') }),
   );
   fc.assert(
     fc.property(anything, (name) => {
       if (isRefused(name)) return;
-      assert.match(name, /^(?:\*|(?:\*\.)?[a-z0-9._-]{1,253}|tcp:[1-9][0-9]{0,4})$/);
+      const safe = /^(?:(?:\*|(?:\*\.)?[a-z0-9._-]{1,253})(?:\/[\w.~!$&'()+:@%/-]+)?|tcp:\d{1,5})$/;
+      assert.match(name, safe);
     }),
     { seed, numRuns: 5000 },
   );

@@ -202,7 +202,7 @@ function readOurs(bytes: Buffer): Ours[] {
     const start = offset + (bytes[offset] === 0x0d ? 2 : 0);
     const after = parser.push(bytes, offset);
     if (after < 0) return found;
-    writeRequestHead(parser, forwarding, slab, 0);
+    writeRequestHead(parser, { forwarding: forwarding, edits: undefined }, slab, 0);
     const head = slab.take().toString('latin1');
     const reader = new BodyReader();
     reader.begin(parser.framing, parser.contentLength, 'decode');

@@ -8,6 +8,7 @@ import {
   writeRequestHead,
   writeResponseHead,
 } from '../../src/http/head-writer.ts';
+import type { HeaderEdits } from '../../src/http/header-edits.ts';
 import { RequestParser } from '../../src/http/request-head.ts';
 import { ResponseParser } from '../../src/http/response-head.ts';
 import { Slab } from '../../src/http/slab.ts';
@@ -29,12 +30,12 @@ function block(authority: string, origin = ORIGIN, via = '1.1'): string {
   );
 }
 
-function forward(text: string, origin = ORIGIN): string {
+function forward(text: string, origin = ORIGIN, edits?: HeaderEdits): string {
   const parser = new RequestParser();
   const bytes = Buffer.from(`xyz${text}`, 'latin1');
   assert.equal(parser.push(bytes, 3), bytes.length, parser.error);
   const slab = new Slab();
-  writeRequestHead(parser, new Forwarding(origin), slab, 0);
+  writeRequestHead(parser, { forwarding: new Forwarding(origin), edits }, slab, 0);
   return slab.take().toString('latin1');
 }
 
@@ -154,7 +155,7 @@ test('follows the Host from request to request', () => {
   for (const host of ['a', 'b', 'b', 'ab', 'a']) {
     const parser = new RequestParser();
     parser.push(Buffer.from(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`), 0);
-    writeRequestHead(parser, forwarding, slab, 0);
+    writeRequestHead(parser, { forwarding, edits: undefined }, slab, 0);
     const text = slab.take().toString('latin1');
     assert.equal(text, `GET / HTTP/1.1\r\nHost: ${host}\r\n${block(host)}`);
   }

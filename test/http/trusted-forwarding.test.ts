@@ -38,7 +38,12 @@ function parse(fields: string, line = 'GET / HTTP/1.1'): RequestParser {
 
 function forward(fields: string, origin = ORIGIN): string {
   const slab = new Slab();
-  writeRequestHead(parse(fields), new Forwarding(origin), slab, 0);
+  writeRequestHead(
+    parse(fields),
+    { forwarding: new Forwarding(origin), edits: undefined },
+    slab,
+    0,
+  );
   return slab.take().toString('latin1');
 }
 
@@ -219,7 +224,12 @@ test('each request of a connection has a visitor of its own', () => {
   const forwarding = new Forwarding(ORIGIN);
   const slab = new Slab();
   for (const visitor of [V, '198.51.100.1', V]) {
-    writeRequestHead(parse(`X-Forwarded-For: ${visitor}\r\n`), forwarding, slab, 0);
+    writeRequestHead(
+      parse(`X-Forwarded-For: ${visitor}\r\n`),
+      { forwarding, edits: undefined },
+      slab,
+      0,
+    );
     assert.equal(slab.take().toString('latin1'), expected([visitor, PEER]));
   }
 });

@@ -12,11 +12,11 @@ import type { ErrorCode } from '../../src/base/errors.ts';
 import { readPool } from '../../src/base/read-pool.ts';
 import { type MaskKey, WsLink } from '../../src/link/ws-link.ts';
 import type { Session, SessionEvents } from '../../src/mux/session.ts';
-import type { Stream, StreamSink } from '../../src/mux/stream.ts';
+import type { StreamSink } from '../../src/mux/stream.ts';
 import { createHttpIngress } from '../../src/shard/ingress-http.ts';
 import { TcpIngress } from '../../src/shard/ingress-tcp.ts';
 import { Meters } from '../../src/shard/meters.ts';
-import type { Router, VisitorInfo } from '../../src/shard/router.ts';
+import type { OpenedStream, Router, VisitorInfo } from '../../src/shard/router.ts';
 import { createSession } from '../../src/shard/session-settings.ts';
 import { Upstreams } from '../../src/shard/upstreams.ts';
 import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
@@ -158,7 +158,10 @@ async function createPath(
       tunnel: string,
       { address, port }: VisitorInfo,
       sink: StreamSink,
-    ): Stream | ErrorCode => far.open({ tunnel, address, port, link: '' }, sink),
+    ): OpenedStream | ErrorCode => {
+      const stream = far.open({ tunnel, address, port, link: '' }, sink);
+      return typeof stream === 'string' ? stream : { stream, edits: undefined };
+    },
   };
   const ledger = new VisitorLedger({ ...settings, connectionsPerAddressMax: 0 });
   const tcp = new TcpIngress({ router, limits, clock, ledger, access: undefined });

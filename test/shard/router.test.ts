@@ -3,12 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import type { RouteChange } from '../../src/bridge/messages.ts';
 import type { OpenRequest } from '../../src/mux/session.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
+import type { TargetRange } from '../../src/shard/host-table.ts';
 import { Meters } from '../../src/shard/meters.ts';
-import { ShardRouter, type StreamOpener } from '../../src/shard/router.ts';
+import { type OpenedStream, ShardRouter, type StreamOpener } from '../../src/shard/router.ts';
 import { RawPeer, RecordingSink } from '../mux/raw-peer.ts';
 
 const VISITOR = { address: '192.0.2.7', port: 1234 };
@@ -51,9 +53,13 @@ class Bench {
   }
 
   open(tunnel: string): Stream {
-    const stream = this.router.openStream(tunnel, VISITOR, new RecordingSink());
-    assert.ok(typeof stream !== 'string', String(stream));
-    return stream;
+    return this.opened(tunnel).stream;
+  }
+
+  opened(tunnel: string): OpenedStream {
+    const opened = this.router.openStream(tunnel, VISITOR, new RecordingSink());
+    assert.ok(typeof opened !== 'string', String(opened));
+    return opened;
   }
 
   /** Links chosen for `count` visitors who stay. */
@@ -230,4 +236,167 @@ test('streams are counted for their tunnel while they live', (t) => {
   second.reset('SLW_STREAM_IDLE');
   assert.equal(bench.meters.tunnel('site').streams, 0);
   assert.deepEqual([...bench.meters.tunnel('site').results], [['SLW_STREAM_IDLE', 2]]);
+});
+
+/** A request for `path` as the parser gives it, behind bytes that are not its own. */
+function target(path: string): TargetRange {
+  const bytes = Buffer.from(`xx${path}yy`, 'latin1');
+  return { bytes, base: 1, targetStart: 1, targetEnd: 1 + path.length, targetPrefix: '' };
+}
+
+test('the longest path of the best host is chosen, and without one the next host', (t) => {
+  const bench = new Bench(t);
+  const names = ['a.example.com', 'a.example.com/api', 'a.example.com/api/v1', 'b.example.com/api'];
+  for (const name of [...names, '*.example.com', '*.example.com/x', '*/api', '*/%2F/~a']) {
+    bench.apply('add', name, 'c/1');
+  }
+  const cases: readonly (readonly [string, string, string | undefined])[] = [
+    ['a.example.com', '/', 'a.example.com'],
+    ['a.example.com', '/api', 'a.example.com/api'],
+    ['a.example.com', '/api/', 'a.example.com/api'],
+    ['a.example.com', '/api?x=/api/v1', 'a.example.com/api'],
+    ['a.example.com', '/apix', 'a.example.com'],
+    ['a.example.com', '/API', 'a.example.com'],
+    ['a.example.com', '/api/v1', 'a.example.com/api/v1'],
+    ['a.example.com', '/api/v1/x', 'a.example.com/api/v1'],
+    ['a.example.com', '/api/v2', 'a.example.com/api'],
+    ['a.example.com', '/x/../api/./v1', 'a.example.com/api/v1'],
+    ['a.example.com', '/x/%2e%2E/%61pi/v%31', 'a.example.com/api/v1'],
+    ['a.example.com', '/api/..', 'a.example.com'],
+    ['a.example.com', '/api/v1/..', 'a.example.com/api'],
+    ['a.example.com', '/../../api', 'a.example.com/api'],
+    ['a.example.com', '/api%2Fv1', 'a.example.com'],
+    ['a.example.com', '//api', 'a.example.com'],
+    ['a.example.com', '/ap%69%', 'a.example.com'],
+    ['a.example.com', '', 'a.example.com'],
+    ['a.example.com', '?/api', 'a.example.com'],
+    ['b.example.com', '/api/x', 'b.example.com/api'],
+    ['b.example.com', '/', '*.example.com'],
+    ['b.example.com', '/x/y', '*.example.com/x'],
+    ['c.example.com', '/api', '*.example.com'],
+    ['other', '/api', '*/api'],
+    ['other', '/%2f/%7ea/', '*/%2F/~a'],
+    ['other', '/', undefined],
+  ];
+  for (const [host, path, name] of cases) {
+    assert.equal(bench.router.matchHost(host, target(path)), name, `${host}${path}`);
+  }
+  bench.apply('forget', 'a.example.com/api');
+  bench.apply('forget', 'a.example.com/api/v1');
+  assert.equal(bench.router.matchHost('a.example.com', target('/api/v1')), 'a.example.com');
+  bench.apply('forget', 'a.example.com');
+  assert.equal(bench.router.matchHost('a.example.com', target('/x')), '*.example.com/x');
+});
+
+test('OPTIONS * has no path, and finds the tunnel without one', (t) => {
+  const bench = new Bench(t);
+  bench.apply('add', 'a/api', 'c/1');
+  const asterisk = { ...target('*'), targetPrefix: '*' } as const;
+  assert.equal(bench.router.matchHost('a', asterisk), undefined);
+  bench.apply('add', 'a', 'c/1');
+  assert.equal(bench.router.matchHost('a', asterisk), 'a');
+});
+
+/** The same by RFC 3986 to the letter: strings, lists, and every prefix tried. */
+function naiveMatch(names: ReadonlySet<string>, host: string, path: string): string | undefined {
+  const plain = (path.split('?')[0] ?? '').replace(/%([0-9a-f]{2})/gi, (octet, hex: string) => {
+    const letter = String.fromCharCode(Number.parseInt(hex, 16));
+    return /[\w.~-]/.test(letter) ? letter : octet.toUpperCase();
+  });
+  const kept: string[] = [];
+  const segments = plain.split('/').slice(1);
+  for (const [index, segment] of segments.entries()) {
+    const isLast = index === segments.length - 1;
+    if (segment === '..') kept.pop();
+    if (segment !== '.' && segment !== '..') kept.push(segment);
+    else if (isLast) kept.push('');
+  }
+  const below = `/${kept.join('/')}`;
+  const labels = host.split('.');
+  const patterns = [host, ...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`)];
+  for (const pattern of [...patterns, '*']) {
+    const found = [...names]
+      .filter((name) => {
+        const prefix = name.slice(pattern.length);
+        if (!name.startsWith(pattern) || (prefix !== '' && prefix[0] !== '/')) return false;
+        return prefix === '' || below === prefix || below.startsWith(`${prefix}/`);
+      })
+      .toSorted((left, right) => right.length - left.length);
+    if (found[0] !== undefined) return found[0];
+  }
+  return undefined;
+}
+
+test('matches as a naive matcher does, whatever is added and forgotten', (t) => {
+  const seed = 4;
+  const segment = fc.constantFrom('a', 'b', 'aa', 'A', '%2F', '~', '.a', '...');
+  const pattern = fc.constantFrom('x.y', '*.y', '*', 'y', '*.x.y', 'z.x.y');
+  const prefix = fc
+    .array(segment, { maxLength: 3 })
+    .map((list) => list.map((s) => `/${s}`).join(''));
+  const name = fc.tuple(pattern, prefix).map((parts) => parts.join(''));
+  const piece = fc.constantFrom(
+    ...['/', '/', '/', '.', '..', 'a', 'b', 'A', '%2f', '%2F', '%61', '%2e', '%2E', '~', '%7e'],
+    ...['%', '%4', '%zz', '?', '%3F', '//', '/a', '/b', '/../'],
+  );
+  const path = fc.array(piece, { maxLength: 12 }).map((list) => `/${list.join('')}`);
+  const host = fc.constantFrom('x.y', 'y', 'z.x.y', 'w.x.y', 'v');
+  fc.assert(
+    fc.property(
+      fc.array(name, { maxLength: 8 }),
+      fc.array(fc.nat(7), { maxLength: 3 }),
+      fc.array(fc.tuple(host, path), { minLength: 1, maxLength: 8 }),
+      (added, forgotten, asked) => {
+        const bench = new Bench(t);
+        const names = new Set(added);
+        for (const one of added) bench.apply('add', one, 'c/1');
+        for (const index of forgotten) {
+          const one = added[index];
+          if (one === undefined) continue;
+          names.delete(one);
+          bench.apply('forget', one);
+        }
+        for (const [at, request] of asked) {
+          const wanted = naiveMatch(names, at, request);
+          assert.equal(bench.router.matchHost(at, target(request)), wanted, `${at}${request}`);
+        }
+        bench.meters.close();
+      },
+    ),
+    { seed, numRuns: 2000 },
+  );
+});
+
+test('a target of the greatest length takes linear time', (t) => {
+  const bench = new Bench(t);
+  bench.apply('add', 'a/api', 'c/1');
+  for (const piece of ['/..', '/a', '/', '/%2e%2e', '%2e', '/./x/..']) {
+    const path = `/api${piece.repeat(8192)}`.slice(0, 8192);
+    for (let round = 0; round < 200; round += 1) bench.router.matchHost('a', target(path));
+  }
+});
+
+test('a stream comes with the rules of the client that was chosen for it', (t) => {
+  const bench = new Bench(t);
+  bench.apply('add', 'a', 'one/1', { options: { 'host-header': ['one.internal'] } });
+  bench.apply('add', 'a', 'two/1', { options: { 'host-header': ['two.internal'] } });
+  bench.apply('add', 'a', 'three/1');
+  const seen = new Set<string>();
+  for (let visitor = 0; visitor < 6; visitor += 1) {
+    const { edits } = bench.opened('a');
+    const link = bench.opener.chosen.at(-1)?.link ?? '';
+    seen.add(`${link} ${edits?.hostLine?.toString() ?? 'as it was'}`);
+  }
+  assert.deepEqual([...seen].toSorted(), [
+    'one/1 Host: one.internal\r\n',
+    'three/1 as it was',
+    'two/1 Host: two.internal\r\n',
+  ]);
+  for (const link of ['one/1', 'three/1']) bench.router.removeLink(link);
+  const before = bench.opened('a').edits;
+  assert.equal(bench.opened('a').edits, before, 'made ready once, not for each stream');
+  bench.apply('add', 'a', 'two/1', { options: { 'host-header': ['new.internal'] } });
+  assert.equal(bench.opened('a').edits?.hostLine?.toString(), 'Host: new.internal\r\n');
+  bench.apply('add', 'a', 'two/1');
+  assert.equal(bench.opened('a').edits, undefined);
 });

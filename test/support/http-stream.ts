@@ -6,8 +6,9 @@
 
 import { connect, type Socket } from 'node:net';
 import type { ErrorCode } from '../../src/base/errors.ts';
+import type { HeaderEdits } from '../../src/http/header-edits.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
-import type { Router, VisitorInfo } from '../../src/shard/router.ts';
+import type { OpenedStream, Router, VisitorInfo } from '../../src/shard/router.ts';
 
 const WINDOW_BYTES = 256 * 1024;
 
@@ -111,19 +112,21 @@ export class LoopbackRouter implements Router {
   /** Tunnel name to upstream port, or to the code that opening a stream gives. */
   readonly tunnels = new Map<string, number | ErrorCode>();
   readonly streams: LoopbackStream[] = [];
+  /** What the client of a tunnel has declared. */
+  readonly edits = new Map<string, HeaderEdits>();
 
   matchHost(host: string): string | undefined {
     if (this.tunnels.has(host)) return host;
     return this.tunnels.has('*') ? '*' : undefined;
   }
 
-  openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): Stream | ErrorCode {
+  openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode {
     const upstream = this.tunnels.get(tunnel) ?? 'SLW_STREAM_NO_LINK';
     if (typeof upstream === 'string') return upstream;
     const stream = new LoopbackStream(tunnel, visitor, upstream, sink);
     this.streams.push(stream);
     // The ingress uses what LoopbackStream has; the class has private fields, so that no other
     // class can be one to the compiler.
-    return stream as unknown as Stream;
+    return { stream: stream as unknown as Stream, edits: this.edits.get(tunnel) };
   }
 }

@@ -42,6 +42,11 @@ const WELCOME = {
   limits: LIMITS,
 };
 const REGISTER = { call: 1, tunnels: [{ name: 'tcp:2222', label: 'tcp:2222=127.0.0.1:22' }] };
+const RULED = {
+  name: 'a.example/api',
+  label: 'a.example/api=http://b',
+  options: { 'host-header': ['b'], 'request-header-add': ['X-A: 1'] },
+};
 const REGISTERED = { call: 1, results: [{ name: 'tcp:2222', code: '', reason: '' }] };
 const UNREGISTER = { names: ['tcp:2222'] };
 const OPEN = {
@@ -68,6 +73,16 @@ export const EXAMPLES: readonly Example[] = [
   value('GOAWAY', 0, 17, 'the server shuts down'),
 ];
 
+/** Beside the one example of each type. */
+const OPTIONS_EXAMPLE: Example = {
+  ...body(
+    'REGISTER',
+    { call: 2, tunnels: [RULED] },
+    encodeRegister({ call: 2, tunnels: [{ ...RULED, options: Object.entries(RULED.options) }] }),
+  ),
+  title: 'REGISTER with options',
+};
+
 /** DATA and FIN in one message, as a client sends them with the key 37 fa 21 3d. */
 export function maskedMessage(): Buffer {
   const frames = Buffer.concat(
@@ -93,7 +108,7 @@ export function bytesOf(example: Example): Buffer {
 
 /** The lines of the document's last section. */
 export function renderExamples(): string {
-  const blocks = EXAMPLES.map((example) => {
+  const blocks = [...EXAMPLES, OPTIONS_EXAMPLE].map((example) => {
     const bytes = bytesOf(example);
     const rows = [bytes.subarray(0, FRAME_HEADER_BYTES), bytes.subarray(FRAME_HEADER_BYTES)];
     return render(example.title, example.text, rows);

@@ -10,6 +10,7 @@ import {
   decodeRegistered,
   decodeUnregister,
   decodeWelcome,
+  encodeRegister,
 } from '../../src/wire/hello.ts';
 import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, REGISTER_TUNNELS_MAX } from '../../src/wire/limits.ts';
 
@@ -200,4 +201,26 @@ test('OPEN without a link reads as one with an empty link', () => {
 test('OPEN without an address of arrival has no port of arrival', () => {
   const open = { tunnel: 'a', window: 1, address: '', port: 0, link: '' };
   assert.deepEqual(decodeOpen(encodeBody({ ...open, toPort: 80 })), open);
+});
+
+test('options of a tunnel are lists of texts by key, and what else they hold has no texts', () => {
+  const options = [
+    ['host-header', ['internal.example']],
+    ['request-header-add', ['X-A: b', `X-B: ${'c'.repeat(4000)}`]],
+  ] as const;
+  const register = { call: 1, tunnels: [{ name: 'a', label: 'l', options }] };
+  assert.deepEqual(decodeRegister(encodeRegister(register)), register);
+  const odd = { one: 'text', two: [1], three: { four: 5 }, six: [], seven: ['x'.repeat(4097)] };
+  const encoded = encodeBody({ call: 1, tunnels: [{ name: 'a', label: 'l', options: odd }] });
+  assert.deepEqual(
+    decodeRegister(encoded).tunnels[0]?.options,
+    Object.keys(odd).map((key) => [key, []]),
+  );
+  for (const wrong of ['text', [], 5, null]) {
+    const bytes = encodeBody({ call: 1, tunnels: [{ name: 'a', label: 'l', options: wrong }] });
+    assert.throws(() => decodeRegister(bytes), { code: 'SLW_WIRE_BODY_INVALID' });
+  }
+  const keys = Object.fromEntries(Array.from({ length: 65 }, (_, index) => [`k${index}`, ['v']]));
+  const many = encodeBody({ call: 1, tunnels: [{ name: 'a', label: 'l', options: keys }] });
+  assert.throws(() => decodeRegister(many), { code: 'SLW_WIRE_BODY_INVALID' });
 });

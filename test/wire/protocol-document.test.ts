@@ -170,6 +170,7 @@ test('the worked examples are read as what they say', () => {
     HELLO: decodeHello,
     WELCOME: decodeWelcome,
     REGISTER: decodeRegister,
+    'REGISTER with options': decodeRegisterByKey,
     REGISTERED: decodeRegistered,
     UNREGISTER: decodeUnregister,
     OPEN: decodeOpenOfLink,
@@ -188,8 +189,18 @@ test('the worked examples are read as what they say', () => {
     if (decode === undefined) continue;
     assert.deepEqual(decode(bytes.subarray(12)), JSON.parse(text.slice(1, -1)), title);
   }
-  assert.equal(read, EXAMPLES.length + 1);
+  assert.equal(read, EXAMPLES.length + 2);
 });
+
+/** With the options as the map that they are on the wire. */
+function decodeRegisterByKey(body: Uint8Array): object {
+  const { call, tunnels } = decodeRegister(body);
+  const byKey = tunnels.map(({ options, ...offer }) => ({
+    ...offer,
+    options: Object.fromEntries(options ?? []),
+  }));
+  return { call, tunnels: byKey };
+}
 
 /** On a link, where the key of the mesh is absent. */
 function decodeOpenOfLink(body: Uint8Array): object {

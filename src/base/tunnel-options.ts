@@ -1,0 +1,166 @@
+// What a client may declare for one of its HTTP tunnels, and the exit node then does: one table of
+// keys, read by the client's configuration and once more by the exit node.
+//
+// Invariant: what passes can change neither framing, nor routing, nor who is said to have sent a
+// request: names of such fields are refused in every spelling, and no value holds a line's end. A
+// key that is not in the table is refused, never left out: it may protect something. Must not know:
+// where the texts came from, or how heads are written.
+
+import { SluicewayError } from './errors.ts';
+
+export type TunnelOptionName =
+  | 'host-header'
+  | 'request-header-add'
+  | 'request-header-remove'
+  | 'response-header-add'
+  | 'response-header-remove';
+
+/** Checked texts by key; plain data, so that they cross between threads as they are. */
+export type TunnelOptions = Readonly<Partial<Record<TunnelOptionName, readonly string[]>>>;
+
+/** Keys and texts as a peer sent them. */
+export type OfferedOptions = readonly (readonly [key: string, values: readonly string[]])[];
+
+export interface TunnelOptionRow {
+  readonly repeats: boolean;
+  /** Whose share of the bounds below it uses. */
+  readonly direction: 'request' | 'response';
+  /** What is wrong with a text, as the rest of a sentence about it. */
+  readonly problemOf: (text: string) => string | undefined;
+}
+
+/** Fields added and removed in one direction. Guess: three times what anybody lists. */
+export const HEADER_EDITS_MAX = 32;
+/** Bytes of all texts of one direction, so that both fit one control body (guess). */
+export const HEADER_EDIT_BYTES_MAX = 4096;
+const LINE_END_BYTES = 2;
+const NAME_LENGTH_MAX = 128;
+const HOST_LENGTH_MAX = 261;
+const PORT_MAX = 65_535;
+const SHOWN_LENGTH_MAX = 40;
+
+export const TUNNEL_OPTIONS: Readonly<Record<TunnelOptionName, TunnelOptionRow>> = {
+  'host-header': { repeats: false, direction: 'request', problemOf: hostProblem },
+  'request-header-add': { repeats: true, direction: 'request', problemOf: fieldProblem },
+  'request-header-remove': { repeats: true, direction: 'request', problemOf: nameProblem },
+  'response-header-add': { repeats: true, direction: 'response', problemOf: fieldProblem },
+  'response-header-remove': { repeats: true, direction: 'response', problemOf: nameProblem },
+};
+
+export const TUNNEL_OPTION_NAMES = Object.keys(TUNNEL_OPTIONS) as readonly TunnelOptionName[];
+
+export function isTunnelOption(key: string): key is TunnelOptionName {
+  return Object.hasOwn(TUNNEL_OPTIONS, key);
+}
+
+/** tchar of RFC 9110 5.6.2. */
+const NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** Visible ASCII, blank and tab; what is beyond ASCII reads differently to each server. */
+const VALUE = /^[\t\x20-\x7e]*$/;
+const HOST = /^(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?$/;
+
+/** By the reason why they are not a client's to change, spelt as CGI and its heirs see them. */
+const HOP = [
+  ...['connection', 'keep-alive', 'te', 'trailer', 'upgrade', 'http2-settings', 'expect'],
+  ...['content-length', 'transfer-encoding'],
+];
+const FORWARDING = ['forwarded', 'x-real-ip', 'x-forwarded', 'via'];
+
+function nameProblem(name: string): string | undefined {
+  if (name.length > NAME_LENGTH_MAX || !NAME.test(name)) {
+    return `is no field name; write letters, digits and "-", at most ${NAME_LENGTH_MAX}`;
+  }
+  const folded = name.toLowerCase().replace(/[_.]/g, '-');
+  if (folded === 'host') return 'is Host; use host-header';
+  if (HOP.includes(folded) || folded.startsWith('proxy-')) {
+    return 'belongs to framing or to one connection, and is not changed';
+  }
+  if (FORWARDING.includes(folded) || folded.startsWith('x-forwarded-')) {
+    return 'is set by the exit node, and is not changed';
+  }
+  return undefined;
+}
+
+function fieldProblem(text: string): string | undefined {
+  const colon = text.indexOf(':');
+  if (colon < 0) return 'is no field; write NAME: VALUE, such as X-Team: blue';
+  const value = fieldValue(text);
+  if (!VALUE.test(value)) return 'has a value with other than visible ASCII and blanks';
+  return nameProblem(text.slice(0, colon));
+}
+
+/** The name of a `NAME: VALUE` text. */
+export function fieldName(text: string): string {
+  return text.slice(0, text.indexOf(':'));
+}
+
+/** The value of a `NAME: VALUE` text, without blanks around it. */
+export function fieldValue(text: string): string {
+  let start = text.indexOf(':') + 1;
+  let end = text.length;
+  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
+  return text.slice(start, end);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
+
+function hostProblem(text: string): string | undefined {
+  const match = text.length > HOST_LENGTH_MAX ? null : HOST.exec(text);
+  if (match !== null && Number(match[1] ?? 0) <= PORT_MAX) return undefined;
+  return 'is no host; write internal.example or internal.example:8080';
+}
+
+/** What is wrong with options of which each text is right by itself. */
+export function boundsProblem(options: TunnelOptions): string | undefined {
+  for (const direction of ['request', 'response'] as const) {
+    let count = 0;
+    let bytes = 0;
+    for (const name of TUNNEL_OPTION_NAMES) {
+      if (TUNNEL_OPTIONS[name].direction !== direction) continue;
+      for (const text of options[name] ?? []) {
+        count += 1;
+        // One more than it has, where the blank after the colon was left out.
+        bytes += text.length + 1 + LINE_END_BYTES;
+      }
+    }
+    if (count > HEADER_EDITS_MAX) {
+      const right = `give at most ${HEADER_EDITS_MAX}`;
+      return `${count} header rules for a ${direction} are too many; ${right}`;
+    }
+    if (bytes > HEADER_EDIT_BYTES_MAX) {
+      const right = `give at most ${HEADER_EDIT_BYTES_MAX}`;
+      return `header rules for a ${direction} have ${bytes} bytes; ${right}`;
+    }
+  }
+  return undefined;
+}
+
+/** Checks what a client offers; undefined for nothing. Raises SLW_TUNNEL_OPTION. */
+export function readOffered(offered: OfferedOptions, isHttp: boolean): TunnelOptions | undefined {
+  if (offered.length === 0) return undefined;
+  const options: Partial<Record<TunnelOptionName, readonly string[]>> = {};
+  for (const [key, values] of offered) {
+    if (!isTunnelOption(key)) throw refuse(key, 'is not known to this exit node');
+    const row = TUNNEL_OPTIONS[key];
+    if (!isHttp) throw refuse(key, 'is for HTTP tunnels');
+    if (values.length === 0) throw refuse(key, 'has no text as its value');
+    if (!row.repeats && values.length > 1) throw refuse(key, 'has several values');
+    for (const text of values) {
+      const problem = row.problemOf(text);
+      // The text may be a secret, and goes to logs on both sides.
+      if (problem !== undefined) throw refuse(key, `has a value that ${problem}`);
+    }
+    options[key] = values;
+  }
+  const problem = boundsProblem(options);
+  if (problem !== undefined) throw new SluicewayError('SLW_TUNNEL_OPTION', problem);
+  return options;
+}
+
+function refuse(key: string, why: string): SluicewayError {
+  const shown = key.slice(0, SHOWN_LENGTH_MAX).replace(/[^\x21-\x7e]/g, '?');
+  return new SluicewayError('SLW_TUNNEL_OPTION', `option ${shown} ${why}`);
+}
