@@ -14,12 +14,14 @@ import type {
   ClientControlMethods,
   ClientShardMethods,
   ShardSettings,
+  UpstreamEntry,
 } from '../bridge/messages.ts';
 import { ShardPool } from '../bridge/pool.ts';
 import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { ServerLinks } from './server-links.ts';
 import { TunnelBoard } from './tunnel-board.ts';
+import { readUpstreams } from './upstream-entries.ts';
 
 export interface StartOptions {
   readonly log: Logger;
@@ -64,9 +66,16 @@ type ShardBridge = Bridge<ClientControlMethods, ClientShardMethods>;
 
 /** Starts a client; rejects with a SluicewayError when it cannot. */
 export async function startClient(config: ClientConfig, options: StartOptions): Promise<Client> {
-  const client = new RunningClient(config, options, await readCa(config));
+  const read = { ca: await readCa(config), upstreams: await readUpstreams(config, options.log) };
+  const client = new RunningClient(config, options, read);
   await client.start();
   return client;
+}
+
+/** What was read before any thread starts. */
+interface ReadFiles {
+  readonly ca: string | undefined;
+  readonly upstreams: readonly UpstreamEntry[];
 }
 
 class RunningClient implements Client {
@@ -74,6 +83,7 @@ class RunningClient implements Client {
   readonly #config: ClientConfig;
   readonly #log: Logger;
   readonly #ca: string | undefined;
+  readonly #upstreams: readonly UpstreamEntry[];
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
   readonly #board: TunnelBoard;
   readonly #servers: readonly ServerLinks[];
@@ -86,10 +96,11 @@ class RunningClient implements Client {
   #state: 'running' | 'draining' | 'stopped' = 'running';
   #settle: (ending: Ending) => void = () => {};
 
-  constructor(config: ClientConfig, options: StartOptions, ca: string | undefined) {
+  constructor(config: ClientConfig, options: StartOptions, { ca, upstreams }: ReadFiles) {
     this.#config = config;
     this.#log = options.log;
     this.#ca = ca;
+    this.#upstreams = upstreams;
     this.#id = config.id ?? randomBytes(16).toString('hex');
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
@@ -138,14 +149,7 @@ class RunningClient implements Client {
   }
 
   async #bringUp(bridge: ShardBridge): Promise<void> {
-    const { tunnels, proxyProtocol } = this.#config;
-    const entries = tunnels.map(({ name, kind, label, upstream }) => ({
-      name,
-      label,
-      ...upstream,
-      proxyProtocol: kind === 'tcp' ? proxyProtocol : ('off' as const),
-    }));
-    await bridge.call('upstreams', entries);
+    await bridge.call('upstreams', this.#upstreams);
   }
 
   #createServer(url: string): ServerLinks {

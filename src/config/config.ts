@@ -9,7 +9,7 @@ import type { Network } from '../base/network.ts';
 import type { Address, PortRange } from './address.ts';
 import { buildLimits, type VisitorLimits } from './limits.ts';
 import type { LogFormat } from './option.ts';
-import { type ConfigInput, type Resolution, resolveValues } from './resolve.ts';
+import { type ConfigInput, declaredDefaults, type Resolution, resolveValues } from './resolve.ts';
 import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
 import type { TunnelSpec } from './tunnel.ts';
 
@@ -159,7 +159,7 @@ function buildClient({ values, token }: Resolution<'client'>): ClientConfig {
     urls: values.url,
     token,
     ...present('tlsCa', values['tls-ca']),
-    tunnels: [...values.upstream, ...values.tcp],
+    tunnels: [...withDefaults(values), ...values.tcp],
     proxyProtocol: values['proxy-protocol'],
     ...present('id', values.id),
     links: values.links,
@@ -179,6 +179,16 @@ function buildClient({ values, token }: Resolution<'client'>): ClientConfig {
       upstreamResponseTimeoutMs: serverDefault('upstream-response-timeout'),
     },
   };
+}
+
+/** HTTP tunnels with what the client's own options say of each. */
+function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
+  const defaults = declaredDefaults(values);
+  if (Object.keys(defaults).length === 0) return values.upstream;
+  return values.upstream.map((tunnel) => ({
+    ...tunnel,
+    options: { ...defaults, ...tunnel.options },
+  }));
 }
 
 function buildStatus({ values, token }: Resolution<'status'>): StatusConfig {

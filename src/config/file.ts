@@ -1,10 +1,20 @@
-// Reads the YAML file of --config: one flat map from option names to scalars or lists of them.
+// Reads the YAML file of --config: a map from option names to scalars, flat maps, or lists of them.
 //
 // Invariant: every value comes out as the text that stands in the file, so that YAML's own types
 // ("off", 1_000, 1e3) never change what an option means; whatever is not such a map is a problem
 // with its line and column. Must not know: which options there are.
 
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
+import type { MapPairs } from './option.ts';
 import { type Problems, quote } from './problems.ts';
 
 /** Guess: a thousand tunnels take a tenth of it. */
@@ -20,8 +30,14 @@ export interface FileEntry {
   readonly key: string;
   /** Where the key stands: `sluiceway.yaml line 3, column 1`. */
   readonly origin: string;
-  readonly texts: readonly string[];
+  readonly items: readonly (string | FileMap)[];
   readonly isList: boolean;
+}
+
+/** A map in place of a value, whose own values are texts. */
+export interface FileMap {
+  readonly origin: string;
+  readonly pairs: MapPairs;
 }
 
 export interface FileReading {
@@ -98,16 +114,29 @@ class FlatMapReader {
     }
     this.#keys.add(key.value);
     const items = isSeq(value) ? (value.items as readonly Node[]) : [value];
-    const texts: string[] = [];
+    const read: (string | FileMap)[] = [];
     for (const item of items) {
-      const text = readScalar(item);
+      const text = isMap(item) ? this.#readMap(item) : readScalar(item);
       if (text === undefined) {
         this.#add(startOf(item ?? key), `${quote(key.value)} must be ${wantedIn(item)}`);
         return undefined;
       }
-      texts.push(text);
+      read.push(text);
     }
-    return { key: key.value, origin: this.#where(start), texts, isList: isSeq(value) };
+    return { key: key.value, origin: this.#where(start), items: read, isList: isSeq(value) };
+  }
+
+  /** Undefined where it is not flat. */
+  #readMap(map: YAMLMap): FileMap | undefined {
+    const pairs: (readonly [string, readonly string[]])[] = [];
+    for (const { key, value } of map.items) {
+      const name = readScalar(key as Node);
+      const items = isSeq(value) ? (value.items as readonly Node[]) : [value as Node | null];
+      const texts = items.map(readScalar).filter((text) => text !== undefined);
+      if (name === undefined || texts.length !== items.length) return undefined;
+      pairs.push([name, texts]);
+    }
+    return { origin: this.#where(startOf(map)), pairs };
   }
 
   #add(offset: number, message: string): void {

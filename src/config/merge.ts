@@ -6,8 +6,9 @@
 // defaults.
 
 import { type ConfigFile, type FileEntry, readConfigFile } from './file.ts';
-import type { OptionTable, Source } from './option.ts';
+import { InvalidText, type Option, type OptionTable, type Source } from './option.ts';
 import { nearestName, type Problems, quote } from './problems.ts';
+import { splitUnquoted } from './upstream-options.ts';
 
 /** A flag's value: true or false for a boolean, several texts when it was repeated. */
 export type FlagValue = string | boolean | readonly string[];
@@ -47,35 +48,63 @@ export function merge(input: MergeInput, problems: Problems): Map<string, Given>
   const merged = new Map<string, Given>();
   // Weakest first: a stronger source overwrites.
   const file = input.file === undefined ? undefined : readConfigFile(input.file, problems);
+  let isWhole = file?.isWhole ?? true;
   for (const entry of file?.entries ?? []) {
     if (problems.isFull) break;
-    mergeFileEntry(merged, entry, input, problems);
+    if (!mergeFileEntry(merged, entry, input, problems)) isWhole = false;
   }
   mergeEnvironment(merged, input, problems);
   mergeFlags(merged, input, problems);
   // What could not be read is not "missing": say nothing of that sort.
-  if (file?.isWhole === false) problems.throwIfAny();
+  if (!isWhole) problems.throwIfAny();
   return merged;
 }
 
+/** False when the value has not even the form of one. */
 function mergeFileEntry(
   merged: Map<string, Given>,
   entry: FileEntry,
   input: MergeInput,
   problems: Problems,
-): void {
+): boolean {
   const { key, origin } = entry;
   const option = optionOf(input, key);
   if (option === undefined || !option.sources.includes('file')) {
     problems.add(`${quote(key)} (${origin}): ${unknownName(input, key, 'file')}`);
-    return;
+    return true;
   }
   if (entry.isList && !option.repeats) {
     problems.add(`--${key} (${origin}): takes one value, not a list`);
-    return;
+    return true;
   }
-  const texts = option.repeats ? entry.texts.flatMap(splitList) : entry.texts;
+  const texts = textsOfFile(entry, option, problems);
+  if (texts === undefined) return false;
   merged.set(key, { texts, origin, source: 'file' });
+  return true;
+}
+
+function textsOfFile(
+  { key, items }: FileEntry,
+  option: Option<unknown>,
+  problems: Problems,
+): readonly string[] | undefined {
+  const texts: string[] = [];
+  for (const item of items) {
+    if (typeof item === 'string') {
+      texts.push(...(option.repeats ? splitList(item, option.separators) : [item]));
+    } else if (option.kind.textOfMap === undefined) {
+      problems.add(`${item.origin}: ${quote(key)} must be one value or a list of values`);
+      return undefined;
+    } else {
+      const text = option.kind.textOfMap(item.pairs);
+      if (text instanceof InvalidText) {
+        problems.add(`${item.origin}: ${quote(key)} ${text.message}`);
+        return undefined;
+      }
+      texts.push(text);
+    }
+  }
+  return texts;
 }
 
 function mergeEnvironment(merged: Map<string, Given>, input: MergeInput, problems: Problems): void {
@@ -88,7 +117,7 @@ function mergeEnvironment(merged: Map<string, Given>, input: MergeInput, problem
     const name = known.get(variable);
     const option = name === undefined ? undefined : optionOf(input, name);
     if (name !== undefined && option?.sources.includes('environment')) {
-      const texts = option.repeats ? splitList(text) : [text];
+      const texts = option.repeats ? splitList(text, option.separators) : [text];
       const origin = `environment variable ${variable}`;
       merged.set(name, { texts, origin, source: 'environment' });
     } else if (name === undefined && !isForeign(variable) && !problems.isFull) {
@@ -106,7 +135,9 @@ function mergeFlags(merged: Map<string, Given>, input: MergeInput, problems: Pro
       continue;
     }
     const given = typeof value === 'object' ? value : [String(value)];
-    const texts = option.repeats ? given.flatMap(splitList) : given;
+    const texts = option.repeats
+      ? given.flatMap((text) => splitList(text, option.separators))
+      : given;
     merged.set(name, { texts, origin: 'flag', source: 'flag' });
   }
 }
@@ -143,9 +174,9 @@ function isForeign(variable: string): boolean {
   );
 }
 
-/** Commas and newlines separate; blanks around an item and empty items do not count. */
-function splitList(text: string): readonly string[] {
-  const items = text.split(/[,\n]/).map((item) => item.trim());
+/** Separators in quotes do not count, nor do blanks around an item and empty items. */
+function splitList(text: string, separators: string): readonly string[] {
+  const items = splitUnquoted(text, separators).map((item) => item.trim());
   const filled = items.filter((item) => item !== '');
   return filled.length === 0 ? [''] : filled;
 }

@@ -25,7 +25,14 @@ export interface Kind<T> {
   readonly placeholder: string;
   readonly schema: z.ZodType<T, string>;
   show(value: T): string;
+  /** A map of the file as the text of a value; absent where a map cannot stand for one. */
+  textOfMap?(pairs: MapPairs): string | InvalidText;
+  /** The part of a wrong text that may be shown; all of it when left out. */
+  shown?(text: string): string;
 }
+
+/** Keys of a map in the file, each with its value or values. */
+export type MapPairs = readonly (readonly [key: string, values: readonly string[]])[];
 
 export type ParseResult<V> =
   | { readonly ok: true; readonly value: V }
@@ -40,6 +47,8 @@ export interface Option<V> {
   readonly kind: Kind<unknown>;
   readonly help: string;
   readonly repeats: boolean;
+  /** What separates several values in one text. */
+  readonly separators: string;
   readonly isTuning: boolean;
   readonly sources: readonly Source[];
   /** The default as help and docs print it; empty when there is none. */
@@ -61,6 +70,9 @@ export interface OptionFields {
   readonly isTuning?: boolean;
   readonly sources?: readonly Source[];
 }
+
+/** Where a value may hold a comma. */
+export const LINES = '\n';
 
 export interface DefaultFields extends OptionFields {
   readonly default: string | ((machine: MachineDefaults) => string);
@@ -99,12 +111,17 @@ export function optional<T>(kind: Kind<T>, fields: OptionFields): Option<T | und
 /** A repeatable option. `emptyWord`, alone, means the empty list. */
 export function many<T>(
   kind: Kind<T>,
-  fields: OptionFields & { readonly default?: string; readonly emptyWord?: string },
+  fields: OptionFields & {
+    readonly default?: string;
+    readonly emptyWord?: string;
+    readonly separators?: string;
+  },
 ): Option<readonly T[]> {
   const { emptyWord } = fields;
   return {
     ...shared(kind, fields),
     repeats: true,
+    separators: fields.separators ?? `,${LINES}`,
     defaultText: fields.default ?? '',
     defaultTexts: () => (fields.default === undefined ? [] : [fields.default]),
     parse: (texts) => {
@@ -122,6 +139,7 @@ function shared<T>(kind: Kind<T>, fields: OptionFields) {
   return {
     kind,
     help: fields.help,
+    separators: '',
     isTuning: fields.isTuning ?? false,
     sources: fields.sources ?? ALL_SOURCES,
   };

@@ -6,12 +6,13 @@
 
 import { assert } from '../base/assert.ts';
 import type { Masked } from '../base/masked.ts';
+import { boundsProblem, TUNNEL_OPTION_NAMES, type TunnelOptions } from '../base/tunnel-options.ts';
 import { showAddress } from './address.ts';
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
 import type { ConfigFile } from './file.ts';
 import { type FlagValue, type Given, merge } from './merge.ts';
 import { readLists } from './network.ts';
-import type { MachineDefaults, OptionTable } from './option.ts';
+import type { Kind, MachineDefaults, OptionTable } from './option.ts';
 import { Problems, quote } from './problems.ts';
 import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
 import { resolveToken } from './token.ts';
@@ -81,13 +82,17 @@ function parseTable(
     }
     const label = labelOf(given, name);
     for (const { text, message } of result.wrong) {
-      const shown = option.kind.name === 'secret' ? 'the value' : quote(text);
+      const shown = option.kind.name === 'secret' ? 'the value' : quote(shownOf(option.kind, text));
       problems.add(
         text === '' ? `${label}: is empty; give a value` : `${label}: ${shown} ${message}`,
       );
     }
   }
   return parsed;
+}
+
+function shownOf(kind: Kind<unknown>, text: string): string {
+  return kind.shown === undefined ? text : kind.shown(text);
 }
 
 const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = {
@@ -101,6 +106,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     checkRelations(context);
     checkUrls(context);
     checkTunnels(context);
+    checkUpstreams(context);
     checkCa(context);
   },
   status(context) {
@@ -203,6 +209,26 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
     if (seen.has(name)) problems.add(`${label}: ${quote(name)} is given twice`);
     seen.add(name);
   }
+}
+
+/** What the client's own options declare for each upstream that does not say otherwise. */
+export function declaredDefaults(values: Partial<Values<'client'>>): TunnelOptions {
+  const given = TUNNEL_OPTION_NAMES.map((name) => [name, [values[name] ?? []].flat()] as const);
+  return Object.fromEntries(given.filter(([, texts]) => texts.length > 0));
+}
+
+/** Rules with the defaults of all upstreams in them, and the files that upstreams name. */
+function checkUpstreams({ parsed, given, readFile, problems }: CheckContext<'client'>): void {
+  const label = labelOf(given, 'upstream');
+  const defaults = declaredDefaults(parsed);
+  const files = new Set<string>();
+  for (const { name, options, upstream } of parsed.upstream ?? []) {
+    const problem = boundsProblem({ ...defaults, ...options });
+    if (problem !== undefined) problems.add(`${label}: ${quote(name)}: ${problem}`);
+    if (upstream.verify?.ca !== undefined) files.add(upstream.verify.ca);
+  }
+  for (const path of files)
+    checkCertificate({ label: `${label} tls-ca`, path }, readFile, problems);
 }
 
 function fileOf(

@@ -12,6 +12,7 @@ import {
   InvalidText,
   type Kind,
   kindOf,
+  LINES,
   many,
   type Option,
   one,
@@ -30,6 +31,7 @@ import {
   text,
 } from './quantity.ts';
 import { httpTunnel, tcpTunnel } from './tunnel.ts';
+import { headerField, headerName, hostHeader } from './upstream-options.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -216,7 +218,7 @@ const client = {
   ...tokenOptions,
   'tls-ca': optional(path, { help: 'trust this CA for the server, PEM' }),
   upstream: many(httpTunnel, {
-    help: 'HTTP tunnel, such as example.com=http://127.0.0.1:3000; *.example.com and * match more',
+    help: 'HTTP tunnel, such as example.com=http://127.0.0.1:3000 or *.example.com/api=http://a:80',
   }),
   tcp: many(tcpTunnel, {
     help: 'TCP tunnel, such as 2222=127.0.0.1:22; 2222 alone is that port on localhost',
@@ -225,6 +227,19 @@ const client = {
     default: 'off',
     help: 'tell upstreams of TCP tunnels who visits, with a PROXY header of this version',
   }),
+  'host-header': optional(hostHeader, {
+    help: 'Host of requests toward upstreams that set none themselves',
+  }),
+  'request-header-add': many(headerField, {
+    separators: LINES,
+    help: 'field that requests gain, such as "X-Team: blue"; likewise',
+  }),
+  'request-header-remove': many(headerName, { help: 'field that requests lose; likewise' }),
+  'response-header-add': many(headerField, {
+    separators: LINES,
+    help: 'field that responses gain; likewise',
+  }),
+  'response-header-remove': many(headerName, { help: 'field that responses lose; likewise' }),
   id: optional(
     text('ID', /^[A-Za-z0-9._-]{1,64}$/, 'is not an id; write 1 to 64 letters, digits, . _ or -'),
     { help: 'a new client with the same id replaces the old one; random by default' },

@@ -5,6 +5,8 @@
 // nothing else, because paths and queries are the visitor's. Must not know: who dials.
 
 import { isIP } from 'node:net';
+import { readPathPrefix } from '../base/path-prefix.ts';
+import type { TunnelOptions } from '../base/tunnel-options.ts';
 import {
   bracketed,
   HOST_LENGTH_MAX,
@@ -14,21 +16,32 @@ import {
   readPort,
   splitHostPort,
 } from './address.ts';
-import { InvalidText, type Kind, kindOf } from './option.ts';
+import { InvalidText, type Kind, kindOf, type MapPairs } from './option.ts';
+import {
+  quoteValue,
+  readUpstreamOptions,
+  showUpstreamOptions,
+  splitUnquoted,
+  type UpstreamTls,
+} from './upstream-options.ts';
 
 export interface Upstream {
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
+  /** How its certificate is verified, where that is not as usual. */
+  readonly verify?: UpstreamTls;
 }
 
 export interface TunnelSpec {
-  /** `example.com`, `*.example.com`, `*` or `tcp:2222`. */
+  /** `example.com`, `*.example.com`, `*`, one of them with a path, or `tcp:2222`. */
   readonly name: string;
   readonly kind: 'http' | 'tcp';
   readonly upstream: Upstream;
   /** Name and upstream as status and logs show them: `example.com=http://127.0.0.1:3000`. */
   readonly label: string;
+  /** What the exit node shall do for it; absent for nothing. */
+  readonly options?: TunnelOptions;
 }
 
 const HTTP_PORT = 80;
@@ -37,12 +50,12 @@ const UPSTREAM_RIGHT = 'write NAME=http://HOST:PORT, such as example.com=http://
 const TCP_RIGHT = 'write PORT=HOST:PORT, such as 2222=127.0.0.1:22, or PORT for the same one here';
 
 /** `example.com=http://127.0.0.1:3000`; without a name it is the catch-all `*`. */
-export const httpTunnel: Kind<TunnelSpec> = kindOf(
-  'upstream',
-  'NAME=URL',
-  readHttpTunnel,
-  (tunnel) => tunnel.label,
-);
+export const httpTunnel: Kind<TunnelSpec> = {
+  ...kindOf('upstream', 'NAME=URL', readHttpTunnel, showHttpTunnel),
+  textOfMap,
+  // What follows may be a secret.
+  shown: (text) => text.replace(/;.*$/s, ';…'),
+};
 
 /** `2222=127.0.0.1:22`; `2222` alone is the same port on localhost. */
 export const tcpTunnel: Kind<TunnelSpec> = kindOf(
@@ -53,6 +66,48 @@ export const tcpTunnel: Kind<TunnelSpec> = kindOf(
 );
 
 function readHttpTunnel(text: string): TunnelSpec | InvalidText {
+  const [head = '', ...rest] = splitUnquoted(text, ';');
+  const spec = readNameAndUpstream(head.trim());
+  if (spec instanceof InvalidText) return spec;
+  const extras = readUpstreamOptions(rest);
+  if (extras instanceof InvalidText) return extras;
+  const { declared, tls } = extras;
+  const isVerifiedAsUsual = Object.keys(tls).length === 0;
+  if (!isVerifiedAsUsual && !spec.upstream.tls) {
+    return new InvalidText('has a key of TLS and an upstream without; write https://');
+  }
+  return {
+    ...spec,
+    upstream: isVerifiedAsUsual ? spec.upstream : { ...spec.upstream, verify: tls },
+    ...(Object.keys(declared).length === 0 ? {} : { options: declared }),
+  };
+}
+
+function showHttpTunnel({ label, options = {}, upstream }: TunnelSpec): string {
+  return `${label}${showUpstreamOptions({ declared: options, tls: upstream.verify ?? {} })}`;
+}
+
+/** `{ name, url, KEY: VALUE, … }` of the file, as the text that says the same. */
+function textOfMap(pairs: MapPairs): string | InvalidText {
+  if (!pairs.some(([key]) => key === 'url')) {
+    return new InvalidText(
+      'is a map without a url; write name, url and further keys, or put a text with ": " in quotes',
+    );
+  }
+  const one = (wanted: string): string =>
+    pairs
+      .filter(([key]) => key === wanted)
+      .map(([, values]) => values.join())
+      .join();
+  const name = one('name');
+  const head = name === '' ? one('url') : `${name}=${one('url')}`;
+  const rest = pairs
+    .filter(([key]) => key !== 'name' && key !== 'url')
+    .flatMap(([key, values]) => values.map((value) => `;${key}=${quoteValue(value)}`));
+  return `${head}${rest.join('')}`;
+}
+
+function readNameAndUpstream(text: string): TunnelSpec | InvalidText {
   const equals = text.indexOf('=');
   const isBare = equals < 0 || /^https?:\/\//i.test(text);
   const name = isBare ? '*' : readTunnelName(text.slice(0, equals));
@@ -62,13 +117,18 @@ function readHttpTunnel(text: string): TunnelSpec | InvalidText {
   return { name, kind: 'http', upstream, label: `${name}=${showHttpUpstream(upstream)}` };
 }
 
+/** A host pattern, with or without a path. */
 function readTunnelName(text: string): string | InvalidText {
+  const slash = text.indexOf('/');
+  const pattern = readHostPattern(slash === -1 ? text : text.slice(0, slash));
+  if (pattern instanceof InvalidText || slash === -1) return pattern;
+  const prefix = readPathPrefix(text.slice(slash));
+  if (typeof prefix === 'string') return `${pattern}${prefix}`;
+  return new InvalidText(`has a path before the "=" that ${prefix.reason}`);
+}
+
+function readHostPattern(text: string): string | InvalidText {
   if (text === '*') return text;
-  if (text.includes('/')) {
-    return new InvalidText(
-      'has a path before the "="; tunnels by path are not supported, write a host name alone',
-    );
-  }
   if (text.includes(':')) {
     return new InvalidText('has a ":" before the "="; write a host name without a port');
   }

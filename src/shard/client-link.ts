@@ -41,7 +41,9 @@ const WELCOME_TIMEOUT_MS = 10_000;
 /** Of a REGISTER body, with room for its keys. */
 const REGISTER_BYTES_MAX = CONTROL_BODY_BYTES_MAX - 1024;
 /** Keys and lengths of one offer in msgpack. */
-const OFFER_OVERHEAD_BYTES = 20;
+const OFFER_OVERHEAD_BYTES = 40;
+/** Of one text in msgpack, and of the list around it. */
+const TEXT_OVERHEAD_BYTES = 6;
 const LOOPBACK = /^(::1|::ffff:127\.|127\.)/;
 
 export interface ClientLinkOptions {
@@ -203,7 +205,9 @@ function chooseMask(dial: LinkDial, remoteAddress: string): MaskKey {
 }
 
 function pack(offers: readonly TunnelOffer[]): TunnelOffer[][] {
-  return packBySize(offers, REGISTER_BYTES_MAX, ({ name, label }) => {
-    return Buffer.byteLength(name) + Buffer.byteLength(label) + OFFER_OVERHEAD_BYTES;
+  return packBySize(offers, REGISTER_BYTES_MAX, ({ name, label, options = [] }) => {
+    const texts = options.flatMap(([key, values]) => [key, ...values]);
+    const optionBytes = texts.reduce((sum, text) => sum + text.length + TEXT_OVERHEAD_BYTES, 0);
+    return Buffer.byteLength(name) + Buffer.byteLength(label) + optionBytes + OFFER_OVERHEAD_BYTES;
   });
 }

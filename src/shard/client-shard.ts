@@ -35,8 +35,8 @@ class ClientShard implements ShardOwner {
   constructor(task: ShardTask) {
     this.#task = task;
     this.life = new ShardLife(task, this);
-    const { clock, meters } = this.life;
-    this.#upstreams = new Upstreams({ limits: task.settings, clock, meters });
+    const { clock, meters, log } = this.life;
+    this.#upstreams = new Upstreams({ limits: task.settings, clock, meters, log });
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
   }
 

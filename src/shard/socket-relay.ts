@@ -83,7 +83,9 @@ export class SocketRelay implements StreamSink, ReadSink {
   join(stream: Stream, reads?: SocketReads): SocketReads {
     this.#stream = stream;
     const socket = this.#socket;
-    if (this.#state === 'dialling') socket.once('connect', () => this.#onConnect());
+    // Over TLS nobody is known to be there before the certificate was verified.
+    const connected = socket instanceof TLSSocket ? 'secureConnect' : 'connect';
+    if (this.#state === 'dialling') socket.once(connected, () => this.#onConnect());
     const own = reads ?? new SocketReads(socket, this);
     own.sink = this;
     socket.on('end', () => this.#stream?.end());

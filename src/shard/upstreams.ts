@@ -4,27 +4,34 @@
 // fails resets its stream with the reason. Must not know: links, or HTTP.
 
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import { loggable } from '../base/loggable.ts';
 import type { UpstreamEntry } from '../bridge/messages.ts';
 import { encodeProxyHeader, type ProxyVersion } from '../edge/proxy-writer.ts';
 import type { Stream } from '../mux/stream.ts';
-import type { Open, TunnelOffer } from '../wire/hello.ts';
+import { type Open, TEXT_LENGTH_MAX, type TunnelOffer } from '../wire/hello.ts';
 import type { Meters } from './meters.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';
 
 /** First TCP keep-alive probe on an idle upstream connection (design, section 4.1). */
 const KEEP_ALIVE_MS = 60_000;
+/** One line a tunnel in so long: each of its visitors meets the same. Guess. */
+const TOLD_AGAIN_MS = 60_000;
 
 export interface UpstreamsOptions {
   readonly limits: RelayLimits;
   readonly clock: Clock;
   readonly meters: Meters;
+  readonly log: Logger;
 }
 
 export class Upstreams {
   readonly #options: UpstreamsOptions;
   readonly #relays = new Set<SocketRelay>();
+  /** When it was last told that a tunnel's upstream is not trusted. */
+  readonly #toldMs = new Map<string, number>();
   #entries: ReadonlyMap<string, UpstreamEntry> = new Map();
 
   constructor(options: UpstreamsOptions) {
@@ -41,7 +48,10 @@ export class Upstreams {
 
   /** What to register with an exit node. */
   offers(): TunnelOffer[] {
-    return [...this.#entries.values()].map(({ name, label }) => ({ name, label }));
+    return [...this.#entries.values()].map(({ name, label, options }) => {
+      const offer = { name, label: label.slice(0, TEXT_LENGTH_MAX) };
+      return options === undefined ? offer : { ...offer, options: Object.entries(options) };
+    });
   }
 
   /** Serves `stream` with the upstream of its tunnel. */
@@ -54,6 +64,7 @@ export class Upstreams {
     stream.addMeter(this.#options.meters.tunnel(entry.name));
     const { limits, clock } = this.#options;
     const socket = dial(entry);
+    if (socket instanceof TLSSocket) this.#watchTrust(socket, entry.name);
     // Kept by the socket until it is connected, and so before every byte of the visitor.
     if (entry.proxyProtocol !== 'off') socket.write(proxyHeader(entry.proxyProtocol, open));
     const relay = new SocketRelay({
@@ -65,6 +76,20 @@ export class Upstreams {
     });
     stream.sink = relay;
     relay.join(stream);
+  }
+
+  /** Visitors see a 502, and only this says why. */
+  #watchTrust(socket: TLSSocket, tunnel: string): void {
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      // Of a socket that was trusted the relay tells enough.
+      if (socket.authorized || error.code === 'ECONNREFUSED') return;
+      const { clock, log } = this.#options;
+      const nowMs = clock.nowMs();
+      if (nowMs - (this.#toldMs.get(tunnel) ?? Number.NEGATIVE_INFINITY) < TOLD_AGAIN_MS) return;
+      this.#toldMs.set(tunnel, nowMs);
+      const detail = { code: error.code, reason: loggable(error.message) };
+      log.error({ tunnel, ...detail }, 'no TLS connection to the upstream');
+    });
   }
 
   sweep(nowMs: number): void {
@@ -82,7 +107,7 @@ function proxyHeader(version: ProxyVersion, { toAddress, toPort = 0, ...open }: 
   return encodeProxyHeader(version, open, destination);
 }
 
-function dial({ host, port, tls }: UpstreamEntry): Socket {
+function dial({ host, port, tls, ca, serverName, isUnverified }: UpstreamEntry): Socket {
   const options = {
     host,
     port,
@@ -94,7 +119,14 @@ function dial({ host, port, tls }: UpstreamEntry): Socket {
   if (!tls) return connectTcp(options);
   // An IP address is no valid server name in TLS (RFC 6066 section 3).
   const isName = /[a-z]/i.test(host) && !host.includes(':');
+  const servername = serverName ?? (isName ? host : undefined);
   // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
-  const verified = { ...options, rejectUnauthorized: true };
-  return connectTls({ ...verified, ...(isName ? { servername: host } : {}) });
+  const rejectUnauthorized = isUnverified !== true;
+  const named = servername === undefined ? {} : { servername };
+  return connectTls({
+    ...options,
+    rejectUnauthorized,
+    ...named,
+    ...(ca === undefined ? {} : { ca }),
+  });
 }

@@ -38,8 +38,37 @@ describe('HTTP tunnels', () => {
     }
   });
 
-  test('refuse a path prefix with a clear reason', () => {
-    refuses(httpTunnel, 'example.com/api=http://a:1', /tunnels by path are not supported/);
+  test('may have a path, in its normal form', () => {
+    const cases: Record<string, string> = {
+      'Example.com/api': 'example.com/api',
+      '*.example.com/api/V1/': '*.example.com/api/V1',
+      '*/api': '*/api',
+      '*/%7euser/%2f': '*/~user/%2F',
+      'example.com/': 'example.com',
+    };
+    for (const [text, name] of Object.entries(cases)) {
+      assert.equal(httpTunnel.schema.parse(`${text}=http://a:1`).name, name);
+    }
+  });
+
+  test('refuse a path that is none', () => {
+    const cases: Record<string, RegExp> = {
+      'a//b': /empty segment/,
+      'a//': /empty segment/,
+      'a/b//c': /empty segment/,
+      'a/./b': /"." or ".." segment/,
+      'a/%2E%2e': /"." or ".." segment/,
+      'a/b?c': /query or a fragment/,
+      'a/b#c': /query or a fragment/,
+      'a/%zz': /a "%" that escapes nothing/,
+      'a/*': /leave it out/,
+      'a/b c': /may have letters/,
+      'a/ä': /may have letters/,
+      [`a/${'x'.repeat(200)}`]: /longer than 200/,
+    };
+    for (const [name, reason] of Object.entries(cases)) {
+      refuses(httpTunnel, `${name}=http://a:1`, reason);
+    }
   });
 
   test('refuse names that a Host could never match', () => {

@@ -123,7 +123,7 @@ async function createPath(
   const { client, server } = await createUpgradedPair(t, options.isTls);
   const meters = new Meters();
   undoAfter(t, () => meters.close());
-  const upstreams = new Upstreams({ limits, clock, meters });
+  const upstreams = new Upstreams({ limits, clock, meters, log: SILENT_LOG });
   upstreams.replace(
     [raw, http].map((port, index) => {
       const name = index === 0 ? 'tcp:1' : 'a.example';

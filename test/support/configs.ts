@@ -3,6 +3,7 @@
 // Invariant: every port is 0 unless a test says otherwise, and nothing waits longer than a test
 // would. Must not know: what is started with them.
 
+import { readFileSync } from 'node:fs';
 import {
   type ClientConfig,
   resolveConfig,
@@ -48,7 +49,7 @@ export function clientConfig(flags: Flags): ClientConfig {
     flags: { ...QUIET, 'drain-timeout': '3s', ...flags },
     env: { SLUICEWAY_TOKEN: TOKEN },
     defaults: { cores: 2, logFormat: 'json' },
-    readFile: refuseFile,
+    readFile: (path) => readFileSync(path, 'utf8'),
   });
 }
 

@@ -1,0 +1,185 @@
+// What may stand behind an upstream: `;KEY=VALUE`, any number of times.
+//
+//   example.com=http://127.0.0.1:3000;host-header=internal;request-header-add="Vary: a, b"
+//
+// Invariant: one table of keys; a value that holds `;`, `,` or `"` is quoted as a whole, with `\"`
+// and `\\` inside, so that a text has one reading; what a key declares for the exit node is checked
+// by the exit node's own rules. Must not know: names and addresses, or who dials.
+
+import {
+  boundsProblem,
+  isTunnelOption,
+  TUNNEL_OPTION_NAMES,
+  TUNNEL_OPTIONS,
+  type TunnelOptionName,
+  type TunnelOptions,
+} from '../base/tunnel-options.ts';
+import { readHostName } from './address.ts';
+import { InvalidText, type Kind, kindOf } from './option.ts';
+import { nearestName, quote } from './problems.ts';
+
+/** How an `https://` upstream is verified; stays on the client. */
+export interface UpstreamTls {
+  /** A file, PEM. */
+  readonly ca?: string;
+  readonly serverName?: string;
+  readonly isUnverified?: true;
+}
+
+export interface UpstreamOptions {
+  /** Declared to the exit node. */
+  readonly declared: TunnelOptions;
+  readonly tls: UpstreamTls;
+}
+
+interface KeyRow {
+  readonly repeats: boolean;
+  readonly problemOf: (text: string) => string | undefined;
+}
+
+/** Stands in a printed configuration for a value that may be a secret. */
+export const MASKED_VALUE = '[masked]';
+/** Fields whose values are not printed. */
+const SECRET_FIELD = /^(?:authorization|(?:set-)?cookie)$|token|secret|passw|api-?key/i;
+
+const TLS_KEYS: Readonly<Record<string, KeyRow>> = {
+  'tls-ca': {
+    repeats: false,
+    problemOf: (text) =>
+      /[\0\r\n]/.test(text) || text === '' ? 'is no path of a file' : undefined,
+  },
+  'tls-server-name': {
+    repeats: false,
+    problemOf: (text) => (readHostName(text) === undefined ? 'is no host name' : undefined),
+  },
+  'tls-insecure': {
+    repeats: false,
+    problemOf: (text) => (text === 'true' || text === 'false' ? undefined : 'is not true or false'),
+  },
+};
+
+const KEYS: Readonly<Record<string, KeyRow>> = { ...TUNNEL_OPTIONS, ...TLS_KEYS };
+
+/** Client options of the same names: what holds for every upstream that says nothing itself. */
+export const headerField: Kind<string> = kindOf(
+  'header field',
+  'NAME: VALUE',
+  (text) => readDeclared('request-header-add', text),
+  (text) => maskField(text),
+);
+export const headerName: Kind<string> = kindOf(
+  'header name',
+  'NAME',
+  (text) => readDeclared('request-header-remove', text),
+  String,
+);
+export const hostHeader: Kind<string> = kindOf(
+  'host header',
+  'HOST',
+  (text) => readDeclared('host-header', text),
+  String,
+);
+
+function readDeclared(key: TunnelOptionName, text: string): string | InvalidText {
+  const problem = problemOf(key, text);
+  return problem === undefined ? text : new InvalidText(problem);
+}
+
+function problemOf(key: string, text: string): string | undefined {
+  if (text.endsWith(MASKED_VALUE)) return 'was masked when it was printed; give the value';
+  return KEYS[key]?.problemOf(text);
+}
+
+/** Cuts `text` at each `separator` that is not in quotes; a quote that is left open ends it all. */
+export function splitUnquoted(text: string, separators: string): string[] {
+  const pieces: string[] = [];
+  let start = 0;
+  let isQuoted = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const letter = text[at] as string;
+    if (isQuoted && letter === '\\') at += 1;
+    else if (letter === '"') isQuoted = !isQuoted;
+    else if (!isQuoted && separators.includes(letter)) {
+      pieces.push(text.slice(start, at));
+      start = at + 1;
+    }
+  }
+  return [...pieces, text.slice(start)];
+}
+
+/** Reads the pieces behind the upstream. */
+export function readUpstreamOptions(pieces: readonly string[]): UpstreamOptions | InvalidText {
+  const values = new Map<string, string[]>();
+  for (const piece of pieces) {
+    const equals = piece.indexOf('=');
+    const key = (equals === -1 ? piece : piece.slice(0, equals)).trim();
+    if (!Object.hasOwn(KEYS, key)) return unknownKey(key);
+    if (equals === -1) return new InvalidText(`has ${key} without "="; write ${key}=VALUE`);
+    const value = unquote(piece.slice(equals + 1).trim());
+    if (value === undefined) {
+      return new InvalidText(
+        `has a quote in ${key}; write the whole value in quotes, with \\" for a quote inside`,
+      );
+    }
+    const problem = problemOf(key, value);
+    if (problem !== undefined) return new InvalidText(`has a ${key} that ${problem}`);
+    const known = values.get(key) ?? [];
+    if (known.length > 0 && KEYS[key]?.repeats !== true) {
+      return new InvalidText(`has ${key} twice; give it once`);
+    }
+    values.set(key, [...known, value]);
+  }
+  return gather(values);
+}
+
+function unknownKey(key: string): InvalidText {
+  const nearest = nearestName(key, Object.keys(KEYS));
+  const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`;
+  return new InvalidText(`has the unknown key ${quote(key)} behind ";"${hint}`);
+}
+
+function gather(values: ReadonlyMap<string, readonly string[]>): UpstreamOptions | InvalidText {
+  const declared: Partial<Record<TunnelOptionName, readonly string[]>> = {};
+  for (const [key, texts] of values) if (isTunnelOption(key)) declared[key] = texts;
+  const problem = boundsProblem(declared);
+  if (problem !== undefined) return new InvalidText(`has too much: ${problem}`);
+  const ca = values.get('tls-ca')?.[0];
+  const serverName = values.get('tls-server-name')?.[0]?.toLowerCase();
+  const isUnverified = values.get('tls-insecure')?.[0] === 'true';
+  const tls = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(serverName === undefined ? {} : { serverName }),
+    ...(isUnverified ? { isUnverified: true as const } : {}),
+  };
+  return { declared, tls };
+}
+
+/** The value of a quoted text, or a text without quotes itself; undefined for anything between. */
+function unquote(text: string): string | undefined {
+  if (!text.includes('"')) return text;
+  const inner = /^"((?:[^"\\]|\\["\\])*)"$/.exec(text)?.[1];
+  return inner?.replace(/\\(["\\])/g, '$1');
+}
+
+export function quoteValue(value: string): string {
+  if (!/[;,"\n\\]|^\s|\s$/.test(value)) return value;
+  return `"${value.replace(/["\\]/g, '\\$&')}"`;
+}
+
+/** `;KEY=VALUE` for each, as `readUpstreamOptions` reads it; values that may be secret masked. */
+export function showUpstreamOptions({ declared, tls }: UpstreamOptions): string {
+  const pairs: (readonly [string, string])[] = TUNNEL_OPTION_NAMES.flatMap((key) =>
+    (declared[key] ?? []).map(
+      (text) => [key, key.endsWith('-add') ? maskField(text) : text] as const,
+    ),
+  );
+  if (tls.ca !== undefined) pairs.push(['tls-ca', tls.ca]);
+  if (tls.serverName !== undefined) pairs.push(['tls-server-name', tls.serverName]);
+  if (tls.isUnverified === true) pairs.push(['tls-insecure', 'true']);
+  return pairs.map(([key, value]) => `;${key}=${quoteValue(value)}`).join('');
+}
+
+function maskField(text: string): string {
+  const name = text.slice(0, text.indexOf(':'));
+  return SECRET_FIELD.test(name) ? `${name}: ${MASKED_VALUE}` : text;
+}

@@ -1,0 +1,143 @@
+// Goal: nothing of a visitor reaches an https upstream whose certificate was not verified, and the
+// log says why. Method: real TLS servers with a certificate of their own authority, streams of a
+// session in memory.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import tls from 'node:tls';
+import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
+import type { UpstreamEntry } from '../../src/bridge/messages.ts';
+import { Meters } from '../../src/shard/meters.ts';
+import { Upstreams } from '../../src/shard/upstreams.ts';
+import { FRAME } from '../../src/wire/frame.ts';
+import { CERT, KEY } from '../config/tls-pair.ts';
+import { bodyFrame, RawPeer } from '../mux/raw-peer.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { LogLines } from '../support/log-lines.ts';
+
+const LIMITS = {
+  tcpIdleTimeoutMs: 0,
+  halfCloseTimeoutMs: 3_600_000,
+  upstreamConnectTimeoutMs: 10_000,
+};
+const SAID = Buffer.from('GET / HTTP/1.1\r\nCookie: s3cret\r\n\r\n');
+const WAIT_MS = 5000;
+
+class Bench {
+  readonly log = new LogLines('shard');
+  readonly clock = new FakeClock();
+  readonly heard: string[] = [];
+  readonly names: (string | false)[] = [];
+  readonly #upstreams: Upstreams;
+  readonly #port: number;
+
+  constructor(meters: Meters, server: tls.Server, port: number) {
+    this.#port = port;
+    this.#upstreams = new Upstreams({
+      limits: LIMITS,
+      clock: this.clock,
+      meters,
+      log: this.log.log,
+    });
+    server.on('secureConnection', (socket) => {
+      this.names.push(socket.servername ?? false);
+      socket.on('data', (piece: Buffer) => this.heard.push(piece.toString()));
+    });
+  }
+
+  /** Serves one stream on which SAID comes at once; gives what became of it. */
+  async visit(entry: Partial<UpstreamEntry>): Promise<'opened' | ErrorCode> {
+    const { host = 'localhost', ...more } = entry;
+    this.#upstreams.replace([
+      { name: 'a', label: 'a', host, port: this.#port, tls: true, proxyProtocol: 'off', ...more },
+    ]);
+    const peer = new RawPeer({
+      onOpen: (stream, open) => this.#upstreams.serve(stream, { ...open, tunnel: 'a' }),
+    });
+    const id = peer.open();
+    peer.deliver(bodyFrame(FRAME.DATA, id, SAID));
+    let found: 'opened' | ErrorCode | undefined;
+    await eventually(WAIT_MS, 'OPENED or RST', async () => {
+      for (const { type, content } of peer.written()) {
+        if (type === FRAME.OPENED) found ??= 'opened';
+        if (type === FRAME.RST) found ??= codeOf(content);
+      }
+      assert.ok(found !== undefined, 'no answer yet');
+    });
+    if (found === 'opened') {
+      await eventually(WAIT_MS, 'what was said', async () => assert.ok(this.heard.length > 0));
+    }
+    this.#upstreams.cutAll();
+    return found ?? assert.fail();
+  }
+}
+
+function codeOf(wire: unknown): ErrorCode {
+  const found = Object.entries(ERRORS).find(([, row]) => row.wire === wire);
+  return (found?.[0] ?? assert.fail()) as ErrorCode;
+}
+
+async function startBench(t: TestContext): Promise<Bench> {
+  const server = tls.createServer({ cert: CERT, key: KEY });
+  server.on('tlsClientError', () => {
+    // Who does not trust us goes away.
+  });
+  server.listen(0);
+  await once(server, 'listening');
+  const meters = new Meters();
+  undoAfter(t, () => {
+    server.close();
+    meters.close();
+  });
+  const address = server.address();
+  assert.ok(address !== null && typeof address === 'object');
+  return new Bench(meters, server, address.port);
+}
+
+test('an upstream with a certificate of an unknown authority hears nothing', async (t) => {
+  const bench = await startBench(t);
+  const before = process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+  undoAfter(t, () => {
+    if (before === undefined) delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+    else process.env.NODE_TLS_REJECT_UNAUTHORIZED = before;
+  });
+  assert.equal(await bench.visit({}), 'SLW_STREAM_UNREACHABLE');
+  const line = await bench.log.line('no TLS connection to the upstream', { tunnel: 'a' });
+  assert.equal(line.code, 'DEPTH_ZERO_SELF_SIGNED_CERT');
+  assert.equal(ERRORS.SLW_STREAM_UNREACHABLE.status, 502);
+  assert.equal(await bench.visit({}), 'SLW_STREAM_UNREACHABLE');
+  assert.equal(bench.log.complaints().length, 1, 'told once, not for each visitor');
+  bench.clock.advance(60_000);
+  assert.equal(await bench.visit({}), 'SLW_STREAM_UNREACHABLE');
+  assert.equal(bench.log.complaints().length, 2);
+  assert.deepEqual(bench.heard, []);
+});
+
+test('a CA of its own is trusted, for the name that the certificate has', async (t) => {
+  const bench = await startBench(t);
+  assert.equal(await bench.visit({ ca: CERT }), 'opened');
+  assert.deepEqual([bench.heard, bench.names], [[SAID.toString()], ['localhost']]);
+  bench.heard.length = 0;
+  assert.equal(
+    await bench.visit({ ca: CERT, serverName: 'other.example' }),
+    'SLW_STREAM_UNREACHABLE',
+  );
+  const line = await bench.log.line('no TLS connection to the upstream');
+  assert.equal(line.code, 'ERR_TLS_CERT_ALTNAME_INVALID');
+  assert.deepEqual(bench.heard, []);
+  assert.equal(
+    await bench.visit({ ca: CERT, host: '127.0.0.1', serverName: 'localhost' }),
+    'opened',
+  );
+  assert.equal(bench.names.at(-1), 'localhost');
+});
+
+test('any certificate will do where that was asked for', async (t) => {
+  const bench = await startBench(t);
+  assert.equal(await bench.visit({ isUnverified: true }), 'opened');
+  assert.deepEqual(bench.log.complaints(), []);
+});
