@@ -9,6 +9,7 @@ import { BodyReader } from '../../src/http/body-reader.ts';
 import { KIND } from '../../src/http/field-kind.ts';
 import { Forwarding } from '../../src/http/forwarding.ts';
 import { writeRequestHead } from '../../src/http/head-writer.ts';
+import { HeaderEdits } from '../../src/http/header-edits.ts';
 import { RequestParser } from '../../src/http/request-head.ts';
 import { ResponseParser } from '../../src/http/response-head.ts';
 import { Slab } from '../../src/http/slab.ts';
@@ -28,6 +29,12 @@ function createRandom(seed: number): (below: number) => number {
     return ((t ^ (t >>> 14)) >>> 0) % below;
   };
 }
+
+/** Half of the heads are sent on by a route with rules, and must mean the same. */
+const EDITS = HeaderEdits.from({
+  'request-header-remove': ['A', 'Cookie', 'Accept', '__proto__'],
+  'request-header-add': ['A: c', 'X-Rule: "d, e"; f'],
+});
 
 const REQUEST_LINES = [
   'GET / HTTP/1.1',
@@ -202,7 +209,8 @@ function readOurs(bytes: Buffer): Ours[] {
     const start = offset + (bytes[offset] === 0x0d ? 2 : 0);
     const after = parser.push(bytes, offset);
     if (after < 0) return found;
-    writeRequestHead(parser, { forwarding: forwarding, edits: undefined }, slab, 0);
+    const edits = after % 2 === 0 ? EDITS : undefined;
+    writeRequestHead(parser, { forwarding, edits }, slab, 0);
     const head = slab.take().toString('latin1');
     const reader = new BodyReader();
     reader.begin(parser.framing, parser.contentLength, 'decode');
