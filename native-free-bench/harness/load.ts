@@ -21,6 +21,13 @@ export interface LoadOptions {
   readonly target: Target;
   readonly connections: number;
   readonly ms: number;
+  /** Told when counting begins and ends, to measure the same time in another way. */
+  readonly meter?: Meter;
+}
+
+export interface Meter {
+  begin(): void;
+  end(): void;
 }
 
 const WARM_UP_MS_MAX = 500;
@@ -40,7 +47,7 @@ export async function measureDownload(options: LoadOptions): Promise<number> {
       counter.count += piece.length;
     });
   }
-  return (await rate(options.ms, counter, sockets)) / MB;
+  return (await rate(options, counter, sockets)) / MB;
 }
 
 /** MB/s that arrive at the origin, which answers each MB with one byte. */
@@ -57,7 +64,7 @@ export async function measureUpload(options: LoadOptions): Promise<number> {
     });
     push();
   }
-  return (await rate(options.ms, counter, sockets)) / MB;
+  return (await rate(options, counter, sockets)) / MB;
 }
 
 /** Round trips of 64 bytes a second over all connections, one at a time on each. */
@@ -75,7 +82,7 @@ export async function measureEchoes(options: LoadOptions): Promise<number> {
     });
     socket.write(ECHO);
   }
-  return rate(options.ms, counter, sockets);
+  return rate(options, counter, sockets);
 }
 
 /** Keep-alive requests a second; `answerBytes` is the length of one answer. */
@@ -95,19 +102,20 @@ export async function measureRequests(options: LoadOptions, host: string): Promi
     });
     socket.write(request);
   }
-  return rate(options.ms, counter, sockets);
+  return rate(options, counter, sockets);
 }
 
 /** Keep-alive requests a second by autocannon, a generator that is not ours. */
 export async function measureByAutocannon(options: LoadOptions, host: string): Promise<number> {
-  const { target, connections, ms } = options;
-  await pause(warmUpMs(ms));
+  const { target, connections, ms, meter } = options;
+  meter?.begin();
   const result = await autocannon({
     url: `http://${address(target).host}:${target.port}/`,
     headers: { host },
     connections,
     duration: Math.max(1, Math.round(ms / 1000)),
   });
+  meter?.end();
   if (result.errors + result.non2xx > 0) throw new Error('autocannon met errors');
   return result['2xx'] / result.duration;
 }
@@ -121,15 +129,19 @@ export async function measureConnects(options: LoadOptions, host: string): Promi
     if (isOver) return;
     const socket = connect({ ...address(options.target), noDelay: true });
     socket.on('error', () => socket.destroy());
-    socket.on('data', () => undefined);
+    let bytes = 0;
+    socket.on('data', (piece: Buffer) => {
+      bytes += piece.length;
+    });
     socket.on('end', () => {
-      counter.count += 1;
+      // An end without an answer is a failure, not a request.
+      if (bytes > 0) counter.count += 1;
     });
     socket.on('close', run);
     socket.write(request);
   };
   for (let index = 0; index < options.connections; index += 1) run();
-  const result = await rate(options.ms, counter, []);
+  const result = await rate(options, counter, []);
   isOver = true;
   return result;
 }
@@ -150,7 +162,11 @@ function probeAnswer(socket: Socket, request: Buffer): Promise<number> {
   });
 }
 
-function open({ target, connections }: LoadOptions, want: string): Promise<Socket[]> {
+/** Connections that have said what they want; they are the caller's to end. */
+export function open(
+  { target, connections }: Pick<LoadOptions, 'target' | 'connections'>,
+  want: string,
+): Promise<Socket[]> {
   const one = (): Promise<Socket> =>
     new Promise((resolve, reject) => {
       const socket = connect({ ...address(target), noDelay: true }, () => {
@@ -166,13 +182,19 @@ function address({ host = '127.0.0.1', port }: Target): { host: string; port: nu
   return { host, port };
 }
 
-async function rate(ms: number, counter: { count: number }, sockets: Socket[]): Promise<number> {
+async function rate(
+  { ms, meter }: LoadOptions,
+  counter: { count: number },
+  sockets: Socket[],
+): Promise<number> {
   await pause(warmUpMs(ms));
+  meter?.begin();
   const startCount = counter.count;
   const startMs = performance.now();
   await pause(ms);
   const count = counter.count - startCount;
   const seconds = (performance.now() - startMs) / 1000;
+  meter?.end();
   for (const socket of sockets) {
     socket.removeAllListeners();
     socket.on('error', () => undefined);
@@ -181,6 +203,6 @@ async function rate(ms: number, counter: { count: number }, sockets: Socket[]): 
   return count / seconds;
 }
 
-function pause(ms: number): Promise<void> {
+export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -19,7 +19,7 @@ const servers = targets.map((target) =>
 await Promise.all(
   servers.map((server) => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))),
 );
-process.send?.(servers.map(portOf));
+process.send?.({ pid: process.pid, ports: servers.map(portOf) });
 process.on('disconnect', () => process.exit(0));
 
 function portOf(server: Server): number {

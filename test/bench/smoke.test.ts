@@ -1,4 +1,4 @@
-// Every scenario of the benchmark runs for a moment, so that it cannot rot. Figures are not judged.
+// Every suite of the benchmark runs for a moment, so that it cannot rot. Figures are not judged.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -7,11 +7,40 @@ import { promisify } from 'node:util';
 
 const RUN = new URL('../../native-free-bench/run.ts', import.meta.url).pathname;
 
-test('the benchmark runs every scenario against a real tunnel and prints its table', async () => {
+async function smoke(...args: string[]): Promise<string> {
   const run = promisify(execFile);
-  const { stdout } = await run(process.execPath, [RUN, '--smoke'], { timeout: 120_000 });
-  const rows = stdout.split('\n').filter((line) => /(MB\/s| \/s)/.test(line));
-  assert.equal(rows.length, 8, stdout);
-  for (const row of rows) assert.doesNotMatch(row, /NaN|Infinity| 0 (MB\/s|\/s)/, row);
-  assert.match(stdout, /resident after the load: exit node \d+ MB, client \d+ MB/);
+  const { stdout } = await run(process.execPath, [RUN, '--smoke', ...args], { timeout: 120_000 });
+  return stdout;
+}
+
+function rowsOf(text: string, unit: RegExp): string[] {
+  return text.split('\n').filter((line) => unit.test(line));
+}
+
+test('the benchmark runs every scenario against a real tunnel and prints its table', async () => {
+  const text = await smoke();
+  const rows = rowsOf(text, / (?:MB\/s|\/s) /);
+  assert.equal(rows.length, 10, text);
+  for (const row of rows) assert.doesNotMatch(row, /NaN|Infinity| (?:0|-) (?:MB\/s|\/s)/, row);
+  assert.match(text, /resident after the load: exit node \d+ MB, client \d+ MB/);
+});
+
+test('a run with peers has a table of ratios, and a reason for each peer that is not there', async (t) => {
+  const text = await smoke('--peers', '--only', 'HTTP by host, 64');
+  assert.match(text, /^tunnel by +relays/m);
+  const there = /^tunnel by.*$/m.exec(text)?.[0] ?? '';
+  for (const name of ['haproxy x2', 'rathole', 'bore', 'frp', 'chisel', 'ssh -R', 'wstunnel']) {
+    if (there.includes(name)) continue;
+    const reason = new RegExp(`^left out: ${name}: (.+)$`, 'm').exec(text)?.[1];
+    assert.ok(reason !== undefined, `${name} is neither measured nor left out:\n${text}`);
+    t.diagnostic(`${name}: ${reason}`);
+  }
+});
+
+test('the suite of HTTP by host compares it with a TCP tunnel', async () => {
+  const text = await smoke('--suite', 'http', '--only', 'keep-alive');
+  const rows = rowsOf(text, /^keep-alive.* \/s /);
+  assert.equal(rows.length, 2, text);
+  for (const row of rows) assert.doesNotMatch(row, /NaN|Infinity| (?:0|-) \/s/, row);
+  assert.match(text, /^HTTP tunnel by +TCP tunnel/m);
 });

@@ -1,0 +1,36 @@
+// What is measured: ports that all lead to the same origin, one way or another.
+//
+// Invariant: every side of a run has the same origin behind it, and its processes are known, so
+// that their cost can be told. Must not know: load, rounds.
+
+export const HOST = 'bench.example';
+
+/** The ports of the service itself. */
+export interface Origins {
+  /** Bulk and echoes: load.ts says what the first byte means. */
+  readonly raw: number;
+  readonly http: number;
+}
+
+/** Which port a load goes to; `byHost` is the HTTP port that many tunnels share. */
+export type Kind = 'raw' | 'http' | 'byHost';
+
+export interface Side {
+  readonly name: string;
+  readonly version: string;
+  readonly ports: Readonly<Partial<Record<Kind, number>>>;
+  /** Processes on the visitors' side, and on the origin's. */
+  readonly pids: { readonly server: readonly number[]; readonly client: readonly number[] };
+  /** Throws when it is no longer what it claims to be. */
+  check?(): void;
+}
+
+export interface SideOptions {
+  readonly origins: Origins;
+  /** Gives the port that clients shall dial instead of the server's: a longer way to it. */
+  readonly through?: (port: number) => Promise<number>;
+}
+
+export function allPids({ pids }: Side): number[] {
+  return [...pids.server, ...pids.client];
+}

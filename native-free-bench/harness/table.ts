@@ -1,0 +1,48 @@
+// Medians, spreads and tables of text.
+//
+// Pure. Invariant: what was not measured shows as '-', never as 0. Must not know: what the figures
+// are of.
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((left, right) => left - right);
+  const middle = Math.floor(sorted.length / 2);
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
+
+/** Half of the range, by the median. */
+export function spread(values: readonly number[]): number {
+  return (Math.max(...values) - Math.min(...values)) / 2 / median(values);
+}
+
+export function ratio(part: readonly number[], whole: readonly number[]): string {
+  const value = median(part) / median(whole);
+  return Number.isFinite(value) ? value.toFixed(2) : '-';
+}
+
+export function round(value: number, digits = 0): string {
+  if (!Number.isFinite(value)) return '-';
+  const options = { maximumFractionDigits: digits, minimumFractionDigits: digits };
+  return value.toLocaleString('en-US', options);
+}
+
+export function percent(part: number): string {
+  return Number.isFinite(part) ? `±${(part * 100).toFixed(0)} %` : '-';
+}
+
+/** Columns side by side: the first to the left, the others to the right. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((cells) => cells[column]?.length ?? 0)),
+  );
+  return rows
+    .map((cells) =>
+      cells
+        .map((cell, column) =>
+          column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
+        )
+        .join('  '),
+    )
+    .map((line) => `${line}\n`)
+    .join('');
+}
