@@ -1,4 +1,4 @@
-// `npm run bench`: the tunnel beside no tunnel, plain relays and other tunnels, in interleaved runs.
+// `npm run bench`: the tunnel beside no tunnel, plain relays and other tunnels, interleaved.
 //
 // Prints tables and keeps the raw figures in results/ and, the last run's, in report.json. Absolute
 // rates drift between machines and hours; the ratios inside one run hold. `--smoke` runs every
@@ -10,13 +10,22 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Children } from './harness/children.ts';
 import type { Suite, SuiteResult } from './harness/suite.ts';
+import { ENTRY } from './harness/tunnel.ts';
 import { PEERS_FOLDER } from './peers/peer.ts';
+import { measureDistance } from './suites/distance.ts';
 import { measureHttp } from './suites/http.ts';
+import { measureLatency } from './suites/latency.ts';
+import { measureMemory } from './suites/memory.ts';
 import { measureRates } from './suites/rates.ts';
+import { measureSlow } from './suites/slow.ts';
 
 const SUITES: Readonly<Record<string, Suite>> = {
   rates: measureRates,
   http: measureHttp,
+  latency: measureLatency,
+  memory: measureMemory,
+  distance: measureDistance,
+  slow: measureSlow,
 };
 const SMOKE = { rounds: 1, ms: 250, connections: 20 };
 
@@ -31,6 +40,7 @@ const { values } = parseArgs({
     wide: { type: 'boolean', default: false },
     connections: { type: 'string', default: '1000' },
     peers: { type: 'boolean', default: false },
+    entry: { type: 'string', default: ENTRY },
     'peers-dir': { type: 'string', default: PEERS_FOLDER },
     alone: { type: 'boolean', default: false },
   },
@@ -49,6 +59,7 @@ try {
     connections: Number(values.connections),
     ...(values.smoke ? SMOKE : {}),
     shards: Number(values.shards),
+    entry: values.entry,
     only: values.only,
     isWide: values.wide,
     hasPeers: values.peers,

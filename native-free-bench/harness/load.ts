@@ -21,6 +21,8 @@ export interface LoadOptions {
   readonly target: Target;
   readonly connections: number;
   readonly ms: number;
+  /** Load that is not counted before `ms`; half a second at most when left out. */
+  readonly warmUpMs?: number;
   /** Told when counting begins and ends, to measure the same time in another way. */
   readonly meter?: Meter;
 }
@@ -183,11 +185,11 @@ function address({ host = '127.0.0.1', port }: Target): { host: string; port: nu
 }
 
 async function rate(
-  { ms, meter }: LoadOptions,
+  { ms, meter, warmUpMs: warmMs = warmUpMs(ms) }: LoadOptions,
   counter: { count: number },
   sockets: Socket[],
 ): Promise<number> {
-  await pause(warmUpMs(ms));
+  await pause(warmMs);
   meter?.begin();
   const startCount = counter.count;
   const startMs = performance.now();

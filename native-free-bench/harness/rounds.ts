@@ -1,8 +1,8 @@
 // Rounds: every scenario on every side, one right after the other, and the next round the other way
 // round, so that a machine that grows slower meets all alike.
 //
-// Invariant: a side that fails a scenario has no figure there but a reason, and our own failing ends
-// the run. Must not know: what is measured.
+// Invariant: a side that fails a scenario has no figure there but a reason, and our own failing
+// ends the run. Must not know: what is measured.
 
 import type { Meter } from './load.ts';
 import { cpuSeconds } from './process-cost.ts';

@@ -12,6 +12,8 @@ export interface SuiteOptions {
   readonly rounds: number;
   readonly ms: number;
   readonly shards: number;
+  /** Our program: the sources, or what `npm run build` made of them. */
+  readonly entry: string;
   /** Scenarios whose name contains this. */
   readonly only: string;
   /** More connection counts than the short set. */
@@ -48,8 +50,8 @@ export interface Sides {
 
 /** Our tunnel, and with `--peers` every peer there is. */
 export async function startSides(options: SuiteOptions, site: SideOptions): Promise<Sides> {
-  const { children, shards, hasPeers, peersFolder } = options;
-  const tunnel = await startTunnel(children, { ...site, shards });
+  const { children, shards, entry, hasPeers, peersFolder } = options;
+  const tunnel = await startTunnel(children, { ...site, shards, entry });
   const peers: Side[] = [];
   const left: string[] = [];
   for (const peer of hasPeers ? PEERS : []) {

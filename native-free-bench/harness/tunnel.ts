@@ -10,7 +10,8 @@ import { nativeAddons } from './process-cost.ts';
 import { HOST, type Side, type SideOptions } from './side.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
-const MAIN = path.join(ROOT, 'src/cli/main.ts');
+/** What is run when nothing else is said: the sources, which Node strips of their types. */
+export const ENTRY = path.join(ROOT, 'src/cli/main.ts');
 const ENV = {
   SLUICEWAY_TOKEN: 'bench-token',
   MSGPACKR_NATIVE_ACCELERATION_DISABLED: 'true',
@@ -18,14 +19,16 @@ const ENV = {
 
 export interface TunnelOptions extends SideOptions {
   readonly shards: number;
+  /** The program to run, as `dist/cli/main.js`. */
+  readonly entry: string;
 }
 
 export async function startTunnel(children: Children, options: TunnelOptions): Promise<Side> {
-  const { origins, shards, through = async (port: number) => port } = options;
+  const { origins, shards, entry, through = async (port: number) => port } = options;
   const server = children.run(
     process.execPath,
     [
-      ...[MAIN, 'server', '--log-format=json', '--admin-addr=off', `--shards=${shards}`],
+      ...[entry, 'server', '--log-format=json', '--admin-addr=off', `--shards=${shards}`],
       ...['--control-addr=127.0.0.1:0', '--http-addr=127.0.0.1:0', '--tcp-addr=127.0.0.1'],
     ],
     ENV,
@@ -35,7 +38,7 @@ export async function startTunnel(children: Children, options: TunnelOptions): P
   const client = children.run(
     process.execPath,
     [
-      ...[MAIN, 'client', `--url=ws://127.0.0.1:${await through(portIn(listening, 'control'))}`],
+      ...[entry, 'client', `--url=ws://127.0.0.1:${await through(portIn(listening, 'control'))}`],
       `--upstream=${HOST}=http://127.0.0.1:${origins.http}`,
       `--tcp=${raw}=127.0.0.1:${origins.raw},${http}=127.0.0.1:${origins.http}`,
     ],

@@ -44,3 +44,18 @@ test('the suite of HTTP by host compares it with a TCP tunnel', async () => {
   for (const row of rows) assert.doesNotMatch(row, /NaN|Infinity| (?:0|-) \/s/, row);
   assert.match(text, /^HTTP tunnel by +TCP tunnel/m);
 });
+
+for (const [suite, title] of [
+  ['latency', /^lone echo +p50 .*\ntunnel +[\d,]+ µs/m],
+  ['memory', /^server \/ client +at rest .*\ntunnel +\d+ \/ \d+ MB/m],
+  ['distance', /^one stream +tunnel .*\ndownload, 20 ms +\d+ MB\/s/m],
+  ['slow', /^8 beside 50 slow +alone .*\ntunnel +\d+ MB\/s +\d+ MB\/s/m],
+] as const) {
+  test(`the suite of ${suite} runs and has a row for the tunnel`, async () => {
+    assert.match(await smoke('--suite', suite), title);
+  });
+}
+
+test('a suite that there is not is refused with the names of those there are', async () => {
+  await assert.rejects(smoke('--suite', 'speed'), /no suite speed: rates, http/);
+});

@@ -1,0 +1,74 @@
+// The suite of distance: bulk of one stream while client and server are a round trip apart.
+//
+// Invariant: only the link goes the long way; visitor and origin stay near. `direct` is the origin
+// with the same delay before it, which shows what the delaying relay itself can do.
+
+import { Children } from '../harness/children.ts';
+import { measureDownload, measureUpload } from '../harness/load.ts';
+import { startDelay, startOrigins } from '../harness/plain.ts';
+import { measureRounds, type Sample, type Scenario } from '../harness/rounds.ts';
+import type { Side } from '../harness/side.ts';
+import { type SuiteOptions, type SuiteResult, startSides, versionsOf } from '../harness/suite.ts';
+import { median, round, table } from '../harness/table.ts';
+
+const ROUND_TRIPS_MS = [20, 50, 100];
+/** Windows that grow need some round trips before they are what they will be. */
+const GROWN_AFTER_TRIPS = 20;
+
+export async function measureDistance(options: SuiteOptions): Promise<SuiteResult> {
+  const samples: Sample[] = [];
+  let names: string[] = [];
+  let versions: Record<string, string> = {};
+  let left: readonly string[] = [];
+  for (const roundTripMs of options.isSmoke ? ROUND_TRIPS_MS.slice(0, 1) : ROUND_TRIPS_MS) {
+    const children = new Children();
+    try {
+      const origins = await startOrigins(children);
+      const through = (port: number): Promise<number> => startDelay(children, port, roundTripMs);
+      const started = await startSides({ ...options, children }, { origins, through });
+      const direct: Side = {
+        name: 'direct',
+        version: '',
+        ports: { raw: await through(origins.raw) },
+        pids: { server: [], client: [] },
+      };
+      const sides = [started.tunnel, direct, ...started.peers];
+      names = sides.map(({ name }) => name);
+      versions = versionsOf(sides);
+      left = started.left;
+      samples.push(
+        ...(await measureRounds({
+          scenarios: scenariosFor(roundTripMs, options),
+          sides,
+          rounds: options.rounds,
+          tell: options.tell,
+        })),
+      );
+    } finally {
+      children.stop();
+    }
+  }
+  const rows = samples.map(({ scenario, sides }) => [
+    scenario,
+    ...names.map((name) => `${round(median(sides[name]?.rates ?? []))} MB/s`),
+  ]);
+  return { text: table([['one stream', ...names], ...rows]), samples, versions, left };
+}
+
+function scenariosFor(roundTripMs: number, { only, ms, isSmoke }: SuiteOptions): Scenario[] {
+  // The load's own warm-up is half a second; at 100 ms that is five round trips.
+  const warmUp = isSmoke ? undefined : { warmUpMs: GROWN_AFTER_TRIPS * roundTripMs };
+  return [
+    { name: `download, ${roundTripMs} ms`, load: measureDownload },
+    { name: `upload, ${roundTripMs} ms`, load: measureUpload },
+  ]
+    .filter(({ name }) => name.includes(only))
+    .map(({ name, load }) => ({
+      name,
+      unit: 'MB/s',
+      measure: ({ ports: { raw } }, meter) =>
+        raw === undefined
+          ? undefined
+          : load({ target: { port: raw }, connections: 1, ms, meter, ...warmUp }),
+    }));
+}

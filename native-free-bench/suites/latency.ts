@@ -1,0 +1,79 @@
+// The suite of latency: a lone echo, and echoes that come at a fixed rate on many connections.
+//
+// Invariant: sides take turns within a round; a fixed rate is far below what the slowest side can
+// do, so what is seen is delay, not saturation.
+
+import { type Latency, measureLoneEchoes, measurePacedEchoes } from '../harness/latency.ts';
+import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
+import type { Side } from '../harness/side.ts';
+import { type SuiteOptions, type SuiteResult, startSides, versionsOf } from '../harness/suite.ts';
+import { median, ratio, round, table } from '../harness/table.ts';
+
+/** About a sixth of what the slowest peer does on two cores. */
+const PER_SECOND = 3_000;
+const CONNECTIONS = 64;
+
+const ROWS = [
+  { name: 'lone echo', connections: 1, perSecond: 0 },
+  {
+    name: `${PER_SECOND} echoes/s, ${CONNECTIONS}`,
+    connections: CONNECTIONS,
+    perSecond: PER_SECOND,
+  },
+] as const;
+
+interface LatencySample {
+  readonly scenario: string;
+  readonly sides: Readonly<Record<string, Latency[]>>;
+}
+
+export async function measureLatency(options: SuiteOptions): Promise<SuiteResult> {
+  const { children, rounds, ms, tell, only } = options;
+  const origins = await startOrigins(children);
+  const { tunnel, peers, left } = await startSides(options, { origins });
+  const sides = [tunnel, directSide(origins), await startRelays(children, origins), ...peers];
+  const chosen = ROWS.filter(({ name }) => name.includes(only));
+  const samples: LatencySample[] = chosen.map(({ name }) => ({
+    scenario: name,
+    sides: Object.fromEntries(sides.map((side): [string, Latency[]] => [side.name, []])),
+  }));
+  for (let index = 0; index < rounds; index += 1) {
+    for (const [at, { name, connections, perSecond }] of chosen.entries()) {
+      for (const side of index % 2 === 0 ? sides : sides.toReversed()) {
+        tell(`round ${index + 1} of ${rounds}: ${name}: ${side.name}`);
+        const load = { target: { port: side.ports.raw ?? 0 }, connections, ms };
+        const latency =
+          perSecond === 0
+            ? await measureLoneEchoes(load)
+            : await measurePacedEchoes({ ...load, perSecond });
+        samples[at]?.sides[side.name]?.push(latency);
+      }
+    }
+  }
+  tunnel.check?.();
+  const text = samples.map((sample) => report(sample, sides)).join('\n');
+  return { text, samples, versions: versionsOf(sides), left };
+}
+
+function report({ scenario, sides: of }: LatencySample, sides: readonly Side[]): string {
+  const ours = (of.tunnel ?? []).map(({ p50Us }) => p50Us);
+  return table([
+    [scenario, 'p50', 'p99', 'p99.9', 'worst', 'tunnel by it, p50'],
+    ...sides.map(({ name }) => {
+      const all = of[name] ?? [];
+      const us = (pick: (latency: Latency) => number): string =>
+        `${round(median(all.map(pick)))} µs`;
+      return [
+        name,
+        us(({ p50Us }) => p50Us),
+        us(({ p99Us }) => p99Us),
+        us(({ p999Us }) => p999Us),
+        us(({ maxUs }) => maxUs),
+        ratio(
+          ours,
+          all.map(({ p50Us }) => p50Us),
+        ),
+      ];
+    }),
+  ]);
+}
