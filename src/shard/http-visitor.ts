@@ -218,6 +218,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     // First, so that what is read now can pause it again.
     this.socket.resume();
     this.#read(held);
+    // Its end may have come while it was held, and is not told again.
+    if (this.socket.readableEnded) this.#receiveEnd();
   }
 
   #afterTaken(): void {
