@@ -1,0 +1,114 @@
+// A visitor that writes bytes and reads answers, pipelined or not.
+//
+// Reads the framing of answers only as far as our own and test upstreams' go. Invariant: `answers`
+// never holds a part of an answer. Must not know: what the bytes are, or whom they reach.
+
+import { EventEmitter, once } from 'node:events';
+import net from 'node:net';
+import { within } from './deadline.ts';
+
+const WAIT_MS = 10_000;
+
+export interface RawAnswer {
+  readonly status: number;
+  readonly head: string;
+  readonly body: string;
+  /** What the body says that the request asked for; undefined for our own pages. */
+  readonly target: string | undefined;
+}
+
+export class RawVisitor {
+  readonly #socket: net.Socket;
+  readonly #changes = new EventEmitter();
+  text = '';
+  state: 'open' | 'fin' | 'cut' = 'open';
+
+  static async connect(port: number): Promise<RawVisitor> {
+    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    await within(WAIT_MS, 'connected', once(socket, 'connect'));
+    return new RawVisitor(socket);
+  }
+
+  constructor(socket: net.Socket) {
+    this.#socket = socket;
+    socket.on('data', (piece: Buffer) => {
+      this.text += piece.toString('latin1');
+      this.#changes.emit('change');
+    });
+    socket.on('end', () => this.#end('fin'));
+    socket.on('error', () => this.#end('cut'));
+    socket.on('close', () => this.#end('cut'));
+  }
+
+  get ending(): 'fin' | 'cut' {
+    return this.state === 'fin' ? 'fin' : 'cut';
+  }
+
+  send(bytes: Buffer): void {
+    this.#socket.write(bytes);
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #end(state: 'fin' | 'cut'): void {
+    if (this.state === 'open') this.state = state;
+    this.#changes.emit('change');
+  }
+
+  async #until(what: string, isDone: () => boolean): Promise<void> {
+    const wait = async (): Promise<void> => {
+      while (!isDone()) await once(this.#changes, 'change');
+    };
+    await within(WAIT_MS, what, wait());
+  }
+
+  /** Waits for the end of the connection. */
+  async ended(): Promise<void> {
+    await this.#until('the end', () => this.state !== 'open');
+  }
+
+  /** Waits for so many answers, or the end. */
+  async answersCount(count: number): Promise<void> {
+    const isDone = (): boolean => this.state !== 'open' || this.answers().length >= count;
+    await this.#until(`${count} answers`, isDone);
+  }
+
+  /** The whole answers in order, without interim ones. */
+  answers(): RawAnswer[] {
+    const answers: RawAnswer[] = [];
+    let at = 0;
+    for (;;) {
+      const headEnd = this.text.indexOf('\r\n\r\n', at);
+      if (headEnd === -1) return answers;
+      const head = this.text.slice(at, headEnd);
+      const status = Number(head.slice(9, 12));
+      const bodyStart = headEnd + 4;
+      at = status < 200 ? bodyStart : this.#bodyEnd(head, bodyStart);
+      if (at === -1) return answers;
+      if (status < 200) continue;
+      const body = this.text.slice(bodyStart, at);
+      const target = /target (\S+)\n/u.exec(body)?.[1];
+      answers.push({ status, head, body, target });
+    }
+  }
+
+  /** Position after the body, -1 when it is not whole. */
+  #bodyEnd(head: string, start: number): number {
+    const length = /^content-length: (\d+)$/imu.exec(head)?.[1];
+    if (length !== undefined) {
+      const end = start + Number(length);
+      return end <= this.text.length ? end : -1;
+    }
+    if (/^transfer-encoding: chunked$/imu.test(head)) {
+      const end = this.text.indexOf('0\r\n\r\n', start);
+      return end === -1 ? -1 : end + 5;
+    }
+    return this.state === 'fin' ? this.text.length : -1;
+  }
+}
