@@ -73,14 +73,19 @@ export class RawVisitor {
     await this.#until('the end', () => this.state !== 'open');
   }
 
+  /** Waits for the head of the first answer. */
+  async headed(): Promise<void> {
+    await this.#until('a head', () => this.state !== 'open' || this.text.includes('\r\n\r\n'));
+  }
+
   /** Waits for so many answers, or the end. */
   async answersCount(count: number): Promise<void> {
     const isDone = (): boolean => this.state !== 'open' || this.answers().length >= count;
     await this.#until(`${count} answers`, isDone);
   }
 
-  /** The whole answers in order, without interim ones. */
-  answers(): RawAnswer[] {
+  /** The whole answers in order, without interim ones; `methods` are those of the requests. */
+  answers(methods: readonly string[] = []): RawAnswer[] {
     const answers: RawAnswer[] = [];
     let at = 0;
     for (;;) {
@@ -88,27 +93,48 @@ export class RawVisitor {
       if (headEnd === -1) return answers;
       const head = this.text.slice(at, headEnd);
       const status = Number(head.slice(9, 12));
-      const bodyStart = headEnd + 4;
-      at = status < 200 ? bodyStart : this.#bodyEnd(head, bodyStart);
-      if (at === -1) return answers;
+      const isBodiless = status < 200 || status === 204 || status === 304;
+      const isHead = methods[answers.length] === 'HEAD';
+      const start = headEnd + 4;
+      const read = isBodiless || isHead ? { body: '', end: start } : this.#body(head, start);
+      if (read === undefined) return answers;
+      at = read.end;
       if (status < 200) continue;
-      const body = this.text.slice(bodyStart, at);
-      const target = /target (\S+)\n/u.exec(body)?.[1];
-      answers.push({ status, head, body, target });
+      const target = /target (\S+)\n/u.exec(read.body)?.[1];
+      answers.push({ status, head, body: read.body, target });
     }
   }
 
-  /** Position after the body, -1 when it is not whole. */
-  #bodyEnd(head: string, start: number): number {
+  /** The body at `start` and where it ends; undefined while it is not whole. */
+  #body(head: string, start: number): { body: string; end: number } | undefined {
     const length = /^content-length: (\d+)$/imu.exec(head)?.[1];
     if (length !== undefined) {
       const end = start + Number(length);
-      return end <= this.text.length ? end : -1;
+      return end <= this.text.length ? { body: this.text.slice(start, end), end } : undefined;
     }
-    if (/^transfer-encoding: chunked$/imu.test(head)) {
-      const end = this.text.indexOf('0\r\n\r\n', start);
-      return end === -1 ? -1 : end + 5;
+    if (/^transfer-encoding: chunked$/imu.test(head)) return this.#chunks(start);
+    const end = this.text.length;
+    return this.state === 'fin' ? { body: this.text.slice(start), end } : undefined;
+  }
+
+  #chunks(start: number): { body: string; end: number } | undefined {
+    const { text } = this;
+    let body = '';
+    for (let at = start; ; ) {
+      const lineEnd = text.indexOf('\r\n', at);
+      const size = text.slice(at, lineEnd);
+      if (lineEnd === -1 || !/^[0-9A-Fa-f]+$/u.test(size)) return undefined;
+      const bytes = Number.parseInt(size, 16);
+      if (bytes === 0) {
+        // Trailers, if any, and an empty line.
+        const end = text.startsWith('\r\n', lineEnd + 2)
+          ? lineEnd + 4
+          : text.indexOf('\r\n\r\n', lineEnd + 2) + 4;
+        return end >= lineEnd + 4 ? { body, end } : undefined;
+      }
+      body += text.slice(lineEnd + 2, lineEnd + 2 + bytes);
+      at = lineEnd + 4 + bytes;
+      if (text.slice(at - 2, at) !== '\r\n') return undefined;
     }
-    return this.state === 'fin' ? this.text.length : -1;
   }
 }
