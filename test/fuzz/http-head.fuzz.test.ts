@@ -1,8 +1,8 @@
 // Two parsers, one input: whatever ours accepts, llhttp must accept with the same method, target,
 // Host, framing and body, and so must the head that we send on. The reverse need not hold.
 // Method: valid messages are mutated by pieces that have fooled servers before, with a seed that
-// is printed and can be given as SLUICEWAY_FUZZ_SEED. Some of them are also cut at every byte, which
-// must change nothing. What was found once stands in test/fixtures/http-fuzz.ts.
+// is printed and can be given as SLUICEWAY_FUZZ_SEED. Some are also cut at every byte, which must
+// change nothing. What was found once stands in test/fixtures/http-fuzz.ts.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -111,6 +111,7 @@ function checkVisitor(outcome: Outcome): void {
       [`/before-${nonce}`, undefined],
     );
     assert.ok(last !== undefined && last.status >= 400 && last.status !== 502, `${last?.status}`);
+    assert.match(last.body, /^<!doctype html><title>[45]\d\d /u, 'refused by somebody else');
     assert.equal(ending, 'fin');
   } else if (ending === 'fin' && last?.target === undefined) {
     assert.equal(last?.status, 400);

@@ -56,6 +56,15 @@ export class RawVisitor {
     this.#socket.destroy();
   }
 
+  reset(): void {
+    this.#socket.resetAndDestroy();
+  }
+
+  /** Lets go of the answers that were read. */
+  forget(): void {
+    this.text = '';
+  }
+
   #end(state: 'fin' | 'cut'): void {
     if (this.state === 'open') this.state = state;
     this.#changes.emit('change');
@@ -78,9 +87,9 @@ export class RawVisitor {
     await this.#until('a head', () => this.state !== 'open' || this.text.includes('\r\n\r\n'));
   }
 
-  /** Waits for so many answers, or the end. */
-  async answersCount(count: number): Promise<void> {
-    const isDone = (): boolean => this.state !== 'open' || this.answers().length >= count;
+  /** Waits for so many answers, or the end; `methods` are those of the requests. */
+  async answersCount(count: number, methods: readonly string[] = []): Promise<void> {
+    const isDone = (): boolean => this.state !== 'open' || this.answers(methods).length >= count;
     await this.#until(`${count} answers`, isDone);
   }
 
