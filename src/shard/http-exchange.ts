@@ -28,6 +28,8 @@ import type { SocketOutlet } from './socket-outlet.ts';
 const JOINED_BYTES_MAX = 4096;
 /** Interim responses before the final one (design, section 4.2). */
 const INTERIMS_MAX = 16;
+/** Counted for a request whose visitor left before the answer; nginx's number, sent to nobody. */
+const LEFT_STATUS = 499;
 /** RFC 9110 9.2.2, and of those only the methods without effect. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS']);
 
@@ -231,7 +233,11 @@ export class HttpExchange implements StreamSink {
   /** The visitor is gone, or is sent away: nobody is told. */
   abandon(): void {
     if (this.#state === 'free') this.#upstream.part();
-    else this.#upstream.reset('SLW_STREAM_CANCELLED');
+    else {
+      this.#upstream.reset('SLW_STREAM_CANCELLED');
+      // What an upstream may have seen is counted, whether anybody waited for the answer or not.
+      this.meter(this.#status || LEFT_STATUS, this.#responseBody.dataBytes);
+    }
     this.#settleState('free');
   }
 

@@ -104,6 +104,19 @@ test('tells the visitor that a listener names', async (t) => {
   assert.deepEqual(edge.router.streams[0]?.visitor, { address: '192.0.2.9', port: 7 });
 });
 
+test('counts a request whose visitor leaves before the answer as 499', async (t) => {
+  const edge = await startEdge(t);
+  const upstream = await edge.upstream('a.example');
+  const visitor = await edge.visit();
+  visitor.send(GET);
+  const peer = await upstream.next();
+  await peer.read(HEAD_END);
+  visitor.socket.resetAndDestroy();
+  await peer.until('the upstream to hear of it', () => peer.ending !== 'open');
+  const counted = edge.metered.map(({ tunnel, status }) => [tunnel, status]);
+  assert.deepEqual(counted, [['a.example', 499]]);
+});
+
 test('closes a silent connection, and answers 408 to a slow head', async (t) => {
   const edge = await startEdge(t);
   const silent = await edge.visit();
