@@ -73,6 +73,8 @@ export class HttpExchange implements StreamSink {
   #tunnel: string | undefined;
   #method = '';
   #startMs = 0;
+  /** When the last request was counted, which is when it was done with. */
+  countedMs = 0;
   #response: ResponseParser | undefined;
   #minor = 1;
   #wantsKeepAlive = false;
@@ -82,6 +84,8 @@ export class HttpExchange implements StreamSink {
   #status = 0;
   #interimsCount = 0;
   #sentHead: SentHead | undefined;
+  /** What came from the upstream and is being read. */
+  #piece: Buffer | undefined;
   /** Of the piece at hand, what somebody else owns now. */
   #passedBytes = 0;
   #inFlight: InFlight | undefined;
@@ -126,7 +130,8 @@ export class HttpExchange implements StreamSink {
   /** Counts the request, answered with `status` and so much of a body. */
   meter(status: number, bytesOut: number): void {
     const { meter, clock, access } = this.#context;
-    const durationMs = clock.nowMs() - this.#startMs;
+    this.countedMs = clock.nowMs();
+    const durationMs = this.countedMs - this.#startMs;
     meter.onRequest(this.#tunnel, this.#method, status, durationMs);
     if (this.#note === undefined) return;
     const [tunnel, method, bytesIn] = [this.#tunnel, this.#method, this.#requestBody.dataBytes];
@@ -248,7 +253,8 @@ export class HttpExchange implements StreamSink {
 
   /** The visitor's socket has taken bytes. */
   settle(): void {
-    this.#upstream.settle(this.#owner.outlet.queuedBytes);
+    // Of a piece at hand some is neither written nor queued: it is settled when all of it is.
+    if (this.#piece === undefined) this.#upstream.settle(this.#owner.outlet.queuedBytes);
   }
 
   onOpened(): void {
@@ -262,10 +268,12 @@ export class HttpExchange implements StreamSink {
   onData(piece: Buffer): void {
     this.#upstream.received(piece.length);
     this.#passedBytes = 0;
+    this.#piece = piece;
     // An answer that nobody asked for (CVE-2026-48931).
     if (this.#state === 'free') this.#upstream.reset('SLW_STREAM_CANCELLED');
     else if (this.#state === 'early' || this.#state === 'answering') this.#passBody(piece, 0);
     else this.#readHead(piece);
+    this.#piece = undefined;
     readPool.release(piece, piece.length - this.#passedBytes);
     this.settle();
   }

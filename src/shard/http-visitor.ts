@@ -170,7 +170,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     if (isOpen && isAhead) this.#hold(chunk.subarray(offset));
     if (this.#phase === 'exchange') this.onProgress();
     // Answered within the call that sent it.
-    else if (this.#phase === 'idle') this.#goOn();
+    else if (this.#phase === 'idle') this.#goOn(this.#exchange.countedMs);
   }
 
   #hold(rest: Buffer): void {
@@ -205,13 +205,13 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       this.socket.pause();
       return;
     }
-    this.#goOn();
+    this.#goOn(this.#exchange.countedMs);
   }
 
   /** Ready for the next request, which may have come already. */
-  #goOn(): void {
+  #goOn(nowMs: number): void {
     this.#phase = 'idle';
-    this.#setDeadline(this.#context.limits.keepAliveTimeoutMs);
+    this.#deadlineMs = nowMs + this.#context.limits.keepAliveTimeoutMs;
     const held = this.#held;
     if (held === undefined) return;
     this.#held = undefined;
@@ -226,7 +226,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.#exchange.settle();
     if (this.#phase !== 'unread' || this.outlet.queuedBytes > UNTAKEN_BYTES_MAX) return;
     this.socket.resume();
-    this.#goOn();
+    this.#goOn(this.#context.clock.nowMs());
   }
 
   onFailed(code: ErrorCode): void {

@@ -28,14 +28,20 @@ export interface TunnelMeter extends StreamMeter {
 }
 
 interface RequestCounter {
+  readonly tunnel: string;
+  /** Of the first request that it counted: with methods that are not known, one of them. */
+  readonly method: string;
+  readonly status: number;
   count: number;
   durationUs: number;
+  /** Each by itself; a sample adds them up. */
   readonly buckets: number[];
 }
 
 export class Meters {
   readonly #tunnels = new Map<string, TunnelMeter>();
   readonly #requests = new Map<string, RequestCounter>();
+  #lastCounter: RequestCounter | undefined;
   readonly #inFlight = new Map<string, InFlight>();
   readonly #limited = new LimitedCounts();
   readonly #protocolErrors = new Map<ErrorCode, number>();
@@ -64,22 +70,35 @@ export class Meters {
     for (const key of this.#requests.keys()) {
       if (key.startsWith(`${name} `)) this.#requests.delete(key);
     }
+    this.#lastCounter = undefined;
   }
 
   onRequest(tunnel: string | undefined, method: string, status: number, durationMs: number): void {
-    const key = `${tunnel ?? OTHER} ${METHODS.has(method) ? method : OTHER} ${status}`;
-    let counter = this.#requests.get(key);
-    if (counter === undefined) {
-      counter = { count: 0, durationUs: 0, buckets: REQUEST_BUCKETS_SECONDS.map(() => 0) };
-      this.#requests.set(key, counter);
-    }
+    const counter = this.#counterOf(tunnel ?? OTHER, method, status);
     const seconds = durationMs / 1000;
     counter.count += 1;
     counter.durationUs += Math.round(durationMs * 1000);
-    for (let index = REQUEST_BUCKETS_SECONDS.length - 1; index >= 0; index -= 1) {
-      if (seconds > (REQUEST_BUCKETS_SECONDS[index] as number)) break;
+    let index = 0;
+    while (seconds > (REQUEST_BUCKETS_SECONDS[index] ?? Number.POSITIVE_INFINITY)) index += 1;
+    if (index < counter.buckets.length) {
       counter.buckets[index] = (counter.buckets[index] ?? 0) + 1;
     }
+  }
+
+  /** Mostly the one of the request before, for which no key need be made. */
+  #counterOf(tunnel: string, method: string, status: number): RequestCounter {
+    const last = this.#lastCounter;
+    const isSame = last?.tunnel === tunnel && last.method === method && last.status === status;
+    if (last !== undefined && isSame) return last;
+    const key = `${tunnel} ${METHODS.has(method) ? method : OTHER} ${status}`;
+    let counter = this.#requests.get(key);
+    if (counter === undefined) {
+      const buckets = REQUEST_BUCKETS_SECONDS.map(() => 0);
+      counter = { tunnel, method, status, count: 0, durationUs: 0, buckets };
+      this.#requests.set(key, counter);
+    }
+    this.#lastCounter = counter;
+    return counter;
   }
 
   /** Of a registered tunnel; a request holds it while it is served. */
@@ -140,7 +159,13 @@ function sampleTunnel(tunnel: string, meter: TunnelMeter): TunnelSample {
 
 function sampleRequest(key: string, counter: RequestCounter): RequestSample {
   const [tunnel = OTHER, method = OTHER, status = '0'] = key.split(' ');
-  return { tunnel, method, status: Number(status), ...counter };
+  const { count, durationUs } = counter;
+  let below = 0;
+  const buckets = counter.buckets.map((inBucket) => {
+    below += inBucket;
+    return below;
+  });
+  return { tunnel, method, status: Number(status), count, durationUs, buckets };
 }
 
 function increment<Key>(map: Map<Key, number>, key: Key): void {
