@@ -15,7 +15,7 @@ import { within } from '../support/deadline.ts';
 import { httpTunnel } from '../support/tunnel.ts';
 
 const HOST = 'idle.example.com';
-const IDLE_SECONDS = Number(process.env['SLUICEWAY_IDLE_SECONDS'] ?? 2);
+const IDLE_SECONDS = Number(process.env.SLUICEWAY_IDLE_SECONDS ?? 2);
 
 test(`a WebSocket that is silent for ${IDLE_SECONDS} s goes on`, async (t) => {
   const server = http.createServer();
