@@ -8,7 +8,8 @@
 export const PREFIX_LENGTH_MAX = 200;
 
 /** Of RFC 3986's pchar those that mean nothing to a list, an option or a reader's glob. */
-const SEGMENT = /^(?:[A-Za-z0-9._~!$&'()+:@-]|%[0-9A-Fa-f]{2})+$/;
+const SEGMENT = /^[A-Za-z0-9._~!$&'()+:@%-]+$/;
+const BROKEN_ESCAPE = /%(?![0-9A-Fa-f]{2})/;
 const UNRESERVED = /[A-Za-z0-9._~-]/;
 
 /** What is wrong with a prefix, as the rest of a sentence about it. */
@@ -37,7 +38,8 @@ export function readPathPrefix(text: string): string | WrongPrefix {
   if (segments.some((segment) => segment === '.' || segment === '..')) {
     return new WrongPrefix('has a "." or ".." segment');
   }
-  if (!segments.every((segment) => SEGMENT.test(segment))) {
+  const isRight = segments.every((segment) => SEGMENT.test(segment));
+  if (!isRight || BROKEN_ESCAPE.test(text)) {
     return new WrongPrefix("may have letters, digits, -._~!$&'()+:@ and escapes such as %2F");
   }
   return `/${segments.join('/')}`;

@@ -126,7 +126,9 @@ export function regexProblem(literal: string): string {
   const shape = new Shape(source, flags);
   const whole = shape.alternatives(EMPTY);
   if (shape.problem !== '') return shape.problem;
-  const isAnchored = /^\^[^|]*$/u.test(source) || /^\^\((?:[^()]*)\)/u.test(source);
+  // Without classes and escapes, in which bars and brackets are plain characters.
+  const frame = source.replaceAll(/\\.|\[(?:\\.|[^\]\\])*\]/gsu, 'x');
+  const isAnchored = /^\^[^|]*$/u.test(frame) || /^\^\((?:[^()]*)\)/u.test(frame);
   if ((isAnchored && !flags.includes('m')) || whole.loops.length === 0) return '';
   const beginsInside = whole.loops.some((loop) => [...whole.first].some((code) => loop.has(code)));
   return beginsInside ? 'it may begin inside its own loop: anchor it' : '';
