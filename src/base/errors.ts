@@ -104,6 +104,7 @@ export const ERRORS = {
   SLW_HTTP_BODY_TOO_LARGE: row(-1, 413, 'visitor', false, 'request body too large'),
   SLW_STREAM_TUNNEL_LIMIT: row(-1, 503, 'visitor', true, 'too many connections to this tunnel'),
   SLW_TUNNEL_OPTION: row(-1, 0, 'client', false, 'tunnel option unknown or not valid'),
+  SLW_TLS_REFUSED: row(-1, 0, 'peer', true, 'the certificate of the server is not trusted'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -53,6 +53,14 @@ export interface VisitorSettings {
   readonly errorPages: readonly (readonly [number, string])[];
 }
 
+/** What the control port speaks TLS with, PEM. */
+export interface PortTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Clients are asked for a certificate of this CA. */
+  readonly clientCa: string | undefined;
+}
+
 /** What a shard is started with. */
 export interface ShardTask {
   readonly role: 'exit' | 'client';
@@ -61,8 +69,7 @@ export interface ShardTask {
   readonly settings: ShardSettings;
   /** Absent at a client, which has none. */
   readonly visitors?: VisitorSettings;
-  /** The control port's own certificate, PEM. */
-  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  readonly tls: PortTls | undefined;
   /** A test hook of the contract: fail in this way after so long. */
   readonly fault:
     | { readonly kind: 'shard-throw' | 'shard-oom'; readonly afterMs: number }
@@ -139,6 +146,8 @@ export interface LinkHello {
   readonly instance: string;
   readonly agent: string;
   readonly remoteAddress: string;
+  /** The name in the client's certificate; absent when a token let it in. */
+  readonly identity?: string;
 }
 
 export interface PlainRequest {
@@ -146,6 +155,8 @@ export interface PlainRequest {
   readonly target: string;
   readonly authorization: string | undefined;
   readonly remoteAddress: string;
+  /** The name in a client certificate that was verified. */
+  readonly identity?: string;
 }
 
 export interface PlainAnswer {
@@ -185,6 +196,8 @@ export type ExitShardMethods = {
   unlisten: { takes: { name: string }; gives: unknown };
   route: { takes: readonly RouteChange[]; gives: unknown };
   mesh: { takes: { shard: number; port: MessagePort }; gives: unknown };
+  /** What the control port speaks TLS with from now on. */
+  tls: { takes: PortTls; gives: unknown };
   closeLinks: { takes: { links: readonly string[]; code: ErrorCode }; gives: unknown };
   sample: { takes: undefined; gives: ShardSample };
   /** Stop accepting, tell clients to go; answered when no stream is left. */
@@ -195,7 +208,7 @@ export type ExitShardMethods = {
 /** What a shard of the exit node asks or tells control. */
 export type ExitControlMethods = {
   authorize: {
-    takes: { authorization: string | undefined; remoteAddress: string };
+    takes: { authorization: string | undefined; remoteAddress: string; identity?: string };
     gives: { isAllowed: boolean };
   };
   hello: { takes: LinkHello; gives: { node: string; shards: number } };
@@ -232,8 +245,11 @@ export interface UpstreamEntry {
 export interface LinkDial {
   readonly link: string;
   readonly url: string;
+  /** Empty: the certificate of `own` stands in for it. */
   readonly token: string;
   readonly ca: string | undefined;
+  /** The client's own certificate, PEM. */
+  readonly own?: { readonly cert: string; readonly key: string };
   readonly client: string;
   readonly instance: string;
   readonly mask: 'auto' | 'always' | 'never';

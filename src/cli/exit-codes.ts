@@ -16,7 +16,7 @@ export const EXIT = {
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof SluicewayError)) return EXIT.failure;
   if (error.code === 'SLW_CONFIG_INVALID') return EXIT.usage;
-  if (error.code === 'SLW_AUTH_REFUSED') return EXIT.refused;
+  if (error.code === 'SLW_AUTH_REFUSED' || error.code === 'SLW_TLS_REFUSED') return EXIT.refused;
   if (error.code === 'SLW_TIMEOUT') return EXIT.timeout;
   return EXIT.failure;
 }

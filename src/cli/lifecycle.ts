@@ -16,6 +16,8 @@ export interface Running {
   readonly closed: Promise<Ending>;
   drain(): void;
   stop(): void;
+  /** Reads certificates again; absent when there is nothing to read. */
+  reload?(): void;
 }
 
 export interface Ending {
@@ -68,7 +70,10 @@ class Lifecycle {
   onStarted(running: Running): void {
     this.#phase = { name: 'running', running };
     // Without a listener the signal would end the process.
-    process.on('SIGHUP', () => this.#log.warn('SIGHUP: there is nothing to reload yet'));
+    process.on('SIGHUP', () => {
+      if (running.reload === undefined) this.#log.warn('SIGHUP: there is nothing to reload yet');
+      else running.reload();
+    });
   }
 
   #onSignal(signal: string): void {

@@ -5,9 +5,8 @@
 // else is tried again. Must not know: frames, sockets, what is printed where.
 
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { sleep, systemClock, type Timer } from '../base/clock.ts';
-import { ConfigError, ERRORS, type ErrorCode } from '../base/errors.ts';
+import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Bridge, Serve } from '../bridge/calls.ts';
 import type {
@@ -20,6 +19,7 @@ import { ShardPool } from '../bridge/pool.ts';
 import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { ServerLinks } from './server-links.ts';
+import { isExposed, ServerTrust } from './server-trust.ts';
 import { TunnelBoard } from './tunnel-board.ts';
 import { readUpstreams } from './upstream-entries.ts';
 
@@ -52,7 +52,9 @@ const STOP_TIMEOUT_MS = 2000;
 const FINAL: Partial<Record<ErrorCode, { exitCode: number; advice: string }>> = {
   SLW_AUTH_REFUSED: {
     exitCode: EXIT_AUTH_REFUSED,
-    advice: 'check --token, --token-file or --token-env against the one of the server',
+    advice:
+      'check --token, --token-file or --token-env against the one of the server, ' +
+      'or --tls-client-cert against its --client-ca',
   },
   SLW_LINK_REPLACED: {
     exitCode: EXIT_FAILURE,
@@ -66,24 +68,18 @@ type ShardBridge = Bridge<ClientControlMethods, ClientShardMethods>;
 
 /** Starts a client; rejects with a SluicewayError when it cannot. */
 export async function startClient(config: ClientConfig, options: StartOptions): Promise<Client> {
-  const read = { ca: await readCa(config), upstreams: await readUpstreams(config, options.log) };
-  const client = new RunningClient(config, options, read);
+  const upstreams = await readUpstreams(config, options.log);
+  const client = new RunningClient(config, options, upstreams);
   await client.start();
   return client;
-}
-
-/** What was read before any thread starts. */
-interface ReadFiles {
-  readonly ca: string | undefined;
-  readonly upstreams: readonly UpstreamEntry[];
 }
 
 class RunningClient implements Client {
   readonly closed: Promise<Ending>;
   readonly #config: ClientConfig;
   readonly #log: Logger;
-  readonly #ca: string | undefined;
   readonly #upstreams: readonly UpstreamEntry[];
+  readonly #trust: ServerTrust;
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
   readonly #board: TunnelBoard;
   readonly #servers: readonly ServerLinks[];
@@ -96,11 +92,11 @@ class RunningClient implements Client {
   #state: 'running' | 'draining' | 'stopped' = 'running';
   #settle: (ending: Ending) => void = () => {};
 
-  constructor(config: ClientConfig, options: StartOptions, { ca, upstreams }: ReadFiles) {
+  constructor(config: ClientConfig, options: StartOptions, upstreams: readonly UpstreamEntry[]) {
     this.#config = config;
     this.#log = options.log;
-    this.#ca = ca;
     this.#upstreams = upstreams;
+    this.#trust = new ServerTrust({ trust: config.trust, clock: systemClock, log: options.log });
     this.#id = config.id ?? randomBytes(16).toString('hex');
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
@@ -135,6 +131,9 @@ class RunningClient implements Client {
       throw error;
     }
     this.#log.info({ client: this.#id, urls: this.#config.urls }, 'client started');
+    for (const url of this.#config.urls.filter(isExposed)) {
+      this.#log.warn({ url }, 'not encrypted: the token and all traffic can be read on the way');
+    }
     for (const server of this.#servers) server.fill();
   }
 
@@ -171,22 +170,31 @@ class RunningClient implements Client {
     const link = `link-${this.#linkCount}`;
     const shard = this.#linkCount % this.#config.shards;
     this.#links.set(link, { server, shard });
-    const bridge = this.#pool.bridge(shard);
-    if (bridge === undefined) {
-      // The shard is being restarted; the next attempt may find it up.
-      setImmediate(() => this.#onEnded(link, 'SLW_SHARD_FAILED', 'shard is restarting'));
-      return link;
-    }
-    bridge.tell('dial', {
-      link,
-      url: server.url,
-      token: this.#config.token.reveal(),
-      ca: this.#ca,
-      client: this.#id,
-      instance: this.#instance,
-      mask: this.#config.linkMask,
-    });
+    void this.#dialTrusted(link, server.url);
     return link;
+  }
+
+  /** Dials once it is known whom to trust; whatever fails is told like a failed dial. */
+  async #dialTrusted(link: string, url: string): Promise<void> {
+    try {
+      const trust = await this.#trust.forDial(url);
+      // The client may have stopped meanwhile, or the shard may be restarting.
+      if (this.#state !== 'running' || !this.#links.has(link)) return;
+      const bridge = this.#bridgeOf(link);
+      if (bridge === undefined) throw new SluicewayError('SLW_SHARD_FAILED', 'shard is restarting');
+      bridge.tell('dial', {
+        link,
+        url,
+        ...trust,
+        token: this.#config.token?.reveal() ?? '',
+        client: this.#id,
+        instance: this.#instance,
+        mask: this.#config.linkMask,
+      });
+    } catch (error) {
+      const { code, message } = error as SluicewayError;
+      this.#onEnded(link, code, message);
+    }
   }
 
   #bridgeOf(link: string): ShardBridge | undefined {
@@ -228,6 +236,7 @@ class RunningClient implements Client {
 
   #onEnded(link: string, code: ErrorCode, detail: string): void {
     const server = this.#links.get(link)?.server;
+    if (code === 'SLW_TLS_REFUSED' && server !== undefined) this.#trust.forget(server.url);
     this.#links.delete(link);
     this.#offers.get(link)?.cancel();
     this.#offers.delete(link);
@@ -242,11 +251,12 @@ class RunningClient implements Client {
     this.#log.warn({ url, code, detail, attempts }, 'link failed');
     const { once, maxRetry } = this.#config;
     const why = detail === '' ? ERRORS[code].text : detail;
+    const exitCode = code === 'SLW_TLS_REFUSED' ? EXIT_AUTH_REFUSED : EXIT_FAILURE;
     if (FINAL[code] !== undefined) this.#endFinally(url, code, detail);
-    else if (once) void this.#end({ exitCode: EXIT_FAILURE, message: `${url}: ${why} (--once)` });
+    else if (once) void this.#end({ exitCode, message: `${url}: ${why} (--once)` });
     else if (maxRetry > 0 && attempts > maxRetry) {
       const message = `${url}: gave up after ${maxRetry} retries: ${why}`;
-      void this.#end({ exitCode: EXIT_FAILURE, message });
+      void this.#end({ exitCode, message });
     }
   }
 
@@ -287,13 +297,4 @@ class RunningClient implements Client {
 function shardSettings(config: ClientConfig, version: string): ShardSettings {
   const { tuning, logLevel, logFormat } = config;
   return { ...tuning, agent: `sluiceway/${version}`, logLevel, logFormat };
-}
-
-async function readCa({ tlsCa }: ClientConfig): Promise<string | undefined> {
-  if (tlsCa === undefined) return undefined;
-  try {
-    return await readFile(tlsCa, 'utf8');
-  } catch (cause) {
-    throw new ConfigError([`--tls-ca: ${(cause as Error).message}`], { cause });
-  }
 }

@@ -89,6 +89,13 @@ export function readHostName(text: string): string | undefined {
   return labels.includes('') || isNumber ? undefined : name;
 }
 
+const LOOPBACK = /^(127\.|::1$|::ffff:127\.|(.+\.)?localhost$)/;
+
+/** Does the host, as read by `readHost`, lead to this machine alone? */
+export function isLoopbackHost(host: string): boolean {
+  return LOOPBACK.test(host);
+}
+
 /** Splits `host:port`; an IPv6 host must be in brackets. The host may be empty. */
 export function splitHostPort(text: string): readonly [host: string, port: string] | undefined {
   const match = /^(\[[^\]]*\]|[^:[\]]*):([^:]*)$/.exec(text);

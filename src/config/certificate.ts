@@ -37,7 +37,8 @@ export function checkCertificatePair(
   );
   if (certificate === undefined || privateKey === undefined) return;
   if (certificate.checkPrivateKey(privateKey)) return;
-  problems.add(`${key.label}: the key does not belong to the certificate of --tls-cert`);
+  const option = cert.label.split(' ', 1)[0];
+  problems.add(`${key.label}: the key does not belong to the certificate of ${option}`);
 }
 
 class UnreadableFile extends Error {}

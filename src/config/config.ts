@@ -11,12 +11,14 @@ import { buildLimits, type VisitorLimits } from './limits.ts';
 import type { LogFormat } from './option.ts';
 import { type ConfigInput, declaredDefaults, type Resolution, resolveValues } from './resolve.ts';
 import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
+import { type AutoTlsConfig, buildAutoTls, buildTrust, type TrustConfig } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
 
 export type { Address, PortRange } from './address.ts';
 export type { VisitorLimits } from './limits.ts';
 export type { LogFormat } from './option.ts';
 export type { Fault } from './schema.ts';
+export type { AutoTlsConfig, TrustConfig } from './trust.ts';
 export type { TunnelSpec, Upstream } from './tunnel.ts';
 
 export interface Tuning {
@@ -56,7 +58,12 @@ export interface ServerConfig {
   /** Paths, both or none. */
   readonly tlsCert?: string;
   readonly tlsKey?: string;
-  readonly token: Masked;
+  /** Not together with `tlsCert`. */
+  readonly autoTls?: AutoTlsConfig;
+  /** Clients with a certificate of this CA need no token. */
+  readonly clientCa?: string;
+  /** Absent: only `clientCa` lets anybody in. */
+  readonly token?: Masked;
   readonly shards: number;
   readonly reusePort: 'auto' | 'off';
   readonly drainDelayMs: number;
@@ -75,8 +82,9 @@ export interface ServerConfig {
 export interface ClientConfig {
   /** `ws[s]://host[:port]/connect`. */
   readonly urls: readonly string[];
-  readonly token: Masked;
-  readonly tlsCa?: string;
+  /** Absent: the client certificate of `trust` stands in for it. */
+  readonly token?: Masked;
+  readonly trust: TrustConfig;
   readonly tunnels: readonly TunnelSpec[];
   /** The header written toward upstreams of TCP tunnels. */
   readonly proxyProtocol: 'off' | 'v1' | 'v2';
@@ -96,8 +104,8 @@ export interface ClientConfig {
 
 export interface StatusConfig {
   readonly url: string;
-  readonly token: Masked;
-  readonly tlsCa?: string;
+  readonly token?: Masked;
+  readonly trust: TrustConfig;
   readonly json: boolean;
   readonly watch: boolean;
 }
@@ -110,17 +118,20 @@ export interface ConfigOf {
 
 /** Throws a ConfigError with every problem there is. */
 export function resolveConfig<C extends Command>(input: ConfigInput<C>): ConfigOf[C] {
-  const build: (resolution: Resolution<C>) => ConfigOf[C] = BUILDERS[input.command];
-  return deepFreeze(build(resolveValues(input)));
+  const build: Build<C> = BUILDERS[input.command];
+  return deepFreeze(build(resolveValues(input), input.env));
 }
 
-const BUILDERS: { readonly [C in Command]: (resolution: Resolution<C>) => ConfigOf[C] } = {
+type Environment = ConfigInput['env'];
+type Build<C extends Command> = (resolution: Resolution<C>, env: Environment) => ConfigOf[C];
+
+const BUILDERS: { readonly [C in Command]: Build<C> } = {
   server: buildServer,
   client: buildClient,
   status: buildStatus,
 };
 
-function buildServer({ values, token }: Resolution<'server'>): ServerConfig {
+function buildServer({ values, token }: Resolution<'server'>, env: Environment): ServerConfig {
   return {
     controlAddr: values['control-addr'],
     httpAddr: values['http-addr'],
@@ -131,7 +142,9 @@ function buildServer({ values, token }: Resolution<'server'>): ServerConfig {
     trustedProxies: values['trusted-proxies'],
     ...present('tlsCert', values['tls-cert']),
     ...present('tlsKey', values['tls-key']),
-    token,
+    ...present('autoTls', buildAutoTls(values, env)),
+    ...present('clientCa', values['client-ca']),
+    ...present('token', token),
     shards: values.shards,
     reusePort: values['reuse-port'],
     drainDelayMs: values['drain-delay'],
@@ -154,11 +167,11 @@ function buildServer({ values, token }: Resolution<'server'>): ServerConfig {
   };
 }
 
-function buildClient({ values, token }: Resolution<'client'>): ClientConfig {
+function buildClient({ values, token }: Resolution<'client'>, env: Environment): ClientConfig {
   return {
     urls: values.url,
-    token,
-    ...present('tlsCa', values['tls-ca']),
+    ...present('token', token),
+    trust: buildTrust(values, env),
     tunnels: [...withDefaults(values), ...values.tcp],
     proxyProtocol: values['proxy-protocol'],
     ...present('id', values.id),
@@ -191,11 +204,11 @@ function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
   }));
 }
 
-function buildStatus({ values, token }: Resolution<'status'>): StatusConfig {
+function buildStatus({ values, token }: Resolution<'status'>, env: Environment): StatusConfig {
   return {
     url: values.url ?? '',
-    token,
-    ...present('tlsCa', values['tls-ca']),
+    ...present('token', token),
+    trust: buildTrust(values, env),
     json: values.json,
     watch: values.watch,
   };

@@ -4,7 +4,6 @@
 // Invariant: every check runs, whatever else is wrong, and nothing is returned unless all of them
 // passed. Must not know: how a configuration is shaped for its users.
 
-import { assert } from '../base/assert.ts';
 import type { Masked } from '../base/masked.ts';
 import { boundsProblem, TUNNEL_OPTION_NAMES, type TunnelOptions } from '../base/tunnel-options.ts';
 import { showAddress } from './address.ts';
@@ -16,6 +15,7 @@ import type { Kind, MachineDefaults, OptionTable } from './option.ts';
 import { Problems, quote } from './problems.ts';
 import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
 import { resolveToken } from './token.ts';
+import { autoTlsProblems, trustProblems } from './trust.ts';
 
 export interface ConfigInput<C extends Command = Command> {
   readonly command: C;
@@ -30,7 +30,7 @@ export interface ConfigInput<C extends Command = Command> {
 
 export interface Resolution<C extends Command> {
   readonly values: Values<C>;
-  readonly token: Masked;
+  readonly token: Masked | undefined;
   readonly given: ReadonlyMap<string, Given>;
 }
 
@@ -57,11 +57,13 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   // The kinds of the table gave the values: what `Values` says of them holds.
   const parsed = untyped as Partial<Values<C>>;
   const tokenTexts = untyped as Partial<Values<Command>>;
-  const token = resolveToken({ given, parsed: tokenTexts, env, readFile }, problems);
+  // What is wrong with a certificate is a problem of its own: it never means "no token needed".
+  const substitute = given.has(command === 'server' ? 'client-ca' : 'tls-client-cert');
+  const sources = { given, parsed: tokenTexts, env, readFile, substitute };
+  const token = resolveToken(sources, problems);
   const check: (context: CheckContext<C>) => void = CHECKS[command];
   check({ parsed, given, readFile, problems });
   problems.throwIfAny();
-  assert(token !== undefined, 'a token that is missing was reported');
   // No problem means that every option of the table was parsed by its own kind.
   return { values: parsed as Values<C>, token, given };
 }
@@ -99,7 +101,12 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
   server(context) {
     checkRelations(context);
     checkListeners(context);
-    checkServerCertificate(context);
+    checkPair(context, 'tls-cert', 'tls-key');
+    checkCa(context, 'client-ca');
+    addAll(
+      context,
+      autoTlsProblems(context.parsed, (name) => context.given.has(name)),
+    );
     checkFault(context);
   },
   client(context) {
@@ -107,11 +114,11 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     checkUrls(context);
     checkTunnels(context);
     checkUpstreams(context);
-    checkCa(context);
+    checkTrust(context, context.parsed.url ?? []);
   },
   status(context) {
     if (!context.given.has('url')) context.problems.add(URL_REQUIRED);
-    checkCa(context);
+    checkTrust(context, context.parsed.url === undefined ? [] : [context.parsed.url]);
   },
 };
 
@@ -147,15 +154,20 @@ function checkListeners({ parsed, given, problems }: CheckContext<'server'>): vo
   }
 }
 
-function checkServerCertificate(context: CheckContext<'server'>): void {
-  const { parsed, given, readFile, problems } = context;
-  const cert = fileOf('tls-cert', parsed['tls-cert'], given);
-  const key = fileOf('tls-key', parsed['tls-key'], given);
+/** A certificate and its key: both or none, and they belong together. */
+function checkPair<C extends Command>(
+  { parsed, given, readFile, problems }: CheckContext<C>,
+  certName: string,
+  keyName: string,
+): void {
+  const paths = parsed as Readonly<Record<string, string | undefined>>;
+  const cert = fileOf(certName, paths[certName], given);
+  const key = fileOf(keyName, paths[keyName], given);
   if (cert !== undefined && key !== undefined) checkCertificatePair(cert, key, readFile, problems);
-  else if (cert !== undefined && !given.has('tls-key')) {
-    problems.add(`${cert.label}: needs --tls-key too`);
-  } else if (key !== undefined && !given.has('tls-cert')) {
-    problems.add(`${key.label}: needs --tls-cert too`);
+  else if (cert !== undefined && !given.has(keyName)) {
+    problems.add(`${cert.label}: needs --${keyName} too`);
+  } else if (key !== undefined && !given.has(certName)) {
+    problems.add(`${key.label}: needs --${certName} too`);
   }
 }
 
@@ -164,9 +176,30 @@ function checkFault({ parsed, given, problems }: CheckContext<'server'>): void {
   problems.add(`SLUICEWAY_FAULT (${originOf(given, 'fault')}): is refused without --allow-faults`);
 }
 
-function checkCa(context: CheckContext<'client'> | CheckContext<'status'>): void {
-  const ca = fileOf('tls-ca', context.parsed['tls-ca'], context.given);
+function checkCa<C extends Command>(context: CheckContext<C>, name: string): void {
+  const paths = context.parsed as Readonly<Record<string, string | undefined>>;
+  const ca = fileOf(name, paths[name], context.given);
   if (ca !== undefined) checkCertificate(ca, context.readFile, context.problems);
+}
+
+function checkTrust(
+  context: CheckContext<'client'> | CheckContext<'status'>,
+  urls: readonly string[],
+): void {
+  checkCa<Command>(context, 'tls-ca');
+  checkPair<Command>(context, 'tls-client-cert', 'tls-client-key');
+  addAll(
+    context,
+    trustProblems(context.parsed, urls, (name) => context.given.has(name)),
+  );
+}
+
+/** Problems of options by name, with where each came from. */
+function addAll(
+  { given, problems }: Pick<CheckContext<Command>, 'given' | 'problems'>,
+  found: readonly { readonly option: string; readonly wrong: string }[],
+): void {
+  for (const { option, wrong } of found) problems.add(`${labelOf(given, option)}: ${wrong}`);
 }
 
 function checkUrls({ parsed, given, problems }: CheckContext<'client'>): void {

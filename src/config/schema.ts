@@ -30,6 +30,7 @@ import {
   size,
   text,
 } from './quantity.ts';
+import { fingerprint, serverName } from './trust.ts';
 import { httpTunnel, tcpTunnel } from './tunnel.ts';
 import { headerField, headerName, hostHeader } from './upstream-options.ts';
 
@@ -179,6 +180,16 @@ const server = {
   'trusted-proxies': many(network, {
     help: 'peers whose X-Forwarded-For, -Proto and -Host are believed; @FILE has one a line',
   }),
+  'auto-tls': optional(boolean, {
+    help: 'make a private CA for the control port; on without --tls-cert, unless on loopback',
+  }),
+  'auto-tls-san': many(serverName, {
+    help: 'name or address that clients dial, for the certificate; those of the machine if none',
+  }),
+  'auto-tls-dir': optional(path, { help: 'folder that keeps the private CA and its keys' }),
+  'client-ca': optional(path, {
+    help: 'accept clients whose certificate this CA signed, without a token; PEM',
+  }),
   ...tokenOptions,
   shards: one(integer({ min: 1, max: SHARDS_MAX }), {
     default: ({ cores }) => String(Math.min(SHARDS_MAX, Math.max(1, cores - 1))),
@@ -212,11 +223,24 @@ const server = {
   ...LIMIT_OPTIONS,
 };
 
+const trustOptions = {
+  'tls-ca': optional(path, { help: 'trust this CA for the server, PEM' }),
+  'auto-tls': optional(boolean, {
+    help: "fetch the server's private CA; on for IP addresses and with a fingerprint",
+  }),
+  'auto-tls-fingerprint': many(fingerprint, {
+    help: "trust the server's private CA with this fingerprint alone, as the server prints it",
+  }),
+  'known-servers': optional(path, { help: 'file that remembers the CA of each server' }),
+  'tls-client-cert': optional(path, { help: 'certificate to show to the server, PEM' }),
+  'tls-client-key': optional(path, { help: 'private key of --tls-client-cert, PEM' }),
+};
+
 const client = {
   config: configFile,
   url: many(serverUrl, { help: 'server to connect to, such as wss://tunnel.example.com:8123' }),
   ...tokenOptions,
-  'tls-ca': optional(path, { help: 'trust this CA for the server, PEM' }),
+  ...trustOptions,
   upstream: many(httpTunnel, {
     help: 'HTTP tunnel, such as example.com=http://127.0.0.1:3000 or *.example.com/api=http://a:80',
   }),
@@ -267,7 +291,7 @@ const status = {
   config: configFile,
   url: optional(serverUrl, { help: 'server to ask, such as wss://tunnel.example.com:8123' }),
   ...tokenOptions,
-  'tls-ca': optional(path, { help: 'trust this CA for the server, PEM' }),
+  ...trustOptions,
   json: one(boolean, { default: 'false', help: 'print the answer as it came' }),
   watch: one(boolean, { default: 'false', help: 'ask again every 2 seconds' }),
 };

@@ -13,12 +13,17 @@ const TOKEN_LENGTH_MAX = 4096;
 const MASK = new Masked('').toString();
 const WAYS = ['token', 'token-file', 'token-env'] as const;
 
+const TOKEN_REQUIRED =
+  'a token is required: give --token-file FILE, --token-env NAME or --token TEXT';
+
 export interface TokenSources {
   readonly given: ReadonlyMap<string, Given>;
   /** Values of the three options; one that is given but absent here was refused already. */
   readonly parsed: { readonly [W in (typeof WAYS)[number]]?: string | undefined };
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly readFile: (path: string) => string;
+  /** True: a certificate stands in for the token, which need not be given. */
+  readonly substitute: boolean;
 }
 
 export function resolveToken(sources: TokenSources, problems: Problems): Masked | undefined {
@@ -26,7 +31,7 @@ export function resolveToken(sources: TokenSources, problems: Problems): Masked 
   const ways = WAYS.filter((name) => given.has(name));
   const [way] = ways;
   if (way === undefined) {
-    problems.add('a token is required: give --token-file FILE, --token-env NAME or --token TEXT');
+    if (!sources.substitute) problems.add(TOKEN_REQUIRED);
     return undefined;
   }
   if (ways.length > 1) {

@@ -1,14 +1,17 @@
 // What the control port and the admin address answer to plain requests.
 //
-// Invariant: without a token only health, readiness and (from loopback on the admin address)
-// metrics answer 200; every other path gets a constant 404; nothing of a request is reflected.
-// Must not know: which listener the request came from, beyond `isTrusted`.
+// Invariant: without a token or a verified certificate only health, readiness, the private CA and
+// (from loopback on the admin address) metrics answer 200; every other path gets a constant 404;
+// nothing of a request is reflected. Must not know: which listener the request came
+// from, beyond `isTrusted`.
 
 import type { PlainAnswer, PlainRequest } from '../bridge/messages.ts';
 
 export interface StatusClient {
   readonly clientID: string;
   readonly remoteAddr: string;
+  /** The name in its certificate, when that let it in. */
+  readonly identity?: string;
   readonly since: string;
   readonly version: string;
   readonly links: number;
@@ -35,12 +38,15 @@ export interface AnswersOptions {
   readonly isServed: (tunnel: string) => boolean;
   readonly status: () => Promise<Status>;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  /** The private CA, PEM; undefined when there is none. */
+  readonly ca?: () => string | undefined;
   readonly onAnswer: (path: string, status: number) => void;
   readonly onRefusal: (reason: string) => void;
 }
 
 const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
-const PATHS = new Set(['/status', '/metrics', '/healthz', '/readyz', '/connect']);
+const CA_PATH = '/.well-known/ca.crt';
+const PATHS = new Set(['/status', '/metrics', '/healthz', '/readyz', '/connect', CA_PATH]);
 
 export class Answers {
   readonly #options: AnswersOptions;
@@ -71,15 +77,24 @@ export class Answers {
         return this.#answerReady(query);
       case '/connect':
         return text(426, 'Upgrade Required', { upgrade: 'websocket', connection: 'upgrade' });
+      case CA_PATH:
+        return this.#answerCa();
       default:
         break;
     }
     const isOpen = path === '/metrics' && isTrusted;
-    if (!isOpen && !this.#options.isAllowed(request.authorization)) {
+    const isKnown = request.identity !== undefined;
+    if (!isOpen && !isKnown && !this.#options.isAllowed(request.authorization)) {
       this.#options.onRefusal(request.authorization === undefined ? 'missing' : 'wrong');
       return text(401, 'Unauthorized', { 'www-authenticate': 'Bearer' });
     }
     return path === '/metrics' ? this.#answerMetrics() : this.#answerStatus();
+  }
+
+  #answerCa(): PlainAnswer {
+    const body = this.#options.ca?.();
+    if (body === undefined) return text(404, 'Not Found');
+    return { status: 200, headers: { 'content-type': 'application/x-pem-file' }, body };
   }
 
   #answerReady(query: string): PlainAnswer {

@@ -22,18 +22,20 @@ import type { ServerConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { type AdminPort, openAdminPort } from './admin-port.ts';
 import { Answers } from './answers.ts';
+import { type ControlTls, openControlTls } from './control-tls.ts';
 import { Metrics } from './metrics.ts';
 import { claimPort, supportsReusePort } from './ports.ts';
 import { Registry } from './registry.ts';
 import { SampleBook } from './samples.ts';
 import { shardSettings, visitorSettings } from './settings.ts';
 import { describeStatus } from './status.ts';
-import { readTls } from './tls.ts';
 import { TokenGate } from './tokens.ts';
 
 export interface StartOptions {
   readonly log: Logger;
   readonly version: string;
+  /** The fingerprint of the private CA, once it is known. */
+  readonly onFingerprint?: (fingerprint: string) => void;
 }
 
 export interface Ending {
@@ -45,6 +47,8 @@ export interface ExitNode {
   readonly closed: Promise<Ending>;
   drain(): void;
   stop(): void;
+  /** Reads certificates again. */
+  reload(): void;
 }
 
 /** A scrape waits no longer for a shard; then its last sample counts. */
@@ -60,7 +64,7 @@ type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
 export async function startServer(config: ServerConfig, options: StartOptions): Promise<ExitNode> {
   const accepting = await acceptingShards(config);
   const [tls, settings, visitors] = await Promise.all([
-    readTls(config),
+    openControlTls({ config, clock: systemClock, log: options.log }),
     shardSettings(config, options.version, accepting),
     visitorSettings(config, accepting),
   ]);
@@ -70,7 +74,10 @@ export async function startServer(config: ServerConfig, options: StartOptions): 
 }
 
 /** What was read before any thread starts. */
-type Prepared = Pick<ShardTask, 'tls' | 'settings' | 'visitors'> & { readonly accepting: number };
+interface Prepared extends Pick<ShardTask, 'settings' | 'visitors'> {
+  readonly tls: ControlTls;
+  readonly accepting: number;
+}
 
 /** All, where the kernel spreads connections over them; else the first alone. */
 async function acceptingShards({ shards, reusePort }: ServerConfig): Promise<number> {
@@ -88,6 +95,7 @@ class RunningNode implements ExitNode {
   readonly #metrics: Metrics;
   readonly #answers: Answers;
   readonly #gate: TokenGate;
+  readonly #tls: ControlTls;
   readonly #nodeId = `${hostname()}-${process.pid}`;
   readonly #startedMs = systemClock.wallMs();
   readonly #authFailures = new Map<string, number>();
@@ -107,14 +115,21 @@ class RunningNode implements ExitNode {
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    const { accepting, ...task } = prepared;
+    const { accepting, tls, ...task } = prepared;
     this.#acceptsEverywhere = accepting > 1;
+    this.#tls = tls;
     this.#registry = this.#createRegistry();
     this.#pool = new ShardPool({
       url: shardUrl,
       shards: config.shards,
       log: this.#log,
-      createTask: (shard) => ({ role: 'exit', shard, ...task, fault: config.fault }),
+      createTask: (shard) => ({
+        role: 'exit',
+        shard,
+        ...task,
+        tls: tls.port,
+        fault: config.fault,
+      }),
       serve: (shard) => this.#serve(shard),
       onStart: (shard, bridge) => this.#bringUp(shard, bridge),
       onGone: (shard) => {
@@ -130,8 +145,10 @@ class RunningNode implements ExitNode {
   async start(): Promise<void> {
     try {
       await this.#openPorts();
+      await this.#watchTls();
     } catch (error) {
       this.#admin?.close();
+      this.#tls.close();
       await this.#pool.destroy();
       throw error;
     }
@@ -147,6 +164,19 @@ class RunningNode implements ExitNode {
 
   stop(): void {
     void this.#end({ exitCode: EXIT_FAILURE, message: 'stopped before streams had ended' });
+  }
+
+  reload(): void {
+    void this.#tls.reload();
+  }
+
+  async #watchTls(): Promise<void> {
+    await this.#tls.watch((tls) => {
+      for (const [, bridge] of this.#pool.bridges()) bridge.tell('tls', tls);
+    });
+    this.#tls.describe();
+    const { fingerprint } = this.#tls;
+    if (fingerprint !== undefined) this.#options.onFingerprint?.(fingerprint);
   }
 
   async #openPorts(): Promise<void> {
@@ -254,11 +284,13 @@ class RunningNode implements ExitNode {
 
   #serve(shard: number): Serve<ExitControlMethods> {
     return {
-      authorize: ({ authorization }) => ({ isAllowed: this.#authorize(authorization) }),
+      authorize: ({ authorization, identity }) => ({
+        isAllowed: identity !== undefined || this.#authorize(authorization),
+      }),
       hello: (hello) => {
         this.#registry.hello(hello, shard);
-        const { client, link, remoteAddress } = hello;
-        this.#log.info({ client, link, remoteAddress, agent: hello.agent }, 'client link up');
+        const { client, link, remoteAddress, identity, agent } = hello;
+        this.#log.info({ client, link, remoteAddress, identity, agent }, 'client link up');
         return { node: this.#nodeId, shards: this.#acceptsEverywhere ? this.#config.shards : 1 };
       },
       register: async ({ link, tunnels }) => {
@@ -302,6 +334,7 @@ class RunningNode implements ExitNode {
         await this.#sample();
         return { contentType: this.#metrics.contentType, text: await this.#metrics.render() };
       },
+      ca: () => this.#tls.ca,
       onAnswer: (path, status) => this.#countAnswer(path, status),
       onRefusal: (reason) => this.#countRefusal(reason),
     });
@@ -323,6 +356,8 @@ class RunningNode implements ExitNode {
       controlRequests: this.#controlRequests,
       shardRestarts: this.#pool.restarts,
       logDropped: droppedLogLines(),
+      certificates: this.#tls.notAfterSeconds(),
+      reloads: this.#tls.reloads,
       version: this.#options.version,
     };
   }
@@ -357,6 +392,7 @@ class RunningNode implements ExitNode {
     this.#state = 'stopped';
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
     this.#admin?.close();
+    this.#tls.close();
     this.#settle(ending);
   }
 }

@@ -18,6 +18,10 @@ export interface ControlCounts {
   readonly controlRequests: ReadonlyMap<string, number>;
   readonly shardRestarts: number;
   readonly logDropped: number;
+  /** Ends of validity in seconds since the epoch, by certificate. */
+  readonly certificates: ReadonlyMap<string, number>;
+  /** By result. */
+  readonly reloads: ReadonlyMap<string, number>;
   readonly version: string;
 }
 
@@ -168,6 +172,15 @@ const ROWS: readonly Row[] = [
   ),
   row('sluiceway_log_dropped_total', 'counter', 'Log lines dropped.', ({ totals, counts }) =>
     one(totals.logDropped + counts.logDropped),
+  ),
+  row(
+    'sluiceway_certificate_not_after_seconds',
+    'gauge',
+    'When a certificate ends, in seconds since the epoch.',
+    ({ counts }) => [...counts.certificates].map(([name, value]) => ({ value, labels: { name } })),
+  ),
+  row('sluiceway_config_reloads_total', 'counter', 'Reloads, by result.', ({ counts }) =>
+    [...counts.reloads].map(([result, value]) => ({ value, labels: { result } })),
   ),
   row('sluiceway_build_info', 'gauge', 'Always 1.', ({ counts }) => [
     { value: 1, labels: { version: counts.version, node: process.version } },

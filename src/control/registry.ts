@@ -26,6 +26,8 @@ export interface Client {
   readonly instance: string;
   readonly agent: string;
   readonly remoteAddress: string;
+  /** The name in its certificate, when that let it in. */
+  readonly identity: string | undefined;
   readonly sinceMs: number;
   readonly links: Set<string>;
   /** Labels of its tunnels by name. */
@@ -164,6 +166,7 @@ export class Registry {
       instance: hello.instance,
       agent: hello.agent,
       remoteAddress: hello.remoteAddress,
+      identity: hello.identity,
       sinceMs: this.#options.wallMs(),
       links: new Set(),
       tunnels: new Map(),

@@ -44,6 +44,7 @@ function describeClient(client: Client, totals: Totals): StatusClient {
   return {
     clientID: client.id,
     remoteAddr: client.remoteAddress,
+    ...(client.identity === undefined ? {} : { identity: client.identity }),
     since: new Date(client.sinceMs).toISOString(),
     version: client.agent.replace(/^sluiceway\//, ''),
     links: client.links.size,

@@ -11,14 +11,16 @@ const AUTHORIZATION_LENGTH_MAX = 8192;
 const SCHEME = /^bearer +/i;
 
 export class TokenGate {
-  readonly #digest: Buffer;
+  /** Absent: no token opens. */
+  readonly #digest: Buffer | undefined;
 
-  constructor(token: Masked) {
-    this.#digest = digestOf(token.reveal());
+  constructor(token: Masked | undefined) {
+    this.#digest = token === undefined ? undefined : digestOf(token.reveal());
   }
 
   /** Does this Authorization header carry the token? */
   allows(authorization: string | undefined): boolean {
+    if (this.#digest === undefined) return false;
     if (authorization === undefined || authorization.length > AUTHORIZATION_LENGTH_MAX)
       return false;
     if (!SCHEME.test(authorization)) return false;

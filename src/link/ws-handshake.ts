@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
 import { SluicewayError } from '../base/errors.ts';
+import { describeTlsRefusal } from '../base/tls-refusal.ts';
 
 /** The subprotocol of version 1 (contract). */
 export const SUBPROTOCOL = 'sluiceway.1';
@@ -59,15 +60,21 @@ export function acceptUpgrade(
 
 export interface DialOptions {
   readonly url: string;
+  /** Empty: none is sent. */
   readonly token: string;
   readonly agent: string;
   /** PEM of a CA to trust beside none other; the system's store otherwise. */
   readonly ca: string | undefined;
+  /** A certificate to show, PEM. */
+  readonly own?: { readonly cert: string; readonly key: string } | undefined;
 }
 
 export interface DialEvents {
   onUpgraded(upgraded: Upgraded): void;
-  /** SLW_AUTH_REFUSED for 401 and 403, else SLW_DIAL_FAILED. Once, and instead of onUpgraded. */
+  /**
+   * SLW_AUTH_REFUSED for 401 and 403, SLW_TLS_REFUSED for a certificate, else SLW_DIAL_FAILED.
+   * Once, and instead of onUpgraded.
+   */
   onFailure(error: SluicewayError): void;
 }
 
@@ -79,8 +86,12 @@ export function dialWebSocket(options: DialOptions, events: DialEvents): () => v
     maxRedirects: 0,
     // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: the token goes over this connection.
     rejectUnauthorized: true,
-    headers: { authorization: `Bearer ${options.token}`, 'user-agent': options.agent },
+    headers: {
+      'user-agent': options.agent,
+      ...(options.token === '' ? {} : { authorization: `Bearer ${options.token}` }),
+    },
     ...(options.ca === undefined ? {} : { ca: options.ca }),
+    ...options.own,
   });
   let isSettled = false;
   const settle = (act: () => void): void => {
@@ -94,9 +105,10 @@ export function dialWebSocket(options: DialOptions, events: DialEvents): () => v
     settle(() => events.onFailure(refusal(response.statusCode ?? 0)));
   });
   socket.on('error', (cause) => {
-    settle(() =>
-      events.onFailure(new SluicewayError('SLW_DIAL_FAILED', describe(cause), { cause })),
-    );
+    const refused = describeTlsRefusal(cause);
+    const code = refused === undefined ? 'SLW_DIAL_FAILED' : 'SLW_TLS_REFUSED';
+    const detail = refused ?? describe(cause);
+    settle(() => events.onFailure(new SluicewayError(code, detail, { cause })));
   });
   return () => settle(() => socket.terminate());
 }

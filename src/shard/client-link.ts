@@ -69,9 +69,9 @@ export class ClientLink implements SessionEvents {
   constructor(options: ClientLinkOptions) {
     this.#options = options;
     this.#sinceMs = options.clock.nowMs();
-    const { url, token, ca } = options.dial;
+    const { url, token, ca, own } = options.dial;
     this.#giveUp = dialWebSocket(
-      { url, token, ca, agent: options.settings.agent },
+      { url, token, ca, own, agent: options.settings.agent },
       {
         onUpgraded: (upgraded) => this.#greet(upgraded),
         onFailure: (error: SluicewayError) => this.#finish(error.code, error.message),

@@ -5,13 +5,13 @@
 // Must not know: tokens, or what the plain answers say.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Logger } from '../base/log.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods, ShardTask } from '../bridge/messages.ts';
+import type { ExitControlMethods, ExitShardMethods } from '../bridge/messages.ts';
 import { acceptUpgrade, offersSubprotocol, type Upgraded } from '../link/ws-handshake.ts';
+import type { ControlPortTls } from './port-tls.ts';
 
 /** A head that takes longer is an attack (design: B1). */
 const HEAD_TIMEOUT_MS = 10_000;
@@ -35,11 +35,17 @@ const REFUSALS: Readonly<Record<number, string>> = {
   503: 'Service Unavailable',
 };
 
+export interface LinkPeer {
+  readonly remoteAddress: string;
+  /** The name in its certificate; absent when a token let it in. */
+  readonly identity?: string;
+}
+
 export interface ControlPortOptions {
-  readonly tls: ShardTask['tls'];
+  readonly tls: ControlPortTls;
   readonly bridge: Bridge<ExitShardMethods, ExitControlMethods>;
   readonly log: Logger;
-  readonly onLink: (upgraded: Upgraded, remoteAddress: string) => void;
+  readonly onLink: (upgraded: Upgraded, peer: LinkPeer) => void;
 }
 
 export function createControlPort(options: ControlPortOptions): Server {
@@ -50,11 +56,7 @@ export function createControlPort(options: ControlPortOptions): Server {
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
     maxHeaderSize: HEAD_BYTES_MAX,
   };
-  const { tls } = options;
-  const server =
-    tls === undefined
-      ? createServer(settings)
-      : createTlsServer({ ...settings, ...tls, handshakeTimeout: HEAD_TIMEOUT_MS });
+  const server = options.tls.createServer(settings) ?? createServer(settings);
   server.maxHeadersCount = HEADERS_MAX;
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => void answer(options, request, response));
@@ -76,7 +78,7 @@ async function answer(
       method: request.method ?? 'GET',
       target: request.url ?? '/',
       authorization: request.headers.authorization,
-      remoteAddress: addressOf(request.socket),
+      ...peerOf(options, request.socket),
     });
     response.writeHead(status, headers).end(request.method === 'HEAD' ? undefined : body);
   } catch (error) {
@@ -95,10 +97,10 @@ async function upgrade(
   socket.on('error', onError);
   const path = (request.url ?? '').split('?', 1)[0];
   if (path !== '/connect') return refuse(options, socket, 404, '_other');
-  const remoteAddress = addressOf(request.socket);
+  const peer = peerOf(options, request.socket);
   try {
     const { authorization } = request.headers;
-    const { isAllowed } = await options.bridge.call('authorize', { authorization, remoteAddress });
+    const { isAllowed } = await options.bridge.call('authorize', { authorization, ...peer });
     if (!isAllowed) return refuse(options, socket, 401, '/connect');
   } catch (error) {
     options.log.warn({ err: String(error) }, 'control did not answer');
@@ -109,7 +111,7 @@ async function upgrade(
   acceptUpgrade(request, socket, head, (upgraded) => {
     socket.off('error', onError);
     options.bridge.tell('answered', { path: '/connect', status: 101 });
-    options.onLink(upgraded, remoteAddress);
+    options.onLink(upgraded, peer);
   });
 }
 
@@ -125,6 +127,8 @@ function refuse(options: ControlPortOptions, socket: Duplex, status: number, pat
   );
 }
 
-function addressOf(socket: Socket): string {
-  return `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+function peerOf({ tls }: ControlPortOptions, socket: Socket): LinkPeer {
+  const remoteAddress = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+  const identity = tls.identityOf(socket);
+  return { remoteAddress, ...(identity === undefined ? {} : { identity }) };
 }

@@ -53,6 +53,7 @@ export interface ExitLinkOptions {
   readonly link: Link;
   readonly shard: number;
   readonly remoteAddress: string;
+  readonly identity?: string;
   readonly settings: ShardSettings;
   readonly bridge: Bridge<ExitShardMethods, ExitControlMethods>;
   readonly clock: Clock;
@@ -129,7 +130,7 @@ export class ExitLink implements SessionEvents {
   }
 
   async #greet(hello: Hello): Promise<void> {
-    const { bridge, remoteAddress, shard, settings } = this.#options;
+    const { bridge, remoteAddress, identity, shard, settings } = this.#options;
     const version = VERSIONS.find((offered) => hello.versions.includes(offered));
     if (version === undefined) return this.session.close('SLW_WIRE_VERSION');
     const areNamesValid = CLIENT_ID.test(hello.client) && CLIENT_ID.test(hello.instance);
@@ -143,6 +144,7 @@ export class ExitLink implements SessionEvents {
         instance,
         agent,
         remoteAddress,
+        ...(identity === undefined ? {} : { identity }),
       });
       if (this.#state !== 'asking') return;
       this.#state = 'active';

@@ -23,7 +23,7 @@ import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { AccessLog } from './access-log.ts';
 import { type Arrival, Arrivals } from './arrivals.ts';
-import { createControlPort } from './control-port.ts';
+import { createControlPort, type LinkPeer } from './control-port.ts';
 import { ExitLink } from './exit-link.ts';
 import { armFault } from './fault.ts';
 import { Pages } from './http-page.ts';
@@ -32,6 +32,7 @@ import { TcpIngress } from './ingress-tcp.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
 import { Mesh } from './mesh.ts';
+import { ControlPortTls } from './port-tls.ts';
 import { createRequestGate } from './request-gate.ts';
 import { ShardRouter, type StreamOpener } from './router.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
@@ -46,6 +47,7 @@ export async function runExitShard(task: ShardTask): Promise<void> {
 class ExitShard implements ShardOwner, StreamOpener {
   readonly life: ShardLife;
   readonly #task: ShardTask;
+  readonly #portTls: ControlPortTls;
   readonly #bridge: Bridge<ExitShardMethods, ExitControlMethods>;
   readonly #listeners: Listeners;
   readonly #links = new Map<string, ExitLink>();
@@ -60,6 +62,7 @@ class ExitShard implements ShardOwner, StreamOpener {
 
   constructor(task: ShardTask) {
     this.#task = task;
+    this.#portTls = new ControlPortTls(task.tls);
     const { settings, shard } = task;
     this.life = new ShardLife(task, this);
     const { log, clock, meters } = this.life;
@@ -146,6 +149,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       unlisten: ({ name }: { name: string }) => this.#listeners.close(name),
       route: (changes: ExitShardMethods['route']['takes']) => this.#router.apply(changes),
       mesh: ({ shard, port }: ExitShardMethods['mesh']['takes']) => this.#mesh.attach(shard, port),
+      tls: (tls: ExitShardMethods['tls']['takes']) => this.#portTls.replace(tls),
       closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) => {
         for (const link of links) this.#links.get(link)?.session.close(code);
       },
@@ -159,10 +163,10 @@ class ExitShard implements ShardOwner, StreamOpener {
     const { name } = request;
     if (name === 'control') {
       const server = createControlPort({
-        tls: this.#task.tls,
+        tls: this.#portTls,
         bridge: this.#bridge,
         log: this.life.log,
-        onLink: (upgraded, remoteAddress) => this.#addLink(upgraded, remoteAddress),
+        onLink: (upgraded, peer) => this.#addLink(upgraded, peer),
       });
       return this.#listeners.add(request, server);
     }
@@ -188,14 +192,14 @@ class ExitShard implements ShardOwner, StreamOpener {
     return this.#http.connectionsCount + this.#tcp.connectionsCount + waiting;
   }
 
-  #addLink({ socket, head }: Upgraded, remoteAddress: string): void {
+  #addLink({ socket, head }: Upgraded, peer: LinkPeer): void {
     this.#linkCount += 1;
     const key = `${this.#task.shard}-${this.#linkCount}`;
     const exitLink = new ExitLink({
       key,
       link: new WsLink({ socket, head, mask: 'none' }),
       shard: this.#task.shard,
-      remoteAddress,
+      ...peer,
       settings: this.#task.settings,
       bridge: this.#bridge,
       clock: this.life.clock,

@@ -114,9 +114,16 @@ describe('the command', { concurrency: 2 }, () => {
     const env = { SLUICEWAY_TOKEN: TOKEN, [`NODE_TLS_${'REJECT_UNAUTHORIZED'}`]: '0' };
     const trusted = await run([...args, '--tls-ca', join(folder, 'ca.pem')], env);
     assert.equal(trusted.code, 0, trusted.stderr);
-    const untrusted = await run(args, env);
-    assert.equal(untrusted.code, 1);
-    assert.match(untrusted.stderr, /sluiceway: cannot ask .*self-signed certificate/);
+    const untrusted = await run([...args, '--no-auto-tls'], env);
+    assert.equal(untrusted.code, 3);
+    assert.match(
+      untrusted.stderr,
+      /^sluiceway: 127\.0\.0\.1:\d+: its certificate is not signed by/m,
+    );
+    // An address without a CA option is asked for its private CA, and this server has none.
+    const asked = await run(args, env);
+    assert.equal(asked.code, 3);
+    assert.match(asked.stderr, /it has no CA at .*--no-auto-tls/);
   });
 });
 
@@ -136,7 +143,8 @@ test('--watch asks again, and ends once the token is refused', async (t) => {
 
 test('a server that never answers is a timeout', async (t) => {
   const port = await serve(t, createServer());
-  const config = { token: new Masked(TOKEN), json: false, watch: false };
+  const trust = { autoTls: 'off', fingerprints: [], knownServers: '' } as const;
+  const config = { token: new Masked(TOKEN), trust, json: false, watch: false };
   const url = `ws://127.0.0.1:${port}/connect`;
   await assert.rejects(
     askForText({ ...config, url }, BUILD, 20),

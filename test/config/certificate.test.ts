@@ -53,7 +53,7 @@ describe('--tls-cert and --tls-key', () => {
 
 test('--tls-ca must hold a certificate', () => {
   const flags = { url: 'wss://localhost:8123', 'tls-ca': 'cert.pem' };
-  assert.equal(resolveConfig(configInput('status', { flags, readFile })).tlsCa, 'cert.pem');
+  assert.equal(resolveConfig(configInput('status', { flags, readFile })).trust.tlsCa, 'cert.pem');
   const wrong = configInput('status', { flags: { ...flags, 'tls-ca': 'empty.pem' }, readFile });
   assert.deepEqual(
     problemsOf(() => resolveConfig(wrong)),

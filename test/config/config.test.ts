@@ -13,9 +13,10 @@ const CLIENT_FLAGS = {
 describe('the server configuration', () => {
   test('has the defaults of the contract', () => {
     const { token, tuning, ...rest } = resolveConfig(configInput('server'));
-    assert.equal(token.reveal(), TOKEN);
+    assert.equal(token?.reveal(), TOKEN);
     assert.deepEqual(rest, {
       controlAddr: { host: '0.0.0.0', port: 8123 },
+      autoTls: { folder: '/var/lib/sluiceway/tls', names: [] },
       httpAddr: { host: '0.0.0.0', port: 8000 },
       tcpHost: '0.0.0.0',
       tcpPorts: [{ first: 1024, last: 65_535 }],
@@ -105,11 +106,16 @@ describe('the client configuration', () => {
     const { token, tuning, ...rest } = resolveConfig(
       configInput('client', { flags: CLIENT_FLAGS }),
     );
-    assert.equal(token.reveal(), TOKEN);
+    assert.equal(token?.reveal(), TOKEN);
     assert.equal(tuning.headerTimeoutMs, 10_000);
     assert.equal(tuning.upstreamResponseTimeoutMs, 60_000);
     assert.deepEqual(rest, {
       urls: ['wss://tunnel.example.com:8123/connect'],
+      trust: {
+        autoTls: 'by-address',
+        fingerprints: [],
+        knownServers: '/var/lib/sluiceway/known-servers',
+      },
       tunnels: [
         {
           name: 'example.com',

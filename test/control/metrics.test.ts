@@ -23,6 +23,8 @@ const COUNTS: ControlCounts = {
   ]),
   shardRestarts: 1,
   logDropped: 2,
+  certificates: new Map([['control', 1_800_000_000]]),
+  reloads: new Map([['ok', 1]]),
   version: '0.1.0',
 };
 

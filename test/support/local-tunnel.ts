@@ -22,6 +22,8 @@ const VERSION = '0.0.0-test';
 export interface NodeOptions {
   readonly flags?: Flags;
   readonly env?: Readonly<Record<string, string>>;
+  /** In place of what the flags gave: for options that name files. */
+  readonly config?: Partial<ServerConfig>;
   /** True: warnings in the log are what the test is about. */
   readonly complains?: boolean;
 }
@@ -71,7 +73,8 @@ export class LocalNode {
 
 /** Starts an exit node and stops it after the test. */
 export async function startNode(t: TestContext, options: NodeOptions = {}): Promise<LocalNode> {
-  return startNodeWith(t, serverConfig(options.flags, options.env), options.complains ?? false);
+  const config = { ...serverConfig(options.flags, options.env), ...options.config };
+  return startNodeWith(t, config, options.complains ?? false);
 }
 
 async function startNodeWith(
@@ -100,6 +103,8 @@ export interface LocalClient {
 
 export interface ClientOptions {
   readonly flags: Flags;
+  /** In place of what the flags gave: for options that name files. */
+  readonly config?: Partial<ClientConfig>;
   /** Where it dials instead of the node itself. */
   readonly port?: number;
   /** False: do not wait until its tunnels are up. */
@@ -115,7 +120,7 @@ export async function startLocalClient(
   options: ClientOptions,
 ): Promise<LocalClient> {
   const url = `ws://${LOOPBACK}:${options.port ?? node.controlPort}`;
-  const config = clientConfig({ url, ...options.flags });
+  const config = { ...clientConfig({ url, ...options.flags }), ...options.config };
   return runClient(t, config, options);
 }
 

@@ -41,6 +41,7 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   piscina: /^bridge\/pool\.ts$/u,
   'prom-client': /^control\/metrics\.ts$/u,
   commander: /^cli\//u,
+  '@peculiar/x509': /^control\/private-ca\.ts$/u,
   // The load generator of the benchmarks; the program itself never loads it.
   autocannon: /^$/u,
 };

@@ -20,6 +20,9 @@ const LOOPBACK = '127.0.0.1';
 /** For everything to be up. Guess: many times what a slow machine takes. */
 const START_MS_MAX = 30_000;
 
+/** Everything is on this machine, and plain. */
+const NO_TLS = { autoTls: 'off', fingerprints: [], knownServers: '' } as const;
+
 interface Demo {
   readonly children: Child[];
   readonly site: DemoSite;
@@ -99,7 +102,7 @@ async function listeningPort(server: Child, name: string): Promise<number> {
 async function describe({ controlPort, httpPort, token }: Started): Promise<string> {
   const url = `ws://${LOOPBACK}:${controlPort}/connect`;
   const status = await askForText(
-    { url, token: new Masked(token), json: false, watch: false },
+    { url, token: new Masked(token), trust: NO_TLS, json: false, watch: false },
     readBuildInfo(),
   );
   const site = `http://${HOST}:${httpPort}`;

@@ -1,13 +1,19 @@
 // `sluiceway server`: the exit node.
 //
-// Invariant: everything that can be checked without a socket is checked before one opens. Must
-// not know: how an exit node works.
+// Invariant: stdout carries the fingerprint of the private CA and nothing else; everything that
+// can be checked without a socket is checked before one opens. Must not know: how an exit node
+// works.
 
 import { resolveConfig } from '../../config/config.ts';
 import { readBuildInfo } from '../build-info.ts';
 import { runToExit } from '../lifecycle.ts';
+import { answer } from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
 import { warnAtStart } from '../warnings.ts';
+
+function onFingerprint(fingerprint: string): void {
+  answer(`CA fingerprint ${fingerprint}`);
+}
 
 export async function runServer(flags: Flags): Promise<void> {
   const config = resolveConfig(collectInput('server', flags));
@@ -19,6 +25,6 @@ export async function runServer(flags: Flags): Promise<void> {
     component: 'control',
     logLevel: config.logLevel,
     logFormat: config.logFormat,
-    start: async (log) => await startServer(config, { log, version }),
+    start: async (log) => await startServer(config, { log, version, onFingerprint }),
   });
 }

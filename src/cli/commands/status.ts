@@ -7,11 +7,13 @@ import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { sleep, systemClock } from '../../base/clock.ts';
 import { SluicewayError } from '../../base/errors.ts';
+import { describeTlsRefusal } from '../../base/tls-refusal.ts';
+import { type DialTrust, ServerTrust } from '../../client/server-trust.ts';
 import { controlUrl } from '../../config/address.ts';
 import { resolveConfig, type StatusConfig } from '../../config/config.ts';
 import { type BuildInfo, readBuildInfo } from '../build-info.ts';
 import { answer, complain, inWords, readTimestamp, table } from '../output.ts';
-import { collectInput, type Flags, readTextFile } from '../sources.ts';
+import { collectInput, type Flags } from '../sources.ts';
 import { warnAtStart } from '../warnings.ts';
 
 /** Contract: exit code 4 after this long. */
@@ -19,6 +21,8 @@ const TIMEOUT_MS = 10_000;
 const WATCH_MS = 2000;
 /** Guess: room for ten thousand clients. */
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+/** What asking again does not cure. */
+const REFUSALS: ReadonlySet<string> = new Set(['SLW_AUTH_REFUSED', 'SLW_TLS_REFUSED']);
 const CLEAR_SCREEN = '\u001b[H\u001b[2J';
 
 export interface Status {
@@ -56,7 +60,7 @@ async function showOnce(config: StatusConfig, build: BuildInfo): Promise<void> {
   try {
     answer(`${screen}${await askForText(config, build)}`);
   } catch (error) {
-    const isFinal = !(error instanceof SluicewayError) || error.code === 'SLW_AUTH_REFUSED';
+    const isFinal = !(error instanceof SluicewayError) || REFUSALS.has(error.code);
     if (isFinal) throw error;
     if (screen !== '') process.stdout.write(screen);
     complain(error.message);
@@ -68,7 +72,10 @@ export async function askForText(
   build: BuildInfo,
   timeoutMs = TIMEOUT_MS,
 ): Promise<string> {
-  const text = await ask(config, timeoutMs);
+  const trust = await new ServerTrust({ trust: config.trust, clock: systemClock }).forDial(
+    config.url,
+  );
+  const text = await ask(config, trust, timeoutMs);
   const status = readStatus(text);
   return config.json ? text : formatStatus(status, build, systemClock.wallMs());
 }
@@ -126,16 +133,20 @@ function areTexts(value: unknown, keys: readonly string[]): boolean {
   return keys.every((key) => typeof (value as Record<string, unknown>)[key] === 'string');
 }
 
-function ask(config: StatusConfig, timeoutMs: number): Promise<string> {
+function ask(config: StatusConfig, trust: DialTrust, timeoutMs: number): Promise<string> {
   const url = new URL(controlUrl(config.url, '/status'));
   const isTls = url.protocol === 'https:';
   const signal = AbortSignal.timeout(timeoutMs);
   const options = {
-    headers: { authorization: `Bearer ${config.token.reveal()}`, accept: 'application/json' },
+    headers: {
+      accept: 'application/json',
+      ...(config.token === undefined ? {} : { authorization: `Bearer ${config.token.reveal()}` }),
+    },
     signal,
     // Said here because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise decide.
     ...(isTls ? { rejectUnauthorized: true } : {}),
-    ...(config.tlsCa === undefined ? {} : { ca: readTextFile(config.tlsCa) }),
+    ...(trust.ca === undefined ? {} : { ca: trust.ca }),
+    ...trust.own,
   };
   return new Promise((resolve, reject) => {
     const request = (isTls ? requestHttps : requestHttp)(url, options);
@@ -182,6 +193,10 @@ function timedOut(url: URL, timeoutMs: number, cause: Error): SluicewayError {
 }
 
 function unreachable(url: URL, cause: Error): SluicewayError {
+  const refused = describeTlsRefusal(cause);
+  if (refused !== undefined) {
+    return new SluicewayError('SLW_TLS_REFUSED', `${url.host}: ${refused}`, { cause });
+  }
   const code = 'code' in cause ? ` (${String(cause.code)})` : '';
   const text = `cannot ask ${url.host}: ${cause.message || 'no connection'}${code}`;
   return new SluicewayError('SLW_DIAL_FAILED', text, { cause });

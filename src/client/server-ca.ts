@@ -1,0 +1,204 @@
+// Fetches the private CA of a server, and decides whether it is the right one.
+//
+//   fetch /.well-known/ca.crt --this connection's own certificate is verified against it-->
+//   pinned: one of the fingerprints | known: the one of the file | unknown: remembered
+//
+// Invariant: no secret goes over the connection that fetches; its answer counts for nothing until
+// the fingerprint has; every refusal says which server, what was wrong and what to do. Must not
+// know: links, tokens.
+
+import { createHash, X509Certificate } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { checkServerIdentity, TLSSocket } from 'node:tls';
+import type { Clock } from '../base/clock.ts';
+import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { describeWrongName } from '../base/tls-refusal.ts';
+import { controlUrl } from '../config/address.ts';
+import type { TrustConfig } from '../config/config.ts';
+import { KnownServers } from './known-servers.ts';
+
+const CA_PATH = '/.well-known/ca.crt';
+const FETCH_TIMEOUT_MS = 10_000;
+/** A CA takes less than 1 KiB. */
+const ANSWER_BYTES_MAX = 64 * 1024;
+const WHOLE_CERTIFICATE = /^\s*-----BEGIN CERTIFICATE-----[\w\s+/=]+-----END CERTIFICATE-----\s*$/;
+
+export interface ServerCaOptions {
+  /** `wss://host[:port]/…/connect`. */
+  readonly url: string;
+  readonly trust: TrustConfig;
+  readonly clock: Clock;
+}
+
+export interface ServerCa {
+  /** PEM. */
+  readonly ca: string;
+  readonly fingerprint: string;
+  /** True: it was never seen before, and is remembered from now on. */
+  readonly isNew: boolean;
+}
+
+interface Fetched {
+  readonly text: string;
+  readonly leaf: X509Certificate;
+  readonly nameError: Error | undefined;
+}
+
+/** Rejects with SLW_TLS_REFUSED when it must not be trusted, SLW_DIAL_FAILED when it is away. */
+export async function fetchServerCa(options: ServerCaOptions): Promise<ServerCa> {
+  const url = new URL(controlUrl(options.url, CA_PATH));
+  const server = `${url.hostname}:${url.port === '' ? 443 : url.port}`;
+  const fetched = await fetchCa(url);
+  const authority = readAuthority(fetched.text, server);
+  const fingerprint = `sha256:${createHash('sha256').update(authority.raw).digest('hex')}`;
+  const isNew = await checkFingerprint(options.trust, server, fingerprint);
+  checkLeaf(fetched, authority, { server, nowMs: options.clock.wallMs() });
+  if (isNew) await remember(options.trust, server, fingerprint);
+  return { ca: fetched.text, fingerprint, isNew };
+}
+
+/** True for a server of which nothing is known; throws for one that is known otherwise. */
+async function checkFingerprint(
+  { fingerprints, knownServers }: TrustConfig,
+  server: string,
+  fingerprint: string,
+): Promise<boolean> {
+  if (fingerprints.length > 0) {
+    if (fingerprints.includes(fingerprint)) return false;
+    throw refused(
+      server,
+      `its CA has the fingerprint ${fingerprint}, and --auto-tls-fingerprint is ` +
+        `${fingerprints.join(', ')}: compare with what the server prints when it starts`,
+    );
+  }
+  const known = await readKnown(knownServers, server);
+  const [first] = known;
+  if (first === undefined) return true;
+  if (known.some((one) => one.fingerprint === fingerprint)) return false;
+  throw refused(
+    server,
+    `its CA has changed, or somebody answers in its place: ${knownServers} line ${first.line} ` +
+      `has ${first.fingerprint}, the server shows ${fingerprint}; if the server prints the new ` +
+      'one when it starts, remove that line',
+  );
+}
+
+async function readKnown(path: string, server: string) {
+  try {
+    return await new KnownServers(path).find(server);
+  } catch (cause) {
+    throw refused(server, `--known-servers ${path}: ${(cause as Error).message}`);
+  }
+}
+
+async function remember({ knownServers }: TrustConfig, server: string, fingerprint: string) {
+  try {
+    await new KnownServers(knownServers).remember(server, fingerprint);
+  } catch (cause) {
+    throw refused(
+      server,
+      `its CA cannot be remembered in ${knownServers}: ${(cause as Error).message}; give ` +
+        `--known-servers FILE, or --auto-tls-fingerprint ${fingerprint} if the server prints that`,
+    );
+  }
+}
+
+/** Exactly one certificate, of a CA that signed itself. */
+function readAuthority(text: string, server: string): X509Certificate {
+  if (WHOLE_CERTIFICATE.test(text)) {
+    try {
+      const authority = new X509Certificate(text);
+      if (authority.ca && authority.verify(authority.publicKey)) return authority;
+    } catch {
+      // Said below, as for anything else that is no CA.
+    }
+  }
+  throw refused(server, `what it serves at ${CA_PATH} is not the certificate of a CA`);
+}
+
+function checkLeaf(
+  { leaf, nameError }: Fetched,
+  authority: X509Certificate,
+  { server, nowMs }: { readonly server: string; readonly nowMs: number },
+): void {
+  if (!leaf.checkIssued(authority) || !leaf.verify(authority.publicKey)) {
+    throw refused(
+      server,
+      'its certificate is not signed by the CA that it offers: somebody may answer in its place, ' +
+        'or a proxy ends TLS in front of it; then give --no-auto-tls',
+    );
+  }
+  for (const [name, { validFromDate, validToDate, validTo, validFrom }] of [
+    ['CA', authority],
+    ['certificate', leaf],
+  ] as const) {
+    if (nowMs > validToDate.getTime()) {
+      const way = 'restart the server to renew it, or set the clock of this machine';
+      throw refused(server, `its ${name} expired on ${validTo}: ${way}`);
+    }
+    if (nowMs < validFromDate.getTime()) {
+      const way = 'check the clocks of both machines';
+      throw refused(server, `its ${name} is valid from ${validFrom} only: ${way}`);
+    }
+  }
+  if (nameError !== undefined) throw refused(server, describeWrongName(leaf.subjectAltName ?? ''));
+}
+
+function fetchCa(url: URL): Promise<Fetched> {
+  const server = url.host;
+  const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS);
+  return new Promise((resolve, reject) => {
+    const away = (cause: Error): void => {
+      const why = signal.aborted ? 'no answer in time' : cause.message || 'no connection';
+      reject(failure('SLW_DIAL_FAILED', server, `cannot fetch its CA: ${why}`));
+    };
+    // Nothing can be trusted yet: the answer is verified as a whole when it is there.
+    const options = { agent: false, signal, rejectUnauthorized: false, minVersion: 'TLSv1.2' };
+    const request = requestHttps(url, options as object);
+    request.on('error', away);
+    request.on('response', (response) => {
+      response.on('error', away);
+      const { socket } = response;
+      const leaf = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
+      if (leaf === undefined || response.statusCode !== 200) {
+        response.resume();
+        reject(noCa(server, response.statusCode ?? 0));
+        return;
+      }
+      const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+      const nameError = checkServerIdentity(host, leaf.toLegacyObject());
+      readText(response, (text) => resolve({ text, leaf, nameError }));
+    });
+    request.end();
+  });
+}
+
+function noCa(server: string, status: number): SluicewayError {
+  if (status !== 404) {
+    return failure('SLW_DIAL_FAILED', server, `cannot fetch its CA: it answered ${status}`);
+  }
+  return refused(
+    server,
+    `it has no CA at ${CA_PATH}: with a certificate of its own give --no-auto-tls, and ` +
+      '--tls-ca FILE unless the system knows the CA',
+  );
+}
+
+function readText(response: IncomingMessage, onText: (text: string) => void): void {
+  let text = '';
+  response.setEncoding('latin1');
+  response.on('data', (piece: string) => {
+    text += piece;
+    if (text.length > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too large'));
+  });
+  response.on('end', () => onText(text));
+}
+
+function refused(server: string, why: string): SluicewayError {
+  return failure('SLW_TLS_REFUSED', server, why);
+}
+
+function failure(code: ErrorCode, server: string, why: string): SluicewayError {
+  return new SluicewayError(code, `${server}: ${why}`);
+}

@@ -1,0 +1,172 @@
+// Goal: a server's CA is believed when it is pinned, known or new, and refused with a message that
+// says which server, what is wrong and what to do. Method: real TLS servers on loopback.
+
+import assert from 'node:assert/strict';
+import { createHash, X509Certificate } from 'node:crypto';
+import { mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../src/base/clock.ts';
+import { SluicewayError } from '../../src/base/errors.ts';
+import { KnownServers } from '../../src/client/known-servers.ts';
+import { fetchServerCa, type ServerCa } from '../../src/client/server-ca.ts';
+import type { TrustConfig } from '../../src/config/config.ts';
+import { DAY_MS, leafOf, newAuthority, serveCa } from '../support/private-pki.ts';
+import { scratchFolder } from '../support/programs.ts';
+
+function fingerprintOf(cert: string): string {
+  return `sha256:${createHash('sha256').update(new X509Certificate(cert).raw).digest('hex')}`;
+}
+
+class Bench {
+  readonly knownServers: string;
+
+  constructor(t: TestContext) {
+    this.knownServers = path.join(scratchFolder(t), 'state', 'known-servers');
+  }
+
+  fetch(port: number, more: Partial<TrustConfig> = {}, host = '127.0.0.1'): Promise<ServerCa> {
+    const trust: TrustConfig = {
+      autoTls: 'on',
+      fingerprints: [],
+      knownServers: this.knownServers,
+      ...more,
+    };
+    return fetchServerCa({ url: `wss://${host}:${port}/connect`, trust, clock: systemClock });
+  }
+
+  async refusal(...args: Parameters<Bench['fetch']>): Promise<string> {
+    try {
+      await this.fetch(...args);
+    } catch (error) {
+      assert.ok(error instanceof SluicewayError, String(error));
+      assert.equal(error.code, 'SLW_TLS_REFUSED', error.message);
+      return error.message;
+    }
+    return assert.fail('was not refused');
+  }
+}
+
+test('a new server is remembered, and the same CA accepted from then on', async (t) => {
+  const bench = new Bench(t);
+  const ca = await newAuthority();
+  const port = await serveCa(t, await leafOf(ca), ca.cert);
+  const first = await bench.fetch(port);
+  assert.deepEqual(first, { ca: ca.cert, fingerprint: fingerprintOf(ca.cert), isNew: true });
+  const lines = readFileSync(bench.knownServers, 'utf8').split('\n');
+  assert.equal(lines[1], `127.0.0.1:${port} ${first.fingerprint}`);
+  assert.equal(statSync(bench.knownServers).mode & 0o777, 0o600);
+  assert.equal((await bench.fetch(port)).isNew, false);
+  assert.equal(readFileSync(bench.knownServers, 'utf8').split('\n').length, lines.length);
+});
+
+test('a changed CA is refused: server, both fingerprints, file, line, way out', async (t) => {
+  const bench = new Bench(t);
+  const [ca, other] = await Promise.all([newAuthority(), newAuthority()]);
+  const port = await serveCa(t, await leafOf(ca), ca.cert);
+  await new KnownServers(bench.knownServers).remember('other.example:1', 'sha256:00');
+  await new KnownServers(bench.knownServers).remember(
+    `127.0.0.1:${port}`,
+    fingerprintOf(other.cert),
+  );
+  const message = await bench.refusal(port);
+  assert.ok(message.startsWith(`127.0.0.1:${port}: its CA has changed`), message);
+  assert.ok(
+    message.includes(fingerprintOf(ca.cert)) && message.includes(fingerprintOf(other.cert)),
+  );
+  assert.ok(message.includes(`${bench.knownServers} line 3`), message);
+  assert.match(message, /remove that line$/);
+});
+
+test('a line that names the server and cannot be read is not "unknown"', async (t) => {
+  const bench = new Bench(t);
+  const ca = await newAuthority();
+  const port = await serveCa(t, await leafOf(ca), ca.cert);
+  mkdirSync(path.dirname(bench.knownServers), { recursive: true });
+  writeFileSync(bench.knownServers, `127.0.0.1:${port}\n`);
+  assert.match(await bench.refusal(port), /its CA has changed/);
+});
+
+test('a pin accepts that CA alone, and remembers nothing', async (t) => {
+  const bench = new Bench(t);
+  const ca = await newAuthority();
+  const port = await serveCa(t, await leafOf(ca), ca.cert);
+  const fingerprints = [fingerprintOf(ca.cert)];
+  assert.equal((await bench.fetch(port, { fingerprints })).isNew, false);
+  assert.throws(() => statSync(bench.knownServers), /ENOENT/);
+  const wrong = `sha256:${'0'.repeat(64)}`;
+  const message = await bench.refusal(port, { fingerprints: [wrong] });
+  assert.ok(message.includes(wrong) && message.includes(fingerprints[0] ?? '-'), message);
+});
+
+test('a CA that did not sign the server itself counts for nothing', async (t) => {
+  const bench = new Bench(t);
+  const [ca, other] = await Promise.all([newAuthority(), newAuthority()]);
+  const port = await serveCa(t, await leafOf(other), ca.cert);
+  const fingerprints = [fingerprintOf(ca.cert)];
+  assert.match(await bench.refusal(port, { fingerprints }), /not signed by the CA that it offers/);
+  assert.match(await bench.refusal(port), /not signed by the CA that it offers/);
+  assert.throws(() => statSync(bench.knownServers), /ENOENT/);
+});
+
+test('an expired leaf, one of the future and a wrong name are each told apart', async (t) => {
+  const bench = new Bench(t);
+  const ca = await newAuthority();
+  const old = await leafOf(ca, { madeMs: Date.now() - 100 * DAY_MS });
+  assert.match(await bench.refusal(await serveCa(t, old, ca.cert)), /its certificate expired on /);
+  const early = await leafOf(ca, { madeMs: Date.now() + 5 * DAY_MS });
+  const future = await bench.refusal(await serveCa(t, early, ca.cert));
+  assert.match(future, /its certificate is valid from .* only: check the clocks/);
+  const named = await leafOf(ca, { names: ['exit.example.com', '192.0.2.1'] });
+  const wrong = await bench.refusal(await serveCa(t, named, ca.cert));
+  assert.match(wrong, /its certificate is for exit\.example\.com, 192\.0\.2\.1, and not for/);
+  assert.match(wrong, /--auto-tls-san/);
+  assert.throws(() => statSync(bench.knownServers), /ENOENT/);
+});
+
+test('what is no CA is refused: none, noise, a leaf, two, too much', async (t) => {
+  const bench = new Bench(t);
+  const ca = await newAuthority();
+  const leaf = await leafOf(ca);
+  const none = await serveCa(t, leaf, 'gone', 404);
+  assert.match(await bench.refusal(none), /it has no CA at .*--no-auto-tls/);
+  for (const body of ['', 'noise', leaf.cert, `${ca.cert}${ca.cert}`, `${ca.cert}${leaf.key}`]) {
+    const port = await serveCa(t, leaf, body);
+    assert.match(await bench.refusal(port), /is not the certificate of a CA/);
+  }
+  const much = await serveCa(t, leaf, ca.cert + ' '.repeat(100_000));
+  await assert.rejects(bench.fetch(much), { code: 'SLW_DIAL_FAILED' });
+  const busy = await serveCa(t, leaf, ca.cert, 503);
+  await assert.rejects(bench.fetch(busy), { code: 'SLW_DIAL_FAILED' });
+});
+
+test('a file that cannot be read or written is a refusal, and never "unknown"', async (t) => {
+  const bench = new Bench(t);
+  const ca = await newAuthority();
+  const port = await serveCa(t, await leafOf(ca), ca.cert);
+  mkdirSync(bench.knownServers, { recursive: true });
+  assert.match(await bench.refusal(port), /--known-servers .*EISDIR/);
+  const blocked = path.join(bench.knownServers, 'file');
+  writeFileSync(blocked, '');
+  const message = await bench.refusal(port, { knownServers: path.join(blocked, 'known') });
+  assert.match(message, /ENOTDIR/);
+});
+
+test('clients that remember at once lose none of their lines', async (t) => {
+  const bench = new Bench(t);
+  const known = new KnownServers(bench.knownServers);
+  const servers = Array.from({ length: 12 }, (_, index) => `server-${index}.example:8123`);
+  await Promise.all(servers.map((server) => known.remember(server, 'sha256:aa')));
+  for (const server of servers) assert.equal((await known.find(server)).length, 1, server);
+});
+
+test('a lock that a killed client left is taken over', async (t) => {
+  const bench = new Bench(t);
+  const known = new KnownServers(bench.knownServers);
+  await known.remember('first:1', 'sha256:00');
+  const lock = `${bench.knownServers}.lock`;
+  writeFileSync(lock, '');
+  utimesSync(lock, 1, 1);
+  await known.remember('second:1', 'sha256:00');
+  assert.equal((await known.find('second:1')).length, 1);
+});
