@@ -78,6 +78,10 @@ test('a shard that throws is started again, and the other goes on', async (t) =>
     ],
     { args: ['--allow-faults'], env: { SLUICEWAY_FAULT: `shard-throw:${FAULT_SECONDS}` } },
   );
+  // Without a link of its own a shard's visitors go over the other, and fall with it.
+  await eventually(10_000, 'a link on each shard', async () => {
+    assert.equal(await metric(tunnel, 'sluiceway_links'), 2);
+  });
   const fates: (() => Promise<Fate>)[] = [];
   for (let index = 0; index < VISITORS; index += 1) {
     const visitor = await connectTo(t, port);
