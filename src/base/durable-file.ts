@@ -10,7 +10,7 @@ import { constants, promises as fs } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 const OWNER_ONLY = 0o600;
-const TEMPORARY = /^\..+\.[0-9a-f]{16}\.tmp$/;
+const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;
 /** A temporary file that is older was left by a process that was killed. Guess. */
 const LEFT_BEHIND_MS = 3_600_000;
 
@@ -71,7 +71,7 @@ export async function readIfThere(path: string): Promise<string | undefined> {
 /** Removes temporary files that killed processes left in `folder`. */
 export async function sweepTemporaries(folder: string, wallMs: number): Promise<void> {
   for (const name of await fs.readdir(folder)) {
-    if (!TEMPORARY.test(name)) continue;
+    if (!name.startsWith('.') || !TEMPORARY.test(name)) continue;
     const path = join(folder, name);
     const { mtimeMs } = await fs.stat(path).catch(() => ({ mtimeMs: wallMs }));
     if (wallMs - mtimeMs > LEFT_BEHIND_MS) await fs.rm(path, { force: true });

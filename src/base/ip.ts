@@ -54,6 +54,11 @@ export function canonicalIp(text: string): string | undefined {
   return bytes === undefined ? undefined : ipText(unmapped(bytes));
 }
 
+/** The host of a URL, in which an IPv6 address has brackets. */
+export function unbracketed(host: string): string {
+  return host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host;
+}
+
 /** What a socket says of itself: IPv4 on a dual-stack listener as IPv4, and none with a zone. */
 export function plainAddress(address: string): string {
   const zone = address.indexOf('%');

@@ -63,7 +63,7 @@ async function takeLock(lock: string): Promise<void> {
 
 function linesOf(text: string | undefined, server: string): KnownServer[] {
   return (text ?? '').split('\n').flatMap((line, index) => {
-    const [name, fingerprint = ''] = line.trim().split(/\s+/);
+    const [name, fingerprint = ''] = line.split(/\s/).filter((word) => word !== '');
     return name?.toLowerCase() === server ? [{ fingerprint, line: index + 1 }] : [];
   });
 }

@@ -13,6 +13,7 @@ import { request as requestHttps } from 'node:https';
 import { checkServerIdentity, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { unbracketed } from '../base/ip.ts';
 import { describeWrongName } from '../base/tls-refusal.ts';
 import { controlUrl } from '../config/address.ts';
 import type { TrustConfig } from '../config/config.ts';
@@ -166,7 +167,7 @@ function fetchCa(url: URL): Promise<Fetched> {
         reject(noCa(server, response.statusCode ?? 0));
         return;
       }
-      const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+      const host = unbracketed(url.hostname);
       const nameError = checkServerIdentity(host, leaf.toLegacyObject());
       readText(response, (text) => resolve({ text, leaf, nameError }));
     });

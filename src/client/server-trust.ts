@@ -7,6 +7,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
+import { unbracketed } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { isLoopbackHost } from '../config/address.ts';
 import type { TrustConfig } from '../config/config.ts';
@@ -88,7 +89,7 @@ export class ServerTrust {
 /** Would a token cross a network in the clear? */
 export function isExposed(url: string): boolean {
   const { protocol, hostname } = new URL(url);
-  return protocol === 'ws:' && !isLoopbackHost(hostname.replace(/^\[(.*)\]$/, '$1'));
+  return protocol === 'ws:' && !isLoopbackHost(unbracketed(hostname));
 }
 
 /** Rejects for what is no PEM: given to TLS it would mean "none", and others would be trusted. */

@@ -16,6 +16,7 @@ import {
   sweepTemporaries,
 } from '../base/durable-file.ts';
 import type { Logger } from '../base/log.ts';
+import { pemBlocks } from '../base/pem.ts';
 import type { KeyPair } from './private-ca.ts';
 
 const FOLDER_MODE = 0o700;
@@ -26,7 +27,6 @@ const CA_FILE = 'ca.pem';
 const LEAF_FILE = 'leaf.pem';
 /** A copy without the key, to be given to people and programs. */
 const CA_COPY = 'ca.crt';
-const BLOCK = /-----BEGIN ([A-Z ]+)-----[\s\S]+?-----END \1-----/g;
 
 export class CertificateStore {
   readonly #folder: string;
@@ -118,7 +118,7 @@ function bundle({ cert, key }: KeyPair): string {
 /** Key and certificate of one file; undefined unless both are whole and belong together. */
 function readPair(text: string): KeyPair | undefined {
   const blocks = new Map<string, string>();
-  for (const [block, label = ''] of text.matchAll(BLOCK)) blocks.set(label, `${block}\n`);
+  for (const block of pemBlocks(text)) blocks.set(block.label, `${block.text}\n`);
   const cert = blocks.get('CERTIFICATE');
   const key = blocks.get('PRIVATE KEY');
   if (cert === undefined || key === undefined) return undefined;

@@ -10,6 +10,7 @@ import { createSecureContext } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { ConfigError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { pemBlocks } from '../base/pem.ts';
 import type { PortTls } from '../bridge/messages.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { AutoTls, fingerprintOf } from './auto-tls.ts';
@@ -20,8 +21,6 @@ export interface ControlTlsOptions {
   readonly clock: Clock;
   readonly log: Logger;
 }
-
-const CERTIFICATES = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 type Files = Pick<PortTls, 'clientCa'> & {
   readonly pair: { cert: string; key: string } | undefined;
@@ -171,7 +170,7 @@ async function readClientCa(path: string): Promise<string> {
 }
 
 function certificatesIn(text: string): string[] {
-  return [...text.matchAll(CERTIFICATES)].map(([pem]) => pem);
+  return pemBlocks(text).flatMap((block) => (block.label === 'CERTIFICATE' ? block.text : []));
 }
 
 function endOf(pem: string): number {

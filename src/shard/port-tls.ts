@@ -69,11 +69,17 @@ export class ControlPortTls {
     if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return undefined;
-    const commonName = /^CN=(.*)$/m.exec(certificate.subject ?? '')?.[1];
-    const dnsName = /(?:^|, )DNS:([^,]*)/.exec(certificate.subjectAltName ?? '')?.[1];
+    const commonName = valueIn(certificate.subject ?? '', '\n', 'CN=');
+    const dnsName = valueIn(certificate.subjectAltName ?? '', ', ', 'DNS:');
     const name = commonName ?? dnsName ?? '';
     return IDENTITY.test(name) ? name : undefined;
   }
+}
+
+/** What follows `key` in the first part that begins with it. */
+function valueIn(text: string, separator: string, key: string): string | undefined {
+  for (const part of text.split(separator)) if (part.startsWith(key)) return part.slice(key.length);
+  return undefined;
 }
 
 function contextOf({ cert, key, clientCa }: PortTls) {
