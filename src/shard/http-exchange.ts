@@ -28,6 +28,8 @@ import type { SocketOutlet } from './socket-outlet.ts';
 const JOINED_BYTES_MAX = 4096;
 /** Interim responses before the final one (design, section 4.2). */
 const INTERIMS_MAX = 16;
+/** Below the shortest keep-alive time of common servers: Node's 5 s, checked about every second. */
+const UPSTREAM_IDLE_MS = 3500;
 /** Counted for a request whose visitor left before the answer; nginx's number, sent to nobody. */
 const LEFT_STATUS = 499;
 /** RFC 9110 9.2.2, and of those only the methods without effect. */
@@ -246,9 +248,14 @@ export class HttpExchange implements StreamSink {
     this.#settleState('free');
   }
 
-  /** Between two requests, about once a second. */
-  rest(): void {
-    if (this.#state === 'free') this.#upstream.partIfLeaving();
+  /**
+   * Between two requests, about once a second: a stream that is idle for long goes before its
+   * upstream closes it, as a request that is on its way by then may not be sent again.
+   */
+  rest(nowMs: number): void {
+    if (this.#state !== 'free') return;
+    if (nowMs - this.countedMs >= UPSTREAM_IDLE_MS) this.#upstream.part();
+    else this.#upstream.partIfLeaving();
   }
 
   /** The visitor's socket has taken bytes. */

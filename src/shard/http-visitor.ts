@@ -104,7 +104,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   }
 
   sweep(nowMs: number): void {
-    if (this.#phase === 'idle') this.#exchange.rest();
+    if (this.#phase === 'idle') this.#exchange.rest(nowMs);
     if (nowMs < this.#deadlineMs) return;
     if (this.#phase === 'idle') this.#linger();
     else if (this.#phase === 'head') this.refuse('SLW_HTTP_HEADER_TIMEOUT');

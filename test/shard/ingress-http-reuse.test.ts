@@ -165,6 +165,29 @@ test('never lets bytes after a response reach the next request', async (t) => {
   assert.equal(edge.router.streams.length, 3);
 });
 
+test('closes an idle stream before an upstream with a short keep-alive time does', async (t) => {
+  const { edge, upstream, visitor } = await scene(t);
+  visitor.send(get());
+  const first = await upstream.next();
+  await first.read(HEAD_END);
+  first.send(OK);
+  await visitor.read('ok');
+  edge.pass(3499);
+  visitor.send(get());
+  await first.read(HEAD_END);
+  first.send(OK);
+  await visitor.read('ok');
+  edge.pass(3500);
+  assert.equal(await first.readEnd(), '');
+  assert.equal(first.ending, 'fin');
+  first.socket.end();
+  visitor.send(get());
+  const second = await upstream.next();
+  await second.read(HEAD_END);
+  second.send(OK);
+  await visitor.read('ok');
+});
+
 test('forgets an idle stream that its upstream closes', async (t) => {
   const { edge, upstream, visitor } = await scene(t);
   visitor.send(get());
