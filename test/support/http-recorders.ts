@@ -194,7 +194,7 @@ async function untilListening(port: number): Promise<void> {
   throw new Error(`nobody listens on ${port}`);
 }
 
-/** `undefined` where there is no Go: it is for who has one, in CI too. */
+/** `undefined` where there is no Go. */
 async function buildGo(t: TestContext): Promise<string | undefined> {
   const go = findProgram('go') ?? ['/usr/local/go/bin/go'].find((file) => existsSync(file));
   if (go === undefined) return undefined;
