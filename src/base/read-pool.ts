@@ -76,7 +76,7 @@ export class ReadPool {
 
   /** `piece` in memory that need not be released: itself, or a copy when it is lent. */
   own(piece: Buffer): Buffer {
-    if (!this.isLent(piece)) return piece;
+    if (piece.length === 0 || !this.isLent(piece)) return piece;
     const copy = Buffer.from(piece);
     this.release(piece, piece.length);
     return copy;

@@ -8,6 +8,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Network } from '../base/network.ts';
 import type { OfferedOptions, TunnelOptions } from '../base/tunnel-options.ts';
+import type { VisitorLimits } from '../base/visitor-limits.ts';
 
 /** Limits and times for sessions and sockets, as the operator set them. */
 export interface ShardSettings {
@@ -37,17 +38,8 @@ export interface ShardSettings {
 
 /** How a shard of the exit node treats visitors. */
 export interface VisitorSettings {
-  /** Of this shard alone; 0 is off. */
-  readonly limits: {
-    readonly connectionsPerAddressMax: number;
-    readonly tunnelConnectionsMax: number;
-    readonly requestsPerSecondMax: number;
-    readonly addressRequestsPerSecondMax: number;
-    readonly tunnelRequestsPerSecondMax: number;
-    readonly tunnelBytesInPerSecondMax: number;
-    readonly tunnelBytesOutPerSecondMax: number;
-    readonly requestBodyBytesMax: number;
-  };
+  /** Of this shard alone. */
+  readonly limits: VisitorLimits;
   readonly accessLog: boolean;
   /** The operator's own pages, by status. */
   readonly errorPages: readonly (readonly [number, string])[];

@@ -6,8 +6,9 @@
 
 import { Masked } from '../base/masked.ts';
 import type { Network } from '../base/network.ts';
+import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { Address, PortRange } from './address.ts';
-import { buildLimits, type VisitorLimits } from './limits.ts';
+import { buildLimits } from './limits.ts';
 import type { LogFormat } from './option.ts';
 import { type ConfigInput, declaredDefaults, type Resolution, resolveValues } from './resolve.ts';
 import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
@@ -15,7 +16,6 @@ import { type AutoTlsConfig, buildAutoTls, buildTrust, type TrustConfig } from '
 import type { TunnelSpec } from './tunnel.ts';
 
 export type { Address, PortRange } from './address.ts';
-export type { VisitorLimits } from './limits.ts';
 export type { LogFormat } from './option.ts';
 export type { Fault } from './schema.ts';
 export type { AutoTlsConfig, TrustConfig } from './trust.ts';

@@ -4,6 +4,7 @@
 // never "no limit". They are of the whole server; who divides them is not known here. Must not
 // know: how they are held.
 
+import type { VisitorLimits } from '../base/visitor-limits.ts';
 import { type Option, one, type ValuesOf } from './option.ts';
 import { integer, size } from './quantity.ts';
 
@@ -33,18 +34,7 @@ export const LIMIT_OPTIONS = {
   'request-body-max': bytes(1, 'largest body of an HTTP request'),
 };
 
-/** Of the whole server; 0 is off. */
-export interface VisitorLimits {
-  readonly connectionsPerAddressMax: number;
-  readonly tunnelConnectionsMax: number;
-  readonly requestsPerSecondMax: number;
-  readonly addressRequestsPerSecondMax: number;
-  readonly tunnelRequestsPerSecondMax: number;
-  readonly tunnelBytesInPerSecondMax: number;
-  readonly tunnelBytesOutPerSecondMax: number;
-  readonly requestBodyBytesMax: number;
-}
-
+/** Of the whole server. */
 export function buildLimits(values: ValuesOf<typeof LIMIT_OPTIONS>): VisitorLimits {
   return {
     connectionsPerAddressMax: values['visitor-connections-per-ip-max'],

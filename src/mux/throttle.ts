@@ -7,6 +7,7 @@
 // the time it went. Must not know: frames, tunnels' names, or what a stream does with its share.
 
 import type { Clock, Timer } from '../base/clock.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
 import { QUANTUM_BYTES } from './scheduler.ts';
 
 /** Between two rounds of those who wait. Guess: short against what a person notices, long against
@@ -28,20 +29,17 @@ export class Throttle {
   waitsCount = 0;
   readonly #clock: Clock;
   readonly #bytesPerSecond: number;
-  readonly #burstBytes: number;
+  /** Bytes. Below zero: moved before it was known how much it would be. */
+  readonly #bucket: TokenBucket;
   readonly #waiting = new Set<ThrottleWaiter>();
-  /** Below zero: moved before it was known how much it would be. */
-  #tokens: number;
-  #filledMs: number;
   #timer: Timer | undefined;
 
   /** Has a second's worth saved up at the start, and never more. */
   constructor(bytesPerSecond: number, clock: Clock) {
     this.#clock = clock;
     this.#bytesPerSecond = bytesPerSecond;
-    this.#burstBytes = Math.max(bytesPerSecond, SHARE_BYTES_MIN);
-    this.#tokens = this.#burstBytes;
-    this.#filledMs = clock.nowMs();
+    const burstBytes = Math.max(bytesPerSecond, SHARE_BYTES_MIN);
+    this.#bucket = new TokenBucket(bytesPerSecond, clock.nowMs(), burstBytes);
   }
 
   /** What one stream's window may grow to: the rate, over the longest round trip that it is for. */
@@ -56,22 +54,22 @@ export class Throttle {
   /** What may be moved now by one that has not waited. */
   get freeBytes(): number {
     if (this.#waiting.size > 0) return 0;
-    this.#fill();
-    return Math.max(0, Math.floor(this.#tokens));
+    return Math.max(0, Math.floor(this.#bucket.fill(this.#clock.nowMs())));
   }
 
   spend(bytes: number): void {
-    this.#tokens -= bytes;
+    this.#bucket.spend(bytes);
   }
 
   /** Was moved without having waited: those who come after pay for it, up to a second's worth. */
   charge(bytes: number): void {
-    this.#tokens = Math.max(-this.#burstBytes, this.#tokens - bytes);
+    const { burst, tokens } = this.#bucket;
+    this.#bucket.spend(Math.min(bytes, burst + tokens));
   }
 
   /** A share that was not used. */
   refund(bytes: number): void {
-    this.#tokens = Math.min(this.#burstBytes, this.#tokens + bytes);
+    this.#bucket.add(bytes);
   }
 
   /** Lists `waiter` last, unless it waits already. */
@@ -91,27 +89,20 @@ export class Throttle {
 
   #serveRound(): void {
     this.#timer = undefined;
-    this.#fill();
-    const equal = Math.floor(this.#tokens / Math.max(1, this.#waiting.size));
+    const bucket = this.#bucket;
+    const freeBytes = bucket.fill(this.#clock.nowMs());
+    const equal = Math.floor(freeBytes / Math.max(1, this.#waiting.size));
     const shareBytes = Math.min(QUANTUM_BYTES, Math.max(SHARE_BYTES_MIN, equal));
-    while (this.#tokens >= SHARE_BYTES_MIN) {
+    while (bucket.tokens >= SHARE_BYTES_MIN) {
       const [waiter] = this.#waiting;
       if (waiter === undefined) break;
       this.#waiting.delete(waiter);
-      const bytes = Math.min(shareBytes, Math.floor(this.#tokens));
-      this.#tokens -= bytes;
+      const bytes = Math.min(shareBytes, Math.floor(bucket.tokens));
+      bucket.spend(bytes);
       this.refund(bytes - waiter.serve(bytes));
     }
     if (this.#waiting.size === 0) return;
     this.#timer ??= this.#clock.after(ROUND_MS, () => this.#serveRound());
-  }
-
-  #fill(): void {
-    const nowMs = this.#clock.nowMs();
-    const elapsedMs = Math.max(0, nowMs - this.#filledMs);
-    this.#filledMs = nowMs;
-    const filled = this.#tokens + (elapsedMs * this.#bytesPerSecond) / 1000;
-    this.#tokens = Math.min(this.#burstBytes, filled);
   }
 }
 

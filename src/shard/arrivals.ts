@@ -14,7 +14,7 @@ import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import type { AddressSet } from '../base/network-set.ts';
 import { type ProxyHeader, readProxyHeader } from '../edge/proxy-header.ts';
-import { cutSocket } from './socket-relay.ts';
+import { turnAway } from './socket-relay.ts';
 
 /**
  * For a whole header. The specification asks for 3 s at least, and the sweeps add up to a second,
@@ -72,8 +72,7 @@ export class Arrivals {
     const isOver = servedCount + this.#waiting.size >= limits.visitorConnectionsMax;
     // Without an address the peer is gone already.
     if (isOver || remoteAddress === undefined) {
-      socket.on('error', ignoreCut);
-      cutSocket(socket);
+      turnAway(socket);
       return;
     }
     const deadlineMs = clock.nowMs() + PROXY_HEADER_TIMEOUT_MS;
@@ -98,8 +97,7 @@ export class Arrivals {
     const { log, onRefused } = this.#options;
     log.debug({ peer: socket.remoteAddress, code: 'SLW_PROXY_HEADER' }, 'visitor cut');
     onRefused();
-    socket.on('error', ignoreCut);
-    cutSocket(socket);
+    turnAway(socket);
   }
 }
 
@@ -123,7 +121,7 @@ class WaitingArrival {
     this.deadlineMs = deadlineMs;
     this.#socket = socket;
     this.#onSettled = onSettled;
-    socket.on('error', ignoreCut);
+    socket.on('error', ignoreError);
     socket.on('close', this.#onClose);
     socket.on('end', this.#onEnd);
     socket.on('data', this.#onData);
@@ -134,7 +132,7 @@ class WaitingArrival {
     socket.off('data', this.#onData);
     socket.off('end', this.#onEnd);
     socket.off('close', this.#onClose);
-    socket.off('error', ignoreCut);
+    socket.off('error', ignoreError);
     this.#bytes = undefined;
     this.#onSettled(this, outcome);
   }
@@ -156,6 +154,6 @@ function arrivalOf({ source, destination, bytes: length }: ProxyHeader, bytes: B
   };
 }
 
-function ignoreCut(): void {
+function ignoreError(): void {
   // 'close' follows, and says all that there is to do.
 }

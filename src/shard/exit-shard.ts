@@ -86,7 +86,10 @@ class ExitShard implements ShardOwner, StreamOpener {
       access: accessLog ? new AccessLog(this.life.createAccessLog()) : undefined,
     };
     this.#http = createHttpIngress({
-      ...{ ...shared, meter: meters, log, pages: new Pages(errorPages) },
+      ...shared,
+      meter: meters,
+      log,
+      pages: new Pages(errorPages),
       trustedProxies: networkSet(settings.trustedProxies),
       gate: createRequestGate(limits, onLimited),
       requestBodyBytesMax: limits.requestBodyBytesMax,

@@ -17,7 +17,7 @@ import {
   type SwitchOrigin,
   type VisitorHome,
 } from './http-visitor.ts';
-import { cutSocket, SocketRelay } from './socket-relay.ts';
+import { SocketRelay, turnAway } from './socket-relay.ts';
 
 export type { HttpIngressOptions, HttpLimits, HttpMeter } from './http-context.ts';
 
@@ -48,8 +48,7 @@ export class HttpIngress implements VisitorHome {
     const admission = arrival === undefined ? undefined : ledger.judge(this.#countedAs(arrival));
     // Without an address the visitor is gone already.
     if (arrival === undefined || admission?.isTold !== true) {
-      socket.on('error', ignoreCut);
-      cutSocket(socket);
+      turnAway(socket);
       return;
     }
     const place = ledger.enter(this.#countedAs(arrival));
@@ -89,10 +88,9 @@ export class HttpIngress implements VisitorHome {
     const { limits, clock, access } = this.#context;
     const { socket } = reads;
     const nowMs = clock.nowMs();
-    const relay = new SocketRelay({
-      ...{ socket, limits, state: 'open', nowMs, relays: this.#relays },
-      ...(access === undefined ? {} : { onEnd: noteEnd(access, clock, origin) }),
-    });
+    const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
+    const relays = this.#relays;
+    const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays, onEnd });
     stream.sink = relay;
     relay.join(stream, reads);
     if (rest.length > 0) relay.onData(rest);
@@ -112,8 +110,4 @@ function arrivalOf(socket: Socket, options: AcceptOptions): HttpArrival | undefi
     scheme: options.scheme ?? 'http',
     serverName: options.serverName,
   };
-}
-
-function ignoreCut(): void {
-  // The socket is being cut; what it has to say changes nothing.
 }

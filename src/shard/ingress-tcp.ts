@@ -10,7 +10,7 @@ import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { ProxyGuard } from './proxy-guard.ts';
 import type { Router, VisitorInfo } from './router.ts';
-import { cutSocket, type RelayLimits, SocketRelay } from './socket-relay.ts';
+import { type RelayLimits, SocketRelay, turnAway } from './socket-relay.ts';
 import type { VisitorLedger } from './visitor-ledger.ts';
 
 export interface TcpIngressOptions {
@@ -43,19 +43,16 @@ export class TcpIngress {
     const isOver = visitor !== undefined && ledger.judge(visitor.address).code !== 'SLW_NONE';
     // Without an address the visitor is gone already.
     if (isOver || visitor === undefined) {
-      socket.on('error', ignoreCut);
-      cutSocket(socket);
+      turnAway(socket);
       return;
     }
     const place = ledger.enter(visitor.address);
     socket.once('close', () => ledger.leave(place));
     const nowMs = clock.nowMs();
-    const relay = new SocketRelay({
-      ...{ socket, limits, state: 'open', nowMs, relays: this.#relays },
-      ...(access === undefined
-        ? {}
-        : { onEnd: noteEnd(access, clock, { tunnel, visitor: visitor.address }) }),
-    });
+    const origin = { tunnel, visitor: visitor.address };
+    const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
+    const relays = this.#relays;
+    const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays, onEnd });
     const opened = router.openStream(tunnel, visitor, relay);
     if (typeof opened === 'string') {
       relay.abort(opened);
@@ -84,8 +81,4 @@ function visitorOf(socket: Socket, arrival: Arrival): VisitorInfo | undefined {
     toAddress: plainAddress(to.address),
     toPort: to.port,
   };
-}
-
-function ignoreCut(): void {
-  // The socket is being cut; what it has to say changes nothing.
 }

@@ -5,9 +5,9 @@
 // that is not in it is refused and not let through. Must not know: HTTP, sockets.
 
 import type { ErrorCode } from '../base/errors.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
 import { addressKey } from './address-key.ts';
 import type { Limit } from './limited.ts';
-import { TokenBucket } from './token-bucket.ts';
 
 /** Addresses within a second: more than a shard can answer requests in it (some 20,000). */
 const ADDRESSES_MAX = 65_536;

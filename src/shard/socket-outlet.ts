@@ -88,11 +88,17 @@ export class SocketOutlet {
     this.#socket.write(stage.subarray(0, bytes), this.#onWritten);
   }
 
+  /** Would a write go to the kernel now, and say what it took? */
+  get #isIdle(): boolean {
+    const { writableCorked, writableLength } = this.#socket;
+    return this.#isAnswering && writableCorked === 0 && writableLength === 0;
+  }
+
   #writeNow(piece: Buffer): void {
     if (readPool.isLent(piece)) {
       this.#lent.push(piece);
       this.#socket.write(piece, this.#onLentWritten);
-    } else if (this.#isAnswering && this.#socket.writableLength === 0) {
+    } else if (this.#isIdle) {
       this.#writeAtOnce(piece);
     } else this.#socket.write(piece, this.#onWritten);
   }

@@ -42,7 +42,7 @@ export interface RelayOptions {
   /** All relays of the shard, for `sweep`. */
   readonly relays: Set<SocketRelay>;
   /** Called once, when the socket is gone. */
-  readonly onEnd?: (end: RelayEnd) => void;
+  readonly onEnd?: ((end: RelayEnd) => void) | undefined;
 }
 
 export class SocketRelay implements StreamSink, ReadSink {
@@ -191,6 +191,16 @@ export class SocketRelay implements StreamSink, ReadSink {
     const { bytesIn, bytesOut } = { bytesIn: this.#sentBytes, bytesOut: this.#takenBytes };
     this.#onEnd?.({ bytesIn, bytesOut, code: this.#endCode });
   }
+}
+
+/** Cuts a socket that nobody else owns; what it has to say of it changes nothing. */
+export function turnAway(socket: Socket): void {
+  socket.on('error', ignoreError);
+  cutSocket(socket);
+}
+
+function ignoreError(): void {
+  // 'close' follows.
 }
 
 /** Ends a socket so that its peer sees a cut, not an end. */

@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { resolveConfig, type VisitorLimits } from '../../src/config/config.ts';
+import type { VisitorLimits } from '../../src/base/visitor-limits.ts';
+import { resolveConfig } from '../../src/config/config.ts';
 import { LIMIT_OPTIONS } from '../../src/config/limits.ts';
 import { configInput, problemsOf, TOKEN } from './input.ts';
 

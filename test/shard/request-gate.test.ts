@@ -3,8 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { TokenBucket } from '../../src/base/token-bucket.ts';
 import { createRequestGate, RequestGate } from '../../src/shard/request-gate.ts';
-import { TokenBucket } from '../../src/shard/token-bucket.ts';
 
 const OFF = {
   requestsPerSecondMax: 0,
