@@ -53,6 +53,13 @@ export interface PortTls {
   readonly clientCa: string | undefined;
 }
 
+export interface HttpsSettings {
+  /** 0: no Strict-Transport-Security. */
+  readonly hstsMaxAgeSeconds: number;
+  /** Public port to which plain requests are redirected; 0: they are not. */
+  readonly redirectPort: number;
+}
+
 /** What a shard is started with. */
 export interface ShardTask {
   readonly role: 'exit' | 'client';
@@ -62,6 +69,8 @@ export interface ShardTask {
   /** Absent at a client, which has none. */
   readonly visitors?: VisitorSettings;
   readonly tls: PortTls | undefined;
+  /** How HTTPS visitors are served; only at an exit node, and only when it has HTTPS. */
+  readonly https?: HttpsSettings;
   /** A test hook of the contract: fail in this way after so long. */
   readonly fault:
     | { readonly kind: 'shard-throw' | 'shard-oom'; readonly afterMs: number }
@@ -125,7 +134,7 @@ export const REQUEST_BUCKETS_SECONDS: readonly number[] = [
 // --- exit node ------------------------------------------------------------------------------
 
 export interface ListenRequest {
-  /** `control`, `http`, or a tunnel's name. */
+  /** `control`, `http`, `https`, or a tunnel's name. */
   readonly name: string;
   readonly host: string;
   readonly port: number;
@@ -156,6 +165,24 @@ export interface PlainAnswer {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
+
+/** What visitors who ask for `name`, a host or a wildcard, are shown; PEM. */
+export interface CertificatePair {
+  readonly name: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+export interface CertificateChange {
+  readonly set: readonly CertificatePair[];
+  /** Names. */
+  readonly drop: readonly string[];
+}
+
+/** What a certificate authority will ask to see. */
+export type Challenge =
+  | { readonly kind: 'http-01'; readonly token: string; readonly text: string }
+  | ({ readonly kind: 'tls-alpn-01' } & CertificatePair);
 
 export interface RouteChange {
   /** Control's running number; a shard ignores what is not newer. */
@@ -191,6 +218,11 @@ export type ExitShardMethods = {
   /** What the control port speaks TLS with from now on. */
   tls: { takes: PortTls; gives: unknown };
   closeLinks: { takes: { links: readonly string[]; code: ErrorCode }; gives: unknown };
+  certificates: { takes: CertificateChange; gives: unknown };
+  /** Answer these from now on, and no others. */
+  challenges: { takes: readonly Challenge[]; gives: unknown };
+  /** What session tickets are sealed with from now on. */
+  ticketKey: { takes: Uint8Array; gives: unknown };
   sample: { takes: undefined; gives: ShardSample };
   /** Stop accepting, tell clients to go; answered when no stream is left. */
   drain: { takes: undefined; gives: unknown };

@@ -175,6 +175,8 @@ export interface ResponseShape {
   readonly isDecoded: boolean;
   /** The header rules of the route; undefined for none, and for interim responses. */
   readonly edits?: HeaderEdits | undefined;
+  /** Lines of our own; what the upstream says goes before them. */
+  readonly extra?: Buffer | undefined;
 }
 
 /** Writes `head` for the visitor into a new slice of `slab`, which is left open for a body. */
@@ -199,6 +201,8 @@ export function writeResponseHead(
     copyFields(head, slab, drops, 0);
   }
   if (edit.added.length > 0) slab.append(edit.added, 0, edit.added.length);
+  const { extra } = shape;
+  if (extra !== undefined) slab.append(extra, 0, extra.length);
   const tail = TAILS[shape.connection][head.minor]?.[head.isChunked && !shape.isDecoded ? 1 : 0];
   if (tail !== undefined) slab.append(tail, 0, tail.length);
 }

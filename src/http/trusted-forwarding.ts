@@ -53,6 +53,12 @@ export function visitorOf(head: RequestParser, origin: VisitorOrigin): string {
   return chainOf(read(head), origin)[0] ?? origin.address;
 }
 
+/** How the visitor came: as a trusted proxy says, or as the peer did. */
+export function visitorScheme(head: RequestParser, origin: VisitorOrigin): Scheme {
+  if (origin.trusted === undefined) return origin.scheme;
+  return schemeOf(last(read(head), 'x-forwarded-proto')) ?? origin.scheme;
+}
+
 /** The visitor, the trusted proxies behind it, and the peer. */
 function chainOf(said: Said, { address, trusted }: VisitorOrigin): readonly string[] {
   const entries = (said.values.get('x-forwarded-for') ?? []).join(',').split(',');

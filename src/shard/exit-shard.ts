@@ -10,6 +10,8 @@ import type { ErrorCode } from '../base/errors.ts';
 import { networkSet } from '../base/network-set.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
+  CertificateChange,
+  Challenge,
   ExitControlMethods,
   ExitShardMethods,
   ListenRequest,
@@ -22,12 +24,15 @@ import { WsLink } from '../link/ws-link.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { AccessLog } from './access-log.ts';
+import { AcmeChallenges } from './acme-challenges.ts';
 import { type Arrival, Arrivals } from './arrivals.ts';
 import { createControlPort, type LinkPeer } from './control-port.ts';
 import { ExitLink } from './exit-link.ts';
 import { armFault } from './fault.ts';
+import { frontOptions } from './http-front.ts';
 import { Pages } from './http-page.ts';
 import { createHttpIngress, type HttpIngress } from './ingress-http.ts';
+import { HttpsIngress } from './ingress-https.ts';
 import { TcpIngress } from './ingress-tcp.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
@@ -54,6 +59,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #mesh: Mesh;
   readonly #router: ShardRouter;
   readonly #http: HttpIngress;
+  readonly #https: HttpsIngress;
   readonly #tcp: TcpIngress;
   /** Undefined: every visitor comes by itself. */
   readonly #arrivals: Arrivals | undefined;
@@ -85,7 +91,9 @@ class ExitShard implements ShardOwner, StreamOpener {
       ledger: new VisitorLedger({ ...settings, ...limits }, onLimited),
       access: accessLog ? new AccessLog(this.life.createAccessLog()) : undefined,
     };
+    const challenges = new AcmeChallenges(clock);
     this.#http = createHttpIngress({
+      ...frontOptions(task.https, challenges),
       ...shared,
       meter: meters,
       log,
@@ -94,6 +102,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       gate: createRequestGate(limits, onLimited),
       requestBodyBytesMax: limits.requestBodyBytesMax,
     });
+    this.#https = new HttpsIngress({ ...shared, http: this.#http, challenges, log });
     this.#tcp = new TcpIngress(shared);
     const proxies = networkSet(settings.acceptProxyProtocol);
     const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
@@ -109,6 +118,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     for (const exitLink of this.#links.values()) exitLink.tick(nowMs);
     this.#mesh.tick(nowMs);
     this.#http.sweep();
+    this.#https.sweep(nowMs);
     this.#tcp.sweep(nowMs);
     this.#arrivals?.sweep(nowMs);
   }
@@ -156,6 +166,9 @@ class ExitShard implements ShardOwner, StreamOpener {
       closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) => {
         for (const link of links) this.#links.get(link)?.session.close(code);
       },
+      certificates: (change: CertificateChange) => this.#https.setCertificates(change),
+      challenges: (list: readonly Challenge[]) => this.#https.challenges.set(list),
+      ticketKey: (key: Uint8Array) => this.#https.store.setTicketKey(key),
       sample: () => this.#sample(),
       drain: () => this.#drain(),
       stop: () => this.#stop(),
@@ -176,6 +189,9 @@ class ExitShard implements ShardOwner, StreamOpener {
     if (name === 'http') {
       return this.#open(request, (socket, arrival) => this.#http.accept(socket, arrival));
     }
+    if (name === 'https') {
+      return this.#open(request, (socket, arrival) => this.#https.accept(socket, arrival));
+    }
     return this.#open(request, (socket, arrival) => this.#tcp.accept(name, socket, arrival));
   }
 
@@ -186,13 +202,17 @@ class ExitShard implements ShardOwner, StreamOpener {
     const arrivals = this.#arrivals;
     if (arrivals === undefined) return this.#listeners.open(request, (socket) => enter(socket));
     return this.#listeners.open(request, (socket) => {
-      arrivals.admit(socket, this.#http.connectionsCount + this.#tcp.connectionsCount, enter);
+      arrivals.admit(socket, this.#servedCount, enter);
     });
   }
 
   get #visitorsCount(): number {
-    const waiting = this.#arrivals?.waitingCount ?? 0;
-    return this.#http.connectionsCount + this.#tcp.connectionsCount + waiting;
+    return this.#servedCount + (this.#arrivals?.waitingCount ?? 0);
+  }
+
+  get #servedCount(): number {
+    const { connectionsCount } = this.#http;
+    return connectionsCount + this.#https.connectionsCount + this.#tcp.connectionsCount;
   }
 
   #addLink({ socket, head }: Upgraded, peer: LinkPeer): void {

@@ -12,6 +12,7 @@ import { ResponseParser } from '../http/response-head.ts';
 import { Slab } from '../http/slab.ts';
 import type { AccessLog } from './access-log.ts';
 import { Farewells } from './http-farewell.ts';
+import type { HttpFront } from './http-front.ts';
 import { Pages } from './http-page.ts';
 import type { Limit } from './limited.ts';
 import type { RequestGate } from './request-gate.ts';
@@ -63,6 +64,10 @@ export interface HttpIngressOptions {
   readonly pages?: Pages;
   /** 0 or left out: no limit. */
   readonly requestBodyBytesMax?: number;
+  /** Answers before a tunnel is looked for. */
+  readonly front?: HttpFront;
+  /** Added to every response over HTTPS: whole lines, or nothing. */
+  readonly secureFields?: Buffer;
 }
 
 export class HttpContext {
@@ -76,6 +81,8 @@ export class HttpContext {
   readonly access: AccessLog | undefined;
   readonly pages: Pages;
   readonly requestBodyBytesMax: number;
+  readonly front: HttpFront | undefined;
+  readonly secureFields: Buffer | undefined;
   readonly slab = new Slab();
   readonly farewells = new Farewells();
   state: 'serving' | 'draining' = 'serving';
@@ -97,6 +104,8 @@ export class HttpContext {
     this.access = options.access;
     this.pages = options.pages ?? new Pages();
     this.requestBodyBytesMax = options.requestBodyBytesMax || Number.POSITIVE_INFINITY;
+    this.front = options.front;
+    this.secureFields = options.secureFields;
   }
 
   /** The trusted proxies, if `peer` is one of them. */

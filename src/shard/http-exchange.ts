@@ -43,6 +43,8 @@ export interface ExchangeOwner {
   readonly forwarding: Forwarding;
   /** Every write to the socket goes this way. */
   readonly outlet: SocketOutlet;
+  /** Lines that every response gets, beside its own. */
+  readonly extraFields: Buffer | undefined;
   /** The request was sent to the end, or a response that is waited for moved on. */
   onProgress(): void;
   /** The stream takes more of the request's body. */
@@ -373,7 +375,10 @@ export class HttpExchange implements StreamSink {
     const joins = left > 0 && left <= JOINED_BYTES_MAX && !body.isDone;
     writeResponseHead(
       parser,
-      { connection: this.#connectionWord(), isDecoded, edits: this.#upstream.edits },
+      {
+        ...{ connection: this.#connectionWord(), isDecoded },
+        ...{ edits: this.#upstream.edits, extra: this.#owner.extraFields },
+      },
       slab,
       joins ? left : 0,
     );

@@ -19,6 +19,7 @@ import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { type ExchangeOwner, HttpExchange } from './http-exchange.ts';
+import type { FrontAnswer } from './http-front.ts';
 import type { VisitorInfo } from './router.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 import { cutSocket } from './socket-relay.ts';
@@ -55,6 +56,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly socket: Socket;
   readonly forwarding: Forwarding;
   readonly outlet: SocketOutlet;
+  readonly extraFields: Buffer | undefined;
   readonly #context: HttpContext;
   readonly #home: VisitorHome;
   readonly #address: string;
@@ -77,6 +79,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.outlet = new SocketOutlet(socket, () => this.#afterTaken());
     this.#serverName = arrival.serverName;
     this.#address = arrival.visitor.address;
+    this.extraFields = arrival.scheme === 'https' ? context.secureFields : undefined;
     this.forwarding = new Forwarding({
       address: arrival.visitor.address,
       scheme: arrival.scheme,
@@ -150,16 +153,30 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
 
   #begin(head: RequestParser, chunk: Buffer, after: number): void {
     this.#phase = 'exchange';
-    const { clock, router, gate } = this.#context;
+    const { clock, router, gate, front } = this.#context;
     const nowMs = clock.nowMs();
+    const { origin } = this.forwarding;
+    const challenge = front?.answerChallenge(head, origin);
     const isMisdirected = this.#serverName !== undefined && head.host !== this.#serverName;
-    const tunnel = isMisdirected ? undefined : router.matchHost(head.host, head);
+    const isOurs = isMisdirected || challenge !== undefined;
+    const tunnel = isOurs ? undefined : router.matchHost(head.host, head);
     this.#exchange.arrive(head, tunnel, nowMs);
-    const refusal = gate?.refusal(visitorOf(head, this.forwarding.origin), tunnel, nowMs);
+    if (challenge !== undefined) {
+      this.#answerOurselves(challenge);
+      return;
+    }
+    const refusal = gate?.refusal(visitorOf(head, origin), tunnel, nowMs);
+    const away = tunnel === undefined ? undefined : front?.redirect(head, origin);
     if (refusal !== undefined) this.onFailed(refusal);
     else if (isMisdirected) this.onFailed('SLW_HTTP_MISDIRECTED');
+    else if (away !== undefined) this.#answerOurselves(away);
     else if (tunnel === undefined) this.onFailed('SLW_HTTP_NO_TUNNEL');
     else this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
+  }
+
+  #answerOurselves({ status, bytes, bodyBytes }: FrontAnswer): void {
+    this.#exchange.meter(status, bodyBytes);
+    this.#linger(bytes);
   }
 
   /** The exchange took `chunk` up to `offset`; the rest is for a later request. */

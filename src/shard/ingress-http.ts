@@ -45,13 +45,14 @@ export class HttpIngress implements VisitorHome {
   accept(socket: Socket, options: AcceptOptions = {}): void {
     const arrival = arrivalOf(socket, options);
     const { ledger } = this.#context;
-    const admission = arrival === undefined ? undefined : ledger.judge(this.#countedAs(arrival));
+    const admission =
+      arrival === undefined ? undefined : ledger.judge(this.countedAs(arrival.visitor.address));
     // Without an address the visitor is gone already.
     if (arrival === undefined || admission?.isTold !== true) {
       turnAway(socket);
       return;
     }
-    const place = ledger.enter(this.#countedAs(arrival));
+    const place = ledger.enter(this.countedAs(arrival.visitor.address));
     socket.once('close', () => ledger.leave(place));
     socket.setNoDelay(true);
     const visitor = new HttpVisitor(this.#context, this, socket, arrival);
@@ -61,7 +62,7 @@ export class HttpIngress implements VisitorHome {
   }
 
   /** A trusted proxy's connections carry many visitors, and no address is theirs alone. */
-  #countedAs({ visitor: { address } }: HttpArrival): string {
+  countedAs(address: string): string {
     return this.#context.trustOf(address) === undefined ? address : '';
   }
 

@@ -129,6 +129,7 @@ export interface Edge {
   readonly metered: Metered[];
   readonly limited: string[];
   readonly inFlight: { readonly requests: number };
+  readonly port: number;
   visit(): Promise<Peer>;
   upstream(tunnel: string): Promise<Upstream>;
   /** Moves the clock and looks at the deadlines. */
@@ -140,6 +141,8 @@ export interface EdgeOptions {
   readonly accept?: AcceptOptions;
   /** What an exit node may set beside the limits. */
   readonly ingress?: Partial<HttpIngressOptions>;
+  /** Takes connections in place of the ingress. */
+  readonly door?: (ingress: HttpIngress, clock: FakeClock) => (socket: Socket) => void;
 }
 
 async function listenOn(t: TestContext, server: Server): Promise<number> {
@@ -180,9 +183,9 @@ export async function startEdge(t: TestContext, options: EdgeOptions = {}): Prom
     },
     ...options.ingress,
   });
-  const server = createServer({ allowHalfOpen: true }, (socket) =>
-    ingress.accept(socket, options.accept),
-  );
+  const accept = (socket: Socket): void => ingress.accept(socket, options.accept);
+  const door = options.door?.(ingress, clock) ?? accept;
+  const server = createServer({ allowHalfOpen: true }, door);
   const port = await listenOn(t, server);
   undoAfter(t, async () => {
     await checkNothingLeft(ingress, router);
@@ -206,7 +209,7 @@ export async function startEdge(t: TestContext, options: EdgeOptions = {}): Prom
     clock.advance(ms);
     ingress.sweep();
   };
-  return { ingress, router, clock, metered, limited, inFlight, visit, upstream, pass };
+  return { ingress, router, clock, metered, limited, inFlight, port, visit, upstream, pass };
 }
 
 /** Visitors are gone by now: so must be everything that was made for them. */
