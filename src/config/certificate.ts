@@ -37,7 +37,7 @@ export function checkCertificatePair(
   );
   if (certificate === undefined || privateKey === undefined) return;
   if (certificate.checkPrivateKey(privateKey)) return;
-  const option = cert.label.split(' ', 1)[0];
+  const option = cert.label.replace(/ \(.*$/, '');
   problems.add(`${key.label}: the key does not belong to the certificate of ${option}`);
 }
 

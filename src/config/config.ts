@@ -8,6 +8,7 @@ import { Masked } from '../base/masked.ts';
 import type { Network } from '../base/network.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { Address, PortRange } from './address.ts';
+import { buildHttps, type HttpsConfig } from './https-check.ts';
 import { buildLimits } from './limits.ts';
 import type { LogFormat } from './option.ts';
 import { type ConfigInput, declaredDefaults, type Resolution, resolveValues } from './resolve.ts';
@@ -16,6 +17,8 @@ import { type AutoTlsConfig, buildAutoTls, buildTrust, type TrustConfig } from '
 import type { TunnelSpec } from './tunnel.ts';
 
 export type { Address, PortRange } from './address.ts';
+export type { CertificateFiles } from './https.ts';
+export type { ChallengeChoice, HttpsConfig, LetsEncryptConfig } from './https-check.ts';
 export type { LogFormat } from './option.ts';
 export type { Fault } from './schema.ts';
 export type { AutoTlsConfig, TrustConfig } from './trust.ts';
@@ -47,6 +50,8 @@ export type LogLevel = Values<'server'>['log-level'];
 export interface ServerConfig {
   readonly controlAddr: Address;
   readonly httpAddr: Address | 'off';
+  /** Absent: no HTTPS. */
+  readonly https?: HttpsConfig;
   readonly tcpHost: string;
   /** Empty: clients may open no TCP port. */
   readonly tcpPorts: readonly PortRange[];
@@ -135,6 +140,7 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
   return {
     controlAddr: values['control-addr'],
     httpAddr: values['http-addr'],
+    ...present('https', buildHttps(values, env)),
     tcpHost: values['tcp-addr'],
     tcpPorts: values['tcp-ports'],
     adminAddr: values['admin-addr'],

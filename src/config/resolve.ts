@@ -9,6 +9,7 @@ import { boundsProblem, TUNNEL_OPTION_NAMES, type TunnelOptions } from '../base/
 import { showAddress } from './address.ts';
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
 import type { ConfigFile } from './file.ts';
+import { checkHttps, followHttps } from './https-check.ts';
 import { type FlagValue, type Given, merge } from './merge.ts';
 import { readLists } from './network.ts';
 import type { Kind, MachineDefaults, OptionTable } from './option.ts';
@@ -55,7 +56,9 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   const given = readLists({ table, given: merged, readFile }, problems);
   const untyped = parseTable(table, given, input.defaults, problems);
   // The kinds of the table gave the values: what `Values` says of them holds.
-  const parsed = untyped as Partial<Values<C>>;
+  const followed =
+    command === 'server' ? followHttps(untyped as Partial<Values<'server'>>, given) : untyped;
+  const parsed = followed as Partial<Values<C>>;
   const tokenTexts = untyped as Partial<Values<Command>>;
   // What is wrong with a certificate is a problem of its own: it never means "no token needed".
   const substitute = given.has(command === 'server' ? 'client-ca' : 'tls-client-cert');
@@ -107,6 +110,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
       context,
       autoTlsProblems(context.parsed, (name) => context.given.has(name)),
     );
+    checkHttps(context);
     checkFault(context);
   },
   client(context) {
@@ -139,7 +143,7 @@ function checkRelations(context: CheckContext<'server'> | CheckContext<'client'>
   }
 }
 
-const LISTENERS = ['control-addr', 'http-addr', 'admin-addr'] as const;
+const LISTENERS = ['control-addr', 'http-addr', 'https-addr', 'admin-addr'] as const;
 
 /** Two listeners on one port: found now rather than when the second cannot be opened. */
 function checkListeners({ parsed, given, problems }: CheckContext<'server'>): void {

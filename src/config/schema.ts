@@ -6,6 +6,7 @@
 // values are merged, or who uses them.
 
 import { address, addressOrOff, host, portRange, serverUrl } from './address.ts';
+import { certificateFiles, certificateName, issuer } from './https.ts';
 import { LIMIT_OPTIONS } from './limits.ts';
 import { network } from './network.ts';
 import {
@@ -147,6 +148,48 @@ const serverTuning = {
   'upstream-response-timeout': tuning(duration(TIMEOUT), '60s', 'time to the head of a response'),
 };
 
+const YEARS_2_SECONDS = 63_072_000;
+
+const https = {
+  'https-addr': one(addressOrOff, {
+    default: 'off',
+    defaultText: 'off, 0.0.0.0:443 with certificates',
+    help: 'HTTPS tunnels, by the name that the visitor asks for',
+  }),
+  'https-cert': many(certificateFiles, {
+    help: 'certificate and key files of a host or wildcard; read again when they change',
+    separators: LINES,
+  }),
+  'https-redirect': one(boolean, { default: 'false', help: 'send plain HTTP requests to HTTPS' }),
+  hsts: one(integer({ min: 1, max: YEARS_2_SECONDS, autoWord: 'off' }), {
+    default: 'off',
+    help: 'Strict-Transport-Security on responses over HTTPS, with this max-age in seconds',
+  }),
+  'letsencrypt-domain': many(certificateName, {
+    help: 'get a certificate for this host; *.example.com needs --letsencrypt-dns-hook',
+  }),
+  'letsencrypt-on-demand': many(certificateName, {
+    help: 'get one for hosts that clients serve and that this covers, such as *.example.com',
+  }),
+  'letsencrypt-issuer': one(issuer, {
+    default: 'prod',
+    help: "Let's Encrypt's prod or staging, or the URL of another ACME directory",
+  }),
+  'letsencrypt-email': optional(
+    text('EMAIL', /^[^\s@,]+@[^\s@,]+$/, 'is not an e-mail address; write name@example.com'),
+    { help: 'where the issuer may write to' },
+  ),
+  'letsencrypt-ca-file': optional(path, { help: 'trust this CA for the issuer itself, PEM' }),
+  'letsencrypt-challenge': one(choice(['auto', 'http-01', 'tls-alpn-01', 'dns-01'], 'CHALLENGE'), {
+    default: 'auto',
+    help: 'auto: dns-01 for wildcards, http-01 with --http-addr, else tls-alpn-01',
+  }),
+  'letsencrypt-dns-hook': optional(text('CMD', /\S/, 'is empty; write a command'), {
+    help: 'command for dns-01, run with ACTION=present or cleanup, DOMAIN, NAME and VALUE',
+  }),
+  'letsencrypt-dir': optional(path, { help: 'folder of the account and the certificates' }),
+};
+
 const drainTimeout = one(duration({ min: 0, max: DAY_MS }), {
   default: '30s',
   help: 'on SIGTERM, how long open streams may take to finish',
@@ -160,8 +203,10 @@ const server = {
   }),
   'http-addr': one(addressOrOff, {
     default: '0.0.0.0:8000',
+    defaultText: "0.0.0.0:8000, 0.0.0.0:80 with Let's Encrypt",
     help: 'HTTP tunnels, routed by Host; or off',
   }),
+  ...https,
   'tcp-addr': one(host, { default: '0.0.0.0', help: 'address on which TCP tunnel ports open' }),
   'tcp-ports': many(portRange, {
     default: '1024-65535',

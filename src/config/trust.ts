@@ -34,7 +34,7 @@ export interface OptionProblem {
   readonly wrong: string;
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
 type Has = (name: string) => boolean;
 
 /** Where system services keep their state (Filesystem Hierarchy Standard, 5.8). */
@@ -160,7 +160,7 @@ export function trustProblems(
 }
 
 /** For what must not be forgotten: where systemd says, the user's folder, or the system's. */
-function stateFolder(env: Environment): string {
+export function stateFolder(env: Environment): string {
   const service = env.STATE_DIRECTORY?.split(':', 1)[0] ?? '';
   if (isAbsolute(service)) return service;
   const { XDG_STATE_HOME: state = '', HOME: home = '' } = env;
