@@ -41,8 +41,8 @@ const WORD_EXCEPTIONS: Readonly<Record<string, string>> = {
 const ENTRIES = ['src/cli/main.ts'];
 /** Source files that no entry point reaches, and why. */
 const UNREACHED_EXCEPTIONS: Readonly<Record<string, string>> = {};
-/** Packages of an installation without optional ones; nearly half come with @peculiar/x509. */
-const SHIPPED_PACKAGES_MAX = 42;
+/** Packages of an installation without optional ones; two in three come with acme-client. */
+const SHIPPED_PACKAGES_MAX = 74;
 
 const FILES = textFiles();
 const CODE = FILES.filter((file) => file.path.endsWith('.ts'));

@@ -29,6 +29,11 @@ export const systemClock: Clock = {
   },
 };
 
+/** A date as protocols write it, as milliseconds since the epoch; NaN when it is none. */
+export function wallMsOf(text: string): number {
+  return Date.parse(text);
+}
+
 /** Resolves after `delayMs`, and keeps the process alive meanwhile. */
 export function sleep(delayMs: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, Math.min(delayMs, TIMER_MS_MAX)));

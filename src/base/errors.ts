@@ -105,6 +105,10 @@ export const ERRORS = {
   SLW_STREAM_TUNNEL_LIMIT: row(-1, 503, 'visitor', true, 'too many connections to this tunnel'),
   SLW_TUNNEL_OPTION: row(-1, 0, 'client', false, 'tunnel option unknown or not valid'),
   SLW_TLS_REFUSED: row(-1, 0, 'peer', true, 'the certificate of the server is not trusted'),
+  SLW_ACME_UNREACHABLE: row(-1, 0, 'peer', true, 'the certificate issuer cannot be reached'),
+  SLW_ACME_LIMITED: row(-1, 0, 'operator', true, 'the certificate issuer asks to wait'),
+  SLW_ACME_REFUSED: row(-1, 0, 'operator', true, 'the certificate issuer gave no certificate'),
+  SLW_CERTIFICATE_STORE: row(-1, 0, 'operator', true, 'the certificate folder cannot be used'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -123,8 +123,8 @@ function checkChallenges({ parsed, problems }: HttpsContext): void {
   const wildcard = parsed['letsencrypt-domain']?.find((name) => name.startsWith('*.'));
   if (wildcard !== undefined && hook === undefined) {
     problems.add(
-      `--letsencrypt-domain: "${wildcard}" can be proven by DNS alone; give --letsencrypt-dns-hook, ` +
-        'or name the hosts one by one',
+      `--letsencrypt-domain: "${wildcard}" can be proven by DNS alone; ` +
+        'give --letsencrypt-dns-hook, or name the hosts one by one',
     );
   }
   if (wildcard !== undefined && challenge !== 'auto' && challenge !== 'dns-01') {

@@ -22,6 +22,7 @@ import type { ServerConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { type AdminPort, openAdminPort } from './admin-port.ts';
 import { Answers } from './answers.ts';
+import type { DnsHook } from './challenge-board.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
 import { Metrics } from './metrics.ts';
 import { claimPort, supportsReusePort } from './ports.ts';
@@ -30,12 +31,15 @@ import { SampleBook } from './samples.ts';
 import { shardSettings, visitorSettings } from './settings.ts';
 import { describeStatus } from './status.ts';
 import { TokenGate } from './tokens.ts';
+import { VisitorTls } from './visitor-tls.ts';
 
 export interface StartOptions {
   readonly log: Logger;
   readonly version: string;
   /** The fingerprint of the private CA, once it is known. */
   readonly onFingerprint?: (fingerprint: string) => void;
+  /** Makes and removes DNS records, for dns-01. */
+  readonly dnsHook?: DnsHook;
 }
 
 export interface Ending {
@@ -103,6 +107,7 @@ class RunningNode implements ExitNode {
   /** Ports by listener name, once they are known. */
   readonly #ports = new Map<string, number>();
   readonly #acceptsEverywhere: boolean;
+  readonly #https: VisitorTls | undefined;
   #admin: AdminPort | undefined;
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
   #settle: (ending: Ending) => void = () => {};
@@ -119,6 +124,8 @@ class RunningNode implements ExitNode {
     this.#acceptsEverywhere = accepting > 1;
     this.#tls = tls;
     this.#registry = this.#createRegistry();
+    this.#https = this.#createHttps();
+    const https = this.#https === undefined ? {} : { https: this.#https.settings };
     this.#pool = new ShardPool({
       url: shardUrl,
       shards: config.shards,
@@ -129,6 +136,7 @@ class RunningNode implements ExitNode {
         ...task,
         tls: tls.port,
         fault: config.fault,
+        ...https,
       }),
       serve: (shard) => this.#serve(shard),
       onStart: (shard, bridge) => this.#bringUp(shard, bridge),
@@ -144,6 +152,7 @@ class RunningNode implements ExitNode {
 
   async start(): Promise<void> {
     try {
+      await this.#https?.load();
       await this.#openPorts();
       await this.#watchTls();
     } catch (error) {
@@ -153,6 +162,7 @@ class RunningNode implements ExitNode {
       throw error;
     }
     this.#state = 'ready';
+    this.#https?.start();
     this.#log.info({ shards: this.#config.shards, version: this.#options.version }, 'ready');
   }
 
@@ -168,6 +178,7 @@ class RunningNode implements ExitNode {
 
   reload(): void {
     void this.#tls.reload();
+    void this.#https?.reload();
   }
 
   async #watchTls(): Promise<void> {
@@ -194,9 +205,12 @@ class RunningNode implements ExitNode {
   }
 
   #listeners(): { name: string; host: string; port: number }[] {
-    const { controlAddr, httpAddr } = this.#config;
-    const control = { name: 'control', ...controlAddr };
-    return httpAddr === 'off' ? [control] : [control, { name: 'http', ...httpAddr }];
+    const { controlAddr, httpAddr, https } = this.#config;
+    return [
+      { name: 'control', ...controlAddr },
+      ...(httpAddr === 'off' ? [] : [{ name: 'http', ...httpAddr }]),
+      ...(https === undefined ? [] : [{ name: 'https', ...https.addr }]),
+    ];
   }
 
   /** A shard has started: listeners, routes, ports and mesh, in this order. */
@@ -205,6 +219,7 @@ class RunningNode implements ExitNode {
     const reusePort = this.#acceptsEverywhere;
     bridge.tell('route', this.#registry.snapshot());
     this.#joinMesh(shard, bridge);
+    this.#https?.bringUp(bridge);
     if (!isAccepting || this.#state === 'draining') return;
     for (const { name, host, port } of this.#listeners()) {
       const wanted = this.#ports.get(name) ?? port;
@@ -241,6 +256,21 @@ class RunningNode implements ExitNode {
       closePort: (name) => this.#closePort(name),
       closeLinks: (shard, links, code) =>
         this.#pool.bridge(shard)?.tell('closeLinks', { links, code }),
+    });
+  }
+
+  #createHttps(): VisitorTls | undefined {
+    const { https, httpAddr } = this.#config;
+    if (https === undefined) return undefined;
+    return new VisitorTls({
+      config: https,
+      hasHttp: httpAddr !== 'off',
+      bridges: () => this.#pool.bridges().map(([, bridge]) => bridge),
+      isServed: (tunnel) => this.#registry.isServed(tunnel),
+      dnsHook: this.#options.dnsHook,
+      reloads: this.#tls.reloads,
+      agent: `sluiceway/${this.#options.version}`,
+      log: this.#log,
     });
   }
 
@@ -297,7 +327,7 @@ class RunningNode implements ExitNode {
         const results = await this.#registry.register(link, tunnels);
         const client = this.#registry.clientOf(link)?.id;
         for (const { name, code, reason } of results) {
-          if (code === '') this.#log.info({ client, link, tunnel: name }, 'tunnel up');
+          if (code === '') this.#onTunnelUp({ client, link, tunnel: name });
           else this.#log.warn({ client, link, tunnel: name, code, reason }, 'tunnel refused');
         }
         return results;
@@ -307,6 +337,11 @@ class RunningNode implements ExitNode {
       request: (request) => this.#answers.answer(request, false),
       answered: ({ path, status }) => this.#countAnswer(path, status),
     };
+  }
+
+  #onTunnelUp(fields: { client: string | undefined; link: string; tunnel: string }): void {
+    this.#log.info(fields, 'tunnel up');
+    this.#https?.onTunnel(fields.tunnel);
   }
 
   #authorize(authorization: string | undefined): boolean {
@@ -356,7 +391,8 @@ class RunningNode implements ExitNode {
       controlRequests: this.#controlRequests,
       shardRestarts: this.#pool.restarts,
       logDropped: droppedLogLines(),
-      certificates: this.#tls.notAfterSeconds(),
+      certificates: [...this.#tls.notAfterSeconds(), ...(this.#https?.notAfterSeconds() ?? [])],
+      acmeOrders: this.#https?.orders ?? new Map(),
       reloads: this.#tls.reloads,
       version: this.#options.version,
     };
@@ -390,6 +426,7 @@ class RunningNode implements ExitNode {
   async #end(ending: Ending): Promise<void> {
     if (this.#state === 'stopped') return;
     this.#state = 'stopped';
+    this.#https?.stop();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
     this.#admin?.close();
     this.#tls.close();

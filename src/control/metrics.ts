@@ -19,7 +19,9 @@ export interface ControlCounts {
   readonly shardRestarts: number;
   readonly logDropped: number;
   /** Ends of validity in seconds since the epoch, by certificate. */
-  readonly certificates: ReadonlyMap<string, number>;
+  readonly certificates: Iterable<readonly [name: string, seconds: number]>;
+  /** Orders of certificates, by result. */
+  readonly acmeOrders: ReadonlyMap<string, number>;
   /** By result. */
   readonly reloads: ReadonlyMap<string, number>;
   readonly version: string;
@@ -169,6 +171,9 @@ const ROWS: readonly Row[] = [
         { value: loopDelay.p99, labels: { shard, quantile: '0.99' } },
         { value: loopDelay.max, labels: { shard, quantile: '1' } },
       ]),
+  ),
+  row('sluiceway_acme_orders_total', 'counter', 'Certificate orders, by result.', ({ counts }) =>
+    [...counts.acmeOrders].map(([result, value]) => ({ value, labels: { result } })),
   ),
   row('sluiceway_log_dropped_total', 'counter', 'Log lines dropped.', ({ totals, counts }) =>
     one(totals.logDropped + counts.logDropped),

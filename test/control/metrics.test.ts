@@ -22,6 +22,7 @@ const COUNTS: ControlCounts = {
     ['404 _other', 7],
   ]),
   shardRestarts: 1,
+  acmeOrders: new Map([['ok', 2]]),
   logDropped: 2,
   certificates: new Map([['control', 1_800_000_000]]),
   reloads: new Map([['ok', 1]]),

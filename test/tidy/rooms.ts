@@ -40,6 +40,7 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   ws: /^link\/ws-[a-z-]+\.ts$/u,
   piscina: /^bridge\/pool\.ts$/u,
   'prom-client': /^control\/metrics\.ts$/u,
+  'acme-client': /^control\/acme\.ts$/u,
   commander: /^cli\//u,
   '@peculiar/x509': /^control\/private-ca\.ts$/u,
   // The load generator of the benchmarks; the program itself never loads it.

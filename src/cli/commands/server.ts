@@ -6,6 +6,7 @@
 
 import { resolveConfig } from '../../config/config.ts';
 import { readBuildInfo } from '../build-info.ts';
+import { createDnsHook } from '../dns-hook.ts';
 import { runToExit } from '../lifecycle.ts';
 import { answer } from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
@@ -21,10 +22,12 @@ export async function runServer(flags: Flags): Promise<void> {
   // Loaded here and not above: `status` and `--help` need none of it.
   const { startServer } = await import('../../control/exit-node.ts');
   const { version } = readBuildInfo();
+  const hook = config.https?.letsEncrypt?.dnsHook;
+  const dns = hook === undefined ? {} : { dnsHook: createDnsHook(hook) };
   await runToExit({
     component: 'control',
     logLevel: config.logLevel,
     logFormat: config.logFormat,
-    start: async (log) => await startServer(config, { log, version, onFingerprint }),
+    start: async (log) => await startServer(config, { log, version, onFingerprint, ...dns }),
   });
 }

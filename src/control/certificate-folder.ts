@@ -1,0 +1,146 @@
+// The folder of an issuer's account and certificates.
+//
+//   DIR/HOST-HASH/account.pem         the account's key
+//                /example.com.pem     key and chain, in one file, so that they always match
+//                /example.com.orders  when orders were made, so that restarts count too
+//                /example.com.lock    who orders now
+//
+// Invariant: a file is replaced whole (base/durable-file.ts); one that cannot be read as what it
+// should be is set aside as `.broken` and never served. Errors are SLW_CERTIFICATE_STORE. Must not know: how
+// certificates are ordered or served.
+
+import { createHash, createPrivateKey } from 'node:crypto';
+import { mkdir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { createFile, readIfThere, replaceFile, sweepTemporaries } from '../base/durable-file.ts';
+import { SluicewayError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { type CheckedPair, checkPair } from './certificate-pair.ts';
+import { acquireLock, errorCodeOf, type Release } from './folder-lock.ts';
+
+/** Order times kept for a name: more than any budget asks for. */
+const ORDER_TIMES_MAX = 32;
+const ACCOUNT = 'account.pem';
+const KEY_BLOCK = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]+?-----END [A-Z ]*PRIVATE KEY-----\n?/;
+
+export interface FolderOptions {
+  readonly dir: string;
+  /** Each issuer has a folder of its own: a staging certificate is never served for a real one. */
+  readonly issuer: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class CertificateFolder {
+  readonly path: string;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+
+  constructor({ dir, issuer, clock, log }: FolderOptions) {
+    const hash = createHash('sha256').update(issuer).digest('hex').slice(0, 8);
+    this.path = join(dir, `${new URL(issuer).hostname}-${hash}`);
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** Makes the folder, and removes what killed writers left. */
+  prepare(): Promise<void> {
+    return this.#guard(async () => {
+      await mkdir(this.path, { recursive: true, mode: 0o700 });
+      await sweepTemporaries(this.path, this.#clock.wallMs());
+    });
+  }
+
+  /** Undefined: there is none, or it was broken. */
+  load(name: string): Promise<CheckedPair | undefined> {
+    return this.#read(`${fileName(name)}.pem`, (text) => {
+      const key = KEY_BLOCK.exec(text)?.[0] ?? '';
+      return checkPair({ name, key, cert: text.replace(KEY_BLOCK, '') });
+    });
+  }
+
+  save({ name, cert, key }: CheckedPair): Promise<void> {
+    const path = join(this.path, `${fileName(name)}.pem`);
+    return this.#guard(() => replaceFile(path, `${key.trimEnd()}\n${cert.trimEnd()}\n`));
+  }
+
+  /** The account's key, PEM; made by `create` when there is none. */
+  async accountKey(create: () => Promise<string>): Promise<string> {
+    const known = await this.#readAccount();
+    if (known !== undefined) return known;
+    const key = await create();
+    const isOurs = await this.#guard(() => createFile(join(this.path, ACCOUNT), key));
+    // Another process was faster: one account for all.
+    return isOurs ? key : ((await this.#readAccount()) ?? key);
+  }
+
+  #readAccount(): Promise<string | undefined> {
+    return this.#read(ACCOUNT, (text) => {
+      createPrivateKey(text);
+      return text;
+    });
+  }
+
+  /** When `name` was ordered, since `sinceMs`. */
+  async ordersSince(name: string, sinceMs: number): Promise<readonly number[]> {
+    const times = await this.#read(`${fileName(name)}.orders`, (text): number[] => {
+      const list: unknown = JSON.parse(text);
+      if (!Array.isArray(list)) throw new Error('no list of times');
+      return list.filter((time): time is number => typeof time === 'number');
+    });
+    // A time from the future is of a clock that was set back: it must not block for ever.
+    const nowMs = this.#clock.wallMs();
+    return (times ?? []).filter((time) => time > sinceMs && time <= nowMs);
+  }
+
+  /** Before an order: it counts even if we do not live to see its end. */
+  async noteOrder(name: string, earlier: readonly number[]): Promise<void> {
+    const times = [...earlier, this.#clock.wallMs()].slice(-ORDER_TIMES_MAX);
+    const path = join(this.path, `${fileName(name)}.orders`);
+    await this.#guard(() => replaceFile(path, JSON.stringify(times)));
+  }
+
+  /** Undefined: another process orders this name now. */
+  lock(name: string): Promise<Release | undefined> {
+    const path = join(this.path, `${fileName(name)}.lock`);
+    return this.#guard(() => acquireLock(path, this.#clock.wallMs()));
+  }
+
+  async #read<T>(file: string, parse: (text: string) => T): Promise<T | undefined> {
+    const path = join(this.path, file);
+    const text = await this.#guard(() => readIfThere(path));
+    if (text === undefined) return undefined;
+    try {
+      return parse(text);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#log.error({ file: path, reason }, 'a stored file is broken, set aside as .broken');
+      await this.#guard(() => rename(path, `${path}.broken`));
+      return undefined;
+    }
+  }
+
+  async #guard<T>(run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (cause) {
+      const reason = errorCodeOf(cause) || String(cause);
+      const detail = `${this.path}: ${REASONS[reason] ?? reason}`;
+      throw new SluicewayError('SLW_CERTIFICATE_STORE', detail, { cause });
+    }
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the disk quota is used up',
+  EROFS: 'the file system is read-only',
+  EACCES: 'permission denied; give a folder that can be written with --letsencrypt-dir',
+  EPERM: 'permission denied; give a folder that can be written with --letsencrypt-dir',
+};
+
+/** `*.example.com` as `_.example.com`: an underscore is in no name that is ordered. */
+function fileName(name: string): string {
+  return name.replace(/^\*/, '_');
+}

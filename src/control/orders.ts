@@ -1,0 +1,353 @@
+// Has a certificate for each name that wants one: loads it, renews it in time, orders it anew.
+//
+//   waiting --time has come--> queued --its turn--> visited --> waiting …          stopped
+//
+// A visit looks at the folder first, as another process may have ordered; then at the time; and
+// orders last, under the folder's lock and within a budget that outlives restarts.
+//
+// Invariant: no order while a certificate is valid and not due; a failure changes nothing but the
+// time of the next try, which grows, has jitter and obeys the issuer; one visit at a time. Must
+// not know: ACME, sockets, or who serves the certificates.
+
+import { Backoff } from '../base/backoff.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import { SluicewayError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { ChallengeKind, ChallengeSolver, Issuer } from './acme.ts';
+import type { CertificateFolder } from './certificate-folder.ts';
+import { type CheckedPair, checkPair, isForName } from './certificate-pair.ts';
+import { ariIdOf, type RenewalWindow, renewAtMs } from './renewal.ts';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+/** A visit at least this often: clocks move, and the issuer's advice changes (RFC 9773 4.3.2). */
+const VISIT_MS = 6 * HOUR_MS;
+/** Advice is not asked for more often, whatever the issuer says, nor is it forgotten for longer. */
+const ADVICE_MS_MIN = MINUTE_MS;
+const ADVICE_MS_MAX = DAY_MS;
+/** While another process orders. Guess: an order takes some ten seconds. */
+const LOCKED_MS = 5000;
+/** Let's Encrypt: five failures an hour for one host. One is left for the operator. */
+const ORDERS_PER_HOUR_MAX = 4;
+/** New names of clients, of all together. Guess: far below 300 orders in three hours. */
+const ON_DEMAND_PER_HOUR_MAX = 20;
+/** Names at once. Guess: ten times a large site. */
+export const NAMES_MAX = 1000;
+
+export interface OrdersOptions {
+  readonly folder: CertificateFolder;
+  readonly openIssuer: () => Promise<Issuer>;
+  readonly solver: ChallengeSolver;
+  readonly challengeFor: (name: string) => ChallengeKind;
+  /** May it be ordered now? A host on demand is when a client serves it. */
+  readonly isWanted: (name: string) => boolean;
+  /** A certificate to be served from now on. */
+  readonly onPair: (pair: CheckedPair) => void;
+  /** Nobody serves this host any more, and others need its place. */
+  readonly onForgotten: (name: string) => void;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+}
+
+/** What became of an order: a label of a metric. */
+export type OrderResult = 'ok' | 'unreachable' | 'limited' | 'refused' | 'store';
+
+interface Tracked {
+  readonly name: string;
+  readonly isOnDemand: boolean;
+  readonly backoffs: { readonly short: Backoff; readonly long: Backoff };
+  state: 'waiting' | 'queued';
+  timer: Timer | undefined;
+  pair: CheckedPair | undefined;
+  /** Got, and not yet in the folder. */
+  isUnsaved: boolean;
+  draw: number;
+  window: RenewalWindow | undefined;
+  adviceAtMs: number;
+  notBeforeMs: number;
+}
+
+export class Orders {
+  readonly results = new Map<OrderResult, number>();
+  readonly #options: OrdersOptions;
+  readonly #tracked = new Map<string, Tracked>();
+  /** Visits follow each other. */
+  #last: Promise<void> = Promise.resolve();
+  #issuer: Promise<Issuer> | undefined;
+  #state: 'running' | 'stopped' = 'running';
+  #onDemandMs: number[] = [];
+
+  constructor(options: OrdersOptions) {
+    this.#options = options;
+  }
+
+  /** Loads what the folder has for `name`, before anybody listens; orders nothing. */
+  async load(name: string): Promise<void> {
+    const tracked = this.#track(name, false);
+    try {
+      this.#adopt(tracked, await this.#options.folder.load(name));
+    } catch (error) {
+      this.#options.log.error({ name, reason: messageOf(error) }, 'certificate cannot be loaded');
+    }
+  }
+
+  /** Keeps a certificate for `name` from now on. */
+  keep(name: string, isOnDemand: boolean): void {
+    const known = this.#tracked.get(name);
+    if (known === undefined && this.#tracked.size >= NAMES_MAX) this.#forgetUnwanted();
+    if (known === undefined && this.#tracked.size >= NAMES_MAX) {
+      this.#options.log.warn({ name, max: NAMES_MAX }, 'too many names, no certificate for this');
+      return;
+    }
+    this.#visitAfter(known ?? this.#track(name, isOnDemand), 0);
+  }
+
+  stop(): void {
+    this.#state = 'stopped';
+    for (const { timer } of this.#tracked.values()) timer?.cancel();
+  }
+
+  #forgetUnwanted(): void {
+    for (const [name, { isOnDemand, state, timer }] of this.#tracked) {
+      if (!isOnDemand || state === 'queued' || this.#options.isWanted(name)) continue;
+      timer?.cancel();
+      this.#tracked.delete(name);
+      this.#options.onForgotten(name);
+    }
+  }
+
+  #track(name: string, isOnDemand: boolean): Tracked {
+    const { random } = this.#options;
+    const tracked: Tracked = {
+      name,
+      isOnDemand,
+      backoffs: {
+        short: new Backoff({ baseMs: 5000, maxMs: 10 * MINUTE_MS, random }),
+        long: new Backoff({ baseMs: MINUTE_MS, maxMs: 6 * HOUR_MS, random }),
+      },
+      state: 'waiting',
+      timer: undefined,
+      pair: undefined,
+      isUnsaved: false,
+      draw: 0,
+      window: undefined,
+      adviceAtMs: 0,
+      notBeforeMs: 0,
+    };
+    this.#tracked.set(name, tracked);
+    return tracked;
+  }
+
+  #visitAfter(tracked: Tracked, delayMs: number): void {
+    if (this.#state === 'stopped' || tracked.state === 'queued') return;
+    tracked.timer?.cancel();
+    const wait = Math.min(Math.max(0, delayMs), VISIT_MS);
+    tracked.timer = this.#options.clock.after(wait, () => this.#enqueue(tracked));
+  }
+
+  #enqueue(tracked: Tracked): void {
+    tracked.state = 'queued';
+    this.#last = this.#last.then(async () => {
+      if (this.#state === 'stopped') return;
+      const delayMs = await this.#visit(tracked);
+      tracked.state = 'waiting';
+      this.#visitAfter(tracked, delayMs);
+    });
+  }
+
+  /** Gives the time to the next visit. */
+  async #visit(tracked: Tracked): Promise<number> {
+    try {
+      await this.#lookIntoFolder(tracked);
+      const leftMs = await this.#timeLeft(tracked);
+      if (leftMs > 0) return leftMs;
+      return await this.#order(tracked);
+    } catch (error) {
+      return this.#failed(tracked, error);
+    }
+  }
+
+  async #lookIntoFolder(tracked: Tracked): Promise<void> {
+    const { folder } = this.#options;
+    const stored = tracked.isUnsaved ? undefined : await folder.load(tracked.name);
+    if (stored !== undefined) this.#adopt(tracked, stored);
+    else if (tracked.pair !== undefined) await this.#save(tracked, tracked.pair);
+  }
+
+  /** Until this name has something to do; 0 or less: order. */
+  async #timeLeft(tracked: Tracked): Promise<number> {
+    const { clock, isWanted } = this.#options;
+    if (!isWanted(tracked.name)) return VISIT_MS;
+    if (tracked.pair === undefined) return tracked.notBeforeMs - clock.wallMs();
+    await this.#askAdvice(tracked, tracked.pair);
+    const dueMs = renewAtMs({ ...tracked.pair, window: tracked.window, draw: tracked.draw });
+    return Math.max(dueMs, tracked.notBeforeMs) - clock.wallMs();
+  }
+
+  /** The issuer may want certificates renewed early. Without an answer the usual time holds. */
+  async #askAdvice(tracked: Tracked, pair: CheckedPair): Promise<void> {
+    const { clock, log } = this.#options;
+    const nowMs = clock.wallMs();
+    const ariId = nowMs < tracked.adviceAtMs ? undefined : ariIdOf(pair.cert);
+    if (ariId === undefined) return;
+    tracked.adviceAtMs = nowMs + VISIT_MS;
+    try {
+      const advice = await (await this.#openIssuer()).advice(ariId);
+      if (advice === undefined) return;
+      tracked.window = advice.window;
+      const askAgainMs = Math.min(advice.retryAfterMs || VISIT_MS, ADVICE_MS_MAX);
+      tracked.adviceAtMs = nowMs + Math.max(askAgainMs, ADVICE_MS_MIN);
+    } catch (error) {
+      log.debug({ name: tracked.name, reason: messageOf(error) }, 'no renewal advice');
+    }
+  }
+
+  async #order(tracked: Tracked): Promise<number> {
+    const { folder, clock } = this.#options;
+    const { name } = tracked;
+    const release = await folder.lock(name);
+    if (release === undefined) return LOCKED_MS;
+    try {
+      // Another process may have been done just before.
+      await this.#lookIntoFolder(tracked);
+      const leftMs = await this.#timeLeft(tracked);
+      if (leftMs > 0) return leftMs;
+      const hourAgoMs = clock.wallMs() - HOUR_MS;
+      const earlier = await folder.ordersSince(name, hourAgoMs);
+      const [oldest] = earlier.length < ORDERS_PER_HOUR_MAX ? this.#demandsSince(tracked) : earlier;
+      if (oldest !== undefined) return this.#postpone(tracked, oldest - hourAgoMs);
+      await this.#take(tracked, async () => {
+        await folder.noteOrder(name, earlier);
+        if (tracked.isOnDemand) this.#onDemandMs.push(clock.wallMs());
+      });
+      return await this.#timeLeft(tracked);
+    } finally {
+      // A lock that cannot be removed ends by its age.
+      await release().catch((error: unknown) => this.#options.log.warn(messageOf(error)));
+    }
+  }
+
+  /** Orders of clients' names in the last hour, if there were too many. */
+  #demandsSince({ isOnDemand }: Tracked): readonly number[] {
+    const hourAgoMs = this.#options.clock.wallMs() - HOUR_MS;
+    this.#onDemandMs = this.#onDemandMs.filter((time) => time > hourAgoMs);
+    return isOnDemand && this.#onDemandMs.length >= ON_DEMAND_PER_HOUR_MAX ? this.#onDemandMs : [];
+  }
+
+  #postpone({ name }: Tracked, delayMs: number): number {
+    const waitSeconds = Math.ceil(delayMs / 1000);
+    this.#options.log.warn({ name, waitSeconds }, 'too many orders in an hour, waiting');
+    return Math.max(delayMs, MINUTE_MS);
+  }
+
+  async #take(tracked: Tracked, onBegin: () => Promise<void>): Promise<void> {
+    const { challengeFor, solver, log } = this.#options;
+    const { name, pair: old } = tracked;
+    const issuer = await this.#openIssuer();
+    const kind = challengeFor(name);
+    log.info({ name, challenge: kind }, 'ordering a certificate');
+    const replaces = old === undefined ? undefined : ariIdOf(old.cert);
+    const got = await issuer.order({ name, kind, solver, replaces, onBegin });
+    const pair = checkPair({ name, ...got });
+    if (!isForName(pair.cert, name) || pair.notAfterMs <= this.#options.clock.wallMs()) {
+      throw new SluicewayError('SLW_ACME_REFUSED', 'the certificate is for others, or over');
+    }
+    this.#count('ok');
+    tracked.backoffs.long.reset();
+    tracked.backoffs.short.reset();
+    tracked.notBeforeMs = 0;
+    tracked.isUnsaved = true;
+    this.#adopt(tracked, pair);
+    await this.#save(tracked, pair);
+  }
+
+  async #save(tracked: Tracked, pair: CheckedPair): Promise<void> {
+    tracked.isUnsaved = true;
+    await this.#options.folder.save(pair);
+    tracked.isUnsaved = false;
+  }
+
+  /** Serves `pair`, unless what is served is newer. */
+  #adopt(tracked: Tracked, pair: CheckedPair | undefined): void {
+    const old = tracked.pair;
+    if (pair === undefined || pair.fingerprint === old?.fingerprint) return;
+    if (old !== undefined && old.notAfterMs > pair.notAfterMs) return;
+    const { clock, random, log, onPair } = this.#options;
+    tracked.pair = pair;
+    tracked.draw = random();
+    tracked.window = undefined;
+    tracked.adviceAtMs = 0;
+    const daysLeft = Math.floor((pair.notAfterMs - clock.wallMs()) / DAY_MS);
+    log.info({ name: tracked.name, daysLeft }, 'certificate in use');
+    onPair(pair);
+  }
+
+  #openIssuer(): Promise<Issuer> {
+    this.#issuer ??= this.#options.openIssuer().catch((error: unknown) => {
+      this.#issuer = undefined;
+      throw error;
+    });
+    return this.#issuer;
+  }
+
+  /** Nothing is lost but time: the old certificate stays. */
+  #failed(tracked: Tracked, error: unknown): number {
+    const { clock, log } = this.#options;
+    const { name, pair, backoffs } = tracked;
+    const code = error instanceof SluicewayError ? error.code : 'SLW_ACME_REFUSED';
+    const { result, hint, backoff } = FAILURES[code] ?? FAILURE;
+    this.#count(result);
+    const { retryAfterMs = 0 } = error as { retryAfterMs?: number };
+    const { minMs } = BACKOFFS[backoff];
+    const delayMs = Math.max(retryAfterMs, minMs + backoffs[backoff].nextMs());
+    tracked.notBeforeMs = tracked.isUnsaved ? 0 : clock.wallMs() + delayMs;
+    const leftMs = pair === undefined ? 0 : pair.notAfterMs - clock.wallMs();
+    const daysLeft = Math.floor(leftMs / DAY_MS);
+    const retrySeconds = Math.ceil(delayMs / 1000);
+    const fields = { name, code, reason: messageOf(error), hint, daysLeft, retrySeconds };
+    if (leftMs <= 0) log.error(fields, 'no certificate');
+    else log.warn(fields, 'certificate not renewed, the old one stays');
+    return delayMs;
+  }
+
+  #count(result: OrderResult): void {
+    this.results.set(result, (this.results.get(result) ?? 0) + 1);
+  }
+}
+
+interface Failure {
+  readonly result: OrderResult;
+  readonly hint: string;
+  readonly backoff: 'short' | 'long';
+}
+
+/** What a failure costs the issuer says how soon it is tried again. Guesses. */
+const BACKOFFS = { short: { minMs: 1000 }, long: { minMs: 30_000 } } as const;
+const FAILURE: Failure = {
+  result: 'refused',
+  hint: 'the host must resolve to this server, and its port 80 or 443 must be reachable',
+  backoff: 'long',
+};
+const FAILURES: Readonly<Partial<Record<string, Failure>>> = {
+  SLW_ACME_UNREACHABLE: {
+    result: 'unreachable',
+    hint: 'this server must reach the issuer; nothing to do if the issuer is down',
+    backoff: 'short',
+  },
+  SLW_ACME_LIMITED: {
+    result: 'limited',
+    hint: 'nothing to do but wait; for tests use --letsencrypt-issuer staging',
+    backoff: 'long',
+  },
+  SLW_CERTIFICATE_STORE: {
+    result: 'store',
+    hint: 'make room in, or give the right to write to, the folder of --letsencrypt-dir',
+    backoff: 'short',
+  },
+};
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
