@@ -104,6 +104,14 @@ export class Orders {
     this.#visitAfter(known ?? this.#track(name, isOnDemand), 0);
   }
 
+  /** Resolves when no visit is under way or waits for its turn. */
+  async settled(): Promise<void> {
+    for (let last: unknown; last !== this.#last; ) {
+      last = this.#last;
+      await this.#last;
+    }
+  }
+
   stop(): void {
     this.#state = 'stopped';
     for (const { timer } of this.#tracked.values()) timer?.cancel();

@@ -1,6 +1,6 @@
 // Certificates of their own authority, made for the tests alone, each with its key:
 // `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days DAYS -subj /CN=NAME
-// -addext subjectAltName=DNS:NAME`. Those of 90 days have long ended; a test sets its clock.
+// -addext subjectAltName=DNS:NAME`. Those of some days may have ended; a test sets its clock.
 
 export interface TestPair {
   readonly cert: string;
@@ -95,24 +95,24 @@ tuoQwW5jVH61SWJJFDZiB61UMl95BzF14xiGZ2mDsFTAO4W1uJYUPapN
 `,
 };
 
-/** For a.test, 90 days from when it was made. */
-export const PAIR_90_DAYS_LATER: TestPair = {
+/** For a.test, 150 days from a few hours later. */
+export const PAIR_150_DAYS: TestPair = {
   cert: `-----BEGIN CERTIFICATE-----
-MIIBizCCATCgAwIBAgIUBY8X9lXwr+8sQZFWBA7tGU/NNO4wCgYIKoZIzj0EAwIw
-ETEPMA0GA1UEAwwGYS50ZXN0MB4XDTI2MTEyMzIyMTQzMloXDTI3MDIyMTIyMTQz
+MIIBijCCATCgAwIBAgIUeb9yCY7XRarsUFVpvsmKA7OU70IwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGYS50ZXN0MB4XDTI2MTEyMzIzMDczMloXDTI3MDQyMjIzMDcz
 MlowETEPMA0GA1UEAwwGYS50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
-EQNiVWfYbhOYmlFLGAZvD8CE/LfqrSOJx7fZaZnyIHcL0wgW3TF7ujjZXMlSKxSw
-DxTnm0hZqrUZLBHd7d50NKNmMGQwHQYDVR0OBBYEFMVX9Ozd8MQJkNadcGdyEQ6u
-ALRxMB8GA1UdIwQYMBaAFMVX9Ozd8MQJkNadcGdyEQ6uALRxMA8GA1UdEwEB/wQF
-MAMBAf8wEQYDVR0RBAowCIIGYS50ZXN0MAoGCCqGSM49BAMCA0kAMEYCIQCwJTId
-HfeMhi5qu6YSm8e/L0F8Ynz2Yt2quJeGOV3bzQIhAKfzhFRjsax9P+V4lOLOhV1E
-ZNrNaq2qYM0I//h9uFxd
+X5AgChoWASSqSqIn3tYb2nnSqc9aYLKp2Nc4EAkwV60Wi7MALr5aSwbXUgd1Kr/z
+p1tPJSxs4qPY0VEFaJvQA6NmMGQwHQYDVR0OBBYEFEUa+dbHUfh9gzD2i6pIjRCb
+ES4yMB8GA1UdIwQYMBaAFEUa+dbHUfh9gzD2i6pIjRCbES4yMA8GA1UdEwEB/wQF
+MAMBAf8wEQYDVR0RBAowCIIGYS50ZXN0MAoGCCqGSM49BAMCA0gAMEUCIF3KwDrs
+RyebEWpnj4Cr2rMgQXXNluLeboeMBXMeGkMlAiEA+lThUVxoRicDsx9hl3ft2a20
+L+Ouun496tLmpBRvkQ4=
 -----END CERTIFICATE-----
 `,
   key: `-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg6c1/Ft51RLlJKgvB
-vCROt+Uz1ALZSa+ob2iHKNxCYs+hRANCAAQRA2JVZ9huE5iaUUsYBm8PwIT8t+qt
-I4nHt9lpmfIgdwvTCBbdMXu6ONlcyVIrFLAPFOebSFmqtRksEd3t3nQ0
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgfKO0KObLYKlnBQ70
+VUxx06fh0RlfpcJnMKDvPBFxWhOhRANCAARfkCAKGhYBJKpKoife1hvaedKpz1pg
+sqnY1zgQCTBXrRaLswAuvlpLBtdSB3Uqv/OnW08lLGzio9jRUQVom9AD
 -----END PRIVATE KEY-----
 `,
 };

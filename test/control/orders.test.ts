@@ -1,0 +1,216 @@
+// When certificates are ordered, and when not: with a clock by hand and an issuer that obeys.
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import test from 'node:test';
+import { AcmeError } from '../../src/control/acme.ts';
+import { scratchFolder } from '../support/programs.ts';
+import { PAIR_90_DAYS, PAIR_150_DAYS, PAIR_B } from '../support/test-pairs.ts';
+import { DAY_MS, PairClock, startBench } from './fake-issuer.ts';
+
+const HOUR_MS = 3_600_000;
+
+test('orders what is not there, serves it and stores it', async (t) => {
+  const bench = await startBench(t);
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  assert.equal(bench.served[0]?.cert.trim(), PAIR_90_DAYS.cert.trim());
+  const stored = await bench.folder.load('a.test');
+  assert.equal(stored?.fingerprint, bench.served[0]?.fingerprint);
+  assert.equal(stored?.key.trim(), PAIR_90_DAYS.key.trim());
+  assert.deepEqual([...bench.orders.results], [['ok', 1]]);
+  assert.equal(bench.issuer.requests[0]?.replaces, undefined);
+});
+
+test('orders nothing while the certificate is good, then renews it and names the old one', async (t) => {
+  const bench = await startBench(t);
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  for (let day = 0; day < 57; day += 1) await bench.pass(DAY_MS);
+  assert.equal(bench.issuer.requests.length, 1);
+  bench.issuer.answers.push(PAIR_150_DAYS);
+  for (let day = 0; day < 3; day += 1) await bench.pass(DAY_MS);
+  assert.equal(bench.issuer.requests.length, 2);
+  assert.match(bench.issuer.requests[1]?.replaces ?? '', /^[\w-]+\.[\w-]+$/);
+  assert.equal(bench.served.length, 2);
+});
+
+test('uses what the folder has, and orders nothing', async (t) => {
+  const dir = scratchFolder(t);
+  const first = await startBench(t, { dir });
+  first.issuer.answers.push(PAIR_90_DAYS);
+  first.orders.keep('a.test', false);
+  await first.pass(0);
+  const second = await startBench(t, { dir });
+  await second.orders.load('a.test');
+  assert.equal(second.served.length, 1);
+  second.orders.keep('a.test', false);
+  await second.pass(DAY_MS);
+  assert.equal(second.issuer.requests.length, 0);
+});
+
+test('a broken file is set aside, and the certificate in use is stored again', async (t) => {
+  const bench = await startBench(t);
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  const file = path.join(bench.folder.path, 'a.test.pem');
+  writeFileSync(file, 'garbage');
+  await bench.pass(DAY_MS);
+  assert.equal(readFileSync(`${file}.broken`, 'utf8'), 'garbage');
+  assert.match(readFileSync(file, 'utf8'), /BEGIN PRIVATE KEY/);
+  assert.equal(bench.issuer.requests.length, 1);
+});
+
+test('garbage at the start is set aside and ordered anew', async (t) => {
+  const bench = await startBench(t);
+  const mixed = `${PAIR_B.key}${PAIR_90_DAYS.cert}`;
+  for (const [at, text] of ['', 'garbage', mixed, PAIR_90_DAYS.cert].entries()) {
+    writeFileSync(path.join(bench.folder.path, `x${at}.test.pem`), text);
+    assert.equal(await bench.folder.load(`x${at}.test`), undefined, `case ${at}`);
+  }
+  assert.equal(readdirSync(bench.folder.path).filter((file) => /broken/.test(file)).length, 4);
+});
+
+test('obeys Retry-After, and grows its pauses', async (t) => {
+  const bench = await startBench(t);
+  const limited = new AcmeError('SLW_ACME_LIMITED', 'slow down', 5 * HOUR_MS);
+  bench.issuer.answers.push(limited, PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  assert.equal(bench.orders.results.get('limited'), 1);
+  await bench.pass(5 * HOUR_MS - 1000);
+  assert.equal(bench.issuer.requests.length, 1);
+  // Asked for again in between, as when a client comes back.
+  bench.orders.keep('a.test', false);
+  await bench.pass(1);
+  assert.equal(bench.issuer.requests.length, 1);
+  await bench.pass(2000);
+  assert.equal(bench.issuer.requests.length, 2);
+  assert.equal(bench.served.length, 1);
+});
+
+test('a Retry-After beyond any timer is waited for in parts', async (t) => {
+  const bench = await startBench(t);
+  const longMs = 2 ** 31 + 10 * DAY_MS;
+  bench.issuer.answers.push(new AcmeError('SLW_ACME_LIMITED', 'a month', longMs), PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  for (let ms = 0; ms < longMs - DAY_MS; ms += DAY_MS) await bench.pass(DAY_MS);
+  assert.equal(bench.issuer.requests.length, 1);
+  for (let day = 0; day < 2; day += 1) await bench.pass(DAY_MS);
+  assert.equal(bench.issuer.requests.length, 2);
+});
+
+test('makes four orders of a name in an hour at most, over restarts too', async (t) => {
+  const dir = scratchFolder(t);
+  const clock = new PairClock();
+  let made = 0;
+  for (let start = 0; start < 10; start += 1) {
+    const bench = await startBench(t, { dir, clock });
+    bench.issuer.answers.push(new AcmeError('SLW_ACME_REFUSED', 'no such host', 0));
+    bench.orders.keep('a.test', false);
+    await bench.pass(10);
+    made += bench.issuer.requests.length;
+    bench.orders.stop();
+  }
+  assert.equal(made, 4);
+  const later = await startBench(t, { dir, clock });
+  later.issuer.answers.push(PAIR_90_DAYS);
+  clock.advance(HOUR_MS);
+  later.orders.keep('a.test', false);
+  await later.pass(1);
+  assert.equal(later.served.length, 1);
+});
+
+test('failures change nothing of what is served', async (t) => {
+  const bench = await startBench(t);
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  const down = new AcmeError('SLW_ACME_UNREACHABLE', 'ECONNREFUSED', 0);
+  for (let count = 0; count < 200; count += 1) bench.issuer.answers.push(down);
+  for (let day = 0; day < 59; day += 1) await bench.pass(DAY_MS);
+  const before = bench.issuer.requests.length;
+  for (let minutes = 0; minutes < 60; minutes += 1) await bench.pass(60_000);
+  const inHour = bench.issuer.requests.length - before;
+  assert.ok(inHour >= 1 && inHour <= 4, `${inHour} orders in an hour`);
+  assert.equal(bench.served.length, 1);
+  assert.equal(bench.log.lines.filter((line) => line.level === 'error').length, 0);
+  const line = bench.log.all('certificate not renewed, the old one stays').at(-1);
+  assert.match(String(line?.hint), /issuer/);
+});
+
+test('follows the window of the issuer, and does without when it has none', async (t) => {
+  const bench = await startBench(t);
+  const nowMs = bench.clock.wallMs();
+  const window = { startMs: nowMs + 4 * DAY_MS, endMs: nowMs + 6 * DAY_MS };
+  bench.issuer.adviceAnswer = { window, retryAfterMs: HOUR_MS };
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  for (let day = 0; day < 4; day += 1) await bench.pass(DAY_MS);
+  assert.equal(bench.issuer.requests.length, 1);
+  const asked = bench.issuer.adviceAsked;
+  assert.ok(asked >= 4, `asked ${asked} times`);
+  bench.issuer.adviceAnswer = new AcmeError('SLW_ACME_UNREACHABLE', 'down', 0);
+  bench.issuer.answers.push(PAIR_150_DAYS);
+  for (let day = 0; day < 2; day += 1) await bench.pass(DAY_MS);
+  assert.equal(bench.issuer.requests.length, 2, 'the window that it gave before still holds');
+});
+
+test('a certificate for somebody else is refused', async (t) => {
+  const bench = await startBench(t);
+  bench.issuer.answers.push(PAIR_B, { cert: PAIR_90_DAYS.cert, key: PAIR_B.key });
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  await bench.pass(10 * 60_000);
+  assert.equal(bench.served.length, 0);
+  assert.equal(bench.orders.results.get('refused'), 2);
+});
+
+test('orders on demand only while the host is served, twenty in an hour', async (t) => {
+  const bench = await startBench(t);
+  bench.orders.keep('b.test', true);
+  await bench.pass(DAY_MS);
+  assert.equal(bench.issuer.requests.length, 0);
+  for (let count = 0; count < 30; count += 1) {
+    bench.wanted.add(`h${count}.test`);
+    bench.issuer.answers.push(new AcmeError('SLW_ACME_REFUSED', 'no', 9 * HOUR_MS));
+    bench.orders.keep(`h${count}.test`, true);
+  }
+  await bench.pass(1);
+  assert.equal(bench.issuer.requests.length, 20);
+  await bench.pass(HOUR_MS);
+  assert.equal(bench.issuer.requests.length, 30);
+});
+
+test('beyond a thousand names those that nobody serves make room', async (t) => {
+  const bench = await startBench(t);
+  for (let count = 0; count < 1000; count += 1) bench.orders.keep(`n${count}.test`, true);
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  assert.equal(bench.forgotten.length, 1000);
+  assert.equal(bench.served.length, 1);
+});
+
+test('two processes on one folder make one order', async (t) => {
+  const dir = scratchFolder(t);
+  const clock = new PairClock();
+  const first = await startBench(t, { dir, clock });
+  const second = await startBench(t, { dir, clock });
+  first.issuer.answers.push(PAIR_90_DAYS);
+  second.issuer.answers.push(PAIR_90_DAYS);
+  first.orders.keep('a.test', false);
+  second.orders.keep('a.test', false);
+  clock.advance(0);
+  await Promise.all([first.orders.settled(), second.orders.settled()]);
+  await first.pass(6000);
+  await second.pass(6000);
+  assert.equal(first.issuer.requests.length + second.issuer.requests.length, 1);
+  assert.deepEqual([first.served.length, second.served.length], [1, 1]);
+});
