@@ -1,0 +1,178 @@
+// HTTPS with certificates from files, as foreign programs see it: curl, sslscan, and visitors who
+// ask for any name.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import path from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { connect } from 'node:tls';
+import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
+import { freePort } from '../support/free-port.ts';
+import { runProgram } from '../support/process.ts';
+import { requirePrograms, scratchFolder } from '../support/programs.ts';
+import { PAIR_A, PAIR_B, PAIR_WILD, type TestPair } from '../support/test-pairs.ts';
+import { startClient, startServer, type TestServer } from '../support/tunnel.ts';
+
+const LOOPBACK = '127.0.0.1';
+const STRANGERS = 1000;
+const AT_ONCE = 50;
+
+interface Site {
+  readonly server: TestServer;
+  readonly port: number;
+  readonly folder: string;
+  put(pair: TestPair): void;
+}
+
+async function startSite(
+  t: TestContext,
+  args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Site> {
+  const folder = scratchFolder(t);
+  const file = (name: string, text: string): string => {
+    const at = path.join(folder, name);
+    writeFileSync(at, text);
+    return at;
+  };
+  const write = (name: string, pair: TestPair): string =>
+    `${file(`${name}.crt`, pair.cert)},${file(`${name}.key`, pair.key)}`;
+  const upstreamPort = await freePort();
+  const upstream = createServer((request, response) => {
+    response.end(`${request.headers.host} ${request.headers['x-forwarded-proto']}`);
+  }).listen(upstreamPort, LOOPBACK);
+  undoAfter(t, () => {
+    upstream.closeAllConnections();
+    upstream.close();
+  });
+  const port = await freePort();
+  const server = await startServer(t, {
+    env,
+    args: [
+      ...['--https-addr', `${LOOPBACK}:${port}`, '--https-cert', `a.test=${write('a', PAIR_A)}`],
+      ...['--https-cert', `*.wild.test=${write('wild', PAIR_WILD)}`, ...args],
+    ],
+  });
+  const to = `http://${LOOPBACK}:${upstreamPort}`;
+  await startClient(t, server, {
+    args: ['--upstream', `a.test=${to}`, '--upstream', `x.wild.test=${to}`],
+  });
+  return { server, port, folder, put: (pair) => void write('a', pair) };
+}
+
+function curl(
+  t: TestContext,
+  { port, folder, server }: Site,
+  args: readonly string[],
+): ReturnType<typeof runProgram> {
+  const hosts = ['a.test', 'x.wild.test'].flatMap((host) => [
+    ...['--resolve', `${host}:${port}:${LOOPBACK}`],
+    ...['--resolve', `${host}:${server.httpPort}:${LOOPBACK}`],
+  ]);
+  const ca = ['--cacert', path.join(folder, 'a.crt')];
+  return runProgram(t, {
+    command: 'curl',
+    args: ['-sS', '--max-time', '10', ...ca, ...hosts, ...args],
+  });
+}
+
+test('curl verifies with the CA file alone, is redirected, and told to stay', async (t) => {
+  if (requirePrograms(t, ['curl']) === undefined) return;
+  const site = await startSite(t, ['--hsts', '300', '--https-redirect']);
+  const page = await curl(t, site, ['-i', `https://a.test:${site.port}/`]);
+  assert.match(page.stdout, /^HTTP\/1\.1 200 [\s\S]*a\.test:\d+ https$/);
+  assert.match(page.stdout, /^Strict-Transport-Security: max-age=300\r?$/m);
+  const wild = path.join(site.folder, 'wild.crt');
+  const other = await curl(t, site, ['--cacert', wild, `https://x.wild.test:${site.port}/`]);
+  assert.match(other.stdout, /^x\.wild\.test:\d+ https$/);
+  const plain = await curl(t, site, ['-L', `http://a.test:${site.server.httpPort}/p?q`]);
+  assert.match(plain.stdout, /^a\.test:\d+ https$/);
+  const misdirected = ['-H', 'Host: x.wild.test', '-o', '/dev/null', '-w', '%{http_code}'];
+  const wrong = await curl(t, site, [...misdirected, `https://a.test:${site.port}/`]);
+  assert.equal(wrong.stdout, '421');
+  const unknown = await curl(t, site, [
+    ...['--resolve', `nobody.test:${site.port}:${LOOPBACK}`, `https://nobody.test:${site.port}/`],
+  ]);
+  assert.equal(unknown.code, 35, unknown.stderr);
+});
+
+test('sslscan finds nothing below TLS 1.2, no weak cipher and no renegotiation', async (t) => {
+  const programs = requirePrograms(t, ['sslscan']);
+  if (programs === undefined) return;
+  const { port } = await startSite(t);
+  const args = ['--no-colour', '--sni-name=a.test', `${LOOPBACK}:${port}`];
+  const { stdout } = await runProgram(t, { command: programs.sslscan, args });
+  for (const old of ['SSLv2', 'SSLv3', 'TLSv1.0', 'TLSv1.1']) {
+    assert.match(stdout, new RegExp(`^${old} +disabled$`, 'm'), stdout);
+  }
+  assert.match(stdout, /^TLSv1\.2 +enabled$/m);
+  assert.match(stdout, /^TLSv1\.3 +enabled$/m);
+  assert.match(stdout, /session renegotiation not supported/i, stdout);
+  const ciphers = [...stdout.matchAll(/^(?:Preferred|Accepted) .* bits +(\S+)/gmu)].map(
+    ([, name]) => name ?? '',
+  );
+  assert.ok(ciphers.length >= 6, stdout);
+  for (const name of ciphers) assert.match(name, /^(?:TLS_|ECDHE-).*(?:GCM|POLY1305)/);
+});
+
+/** Shakes hands with a name that nobody has; resolves when it is over. */
+async function stranger(port: number, servername: string): Promise<void> {
+  const socket = connect({ port, host: LOOPBACK, servername });
+  const [error] = await once(socket, 'error');
+  assert.equal((error as NodeJS.ErrnoException).code, 'ERR_SSL_TLSV1_UNRECOGNIZED_NAME');
+}
+
+test('a thousand strange names change nothing, and leave no line', async (t) => {
+  const site = await startSite(t);
+  const before = site.server.process.stderr.length;
+  for (let count = 0; count < STRANGERS; count += AT_ONCE) {
+    const names = Array.from({ length: AT_ONCE }, (_, at) => `n${count + at}.strange.test`);
+    await Promise.all(names.map((name) => stranger(site.port, name)));
+  }
+  const ours = /"component":"shard"|strange/u;
+  const lines = site.server.process.stderr.slice(before).filter((line) => ours.test(line));
+  assert.deepEqual(lines, []);
+  if (requirePrograms(t, ['curl']) === undefined) return;
+  const page = await curl(t, site, [`https://a.test:${site.port}/`]);
+  assert.match(page.stdout, /^a\.test:\d+ https$/);
+});
+
+/** Whose certificates 16 visitors of a.test get: enough to meet both shards. */
+async function subjects({ port }: Site): Promise<ReadonlySet<string>> {
+  const ca = [PAIR_A.cert, PAIR_B.cert];
+  const subject = (): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const options = { port, host: LOOPBACK, servername: 'a.test', ca };
+      const socket = connect({ ...options, checkServerIdentity: () => undefined }, () => {
+        resolve(socket.getPeerX509Certificate()?.subject ?? '');
+        socket.destroy();
+      });
+      socket.on('error', reject);
+    });
+  return new Set(await Promise.all(Array.from({ length: 16 }, subject)));
+}
+
+test('changed files are served, by every shard', async (t) => {
+  const site = await startSite(t);
+  assert.deepEqual(await subjects(site), new Set(['CN=a.test']));
+  site.put(PAIR_B);
+  await eventually(20_000, 'the new certificate', async () => {
+    assert.deepEqual(await subjects(site), new Set(['CN=b.test']));
+  });
+});
+
+test('a shard that was started again has the certificates', async (t) => {
+  const fault = { SLUICEWAY_FAULT: 'shard-throw:3' };
+  const site = await startSite(t, ['--allow-faults'], fault);
+  const url = `http://${LOOPBACK}:${site.server.adminPort}/metrics`;
+  await eventually(20_000, 'a restart', async () => {
+    const page = await (await fetch(url, { headers: { connection: 'close' } })).text();
+    assert.match(page, /^sluiceway_shard_restarts_total [1-9]/m);
+  });
+  await eventually(5000, 'certificates', async () => {
+    assert.deepEqual(await subjects(site), new Set(['CN=a.test']));
+  });
+});
