@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import test, { type TestContext } from 'node:test';
 import { AcmeError, AcmeIssuer, type ChallengeSolver } from '../../src/control/acme.ts';
@@ -48,18 +48,19 @@ async function startStub(t: TestContext, answers: Answers): Promise<Stub> {
     '/account': (_count, url) => ({ status: 201, headers: { location: `${url}/me` }, body: {} }),
     ...answers,
   };
-  const server = createServer({ cert: CERT, key: KEY }, async (request, response) => {
+  const reply = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = request.url ?? '';
     seen.push(path);
     const signed = await readPayload(request);
     if (signed !== undefined) payloads.push({ path, ...signed });
-    const answer = (known[path] ?? known[path.replace(/[^/]*$/, '*')])?.(
-      seen.filter((one) => one === path).length,
-      url,
-    );
-    const { status, headers, body } = answer ?? { status: 404, headers: {}, body: {} };
+    const answer = known[path] ?? known[path.replace(/[^/]*$/, '*')];
+    const count = seen.filter((one) => one === path).length;
+    const { status, headers, body } = answer?.(count, url) ?? { status: 404 };
     response.writeHead(status, { 'replay-nonce': `n${seen.length}`, ...headers });
     response.end(typeof body === 'string' ? body : JSON.stringify(body ?? {}));
+  };
+  const server = createServer({ cert: CERT, key: KEY }, (request, response) => {
+    void reply(request, response);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   undoAfter(t, () => {
