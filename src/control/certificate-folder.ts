@@ -6,8 +6,8 @@
 //                /example.com.lock    who orders now
 //
 // Invariant: a file is replaced whole (base/durable-file.ts); one that cannot be read as what it
-// should be is set aside as `.broken` and never served. Errors are SLW_CERTIFICATE_STORE. Must not know: how
-// certificates are ordered or served.
+// should be is set aside as `.broken` and never served. Errors are SLW_CERTIFICATE_STORE. Must not
+// know: how certificates are ordered or served.
 
 import { createHash, createPrivateKey } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';

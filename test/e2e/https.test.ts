@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { connect as connectTcp } from 'node:net';
 import path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { connect } from 'node:tls';
@@ -42,7 +43,9 @@ async function startSite(
     `${file(`${name}.crt`, pair.cert)},${file(`${name}.key`, pair.key)}`;
   const upstreamPort = await freePort();
   const upstream = createServer((request, response) => {
-    response.end(`${request.headers.host} ${request.headers['x-forwarded-proto']}`);
+    const { host, 'x-forwarded-proto': scheme, 'x-real-ip': visitor } = request.headers;
+    const echo = request.headers['x-echo'] === undefined ? '' : ` ${visitor}`;
+    response.end(`${host} ${scheme}${echo}`);
   }).listen(upstreamPort, LOOPBACK);
   undoAfter(t, () => {
     upstream.closeAllConnections();
@@ -175,4 +178,19 @@ test('a shard that was started again has the certificates', async (t) => {
   await eventually(5000, 'certificates', async () => {
     assert.deepEqual(await subjects(site), new Set(['CN=a.test']));
   });
+});
+
+test('a PROXY header goes before the handshake, and names the visitor', async (t) => {
+  const site = await startSite(t, ['--accept-proxy-protocol', LOOPBACK]);
+  const under = connectTcp({ port: site.port, host: LOOPBACK });
+  undoAfter(t, () => {
+    under.destroy();
+  });
+  under.write('PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n');
+  const socket = connect({ socket: under, servername: 'a.test', ca: PAIR_A.cert });
+  socket.end('GET / HTTP/1.1\r\nHost: a.test\r\nX-Echo: yes\r\nConnection: close\r\n\r\n');
+  const answer: Buffer[] = [];
+  socket.on('data', (piece: Buffer) => answer.push(piece));
+  await once(socket, 'end');
+  assert.match(Buffer.concat(answer).toString(), /a\.test https 192\.0\.2\.7$/);
 });
