@@ -74,7 +74,8 @@ function createChallengeServer({ cert, key }: { cert: string; key: string }): Se
   server.on('tlsClientError', (_error, socket) => socket.destroy());
   server.on('secureConnection', (socket) => {
     socket.on('error', ignoreError);
-    // RFC 8737 3: nothing is said once the handshake is done.
+    // RFC 8737 3: nothing is said once the handshake is done. Who stays all the same is cut.
+    socket.setTimeout(HANDSHAKE_TIMEOUT_MS, () => socket.destroy());
     socket.end();
     socket.resume();
   });
