@@ -293,6 +293,6 @@ async function taskFor(
 
 /** An issuer's words, for a log line. */
 function oneLine(text: string): string {
-  const printable = text.replace(/[^\x20-\x7e]+/g, ' ').trim();
-  return printable === '' ? 'no reason given' : printable.slice(0, DETAIL_LENGTH_MAX);
+  const start = text.slice(0, DETAIL_LENGTH_MAX).replace(/[^\x20-\x7e]/g, ' ');
+  return start.trim() === '' ? 'no reason given' : start.trim();
 }

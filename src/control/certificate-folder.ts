@@ -22,7 +22,8 @@ import { acquireLock, errorCodeOf, type Release } from './folder-lock.ts';
 /** Order times kept for a name: more than any budget asks for. */
 const ORDER_TIMES_MAX = 32;
 const ACCOUNT = 'account.pem';
-const KEY_BLOCK = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]+?-----END [A-Z ]*PRIVATE KEY-----\n?/;
+/** The key stands first, as `save` writes it. */
+const CHAIN_BEGIN = '-----BEGIN CERTIFICATE-----';
 
 export interface FolderOptions {
   readonly dir: string;
@@ -55,8 +56,8 @@ export class CertificateFolder {
   /** Undefined: there is none, or it was broken. */
   load(name: string): Promise<CheckedPair | undefined> {
     return this.#read(`${fileName(name)}.pem`, (text) => {
-      const key = KEY_BLOCK.exec(text)?.[0] ?? '';
-      return checkPair({ name, key, cert: text.replace(KEY_BLOCK, '') });
+      const begin = Math.max(0, text.indexOf(CHAIN_BEGIN));
+      return checkPair({ name, key: text.slice(0, begin), cert: text.slice(begin) });
     });
   }
 
