@@ -109,6 +109,7 @@ export const ERRORS = {
   SLW_ACME_LIMITED: row(-1, 0, 'operator', true, 'the certificate issuer asks to wait'),
   SLW_ACME_REFUSED: row(-1, 0, 'operator', true, 'the certificate issuer gave no certificate'),
   SLW_CERTIFICATE_STORE: row(-1, 0, 'operator', true, 'the certificate folder cannot be used'),
+  SLW_TUNNEL_NO_HTTPS: row(-1, 0, 'operator', false, 'this exit node has no --https-addr'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -124,6 +124,8 @@ export interface ShardSample {
   readonly inFlight: readonly (readonly [string, number])[];
   /** How often a limit refused a visitor or held one back, by limit. */
   readonly limited: readonly (readonly [string, number])[];
+  /** Visitors of the HTTPS port that were refused before a handshake, by reason. */
+  readonly tlsRefused: readonly (readonly [string, number])[];
   readonly loopDelay: { readonly p50: number; readonly p99: number; readonly max: number };
 }
 

@@ -51,12 +51,14 @@ function isRetryable(code: string): boolean {
   return Object.hasOwn(ERRORS, code) && ERRORS[code as ErrorCode].retryable;
 }
 
-/** `http://example.com -> http://127.0.0.1:3000`, `tcp://host:2222 -> 127.0.0.1:22`. */
+/** `http://example.com -> http://127.0.0.1:3000`, `tcp://host:2222 -> 127.0.0.1:22`,
+ * `tls://example.com -> 127.0.0.1:443`. */
 function describe({ name, kind, upstream }: TunnelSpec, url: string): string {
   const host = upstream.host.includes(':') ? `[${upstream.host}]` : upstream.host;
   const address = `${host}:${upstream.port}`;
   if (kind === 'tcp') {
     return `tcp://${new URL(url).hostname}:${name.slice('tcp:'.length)} -> ${address}`;
   }
+  if (kind === 'tls') return `${name.replace(':', '://')} -> ${address}`;
   return `http://${name} -> ${upstream.tls ? 'https' : 'http'}://${address}`;
 }

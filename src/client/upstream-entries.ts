@@ -24,7 +24,7 @@ export async function readUpstreams(
   }
   return tunnels.map((tunnel) => ({
     ...describe(tunnel, texts),
-    proxyProtocol: tunnel.kind === 'tcp' ? proxyProtocol : 'off',
+    proxyProtocol: tunnel.kind === 'http' ? 'off' : proxyProtocol,
   }));
 }
 

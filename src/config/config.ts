@@ -91,7 +91,7 @@ export interface ClientConfig {
   readonly token?: Masked;
   readonly trust: TrustConfig;
   readonly tunnels: readonly TunnelSpec[];
-  /** The header written toward upstreams of TCP tunnels. */
+  /** The header written toward upstreams of TCP and TLS tunnels. */
   readonly proxyProtocol: 'off' | 'v1' | 'v2';
   readonly id?: string;
   /** 0 is one a shard of the server. */
@@ -178,7 +178,7 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
     urls: values.url,
     ...present('token', token),
     trust: buildTrust(values, env),
-    tunnels: [...withDefaults(values), ...values.tcp],
+    tunnels: [...withDefaults(values), ...values.tcp, ...values['tls-passthrough']],
     proxyProtocol: values['proxy-protocol'],
     ...present('id', values.id),
     links: values.links,

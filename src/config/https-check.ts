@@ -80,14 +80,8 @@ export function checkHttps(context: HttpsContext): void {
   if (parsed['https-addr'] === 'off' && (isAcme || files.length > 0)) {
     problems.add('--https-addr: is off, so certificates are of no use; give an address');
   }
-  const isOpen = parsed['https-addr'] !== undefined && parsed['https-addr'] !== 'off';
-  if (isOpen && !isAcme && files.length === 0) {
-    problems.add('--https-addr: needs a certificate; give --https-cert or --letsencrypt-domain');
-  }
   if (!isAcme) checkUnused(given, problems);
-  if (parsed['https-redirect'] === true && !isOpen) {
-    problems.add('--https-redirect: needs HTTPS; give --https-cert or --letsencrypt-domain');
-  }
+  if (!isAcme && files.length === 0) checkWithoutCertificate(parsed, given, problems);
   checkNames(context);
   checkChallenges(context);
   checkFiles(context);
@@ -98,6 +92,20 @@ function checkUnused(given: ReadonlyMap<string, Given>, problems: Problems): voi
   for (const name of given.keys()) {
     const isAbout = name.startsWith('letsencrypt-') && !ASKING.has(name);
     if (isAbout) problems.add(`--${name}: needs --letsencrypt-domain or --letsencrypt-on-demand`);
+  }
+}
+
+/** The port may pass TLS through all the same. */
+function checkWithoutCertificate(
+  parsed: Partial<Values<'server'>>,
+  given: ReadonlyMap<string, Given>,
+  problems: Problems,
+): void {
+  const isAsked = { 'https-redirect': parsed['https-redirect'] === true, hsts: given.has('hsts') };
+  for (const [name, isSet] of Object.entries(isAsked)) {
+    if (isSet) {
+      problems.add(`--${name}: needs HTTPS; give --https-cert or --letsencrypt-domain`);
+    }
   }
 }
 

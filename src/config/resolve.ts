@@ -218,10 +218,14 @@ function checkUrls({ parsed, given, problems }: CheckContext<'client'>): void {
   if (repeated !== undefined) problems.add(`${label}: ${quote(repeated)} is given twice`);
 }
 
+/** Where tunnels of a kind are given. */
+const OPTION_OF = { http: 'upstream', tcp: 'tcp', tls: 'tls-passthrough' } as const;
+
 function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void {
-  const { upstream, tcp } = parsed;
-  if (upstream === undefined || tcp === undefined) return;
-  const count = upstream.length + tcp.length;
+  const { upstream, tcp, 'tls-passthrough': tls } = parsed;
+  if (upstream === undefined || tcp === undefined || tls === undefined) return;
+  const tunnels = [...upstream, ...tcp, ...tls];
+  const count = tunnels.length;
   if (count === 0) {
     problems.add(
       'a client needs a tunnel; give --upstream, such as example.com=http://127.0.0.1:3000, ' +
@@ -230,19 +234,20 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
   }
   if (count > TUNNELS_MAX) {
     problems.add(
-      `--upstream and --tcp: ${count} tunnels are too many; give at most ${TUNNELS_MAX}`,
+      `--upstream, --tcp and --tls-passthrough: ${count} tunnels are too many; ` +
+        `give at most ${TUNNELS_MAX}`,
     );
   }
   const isProxied = parsed['proxy-protocol'] !== 'off' && given.has('proxy-protocol');
-  if (isProxied && tcp.length === 0) {
+  if (isProxied && tcp.length + tls.length === 0) {
     problems.add(
-      `${labelOf(given, 'proxy-protocol')}: is for TCP tunnels, and there is no --tcp; ` +
+      `${labelOf(given, 'proxy-protocol')}: is for TCP and TLS tunnels, and there is none; ` +
         'HTTP upstreams learn the visitor from X-Forwarded-For',
     );
   }
   const seen = new Set<string>();
-  for (const { name, kind } of [...upstream, ...tcp]) {
-    const label = labelOf(given, kind === 'tcp' ? 'tcp' : 'upstream');
+  for (const { name, kind } of tunnels) {
+    const label = labelOf(given, OPTION_OF[kind]);
     if (seen.has(name)) problems.add(`${label}: ${quote(name)} is given twice`);
     seen.add(name);
   }

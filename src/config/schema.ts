@@ -31,6 +31,7 @@ import {
   size,
   text,
 } from './quantity.ts';
+import { tlsTunnel } from './tls-tunnel.ts';
 import { fingerprint, serverName } from './trust.ts';
 import { httpTunnel, tcpTunnel } from './tunnel.ts';
 import { headerField, headerName, hostHeader } from './upstream-options.ts';
@@ -292,9 +293,12 @@ const client = {
   tcp: many(tcpTunnel, {
     help: 'TCP tunnel, such as 2222=127.0.0.1:22; 2222 alone is that port on localhost',
   }),
+  'tls-passthrough': many(tlsTunnel, {
+    help: 'TLS tunnel by server name, not decrypted, such as example.com=127.0.0.1:443',
+  }),
   'proxy-protocol': one(choice(['off', 'v1', 'v2']), {
     default: 'off',
-    help: 'tell upstreams of TCP tunnels who visits, with a PROXY header of this version',
+    help: 'tell upstreams of TCP and TLS tunnels who visits, with a PROXY header of this version',
   }),
   'host-header': optional(hostHeader, {
     help: 'Host of requests toward upstreams that set none themselves',

@@ -34,9 +34,9 @@ export interface Upstream {
 }
 
 export interface TunnelSpec {
-  /** `example.com`, `*.example.com`, `*`, one of them with a path, or `tcp:2222`. */
+  /** `example.com`, `*.example.com`, `*`, one of them with a path; `tcp:2222`, `tls:a.example`. */
   readonly name: string;
-  readonly kind: 'http' | 'tcp';
+  readonly kind: 'http' | 'tcp' | 'tls';
   readonly upstream: Upstream;
   /** Name and upstream as status and logs show them: `example.com=http://127.0.0.1:3000`. */
   readonly label: string;
@@ -127,7 +127,7 @@ function readTunnelName(text: string): string | InvalidText {
   return new InvalidText(`has a path before the "=" that ${prefix.reason}`);
 }
 
-function readHostPattern(text: string): string | InvalidText {
+export function readHostPattern(text: string): string | InvalidText {
   if (text === '*') return text;
   if (text.includes(':')) {
     return new InvalidText('has a ":" before the "="; write a host name without a port');
@@ -185,7 +185,7 @@ function readTcpTunnel(text: string): TunnelSpec | InvalidText {
 }
 
 /** A host and a port to dial; without a port, `portless` if there is one. */
-function readTarget(
+export function readTarget(
   authority: string,
   portless: number | undefined,
 ): { readonly host: string; readonly port: number } | undefined {

@@ -247,9 +247,10 @@ class RunningNode implements ExitNode {
   }
 
   #createRegistry(): Registry {
-    const { tcpPorts } = this.#config;
+    const { tcpPorts, https } = this.#config;
     return new Registry({
       isPortAllowed: (port) => tcpPorts.some(({ first, last }) => first <= port && port <= last),
+      hasHttps: https !== undefined,
       wallMs: () => systemClock.wallMs(),
       publish: (changes) => this.#publish(changes),
       openPort: (name, port) => this.#openPort(name, port),

@@ -75,7 +75,7 @@ export class Metrics {
   }
 }
 
-const isHttp = (tunnel: string): boolean => !tunnel.startsWith('tcp:');
+const isPort = (tunnel: string): boolean => tunnel.startsWith('tcp:');
 const one = (value: number): Value[] => [{ value, labels: none }];
 
 const ROWS: readonly Row[] = [
@@ -104,6 +104,9 @@ const ROWS: readonly Row[] = [
   ),
   row('sluiceway_limited_total', 'counter', 'Visitors that a limit held off.', ({ totals }) =>
     [...totals.limited].map(([limit, value]) => ({ value, labels: { limit } })),
+  ),
+  row('sluiceway_tls_refused_total', 'counter', 'Refused before TLS.', ({ totals }) =>
+    [...totals.tlsRefused].map(([reason, value]) => ({ value, labels: { reason } })),
   ),
   row('tcp_dataplane_connections_gauge', 'gauge', 'Open TCP visitors.', ({ totals }) =>
     readPorts(totals, (tunnel) => tunnel.streams),
@@ -210,7 +213,7 @@ function readPorts(
   ) => number,
 ): Value[] {
   return [...totals.tunnels]
-    .filter(([tunnel]) => !isHttp(tunnel))
+    .filter(([tunnel]) => isPort(tunnel))
     .map(([tunnel, total]) => ({
       value: of(total),
       labels: { port: tunnel.slice('tcp:'.length) },

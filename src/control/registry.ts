@@ -10,7 +10,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { readOffered, type TunnelOptions } from '../base/tunnel-options.ts';
 import type { LinkHello, RouteChange, TunnelAnswer, TunnelRequest } from '../bridge/messages.ts';
-import { checkTunnelName } from './tunnel-name.ts';
+import { checkTunnelName, isHttpTunnel, isPassthrough } from './tunnel-name.ts';
 
 /** Links of one client: more than shards times nodes makes no sense. Guess. */
 const CLIENT_LINKS_MAX = 64;
@@ -47,6 +47,8 @@ interface TunnelEntry {
 
 export interface RegistryOptions {
   readonly isPortAllowed: (port: number) => boolean;
+  /** Is there a port on which TLS can be passed through? */
+  readonly hasHttps: boolean;
   readonly wallMs: () => number;
   /** Tells every shard. */
   readonly publish: (changes: readonly RouteChange[]) => void;
@@ -202,7 +204,10 @@ export class Registry {
     const entry = this.#links.get(link);
     try {
       const port = checkTunnelName(name);
-      const options = readOffered(offer.options ?? [], port === undefined);
+      const options = readOffered(offer.options ?? [], isHttpTunnel(name));
+      if (isPassthrough(name) && !this.#options.hasHttps) {
+        throw new SluicewayError('SLW_TUNNEL_NO_HTTPS');
+      }
       if (entry === undefined) throw new SluicewayError('SLW_LINK_LOST');
       const { client } = entry;
       const isNew = !client.tunnels.has(name);

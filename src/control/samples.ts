@@ -18,6 +18,7 @@ export interface Totals {
   readonly logDropped: number;
   readonly inFlight: ReadonlyMap<string, number>;
   readonly limited: ReadonlyMap<string, number>;
+  readonly tlsRefused: ReadonlyMap<string, number>;
   readonly visitorConnections: number;
   readonly shards: ReadonlyMap<number, ShardSample>;
 }
@@ -63,6 +64,7 @@ export class SampleBook {
       logDropped: sum(samples, (sample) => sample.logDropped),
       inFlight: sumPairs(samples.flatMap((sample) => sample.inFlight)),
       limited: sumPairs(samples.flatMap((sample) => sample.limited)),
+      tlsRefused: sumPairs(samples.flatMap((sample) => sample.tlsRefused)),
       visitorConnections: sum(samples, (sample) => sample.visitorConnections),
       shards: this.#last,
     };
@@ -95,6 +97,7 @@ function fold(samples: readonly ShardSample[]): ShardSample {
     meshBytes: sum(samples, (sample) => sample.meshBytes),
     logDropped: sum(samples, (sample) => sample.logDropped),
     limited: [...sumPairs(samples.flatMap((sample) => sample.limited))],
+    tlsRefused: [...sumPairs(samples.flatMap((sample) => sample.tlsRefused))],
   };
 }
 

@@ -1,5 +1,5 @@
-// What a tunnel may be called: a host, a wildcard or the catch-all, each with or without a path,
-// or a TCP port.
+// What a tunnel may be called: a host, a wildcard or the catch-all, each with or without a path;
+// a TCP port; or `tls:` and a host or a wildcard, for TLS that is passed through.
 //
 // Invariant: what passes is bounded and made of `[a-z0-9._-]` and, behind the first slash, of a
 // path prefix in its normal form, so that it is safe as a route, a metric label and a log field.
@@ -12,6 +12,16 @@ import { readPathPrefix } from '../base/path-prefix.ts';
 const HOST_LENGTH_MAX = 253;
 const LABEL = /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/;
 const TCP_NAME = /^tcp:([1-9][0-9]{0,4})$/;
+const TLS_PREFIX = 'tls:';
+
+/** Is it served by the exit node's HTTP parser? */
+export function isHttpTunnel(name: string): boolean {
+  return !name.startsWith('tcp:') && !isPassthrough(name);
+}
+
+export function isPassthrough(name: string): boolean {
+  return name.startsWith(TLS_PREFIX);
+}
 
 /** The port of a TCP tunnel's name, undefined for a host. Raises SLW_TUNNEL_NAME. */
 export function checkTunnelName(name: string): number | undefined {
@@ -21,15 +31,21 @@ export function checkTunnelName(name: string): number | undefined {
     if (port > 65_535) throw refuse(name);
     return port;
   }
+  if (isPassthrough(name)) {
+    if (!isHostPattern(name.slice(TLS_PREFIX.length))) throw refuse(name);
+    return undefined;
+  }
   const slash = name.indexOf('/');
   const pattern = slash === -1 ? name : name.slice(0, slash);
   if (slash !== -1 && readPathPrefix(name.slice(slash)) !== name.slice(slash)) throw refuse(name);
-  if (pattern === '*') return undefined;
-  const host = pattern.startsWith('*.') ? pattern.slice(2) : pattern;
-  const isValid =
-    host.length <= HOST_LENGTH_MAX && host.split('.').every((label) => LABEL.test(label));
-  if (!isValid) throw refuse(name);
+  if (pattern !== '*' && !isHostPattern(pattern)) throw refuse(name);
   return undefined;
+}
+
+/** A host, or `*.` and one. */
+function isHostPattern(pattern: string): boolean {
+  const host = pattern.startsWith('*.') ? pattern.slice(2) : pattern;
+  return host.length <= HOST_LENGTH_MAX && host.split('.').every((label) => LABEL.test(label));
 }
 
 function refuse(name: string): SluicewayError {

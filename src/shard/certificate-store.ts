@@ -76,6 +76,11 @@ export class CertificateStore {
     }
   }
 
+  /** Is there a certificate for the name itself? */
+  hasExactly(serverName: string): boolean {
+    return this.#entries.has(serverName);
+  }
+
   /** Shakes hands for whoever asks for `serverName`, a canonical host. */
   serverFor(serverName: string): Server | undefined {
     const exact = this.#entries.get(serverName);

@@ -41,6 +41,7 @@ import { ControlPortTls } from './port-tls.ts';
 import { createRequestGate } from './request-gate.ts';
 import { ShardRouter, type StreamOpener } from './router.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
+import { TlsFront } from './tls-front.ts';
 import { createTunnelLimits, type TunnelLimits } from './tunnel-limits.ts';
 import { VisitorLedger } from './visitor-ledger.ts';
 
@@ -61,6 +62,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #http: HttpIngress;
   readonly #https: HttpsIngress;
   readonly #tcp: TcpIngress;
+  readonly #tls: TlsFront;
   /** Undefined: every visitor comes by itself. */
   readonly #arrivals: Arrivals | undefined;
   readonly #limits: TunnelLimits | undefined;
@@ -104,6 +106,14 @@ class ExitShard implements ShardOwner, StreamOpener {
     });
     this.#https = new HttpsIngress({ ...shared, http: this.#http, challenges, log });
     this.#tcp = new TcpIngress(shared);
+    this.#tls = new TlsFront({
+      ...{ ledger: shared.ledger, clock, log },
+      matchServerName: (serverName) => this.#router.matchServerName(serverName),
+      countedAs: (address) => this.#http.countedAs(address),
+      pass: (tunnel, socket, arrival) => this.#tcp.accept(tunnel, socket, arrival),
+      terminator: this.#https,
+      onRefused: (reason) => meters.tlsRefusals.add(reason),
+    });
     const proxies = networkSet(settings.acceptProxyProtocol);
     const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
     if (proxies !== undefined) {
@@ -120,6 +130,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#http.sweep();
     this.#https.sweep(nowMs);
     this.#tcp.sweep(nowMs);
+    this.#tls.sweep(nowMs);
     this.#arrivals?.sweep(nowMs);
   }
 
@@ -190,7 +201,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       return this.#open(request, (socket, arrival) => this.#http.accept(socket, arrival));
     }
     if (name === 'https') {
-      return this.#open(request, (socket, arrival) => this.#https.accept(socket, arrival));
+      return this.#open(request, (socket, arrival) => this.#tls.accept(socket, arrival));
     }
     return this.#open(request, (socket, arrival) => this.#tcp.accept(name, socket, arrival));
   }
@@ -212,7 +223,8 @@ class ExitShard implements ShardOwner, StreamOpener {
 
   get #servedCount(): number {
     const { connectionsCount } = this.#http;
-    return connectionsCount + this.#https.connectionsCount + this.#tcp.connectionsCount;
+    const before = this.#tls.connectionsCount + this.#https.connectionsCount;
+    return connectionsCount + before + this.#tcp.connectionsCount;
   }
 
   #addLink({ socket, head }: Upgraded, peer: LinkPeer): void {

@@ -15,6 +15,7 @@ import {
 import type { StreamMeter } from '../mux/stream.ts';
 import type { InFlight } from './http-context.ts';
 import { type Limit, LimitedCounts } from './limited.ts';
+import { TlsRefusals } from './tls-refusals.ts';
 
 /** Label of everything that is not a registered name (contract). */
 export const OTHER = '_other';
@@ -43,6 +44,7 @@ export class Meters {
   readonly #requests = new Map<string, RequestCounter>();
   #lastCounter: RequestCounter | undefined;
   readonly #inFlight = new Map<string, InFlight>();
+  readonly tlsRefusals = new TlsRefusals();
   readonly #limited = new LimitedCounts();
   readonly #protocolErrors = new Map<ErrorCode, number>();
   readonly #acceptErrors = new Map<string, number>();
@@ -143,6 +145,7 @@ export class Meters {
       logDropped: droppedLogLines(),
       inFlight: [...this.#inFlight].map(([tunnel, { requests }]) => [tunnel, requests]),
       limited: this.#limited.sample(),
+      tlsRefused: this.tlsRefusals.sample(),
       loopDelay,
     };
   }

@@ -56,6 +56,9 @@ interface Tunnel {
   turn: number;
 }
 
+/** Begins the names of passthrough tunnels. */
+const PASSTHROUGH = 'tls:';
+
 export class ShardRouter implements Router {
   readonly #shard: number;
   readonly #opener: StreamOpener;
@@ -64,6 +67,8 @@ export class ShardRouter implements Router {
   readonly #limits: TunnelLimits | undefined;
   readonly #tunnels = new Map<string, Tunnel>();
   readonly #hosts = new HostTable();
+  /** Passthrough tunnels, by what follows `tls:`. */
+  readonly #serverNames = new HostTable();
   readonly #clients = new Map<string, { meter: StreamMeter; routes: number }>();
   #number = 0;
 
@@ -91,6 +96,12 @@ export class ShardRouter implements Router {
 
   matchHost(host: string, target?: TargetRange): string | undefined {
     return this.#hosts.match(host, target);
+  }
+
+  /** The passthrough tunnel for a canonical server name: that name, else the longest wildcard. */
+  matchServerName(serverName: string): string | undefined {
+    const pattern = this.#serverNames.match(serverName);
+    return pattern === undefined ? undefined : `${PASSTHROUGH}${pattern}`;
   }
 
   openStream(name: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode {
@@ -143,7 +154,8 @@ export class ShardRouter implements Router {
     if (tunnel === undefined) {
       tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0 };
       this.#tunnels.set(name, tunnel);
-      this.#hosts.add(name);
+      if (name.startsWith(PASSTHROUGH)) this.#serverNames.add(name.slice(PASSTHROUGH.length));
+      else this.#hosts.add(name);
     }
     // The empty link makes a tunnel known to a shard that starts while nobody serves it.
     if (link === '') return;
@@ -174,7 +186,8 @@ export class ShardRouter implements Router {
 
   #forget(name: string): void {
     this.#tunnels.delete(name);
-    this.#hosts.delete(name);
+    if (name.startsWith(PASSTHROUGH)) this.#serverNames.delete(name.slice(PASSTHROUGH.length));
+    else this.#hosts.delete(name);
     this.#meters.forget(name);
     this.#limits?.forget(name);
   }

@@ -56,7 +56,7 @@ export interface Welcome {
 }
 
 export interface TunnelOffer {
-  /** `example.com`, `*.example.com`, `*`, one of them with a path (`*\/api`), or `tcp:2222`. */
+  /** `example.com`, `*.example.com` or `*`, maybe with a path; `tcp:2222`; `tls:example.com`. */
   readonly name: string;
   /** As status shows it: `example.com=http://127.0.0.1:3000`. */
   readonly label: string;

@@ -79,6 +79,12 @@ describe('HTTPS', () => {
     );
   });
 
+  test('opens the port without a certificate, for TLS that is passed through', () => {
+    const { https } = resolve({ 'https-addr': ':443' });
+    assert.deepEqual(https?.certificates, []);
+    assert.equal(https?.letsEncrypt, undefined);
+  });
+
   test('is printed as it reads back', () => {
     const flags = { 'https-cert': 'a.test=c,k', 'letsencrypt-issuer': 'staging' };
     const more = { 'letsencrypt-domain': 'b.test', hsts: '60' };
@@ -91,8 +97,8 @@ describe('HTTPS', () => {
   });
 
   test('refuses what cannot be served', () => {
-    assert.deepEqual(check({ 'https-addr': ':443' }), [
-      '--https-addr: needs a certificate; give --https-cert or --letsencrypt-domain',
+    assert.deepEqual(check({ hsts: '300' }), [
+      '--hsts: needs HTTPS; give --https-cert or --letsencrypt-domain',
     ]);
     assert.deepEqual(check({ 'https-addr': 'off', 'https-cert': 'a.test=c,k' }), [
       '--https-addr: is off, so certificates are of no use; give an address',

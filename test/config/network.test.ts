@@ -92,13 +92,13 @@ for (const { name, key } of OPTIONS) {
   });
 }
 
-test('--proxy-protocol is for TCP tunnels', () => {
+test('--proxy-protocol is for TCP and TLS tunnels', () => {
   const flags = { url: ['ws://127.0.0.1:1'], 'proxy-protocol': 'v2' };
   const tcp = { ...flags, tcp: ['2222'] };
   assert.equal(resolveConfig(configInput('client', { flags: tcp })).proxyProtocol, 'v2');
   const http = { ...flags, upstream: ['http://127.0.0.1:1'] };
   const wrong = (given: typeof flags): readonly string[] =>
     problemsOf(() => resolveConfig(configInput('client', { flags: given })));
-  assert.match(wrong(http).join(), /--proxy-protocol \(flag\): is for TCP tunnels/);
+  assert.match(wrong(http).join(), /--proxy-protocol \(flag\): is for TCP and TLS tunnels/);
   assert.match(wrong({ ...tcp, 'proxy-protocol': 'v3' }).join(), /write off, v1, v2/);
 });

@@ -60,6 +60,7 @@ class Bench {
   constructor() {
     this.registry = new Registry({
       isPortAllowed: (port) => port >= 1024,
+      hasHttps: true,
       wallMs: () => 0,
       publish: (changes) => this.replica.apply(changes),
       openPort: (name) => this.#step('open', name),
@@ -376,10 +377,22 @@ test('any history gives what the model says, once everything has settled', async
   );
 });
 
+test('what is passed through undecrypted can have no header rules', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'c');
+  const options = [['host-header', ['a.example']]] as const;
+  const [bare, ruled] = await bench.registry.register('0-1', [
+    { name: 'tls:a.example', label: 'a' },
+    { name: 'tls:b.example', label: 'b', options },
+  ]);
+  assert.deepEqual([bare?.code, ruled?.code], ['', 'SLW_TUNNEL_OPTION']);
+});
+
 test('what a client declares goes with its route, and anew when it has changed', async () => {
   const changes: RouteChange[] = [];
   const registry = new Registry({
     isPortAllowed: () => true,
+    hasHttps: true,
     wallMs: () => 0,
     publish: (published) => changes.push(...published),
     openPort: async () => undefined,

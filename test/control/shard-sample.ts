@@ -15,6 +15,7 @@ export function shardSample(changes: Partial<ShardSample> = {}): ShardSample {
     logDropped: 0,
     inFlight: [],
     limited: [],
+    tlsRefused: [],
     loopDelay: { p50: 0.001, p99: 0.002, max: 0.003 },
     ...changes,
   };

@@ -15,6 +15,7 @@ const STARTED_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
 test('names every client, what it serves and what went through, as visitors see it', async () => {
   const registry = new Registry({
     isPortAllowed: () => true,
+    hasHttps: true,
     wallMs: () => STARTED_MS + 60_000,
     publish: () => {},
     openPort: async () => {},
@@ -80,6 +81,7 @@ test('names every client, what it serves and what went through, as visitors see 
 test('without an HTTP listener the mode says so', () => {
   const registry = new Registry({
     isPortAllowed: () => true,
+    hasHttps: true,
     wallMs: () => 0,
     publish: () => {},
     openPort: async () => {},

@@ -38,13 +38,25 @@ test('hosts, wildcards, the catch-all and TCP ports pass', () => {
     `a/${'x'.repeat(199)}`,
     `${label}.${label}.${label}.${'a'.repeat(61)}`,
   ];
-  for (const host of hosts) assert.equal(checkTunnelName(host), undefined, host);
+  const passed = ['tls:example.com', 'tls:*.example.com', 'tls:localhost'];
+  for (const host of [...hosts, ...passed]) assert.equal(checkTunnelName(host), undefined, host);
   assert.equal(checkTunnelName('tcp:1'), 1);
   assert.equal(checkTunnelName('tcp:65535'), 65_535);
 });
 
 test('everything else is refused, and told without its control characters', () => {
   const names = [
+    ...[
+      'tls:',
+      'tls:*',
+      'tls:a/b',
+      'tls:A',
+      'tls:a:443',
+      'tls:tls:a',
+      'tls:*.',
+      'TLS:a',
+      'tls:[::1]',
+    ],
     ...['', '.', '..', 'a..b', '.a', 'a.', '-a.com', 'a-.com', 'Example.com', 'a b', '/a'],
     ...['a:80', 'user@a', '[::1]', 'a,b', 'a"b', "a'b", 'a\\b', 'a\nb', 'a\r\nX: y', 'a\0b'],
     ...['\u001b[2J', 'a\u202eb', 'bücher.example', 'a\u3002b', 'a\uff0eb', '\u0130.com'],

@@ -8,6 +8,7 @@ import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { AcmeChallenges } from '../../src/shard/acme-challenges.ts';
 import { frontOptions } from '../../src/shard/http-front.ts';
 import { HttpsIngress } from '../../src/shard/ingress-https.ts';
+import { TlsFront } from '../../src/shard/tls-front.ts';
 import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { within } from '../support/deadline.ts';
@@ -20,6 +21,7 @@ const TICKET_KEY = Buffer.alloc(48, 7);
 
 interface SecureEdge extends Edge {
   readonly https: HttpsIngress;
+  readonly front: TlsFront;
   readonly log: LogLines;
   /** Moves the clock, and looks at deadlines of hellos too. */
   passAll(ms: number): void;
@@ -31,6 +33,7 @@ async function startSecureEdge(
 ): Promise<SecureEdge> {
   const log = new LogLines('shard');
   let https: HttpsIngress | undefined;
+  let front: TlsFront | undefined;
   const { hstsMaxAgeSeconds = 0, connectionsMax = LIMITS.visitorConnectionsMax } = options;
   const ledger = new VisitorLedger({
     visitorConnectionsMax: connectionsMax,
@@ -41,20 +44,28 @@ async function startSecureEdge(
     ingress: { ...frontOptions(settings, {} as AcmeChallenges), ledger },
     door: (http, clock) => {
       const challenges = new AcmeChallenges(clock);
-      const ingress = new HttpsIngress({ http, challenges, ledger, clock, log: log.log });
+      const ingress = new HttpsIngress({ http, challenges, ledger, log: log.log });
+      const before = new TlsFront({
+        ...{ ledger, clock, log: log.log, terminator: ingress, onRefused: () => {} },
+        ...{ matchServerName: () => undefined, pass: () => assert.fail('nothing is passed') },
+        countedAs: (address) => http.countedAs(address),
+      });
       https = ingress;
-      return (socket) => ingress.accept(socket);
+      front = before;
+      return (socket) => before.accept(socket);
     },
   });
-  assert.ok(https !== undefined);
+  assert.ok(https !== undefined && front !== undefined);
   const ingress = https;
+  const before = front;
   ingress.store.setTicketKey(TICKET_KEY);
   set(ingress, 'a.test', PAIR_A);
   set(ingress, 'b.test', PAIR_B);
   set(ingress, '*.wild.test', PAIR_WILD);
   undoAfter(t, async () => {
     const settled = async (): Promise<void> => {
-      while (ingress.connectionsCount > 0) await new Promise((resolve) => setImmediate(resolve));
+      while (ingress.connectionsCount + before.connectionsCount > 0)
+        await new Promise((resolve) => setImmediate(resolve));
     };
     await within(WAIT_MS, 'no half-finished handshake is left', settled());
     assert.equal(ledger.count, edge.ingress.connectionsCount, 'everybody has left the ledger');
@@ -64,8 +75,9 @@ async function startSecureEdge(
   const passAll = (ms: number): void => {
     edge.pass(ms);
     ingress.sweep(edge.clock.nowMs());
+    before.sweep(edge.clock.nowMs());
   };
-  return { ...edge, https: ingress, log, passAll };
+  return { ...edge, https: ingress, front: before, log, passAll };
 }
 
 function set(https: HttpsIngress, name: string, pair: TestPair): void {
@@ -199,7 +211,7 @@ test('cuts who does not speak TLS, and who says half a hello and no more', async
   half.send(Buffer.from([22, 3, 1, 1, 0, 1, 0, 0, 252, 3, 3]));
   const silent = new Peer(tcp(t, edge));
   await turns();
-  assert.equal(edge.https.connectionsCount, 2);
+  assert.equal(edge.front.connectionsCount, 2);
   edge.passAll(9000);
   assert.equal(half.ending, 'open');
   edge.passAll(1000);

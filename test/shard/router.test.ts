@@ -102,6 +102,28 @@ test('a host finds its own tunnel, then the longest wildcard, then the catch-all
   }
 });
 
+test('server names find passthrough tunnels alone, and hosts none of them', (t) => {
+  const bench = new Bench(t);
+  for (const name of ['tls:a.example', 'tls:*.a.example', 'tls:*.x.a.example', 'a.example', '*']) {
+    bench.apply('add', name, 'c/1');
+  }
+  const expected: readonly (readonly [string, string | undefined])[] = [
+    ['a.example', 'tls:a.example'],
+    ['b.a.example', 'tls:*.a.example'],
+    ['y.x.a.example', 'tls:*.x.a.example'],
+    ['example', undefined],
+    ['b.example', undefined],
+    ['__proto__', undefined],
+  ];
+  for (const [name, tunnel] of expected) {
+    assert.equal(bench.router.matchServerName(name), tunnel, name);
+    assert.equal(bench.router.matchHost(name), name === 'a.example' ? name : '*');
+  }
+  assert.equal(bench.router.matchHost('tls:a.example'), '*');
+  bench.apply('forget', 'tls:*.x.a.example');
+  assert.equal(bench.router.matchServerName('y.x.a.example'), 'tls:*.a.example');
+});
+
 test('names of prototypes are tunnels like others', (t) => {
   const bench = new Bench(t);
   for (const name of ['__proto__', 'constructor', 'tostring']) {

@@ -33,6 +33,8 @@ export class LocalNode {
   readonly log: LogLines;
   readonly controlPort: number;
   readonly httpPort: number;
+  /** 0 where there is none. */
+  readonly httpsPort: number;
   readonly adminPort: number;
 
   constructor(node: ExitNode, log: LogLines) {
@@ -40,6 +42,7 @@ export class LocalNode {
     this.log = log;
     this.controlPort = portOf(log, 'control');
     this.httpPort = portOf(log, 'http');
+    this.httpsPort = portOf(log, 'https');
     this.adminPort = portOf(log, 'admin');
   }
 

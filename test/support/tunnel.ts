@@ -92,7 +92,9 @@ export async function startClient(
   options: ClientOptions,
 ): Promise<TestProcess> {
   const client = spawnClient(t, server, options);
-  const named = options.args.filter((arg) => /^--(?:upstream|tcp)$/u.test(arg)).length;
+  const named = options.args.filter((arg) =>
+    /^--(?:upstream|tcp|tls-passthrough)$/u.test(arg),
+  ).length;
   const wanted = options.tunnels ?? named;
   await client.line(`${wanted} tunnels up`, () => client.stdout.length >= wanted, START_MS);
   return client;
@@ -170,7 +172,7 @@ export async function tunnelReadiness(
   });
 }
 
-async function listeningPort(server: TestProcess, name: string): Promise<number> {
+export async function listeningPort(server: TestProcess, name: string): Promise<number> {
   const line = await server.line(
     `listening ${name}`,
     (text) => isListening(parseLine(text), name),

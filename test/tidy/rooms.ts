@@ -20,7 +20,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   link: { imports: ['wire'] },
   mux: { imports: ['wire', 'link/link.ts'] },
   http: { imports: [] },
-  edge: { imports: [] },
+  // A server name is a host, and there is one form in which hosts are compared.
+  edge: { imports: ['http/host.ts'] },
   bridge: { imports: [] },
   shard: { imports: ['mux', 'link', 'wire', 'http', 'edge', 'bridge'] },
   // The limits that the protocol promises are numbers, and control keeps some of them.

@@ -1,0 +1,43 @@
+// The tunnels of `--tls-passthrough NAME=HOST:PORT`: TLS that only the upstream decrypts.
+//
+// Invariant: a name is one that a visitor can send as a server name: a host or `*.` before one,
+// never an address, a path or the catch-all. Must not know: certificates, or who dials.
+
+import { isIP } from 'node:net';
+import { bracketed } from './address.ts';
+import { InvalidText, type Kind, kindOf } from './option.ts';
+import { readHostPattern, readTarget, type TunnelSpec } from './tunnel.ts';
+
+const PREFIX = 'tls:';
+const RIGHT = 'write NAME=HOST:PORT, such as example.com=127.0.0.1:443';
+
+/** `example.com=127.0.0.1:443`. */
+export const tlsTunnel: Kind<TunnelSpec> = kindOf(
+  'TLS upstream',
+  'NAME=HOST:PORT',
+  readTlsTunnel,
+  ({ label }) => label.slice(PREFIX.length),
+);
+
+function readTlsTunnel(text: string): TunnelSpec | InvalidText {
+  const equals = text.indexOf('=');
+  if (equals === -1) return new InvalidText(`has no "="; ${RIGHT}`);
+  const pattern = readHostPattern(text.slice(0, equals));
+  if (pattern instanceof InvalidText) return pattern;
+  if (pattern === '*' || isIP(pattern) !== 0) {
+    return new InvalidText(
+      'has no server name before the "="; TLS names hosts alone: example.com or *.example.com',
+    );
+  }
+  const address = text.slice(equals + 1);
+  if (/^[a-z]+:\/\//i.test(address)) {
+    return new InvalidText(`has a URL behind the "="; ${RIGHT}, without a scheme`);
+  }
+  const target = readTarget(address, undefined);
+  if (target === undefined) {
+    return new InvalidText(`has no valid upstream host and port; ${RIGHT}`);
+  }
+  const name = `${PREFIX}${pattern}`;
+  const label = `${name}=${bracketed(target.host)}:${target.port}`;
+  return { name, kind: 'tls', upstream: { ...target, tls: false }, label };
+}

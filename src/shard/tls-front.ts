@@ -1,0 +1,206 @@
+// What stands before TLS: visitors of the HTTPS port, until they have said whom they want.
+//
+//   accepted --limit--> cut
+//            --> waiting --hello whole--> a passthrough tunnel's name: a stream to its client
+//                                         any other: who terminates TLS, if it wants it
+//                                         neither: alert, closed
+//                    --not TLS, FIN, deadline--> cut      --malformed--> alert, closed
+//
+// Invariant: each waits in the ledger and for one deadline, and leaves both before the socket goes
+// on, with every byte that was read; of a name that nobody serves nothing is kept, and nothing is
+// logged above debug. Must not know: certificates, streams, or who terminates.
+
+import type { Socket } from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import { plainAddress } from '../base/ip.ts';
+import type { Logger } from '../base/log.ts';
+import {
+  type ClientHello,
+  ClientHelloReader,
+  type HelloRefusal,
+  type HelloVerdict,
+} from '../edge/client-hello.ts';
+import { encodeTlsAlert, TLS_ALERT, type TlsAlert } from '../edge/tls-alert.ts';
+import type { Arrival } from './arrivals.ts';
+import { cutSocket } from './socket-relay.ts';
+import type { TlsRefusal } from './tls-refusals.ts';
+import type { VisitorLedger } from './visitor-ledger.ts';
+
+/** For a whole hello, however slowly it comes. As long as for the head of a request (design). */
+export const HELLO_TIMEOUT_MS = 10_000;
+
+/** Who ends TLS, for names that have a certificate. */
+export interface Terminator {
+  /**
+   * Takes a visitor of whom only a hello was read; `arrival.first` has all bytes so far, and nobody
+   * reads the socket: `socket.unshift(first)` makes it as good as new for `tls.Server`. False
+   * leaves the socket as it is, to be refused.
+   */
+  accept(socket: Socket, hello: ClientHello, arrival: Arrival): boolean;
+  /** Is there something for just this name, and not only for a wildcard above it? */
+  hasExactly(hello: ClientHello): boolean;
+}
+
+export interface TlsFrontOptions {
+  /** The registered passthrough tunnel for a canonical name, undefined for none. */
+  readonly matchServerName: (serverName: string) => string | undefined;
+  /** Carries the visitor as bytes, `arrival.first` before all others. */
+  readonly pass: (tunnel: string, socket: Socket, arrival: Arrival) => void;
+  readonly terminator: Terminator;
+  /** As whom the ledger counts a plain address. */
+  readonly countedAs: (address: string) => string;
+  readonly ledger: VisitorLedger;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onRefused: (reason: TlsRefusal) => void;
+}
+
+const DIRECT: Arrival = {};
+
+/** `silent` ended or was late before its hello was whole. */
+type Outcome = ClientHello | HelloRefusal | 'silent' | 'closed';
+
+export class TlsFront {
+  readonly #options: TlsFrontOptions;
+  /** In the order of arrival, and so of their deadlines. */
+  readonly #waiting = new Set<WaitingHello>();
+
+  constructor(options: TlsFrontOptions) {
+    this.#options = options;
+  }
+
+  /** Those of whom no hello is known yet; all others are another's. */
+  get connectionsCount(): number {
+    return this.#waiting.size;
+  }
+
+  /** Takes `socket`, which must be `allowHalfOpen` and is read by nobody. */
+  accept(socket: Socket, arrival: Arrival = DIRECT): void {
+    const { ledger, clock, countedAs } = this.#options;
+    const address = arrival.visitor?.address ?? socket.remoteAddress;
+    const counted = address === undefined ? undefined : countedAs(plainAddress(address));
+    // No answer can be given before a handshake, so beyond a limit there is only a cut. Without an
+    // address the visitor is gone already.
+    if (counted === undefined || ledger.judge(counted).code !== 'SLW_NONE') {
+      cutSilently(socket);
+      return;
+    }
+    const place = ledger.enter(counted);
+    const deadlineMs = clock.nowMs() + HELLO_TIMEOUT_MS;
+    const waiting = new WaitingHello(socket, deadlineMs, (outcome, bytes) => {
+      this.#waiting.delete(waiting);
+      // Whoever takes the socket enters it anew.
+      ledger.leave(place);
+      this.#settle(socket, outcome, { ...arrival, first: bytes });
+    });
+    this.#waiting.add(waiting);
+    if (arrival.first !== undefined) waiting.read(arrival.first);
+  }
+
+  /** About once a second: deadlines. */
+  sweep(nowMs: number): void {
+    for (const waiting of this.#waiting) {
+      if (nowMs < waiting.deadlineMs) break;
+      waiting.settle('silent');
+    }
+  }
+
+  #settle(socket: Socket, outcome: Outcome, arrival: Arrival): void {
+    if (outcome === 'closed') return;
+    if (outcome === 'silent') this.#refuse(socket, 'no-hello', undefined);
+    else if (outcome.kind === 'hello') this.#route(socket, outcome, arrival);
+    else {
+      const { fault, alert } = outcome;
+      this.#refuse(socket, fault === 'bad-name' ? 'unknown-name' : fault, alert);
+    }
+  }
+
+  #route(socket: Socket, hello: ClientHello, arrival: Arrival): void {
+    const { pass, terminator } = this.#options;
+    const { serverName } = hello;
+    const tunnel = this.#passthroughFor(hello);
+    // A hello is no PROXY header, and what comes behind it is not the beginning.
+    const known = { ...arrival, refusesProxy: false };
+    if (tunnel !== undefined) {
+      pass(tunnel, socket, known);
+      return;
+    }
+    // So that nothing is lost before TLS reads.
+    socket.pause();
+    if (terminator.accept(socket, hello, known)) return;
+    // RFC 8446 9.2 names the one, RFC 6066 3 the other.
+    if (serverName === undefined) this.#refuse(socket, 'no-name', TLS_ALERT.MISSING_EXTENSION);
+    else this.#refuse(socket, 'unknown-name', TLS_ALERT.UNRECOGNIZED_NAME);
+  }
+
+  /** Who is named passes, or ends here, before who is meant by a wildcard. */
+  #passthroughFor(hello: ClientHello): string | undefined {
+    const { matchServerName, terminator } = this.#options;
+    if (hello.serverName === undefined) return undefined;
+    const tunnel = matchServerName(hello.serverName);
+    const isWildcard = tunnel?.startsWith('tls:*') === true;
+    return isWildcard && terminator.hasExactly(hello) ? undefined : tunnel;
+  }
+
+  #refuse(socket: Socket, reason: TlsRefusal, alert: TlsAlert | undefined): void {
+    const { log, onRefused } = this.#options;
+    onRefused(reason);
+    log.debug({ peer: socket.remoteAddress, reason }, 'no TLS for a visitor');
+    if (alert === undefined) {
+      cutSilently(socket);
+      return;
+    }
+    socket.on('error', ignoreError);
+    // Read and dropped, as a socket that closes with bytes unread resets what was just sent.
+    socket.resume();
+    socket.end(encodeTlsAlert(alert), () => socket.destroySoon());
+  }
+}
+
+/** One visitor whose hello is not whole yet; settled once, and then read by nobody. */
+class WaitingHello {
+  readonly deadlineMs: number;
+  readonly #socket: Socket;
+  readonly #onSettled: (outcome: Outcome, bytes: Buffer) => void;
+  readonly #reader = new ClientHelloReader();
+  readonly #onData = (piece: Buffer): void => this.read(piece);
+  readonly #onEnd = (): void => this.settle('silent');
+  readonly #onClose = (): void => this.settle('closed');
+
+  constructor(
+    socket: Socket,
+    deadlineMs: number,
+    onSettled: (outcome: Outcome, bytes: Buffer) => void,
+  ) {
+    this.deadlineMs = deadlineMs;
+    this.#socket = socket;
+    this.#onSettled = onSettled;
+    socket.on('error', ignoreError);
+    socket.on('close', this.#onClose);
+    socket.on('end', this.#onEnd);
+    socket.on('data', this.#onData);
+  }
+
+  read(piece: Buffer): void {
+    const verdict: HelloVerdict = this.#reader.read(piece);
+    if (verdict !== 'more') this.settle(verdict);
+  }
+
+  settle(outcome: Outcome): void {
+    const socket = this.#socket;
+    socket.off('data', this.#onData);
+    socket.off('end', this.#onEnd);
+    socket.off('close', this.#onClose);
+    socket.off('error', ignoreError);
+    this.#onSettled(outcome, this.#reader.bytes);
+  }
+}
+
+function cutSilently(socket: Socket): void {
+  socket.on('error', ignoreError);
+  cutSocket(socket);
+}
+
+function ignoreError(): void {
+  // 'close' follows, and says all that there is to do.
+}

@@ -1,0 +1,166 @@
+// First bytes that TLS clients sent, captured on loopback; what they asked for stands beside them.
+// Of openssl 3.0.19, curl 7.88.1 with it, node 26.10.0 and Go 1.26.8; the key shares of the last
+// two are X25519MLKEM768.
+
+export interface CapturedHello {
+  readonly name: string;
+  readonly serverName: string | undefined;
+  readonly protocols: readonly string[];
+  /** One record, base64. */
+  readonly bytes: Buffer;
+}
+
+function captured(
+  name: string,
+  serverName: string | undefined,
+  protocols: readonly string[],
+  lines: readonly string[],
+): CapturedHello {
+  return { name, serverName, protocols, bytes: Buffer.from(lines.join(''), 'base64') };
+}
+
+export const CAPTURED_HELLOS: readonly CapturedHello[] = [
+  captured(
+    'openssl TLS 1.3',
+    'openssl.example.com',
+    ['h2', 'http/1.1'],
+    [
+      'FgMBAVIBAAFOAwMA4xRl5YZVA9GGgVT1mwkJkaul5j1DXopVMODZPopeNyBg756rNx1L0b2/ljKPBYTOp3nsLRnj',
+      'BBu3NhbO+cJi0QA+EwITAxMBwCzAMACfzKnMqMyqwCvALwCewCTAKABrwCPAJwBnwArAFAA5wAnAEwAzAJ0AnAA9',
+      'ADwANQAvAP8BAADHAAAAGAAWAAATb3BlbnNzbC5leGFtcGxlLmNvbQALAAQDAAECAAoAFgAUAB0AFwAeABkAGAEA',
+      'AQEBAgEDAQQAIwAAABAADgAMAmgyCGh0dHAvMS4xABYAAAAXAAAADQAqACgEAwUDBgMIBwgICAkICggLCAQIBQgG',
+      'BAEFAQYBAwMDAQMCBAIFAgYCACsACQgDBAMDAwIDAQAtAAIBAQAzACYAJAAdACA7VZoY39cR3UohfyvG2UVxWxII',
+      'PBdiwOPFJrjgsZwlGw==',
+    ],
+  ),
+  captured(
+    'openssl TLS 1.2',
+    'openssl.example.com',
+    [],
+    [
+      'FgMBANMBAADPAwP4qed2tLrQnHeYlF9MWndXaoK6iZGJFBhPkXM/InfS1AAAOMAswDAAn8ypzKjMqsArwC8AnsAk',
+      'wCgAa8AjwCcAZ8AKwBQAOcAJwBMAMwCdAJwAPQA8ADUALwD/AQAAbgAAABgAFgAAE29wZW5zc2wuZXhhbXBsZS5j',
+      'b20ACwAEAwABAgAKAAwACgAdABcAHgAZABgAIwAAABYAAAAXAAAADQAqACgEAwUDBgMIBwgICAkICggLCAQIBQgG',
+      'BAEFAQYBAwMDAQMCBAIFAgYC',
+    ],
+  ),
+  captured(
+    'openssl TLS 1.0 without a name',
+    undefined,
+    [],
+    [
+      'FgMBAH8BAAB7AwFYIAe1F4ID6oys7lNUol8gEEKa7KbjGJboMvx4k79iigAALsAKwBQAOQA4AIgAh8AZADoAicAJ',
+      'wBMAMwAyAEUARMAYADQARgA1AIQALwBBAP8BAAAkAAsABAMAAQIACgAMAAoAHQAXAB4AGQAYACMAAAAWAAAAFwAA',
+    ],
+  ),
+  captured(
+    'curl',
+    'curl.example.com',
+    ['h2', 'http/1.1'],
+    [
+      'FgMBAgABAAH8AwPFGu8GG9F36O6UslrVAybhH2j27OMQZ4dkVXHe4eSs9yAOOoij4kYEKQBAWmSO3jybGOHecQXg',
+      'gBWRa+hFHsoyJAA+EwITAxMBwCzAMACfzKnMqMyqwCvALwCewCTAKABrwCPAJwBnwArAFAA5wAnAEwAzAJ0AnAA9',
+      'ADwANQAvAP8BAAF1AAAAFQATAAAQY3VybC5leGFtcGxlLmNvbQALAAQDAAECAAoAFgAUAB0AFwAeABkAGAEAAQEB',
+      'AgEDAQQAEAAOAAwCaDIIaHR0cC8xLjEAFgAAABcAAAAxAAAADQAqACgEAwUDBgMIBwgICAkICggLCAQIBQgGBAEF',
+      'AQYBAwMDAQMCBAIFAgYCACsACQgDBAMDAwIDAQAtAAIBAQAzACYAJAAdACBURB0/a1rnRsxdE1FbndivLm0qyFp+',
+      'aGvqa6Ytnqv9JQAVAK0AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA',
+      'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA',
+      'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==',
+    ],
+  ),
+  captured(
+    'node',
+    'node.example.com',
+    ['http/1.1'],
+    [
+      'FgMBBkMBAAY/AwMDmFpbLQekPh4+pt1krucsHcRjGW+qQiByNyoSTGFNuyBlYTWZry7tgA48dMt96CryYwSmgeaS',
+      'xKmi1LmuRhYxLgBoEwITAxMBwC/AK8AwwCwAnsAnAGfAKABrAKMAn8ypzKjMqsCtwJ/AXcBhwFfAUwCiwKzAnsBc',
+      'wGDAVsBSwCQAasAjAEDACsAUADkAOMAJwBMAMwAyAJ3AncBRAJzAnMBQAD0APAA1AC8BAAWO/wEAAQAAAAAVABMA',
+      'ABBub2RlLmV4YW1wbGUuY29tAAsABAMAAQIACgASABAR7AAdABcAHgAYABkBAAEBACMAAAAQAAsACQhodHRwLzEu',
+      'MQAWAAAAFwAAAA0ANgA0CQUJBgkEBAMFAwYDCAcICAgaCBsIHAgJCAoICwgECAUIBgQBBQEGAQMDAwEDAgQCBQIG',
+      'AgArAAUEAwQDAwAtAAIBAQAzBOoE6BHsBMDNW6kxrKaGAFWeSp82oShHhAS+wMMX4GfpmGeQUCgdlp+xsYUL8ECk',
+      'iaeXkLDsClr1ESDeIJ+SOUXHpqQumHwjiDFNp8Ra+VN7ZHTgklKelMhjEZwdATvwWSf1dMidZU72k2n0p0bYi8BJ',
+      'whlNEqlMNKRhSiYNU0e3djX9dAgDSJeAVi60eqrC5r04VrhNrBnWVZ9rtnTaByG5XHyW80cdBVO/+ls4IwDu+ExS',
+      'RMdqSk/1UcbDpGXmdLci8GhNqAKhqrmBpoQsVMWo2QmQWKSGcr4YdbYPppn4/HZzdT6d4ZEL9yLjeKNTG4cARGbt',
+      'SknX/LIfoVr0gb76wiUjtCUyuSJa6UHJ7LTiMHJuVJoG3Hog8Um7QJMUxbmWYWPKEZSGqKakcn+dahdN90uCkmRH',
+      '+7KinHjHSgvuLJYFN89MorT1xW0DrLQd1a4QlBy68V6G3JubBMRoFcW7pQOSNyvTuSnzugkNbBoQBJUZGMovd17t',
+      'hpbiNEZLM6gJgaDehpCgGlFsqXhEdAaE8zAK6aduBWBmCg8zpLgFfAliuTsfWwRpcQMGdBjwNLpHHKPtOg9hoEqL',
+      'daT+sGryhWlyK4zwN8jd6yhHBwFei7UCuzT5y1O59rN98MWGYrHnxEQpE4C/x41xJS45WRQvQSMXgJ3JNVte1pQz',
+      'A0e6TGoDJXoi1sz5ShoctjLyAWBy0c2EsibVeVxasX2GCYtNendWYlfXB5mXQD6d0HvjaQiQTIl5C8aec0W+d8hG',
+      '58Ly9ju0VQJRcQEF6i4ERk8qYQ7I1rMcXA63WAVgyRaj6xc/K5E2srpqoHETRb/pl05ZiQ+a2LaidBchtC9MMU9C',
+      '4zFh9cWPwhaOy27/p2Bz62FaiXhFqW+1ABXsAJeRWQGRQCQyCMJN5w4o93srVHQrSRyFMCuiqWXTKpmuEqwjKQ27',
+      'xYawoSs3WJAcBg5NNjwnKaJRl7NKmYv9AYsMJWPGpqJKiKmpYspue68bG7IOO8WEmU+ckBjuWjgiWQMow0ZVW3E+',
+      'xoheR5BeOBZ1m85qOmBANQ/UeDOsEZDK9iov46FxgcldVwwF11PWAGwYMwbt+6kKA3gcyXktOJm6EX9ac0s0lknj',
+      's4TxlyMFEMDOQyHdwS10pR8lGBqnF0YpMTYzHJuKikVIpJBowxRi8Rx9gWK3JgDli6Bu1LDhJazhBZ4FiMfo1XID',
+      'AWfp9a0VOa0yIVRqFKtcepO9uqD3uIn9yABwQgHS1HYUSqSnmsX9XD7lR0C3k5cM2kMNUMCqh7zbqj477HDBW8lg',
+      'V8KviYJwkGGY0AoQNlJVVMFNAkp9esD4IxNwFlWT+L0RepZhUUJxJjPpECLcohPKa7VtF7+jRij2O3USSy6XKnAi',
+      'a2hjewNnMKOOxJgpgLlQM46q5DpxChsR0nmEE6JeBJodWZzNE0yHPCWeEgEV+M7SmxFgOgQOpL5Os4efGk9/PFCX',
+      '6o6mqT7paynOA0igC2kYxKX9jHTpnB94EB0hi0WnxmpBg2eG6ZcPgHEjy3yHVT9M5HPY6qQfEFEF6IF8cUcKQ7nv',
+      'TdjO+YxyV30rcoyKf+oyjOIkgrEcXevt+CiS7m7Hy4t3fFdORfSdC4AVyGf0bNVYo4dbtC0CAB0AIHhFFerT8Xx2',
+      '1cpApcropeyY0HESKMj73u0rKzzPVjcO',
+    ],
+  ),
+  captured(
+    'node acme',
+    'node.example.com',
+    ['acme-tls/1'],
+    [
+      'FgMBBkUBAAZBAwOLVtjcL+jPDeh1FKfi3IlaVlDf7yeCV9UPFKGaXQpcniDzM3PdFpZQZ+4x8CvpWuqY299u5wLb',
+      'qGZ+Perei0PJXABoEwITAxMBwC/AK8AwwCwAnsAnAGfAKABrAKMAn8ypzKjMqsCtwJ/AXcBhwFfAUwCiwKzAnsBc',
+      'wGDAVsBSwCQAasAjAEDACsAUADkAOMAJwBMAMwAyAJ3AncBRAJzAnMBQAD0APAA1AC8BAAWQ/wEAAQAAAAAVABMA',
+      'ABBub2RlLmV4YW1wbGUuY29tAAsABAMAAQIACgASABAR7AAdABcAHgAYABkBAAEBACMAAAAQAA0ACwphY21lLXRs',
+      'cy8xABYAAAAXAAAADQA2ADQJBQkGCQQEAwUDBgMIBwgICBoIGwgcCAkICggLCAQIBQgGBAEFAQYBAwMDAQMCBAIF',
+      'AgYCACsABQQDBAMDAC0AAgEBADME6gToEewEwJ5pS4AIRdT8mzFzmPCkbQBCSdoLuMgywsClB847jcPQeSajtPg8',
+      'Vbs6f4lJMCS5rfe5WVtDnX3cELhYFaSgxMmEKeZUzM/bxaxlJhjoeWdbs+KxkkActbUnmWFyEnnAd79TXryQVLGw',
+      'L/IcdqtqNXimNG+YL6n4bxUDF3ZaMTcAsFxyi4pjeG75Z/9gdV2GKkWjMfAimXhASt9YlBOJdHXQm2NFe/1Jj2fY',
+      'WbaMdsl8wy1Mq7SiHT5ARyN8H0dbSANZkK1WB4OGUTW4ltt2DFt4QesTU73Ryc8wPpiTqVJpISAjsbrJu+JDUvgE',
+      'MqnXzVK7qBhrYCx3YSVhIRvXASeit+WKL/uibU43PcCYlrEjEQfpnWMYw3AXPXNDqRlzwAVnN9jrZ724pY+6cwXm',
+      'pdb4CebAIv6WSnQMw7K0bFVShklhYlwIpENbNJbQP5OqExsRyxL6k0IBWbxRBMeXsLXaInARJ3ZimZiluaN4vfSa',
+      'Pt3qeLUEcUszVm8bKnOzif3DTFVBA+FMJ90FaLN8oVOMz0+YxD4jKLhhDLO1vMj4Y7GUOmOlKko0ffScOQICQ7W2',
+      'Ifu8o47DSIR4X8cHGEE5j1W8ezEsC5zpGk7qR7DImMFjLu1TlEEYGLlYqdLcnOKsu6jMtNGysYHVGruadvVBFDyT',
+      'NMz2L6eImq4FVqHUCZ4pxmRQvtoSIwk5QZ8Tipm8GBRgeXL6ASYGTmpSEO22k3eKQ8MDIgwpWwFmngxrVJLwraCS',
+      'Uqask2HnddbDRTVcmByVesu3pP2TZNaMT3ZYvHszQVd8COUhtcOQAhXil3hLIbmkVzjxVb+qdLT3QvLCI0qwYBT6',
+      'foJHE46LLguROd5TxJ0stmZCL2lpd7HhvpiVPwxqh5sDjGl6zXcUPolIjAPYFJwRGvBiTQD0UN8YrxuxZhVhporr',
+      'afO4z7DGR63YcBaQhU+xY0emj88Tf7Doi3rMx4qJNLEmiZIQnpjjMPgDBpBCAlewHl+6s/0zrt0XIcvSM8+xRtzn',
+      'nvvycGqMxECUr520iFs5I+IRaKCaId5VhX0SSbWMym4ctHgyY2C0iBjImxnhvXVIlWURUUFDauWnLtMXFBfSKOW3',
+      'uJ9Cf98zWiB7wl8ZmrWqg+PYMbSaC6DgR9wYvUpHv2ALJQnbpdZGT2uTUhSwWIl2r/O8QZ6mdBjrVKcAv3siH5iy',
+      'LO52VmZXuC6IwJp7InZQhncbTSvCLmAlKZt1fy+alih7UXpsmyJwXi46P09xoGIIYYjJQRXxNLtot185aT+WN2m3',
+      'BnD2jpmBTs5qO9XghKEBH2bicJFjycAYCFP5gKxEP2UcASrDTtQ0FVmTavQWIIn0bImAn3CTvwfkoWQBhoCnU2U3',
+      'oAUqTE6BTjz0ZFUBn5Q5G7Gpg0mYoZYqlblGq060oyo8UHtAL2LSbSLVutfqRtchMuaGVCkTxyRSEIXQOhflZXlg',
+      'ORV1hrv5u5hmzLU0Wn7mNHT4t+xBUAODMSdnuCUcKJrgLDXHF+eIm7NFuzwHaemTXZVIYeRZG2RRHn9aHfdpWcDY',
+      '+3h/At/QsawvuZDPdNr8FB84i6udhUTCa6ZSOpy+4fxy83eBU418sQqUlAU/V817+dSYobSpeRYAHQAgUhO6PWpG',
+      'ltjjk1t25rW8g1Bi6F6OjtQ2d6HQ5hp0zR4=',
+    ],
+  ),
+  captured(
+    'go',
+    'go.example.com',
+    ['h2', 'http/1.1'],
+    [
+      'FgMBBe8BAAXrAwPXOAM1N871xElNLNE+hApTWnj4cruED2z4Oo7hq/jxkSDP4G1GUehJuqCvt0pAAGfGIobOM+hs',
+      'fihvn+QRy951kgAawCvAL8AswDDMqcyowAnAE8AKwBQTARMCEwMBAAWIAAAAEwARAAAOZ28uZXhhbXBsZS5jb20A',
+      'CwACAQD/AQABAAAXAAAAEgAAAAUABQEAAAAAAAoAEAAOEewR6xHtAB0AFwAYABkADQAWABQIBAQDCAcIBQgGBAEF',
+      'AQYBBQMGAwAyABoAGAgEBAMIBwgFCAYEAQUBBgEFAwYDAgECAwAQAA4ADAJoMghodHRwLzEuMQArAAUEAwQDAwAz',
+      'BOoE6BHsBMAMQnVE6J82VpCrq60b5amvu4of+28ZIT2GEZ3lQAkT3HA6mHHcEyXRvD2A51HdwsW9EzispMPTGr5I',
+      'tQmchZpg1B48akl2eX9hoSutAas+CgbFaDn+8iJPZbJBY2p6G6H89Sn34Z95mpZeh58AjXgDu01myHqr11/tNFHX',
+      'ZLvqi6kGAQ2I9wF+qktDSI2nwax8uQv1lgmqJTUzukIc4K+Cgm9I26XyfIMIgMenRH4q8JAfgTgwUoYLRckrOgwZ',
+      'a1Js4BcPdoMJiKzvawP1K0yM6p3syZVEYBK/0L16m2Zm6QUILLTgFmioOrTeTMMti7XfeQvrcjhthGk32ZE1lmcl',
+      'ZI+/gY6ONsWpwjRsRpzMSnWBkbkH7C5ptXnl1qZW0bLwARSikY2980pmhxEkeWL57AQXSMiO6Yhzo4Hs9bH1yjiF',
+      'lIJ58V8ezGulm07zs0eIwH1ygm8tCKnjgKVrN6f9hLlboDE1GA/F+aakWk5Qhb8SSCkwR2x0snwhxUZ0iVriE5Z9',
+      'lCAhUGacGGEAR20btk0KnJ7yl1Wi/B0vYTZLOYsiOm4tYR4INIk+MBysSVfVNzflOVB3WaYmWhtRUFtEgDMw+3ju',
+      '9TdzYsFCeRBwBxs8uTcuorP/813dBC5TzCsnV26tu5uyOpBUAD1ptSUciDHgjCj8SRVeWFp8upCN4iKZS4XqcY23',
+      'DKYnxC0wFlu7ijszWJRXUL82Y5fTd3OzAL4ZKspgEV7wiTNeyCyRe5CBdD3CJ5yQFMH9VA0fG5No+suFuk4kGZeF',
+      'SinuZ5xP6VfqJTblo7LzZI9paAC4GsM/5waM6pwyBWt+cHqrCIH5QDJ063xj1pobRcHSsIaxIQCAV7Fq2hDyuH1i',
+      '6ZcY2ALVUyTo9J/+GZvEc0QbNYnKaomUJgmy98HF2on8HIYDzB2mtCOx95fxmRHyxTXgqmqTt4JvuDFWAGcMtFxZ',
+      'iq+3EFDjFzQtVE134nh04kb+THbCla1IyXInAGHiOc+LRg+3Imt+8YfflEo16giasnYNpaUbXKtzg3DMRsb0HBYc',
+      'sK2wyEQ0UpfM8G2XmTOolw9rcg3FxaCjm0hZk1HKB83gdZyXnD+LVBkTJEjLMaWcyQMnsIUlwArcSL/pcgFtBSHD',
+      '5r5JMSuL2ijdOU3CCmDES1KnwBS8dAQImEd29nHTMIam1RJj0m7gBE08YADeVG5YUoVs2SSdAkRFRia1McCkWsf7',
+      'wpKWjMmMB0CWxSN1t4/Bqsj2MjY/lsM73MjzsLQRA3G79MASRKDwJaNXYcD5KozP1iUqUI+d6iQ1BIT9sFG8hIPf',
+      'eGIPF5AY6gAcln/EBZFX4Eg9q5eguhvuGoTN/IolKpQ7qFf1Eja4BWoz40NaIJBuw3XkPDXPBsCRfAGNUEZWaG2u',
+      '0r1ViFqTYRoBRw8e5lyCczMQZhsbbC1ndxWblTvxKXI8e4OoZraPkYkMFXcoFAup0WF8MH+lkx2/QA85ijOs5AoD',
+      'BrHH4g6YqLAXloaU+YD8aT3vzC4463PlmCYu6ZuRpnOrW6BqOmgCjB+iyUNzpy1mAxjLR8DfZwMtBlsEmNpUonIC',
+      'qi4MuHb6mu4wMIvDPWv/lcJJ4RNZXctHkLju1wpymXaCGwMGAB0AIHb6mu4wMIvDPWv/lcJJ4RNZXctHkLju1wpy',
+      'mXaCGwMG',
+    ],
+  ),
+];

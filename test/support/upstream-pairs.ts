@@ -1,0 +1,55 @@
+// Two upstreams' certificates, each of its own authority, made for the tests alone:
+// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500
+// -subj /CN=NAME -addext subjectAltName=DNS:NAME,DNS:*.NAME`.
+
+export interface UpstreamPair {
+  readonly name: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+export const UPSTREAM_A: UpstreamPair = {
+  name: 'a.example.com',
+  cert: `-----BEGIN CERTIFICATE-----
+MIIBszCCAVigAwIBAgIUV8EO5sJHvIFNHc7en8GWHvm9BxkwCgYIKoZIzj0EAwIw
+GDEWMBQGA1UEAwwNYS5leGFtcGxlLmNvbTAgFw0yNjExMjMyMzA0MDdaGA8yMTI2
+MTAzMDIzMDQwN1owGDEWMBQGA1UEAwwNYS5leGFtcGxlLmNvbTBZMBMGByqGSM49
+AgEGCCqGSM49AwEHA0IABNKrM3mymHTwND4wsWFdPpGYCBSZybbTj8g6CIhOLD7+
+QIT14rUVpyJhB9AAt6hRceZa3ffpVfxwtquE20+PSZajfjB8MB0GA1UdDgQWBBRC
+4I/jQTooV06TfWoX5YsZbWqJhTAfBgNVHSMEGDAWgBRC4I/jQTooV06TfWoX5YsZ
+bWqJhTAPBgNVHRMBAf8EBTADAQH/MCkGA1UdEQQiMCCCDWEuZXhhbXBsZS5jb22C
+DyouYS5leGFtcGxlLmNvbTAKBggqhkjOPQQDAgNJADBGAiEA82fPkg8YubJKm4/a
+Xq8tkfR7JXhMexbKe2EbpyGZU/gCIQCfo7vx4qXwcr2N5693Rfbd6D2VQXsYTXs7
+lr9fakCtRw==
+-----END CERTIFICATE-----
+`,
+  key: `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgdU+AfJ4dahg7FiyB
+7jCDapIYQ04eC59aBPd4TMitdKmhRANCAATSqzN5sph08DQ+MLFhXT6RmAgUmcm2
+04/IOgiITiw+/kCE9eK1FaciYQfQALeoUXHmWt336VX8cLarhNtPj0mW
+-----END PRIVATE KEY-----
+`,
+};
+
+export const UPSTREAM_B: UpstreamPair = {
+  name: 'b.example.com',
+  cert: `-----BEGIN CERTIFICATE-----
+MIIBsjCCAVigAwIBAgIUGoTJY7rOQHjG7YCG68aCLWywI/swCgYIKoZIzj0EAwIw
+GDEWMBQGA1UEAwwNYi5leGFtcGxlLmNvbTAgFw0yNjExMjMyMzA0MDdaGA8yMTI2
+MTAzMDIzMDQwN1owGDEWMBQGA1UEAwwNYi5leGFtcGxlLmNvbTBZMBMGByqGSM49
+AgEGCCqGSM49AwEHA0IABEjjn9P5OKCsGH2R2teuLucKc04tShfGTVQ2v4Ea1uDi
+DyLv37uCy0RznRWmBtGBMA51zH7JMVH36xcOSuBL3q6jfjB8MB0GA1UdDgQWBBQ0
+lpNkCS+sDKDfb8flX0auF7dSCDAfBgNVHSMEGDAWgBQ0lpNkCS+sDKDfb8flX0au
+F7dSCDAPBgNVHRMBAf8EBTADAQH/MCkGA1UdEQQiMCCCDWIuZXhhbXBsZS5jb22C
+DyouYi5leGFtcGxlLmNvbTAKBggqhkjOPQQDAgNIADBFAiAfiN+bXqv3Cp1ulCKc
+0JMk/qf179vRzyOwiXHShAkBKAIhAOYYq/Jn3Sn7e/2LE7s8pf29oNo67KCQ1Rap
+4IIsJDZZ
+-----END CERTIFICATE-----
+`,
+  key: `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+V+QtM++ds5bXXil
+T1ggRFlmkaaMQU5h572uA4CV3DuhRANCAARI45/T+TigrBh9kdrXri7nCnNOLUoX
+xk1UNr+BGtbg4g8i79+7gstEc50VpgbRgTAOdcx+yTFR9+sXDkrgS96u
+-----END PRIVATE KEY-----
+`,
+};
