@@ -18,6 +18,7 @@ import { measureLatency } from './suites/latency.ts';
 import { measureMemory } from './suites/memory.ts';
 import { measureRates } from './suites/rates.ts';
 import { measureSlow } from './suites/slow.ts';
+import { measureTls } from './suites/tls.ts';
 
 const SUITES: Readonly<Record<string, Suite>> = {
   rates: measureRates,
@@ -26,6 +27,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   memory: measureMemory,
   distance: measureDistance,
   slow: measureSlow,
+  tls: measureTls,
 };
 const SMOKE = { rounds: 1, ms: 250, connections: 20 };
 

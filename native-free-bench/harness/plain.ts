@@ -59,7 +59,10 @@ export async function startNginx(children: Children): Promise<Nginx | undefined>
   const port = await freePort();
   mkdirSync(path.join(folder, 'www'));
   writeFileSync(path.join(folder, 'www/index.html'), PAGE);
-  writeFileSync(path.join(folder, 'nginx.conf'), nginxConfiguration(folder, port));
+  writeFileSync(
+    path.join(folder, 'nginx.conf'),
+    nginxConfiguration(folder, pageServer(folder, port)),
+  );
   const child = children.run(command, ['-p', folder, '-c', path.join(folder, 'nginx.conf')]);
   await untilListens(port, child);
   const asked = children.run(command, ['-v']);
@@ -67,7 +70,38 @@ export async function startNginx(children: Children): Promise<Nginx | undefined>
   return { port, version: /nginx\/(\S+)/.exec(asked.output())?.[1] ?? '' };
 }
 
-function nginxConfiguration(folder: string, port: number): string {
+/** The same as a reverse proxy that ends TLS before `originPort`. */
+export async function startSecureNginx(
+  children: Children,
+  { cert, key }: { readonly cert: string; readonly key: string },
+  originPort: number,
+): Promise<Side | undefined> {
+  const command = findProgram('nginx', '');
+  if (command === undefined) return undefined;
+  const folder = children.folder();
+  const port = await freePort();
+  const servers = `
+  upstream origin { server 127.0.0.1:${originPort}; keepalive 128; }
+  ssl_certificate ${cert};
+  ssl_certificate_key ${key};
+  ssl_protocols TLSv1.2 TLSv1.3;
+  server {
+    listen 127.0.0.1:${port} ssl backlog=4096;
+    location / { proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; }
+  }`;
+  const file = path.join(folder, 'nginx.conf');
+  writeFileSync(file, nginxConfiguration(folder, servers));
+  const child = children.run(command, ['-p', folder, '-c', file]);
+  await untilListens(port, child);
+  return {
+    name: 'nginx',
+    version: '',
+    ports: { https: port },
+    pids: { server: [child.pid], client: [] },
+  };
+}
+
+function nginxConfiguration(folder: string, servers: string): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((name) => `${name}_temp_path ${folder}/tmp-${name};`)
     .join(' ');
@@ -84,7 +118,11 @@ http {
   keepalive_requests 1000000000;
   open_file_cache max=16;
   ${temporary}
-  server { listen 127.0.0.1:${port} backlog=4096; root ${folder}/www; }
+  ${servers}
 }
 `;
+}
+
+function pageServer(folder: string, port: number): string {
+  return `server { listen 127.0.0.1:${port} backlog=4096; root ${folder}/www; }`;
 }

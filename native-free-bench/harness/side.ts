@@ -13,7 +13,7 @@ export interface Origins {
 }
 
 /** Which port a load goes to; `byHost` is the HTTP port that many tunnels share. */
-export type Kind = 'raw' | 'http' | 'byHost';
+export type Kind = 'raw' | 'http' | 'byHost' | 'https';
 
 export interface Side {
   readonly name: string;

@@ -3,7 +3,7 @@
 // Invariant: no native add-on takes part; `check` looks at what the processes have mapped. Must
 // not know: what is measured.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type Child, type Children, freePort } from './children.ts';
 import { nativeAddons } from './process-cost.ts';
@@ -21,24 +21,37 @@ export interface TunnelOptions extends SideOptions {
   readonly shards: number;
   /** The program to run, as `dist/cli/main.js`. */
   readonly entry: string;
+  /**
+   * The link is TLS, with a private CA that the exit node makes in this folder; beside it lie
+   * `ca.crt`, and `server.crt` and `server.key` for HOST, for other programs.
+   */
+  readonly tlsFolder?: string;
+  /** HTTPS for visitors, with the PEM files of this pair. */
+  readonly https?: { readonly cert: string; readonly key: string };
 }
 
 export async function startTunnel(children: Children, options: TunnelOptions): Promise<Side> {
-  const { origins, shards, entry, through = async (port: number) => port } = options;
+  const { origins, shards, entry, https, through = async (port: number) => port } = options;
   const server = children.run(
     process.execPath,
     [
       ...[entry, 'server', '--log-format=json', '--admin-addr=off', `--shards=${shards}`],
       ...['--control-addr=127.0.0.1:0', '--http-addr=127.0.0.1:0', '--tcp-addr=127.0.0.1'],
+      ...secureArgs(options),
     ],
     ENV,
   );
-  const listening = await readLines(server, ['"name":"control"', '"name":"http"']);
+  const names = ['control', 'http', ...(https === undefined ? [] : ['https'])];
+  const listening = await readLines(
+    server,
+    names.map((name) => `"name":"${name}"`),
+  );
+  if (options.tlsFolder !== undefined) splitPems(options.tlsFolder);
   const [raw, http] = [await freePort(), await freePort()];
   const client = children.run(
     process.execPath,
     [
-      ...[entry, 'client', `--url=ws://127.0.0.1:${await through(portIn(listening, 'control'))}`],
+      ...[entry, 'client', ...linkArgs(options, await through(portIn(listening, 'control')))],
       `--upstream=${HOST}=http://127.0.0.1:${origins.http}`,
       `--tcp=${raw}=127.0.0.1:${origins.raw},${http}=127.0.0.1:${origins.http}`,
     ],
@@ -48,10 +61,41 @@ export async function startTunnel(children: Children, options: TunnelOptions): P
   return {
     name: 'tunnel',
     version: versionOf(path.join(ROOT, 'package.json')),
-    ports: { raw, http, byHost: portIn(listening, 'http') },
+    ports: {
+      ...{ raw, http, byHost: portIn(listening, 'http') },
+      ...(https === undefined ? {} : { https: portIn(listening, 'https') }),
+    },
     pids: { server: [server.pid], client: [client.pid] },
     check: () => assertNoAddons([process.pid, server.pid, client.pid]),
   };
+}
+
+function secureArgs({ tlsFolder, https }: TunnelOptions): string[] {
+  return [
+    ...(tlsFolder === undefined ? [] : ['--auto-tls', `--auto-tls-dir=${tlsFolder}`]),
+    ...(tlsFolder === undefined ? [] : [`--auto-tls-san=${HOST}`, '--auto-tls-san=127.0.0.1']),
+    ...(https === undefined ? [] : ['--https-addr=127.0.0.1:0']),
+    ...(https === undefined ? [] : [`--https-cert=${HOST}=${https.cert},${https.key}`]),
+  ];
+}
+
+function linkArgs({ tlsFolder }: TunnelOptions, port: number): string[] {
+  if (tlsFolder === undefined) return [`--url=ws://127.0.0.1:${port}`];
+  return [`--url=wss://127.0.0.1:${port}`, `--tls-ca=${path.join(tlsFolder, 'ca.crt')}`];
+}
+
+/** The exit node keeps a key and its certificate in one file; others want them apart. */
+function splitPems(folder: string): void {
+  const block = (file: string, label: string): string => {
+    const text = readFileSync(path.join(folder, file), 'utf8');
+    const end = `-----END ${label}-----`;
+    const from = text.indexOf(`-----BEGIN ${label}-----`);
+    return `${text.slice(from, text.indexOf(end) + end.length)}\n`;
+  };
+  const put = (file: string, text: string): void => writeFileSync(path.join(folder, file), text);
+  put('ca.crt', block('ca.pem', 'CERTIFICATE'));
+  put('server.crt', block('leaf.pem', 'CERTIFICATE'));
+  put('server.key', block('leaf.pem', 'PRIVATE KEY'));
 }
 
 function assertNoAddons(pids: readonly number[]): void {

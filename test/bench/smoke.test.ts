@@ -49,9 +49,10 @@ for (const [suite, title] of [
   ['latency', /^lone echo +p50 .*\ntunnel +[\d,]+ µs/m],
   ['memory', /^server \/ client +at rest .*\ntunnel +\d+ \/ \d+ MB/m],
   ['distance', /^one stream +tunnel .*\ndownload, 20 ms +\d+ MB\/s/m],
+  ['tls', /^full handshakes, 8 +\d+ \/s/m],
   ['slow', /^8 beside 50 slow +alone .*\ntunnel +\d+ MB\/s +\d+ MB\/s/m],
 ] as const) {
-  test(`the suite of ${suite} runs and has a row for the tunnel`, async () => {
+  test(`the suite of ${suite} runs and has its rows`, async () => {
     assert.match(await smoke('--suite', suite), title);
   });
 }
