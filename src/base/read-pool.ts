@@ -1,5 +1,8 @@
 // Buffers that sockets read into, and the account of who still uses their bytes.
 //
+//   | headroom | what was read                |      |   one memory; the headroom is for the header
+//                                                        of a message that carries the whole read
+//
 //   take --> reading --lend(n bytes)--> lent --release, in parts, n bytes in all--> free again
 //                    \--giveBack--> free again
 //
@@ -9,14 +12,23 @@
 
 import { assert } from './assert.ts';
 
-/** One read at most (measured with prototypes: 256 KiB moved a third more than 64 KiB). */
-export const READ_BYTES = 256 * 1024;
+/** Room of a buffer: whole records of TLS, a message that carries the largest read. */
+export const POOL_BUFFER_BYTES = 256 * 1024;
+/** Before what was read: for the header of one message and the small frames before it. */
+export const HEADROOM_BYTES = 128;
+/**
+ * One read at most (measured with prototypes: 256 KiB moved a third more than 64 KiB); with its
+ * headers it fills a buffer at the other end, and not a few bytes of the next.
+ */
+export const READ_BYTES = POOL_BUFFER_BYTES - HEADROOM_BYTES;
 /** Free buffers kept, 16 MiB a thread. Guess: as many sockets are in bulk at the same time. */
 const FREE_MAX = 64;
 /** Below this, a piece that must wait is copied: it would keep a whole buffer from use. */
-const KEEP_BYTES_MIN = READ_BYTES / 4;
+const KEEP_BYTES_MIN = POOL_BUFFER_BYTES / 4;
 
 interface Loan {
+  /** With the headroom. */
+  readonly whole: Buffer;
   readonly buffer: Buffer;
   bytes: number;
 }
@@ -35,8 +47,9 @@ export class ReadPool {
   take(): Buffer {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-    this.#loans.set(buffer.buffer, { buffer, bytes: 0 });
+    const whole = Buffer.allocUnsafeSlow(HEADROOM_BYTES + POOL_BUFFER_BYTES);
+    const buffer = whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + READ_BYTES);
+    this.#loans.set(whole.buffer, { whole, buffer, bytes: 0 });
     return buffer;
   }
 
@@ -51,7 +64,13 @@ export class ReadPool {
     assert(loan?.bytes === 0 && bytes > 0, 'a buffer is lent once at a time');
     loan.bytes = bytes;
     this.#lentCount += 1;
-    return buffer.subarray(0, bytes);
+    return loan.whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + bytes);
+  }
+
+  /** What is behind the first `bytes` of a buffer from `take`, to the end of its memory. */
+  roomBehind(buffer: Buffer, bytes: number): Buffer {
+    const whole = this.#loans.get(buffer.buffer)?.whole ?? buffer;
+    return whole.subarray(HEADROOM_BYTES + bytes);
   }
 
   /** `bytes` of what `piece` lies in will not be looked at again. Of other memory: nothing. */
@@ -67,6 +86,15 @@ export class ReadPool {
 
   isLent(piece: Uint8Array): boolean {
     return this.#loans.has(piece.buffer);
+  }
+
+  /**
+   * The memory of a lent `piece` that is the beginning of its read, from the headroom on. Its owner
+   * alone writes there, and once.
+   */
+  wholeOf(piece: Uint8Array): Buffer | undefined {
+    if (piece.byteOffset !== HEADROOM_BYTES) return undefined;
+    return this.#loans.get(piece.buffer)?.whole;
   }
 
   /** `piece` for somebody who must wait with it: itself, or a copy when it is a small part. */

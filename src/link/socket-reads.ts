@@ -2,6 +2,7 @@
 //
 //   small read: the thread's one shared buffer --copy--> piece        (idle sockets hold nothing)
 //   large read: a buffer of the socket's own --lent--> piece          (from the second one on)
+//   TLS:        | record | record | ... | last |  --lent--> piece     (whole records are gathered)
 //
 // Node offers `onread` to sockets that it dials; the same three slots exist on every socket, an
 // accepted one, an upgraded one or TLS. They are not documented, so that they are looked for once,
@@ -11,10 +12,13 @@
 // over comes first. Must not know: what the bytes are. Nobody else reads the socket.
 
 import { Socket } from 'node:net';
-import { READ_BYTES, readPool } from '../base/read-pool.ts';
+import { TLSSocket } from 'node:tls';
+import { POOL_BUFFER_BYTES, READ_BYTES, readPool } from '../base/read-pool.ts';
 
 /** From here on lending costs less than copying (measured with prototypes: 16 KiB). */
 const LEND_BYTES_MIN = 16 * 1024;
+/** What Node's TLS gives at a time when there is more: a whole record's text (RFC 8446 5.1). */
+const RECORD_BYTES = 16 * 1024;
 /** Small reads in a row after which a socket gives its own buffer back. Guess. */
 const SMALL_READS_MAX = 8;
 
@@ -39,25 +43,47 @@ export const areReadsPooled = slots !== undefined;
 export class SocketReads {
   sink: ReadSink;
   readonly socket: Socket;
+  readonly #isTls: boolean;
   /** What the next read goes into: the shared buffer, or one of the pool. */
   #buffer: Buffer = shared;
+  /** Bytes in it that wait for those behind them; only of TLS, and never in the shared one. */
+  #gathered = 0;
+  #handOnAt: NodeJS.Immediate | undefined;
   #smallReads = SMALL_READS_MAX;
+  readonly #handOnSoon = (): void => {
+    this.#handOnAt = undefined;
+    this.#handOn();
+  };
 
   /** Takes over reading from an open socket, which flows unless it is paused. */
   constructor(socket: Socket, sink: ReadSink) {
     this.sink = sink;
     this.socket = socket;
+    this.#isTls = socket instanceof TLSSocket;
     // What Node has read before, and everything where the slots are missing.
     socket.on('data', (piece: Buffer) => this.sink.onRead(piece));
     if (slots === undefined || !takesBuffer(socket)) return;
     Reflect.set(socket, slots.buffer, shared);
     Reflect.set(socket, slots.callback, (bytes: number) => this.#onBytes(bytes));
-    Reflect.set(socket, slots.generator, () => this.#buffer);
+    Reflect.set(socket, slots.generator, () => this.#space());
     handleOf(socket)?.useUserBuffer?.(shared);
-    socket.once('close', () => this.#useShared());
+    // Before anybody hears of the end.
+    if (this.#isTls) socket.prependListener('end', () => this.#handOn());
+    socket.once('close', () => this.#onClose());
+  }
+
+  #space(): Buffer {
+    if (this.#gathered === 0) return this.#buffer;
+    return readPool.roomBehind(this.#buffer, this.#gathered);
   }
 
   #onBytes(bytes: number): boolean {
+    if (this.#isTls && this.#gather(bytes)) return true;
+    if (this.#gathered > 0) {
+      this.#gathered += bytes;
+      this.#handOn();
+      return true;
+    }
     const buffer = this.#buffer;
     if (bytes < LEND_BYTES_MIN) {
       this.#smallReads += 1;
@@ -73,10 +99,45 @@ export class SocketReads {
     return true;
   }
 
+  /**
+   * Keeps a whole record back while there is room behind it: TLS reads one at a time, and the next
+   * is mostly there already. A record that is not whole ends the gathering, and so does the turn.
+   */
+  #gather(bytes: number): boolean {
+    if (bytes !== RECORD_BYTES) return false;
+    this.#smallReads = 0;
+    if (this.#buffer === shared) {
+      this.#buffer = readPool.take();
+      shared.copy(this.#buffer, 0, 0, bytes);
+    }
+    if (this.#gathered + 2 * RECORD_BYTES > POOL_BUFFER_BYTES) return false;
+    this.#gathered += bytes;
+    this.#handOnAt ??= setImmediate(this.#handOnSoon);
+    return true;
+  }
+
+  #handOn(): void {
+    const bytes = this.#gathered;
+    if (bytes === 0) return;
+    this.#gathered = 0;
+    const buffer = this.#buffer;
+    this.#buffer = readPool.take();
+    // The socket would go on behind what was gathered.
+    handleOf(this.socket)?.useUserBuffer?.(this.#buffer);
+    this.sink.onRead(readPool.lend(buffer, bytes));
+  }
+
   #useShared(): void {
     if (this.#buffer === shared) return;
     readPool.giveBack(this.#buffer);
     this.#buffer = shared;
+  }
+
+  #onClose(): void {
+    // Of a socket that was cut; an end has handed it on.
+    this.#gathered = 0;
+    if (this.#handOnAt !== undefined) clearImmediate(this.#handOnAt);
+    this.#useShared();
   }
 }
 

@@ -1,7 +1,9 @@
 // A link over an upgraded WebSocket's socket: batches what a turn writes, cuts through what comes.
 //
 //   batch: | headroom 14 | 12 | 12 | small body | 12 |   one message, one write at the turn's end
-//   large body: the batch so far and the body leave as one message, in one writev, uncopied
+//   large body: the batch so far and the body leave as one message, uncopied: in one writev, or,
+//   where the body has headroom before it, with the batch copied there, as one piece (TLS joins
+//   the pieces of a writev by copying them)
 //
 // Invariant: frames leave in the order of the calls, at the latest when the turn ends; a message
 // holds whole frames; a batch buffer is written to again only after the kernel has taken all of
@@ -11,7 +13,7 @@ import { randomFillSync } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { systemClock, type Timer } from '../base/clock.ts';
 import { type ErrorCode, WireError } from '../base/errors.ts';
-import { readPool } from '../base/read-pool.ts';
+import { HEADROOM_BYTES, readPool } from '../base/read-pool.ts';
 import { FrameDecoder } from '../wire/decoder.ts';
 import {
   FRAME,
@@ -250,8 +252,14 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     const head = batch.subarray(from, this.#end);
     this.#start = this.#end + WS_HEADER_BYTES_MAX;
     this.#end = this.#start;
+    const whole = body === undefined ? undefined : readPool.wholeOf(body);
     if (body === undefined) this.#socket.write(head);
-    else {
+    else if (whole !== undefined && head.length <= HEADROOM_BYTES) {
+      whole.set(head, HEADROOM_BYTES - head.length);
+      const end = HEADROOM_BYTES + body.length;
+      this.#lent.push(body);
+      this.#socket.write(whole.subarray(HEADROOM_BYTES - head.length, end), this.#onLentWritten);
+    } else {
       this.#socket.cork();
       this.#socket.write(head);
       this.#writeBody(body);

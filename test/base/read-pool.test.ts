@@ -4,7 +4,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { READ_BYTES, ReadPool } from '../../src/base/read-pool.ts';
+import {
+  HEADROOM_BYTES,
+  POOL_BUFFER_BYTES,
+  READ_BYTES,
+  ReadPool,
+} from '../../src/base/read-pool.ts';
 
 const SEED = 20_261_123;
 
@@ -36,6 +41,28 @@ test('a byte that is released twice is an assertion, and so is a second loan', (
   assert.throws(() => pool.lend(buffer, 10), /lent once/);
   pool.release(lent, 10);
   assert.throws(() => pool.release(lent, 1), /released once/);
+});
+
+test('only the beginning of a read has headroom, and it is before the read', () => {
+  const pool = new ReadPool();
+  const lent = pool.lend(pool.take(), 100).fill('a');
+  assert.equal(pool.wholeOf(lent.subarray(1)), undefined);
+  assert.equal(pool.wholeOf(Buffer.from('own')), undefined);
+  const whole = pool.wholeOf(lent.subarray(0, 10));
+  whole?.fill('h', 0, HEADROOM_BYTES);
+  assert.equal(lent.toString(), 'a'.repeat(100));
+  assert.equal(whole?.subarray(HEADROOM_BYTES - 1, HEADROOM_BYTES + 1).toString(), 'ha');
+});
+
+test('what is gathered may fill the whole buffer, behind what is there', () => {
+  const pool = new ReadPool();
+  const buffer = pool.take();
+  const room = pool.roomBehind(buffer, 1000);
+  assert.equal(room.length, POOL_BUFFER_BYTES - 1000);
+  room.fill('b');
+  const lent = pool.lend(buffer, POOL_BUFFER_BYTES);
+  assert.equal(lent.length, POOL_BUFFER_BYTES);
+  assert.equal(lent.subarray(1000).toString(), 'b'.repeat(room.length));
 });
 
 test('memory of anybody else is nothing to the pool', () => {

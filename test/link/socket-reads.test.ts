@@ -67,6 +67,32 @@ test('a bulk transfer is read into lent buffers, by the accepted and by the dial
   assert.equal(readPool.lentCount, 0);
 });
 
+test('records of TLS are gathered, all bytes in order, whatever their sizes and their end', async (t) => {
+  const [ours, theirs] = await createTlsPair(t);
+  const pieces: number[] = [];
+  const collector = read(ours);
+  const onRead = collector.onRead.bind(collector);
+  collector.onRead = (piece) => {
+    pieces.push(piece.length);
+    onRead(piece);
+  };
+  const noise = seededNoise(3, 2 * MIB);
+  let at = 0;
+  for (const bytes of [16_384, 5, 65_536, 1, 300_000, 16_383, 262_016, 262_144, 16_384]) {
+    theirs.write(noise.subarray(at, at + bytes));
+    at += bytes;
+  }
+  const ended = once(ours, 'end');
+  theirs.end(noise.subarray(at, at + 49_152));
+  at += 49_152;
+  await ended;
+  // Whole records in front of the end are there when it is told.
+  assert.equal(collector.bytes, at);
+  assert.ok(Buffer.concat(collector.pieces).equals(noise.subarray(0, at)));
+  assert.ok(Math.max(...pieces) > 16_384, `gathered: ${pieces.join(' ')}`);
+  assert.equal(readPool.lentCount, 0);
+});
+
 test('a small read is memory of its own: the next one does not change it', async (t) => {
   const { ours, theirs } = await createSocketPair(t);
   const other = await createSocketPair(t);
