@@ -48,11 +48,15 @@ export class SocketReads {
   #buffer: Buffer = shared;
   /** Bytes in it that wait for those behind them; only of TLS, and never in the shared one. */
   #gathered = 0;
+  /** Bytes in front of them that were handed on already. */
+  #handedOn = 0;
+  /** The buffer as it is lent, when it is read into further after a part was handed on. */
+  #lent: Buffer | undefined;
   #handOnAt: NodeJS.Immediate | undefined;
   #smallReads = SMALL_READS_MAX;
   readonly #handOnSoon = (): void => {
     this.#handOnAt = undefined;
-    this.#handOn();
+    this.#handOnPart();
   };
 
   /** Takes over reading from an open socket, which flows unless it is paused. */
@@ -68,18 +72,18 @@ export class SocketReads {
     Reflect.set(socket, slots.generator, () => this.#space());
     handleOf(socket)?.useUserBuffer?.(shared);
     // Before anybody hears of the end.
-    if (this.#isTls) socket.prependListener('end', () => this.#handOn());
+    if (this.#isTls) socket.prependListener('end', () => this.#handOnPart());
     socket.once('close', () => this.#onClose());
   }
 
   #space(): Buffer {
-    if (this.#gathered === 0) return this.#buffer;
-    return readPool.roomBehind(this.#buffer, this.#gathered);
+    const at = this.#handedOn + this.#gathered;
+    return at === 0 ? this.#buffer : readPool.roomBehind(this.#buffer, at);
   }
 
   #onBytes(bytes: number): boolean {
     if (this.#isTls && this.#gather(bytes)) return true;
-    if (this.#gathered > 0) {
+    if (this.#gathered > 0 || this.#lent !== undefined) {
       this.#gathered += bytes;
       this.#handOn();
       return true;
@@ -110,21 +114,46 @@ export class SocketReads {
       this.#buffer = readPool.take();
       shared.copy(this.#buffer, 0, 0, bytes);
     }
-    if (this.#gathered + 2 * RECORD_BYTES > POOL_BUFFER_BYTES) return false;
+    if (this.#handedOn + this.#gathered + 2 * RECORD_BYTES > POOL_BUFFER_BYTES) return false;
     this.#gathered += bytes;
     this.#handOnAt ??= setImmediate(this.#handOnSoon);
     return true;
   }
 
+  /** Within a read, whose next one goes into another buffer. */
   #handOn(): void {
+    if (this.#lent !== undefined) {
+      this.#handOnPart();
+      this.#leave();
+      return;
+    }
+    const bytes = this.#gathered;
+    const buffer = this.#buffer;
+    this.#gathered = 0;
+    this.#buffer = readPool.take();
+    this.sink.onRead(readPool.lend(buffer, bytes));
+  }
+
+  /** Between reads: the next one goes behind what is gathered, whatever is done here. */
+  #handOnPart(): void {
     const bytes = this.#gathered;
     if (bytes === 0) return;
+    const from = this.#handedOn;
     this.#gathered = 0;
-    const buffer = this.#buffer;
-    this.#buffer = readPool.take();
-    // The socket would go on behind what was gathered.
-    handleOf(this.socket)?.useUserBuffer?.(this.#buffer);
-    this.sink.onRead(readPool.lend(buffer, bytes));
+    this.#handedOn += bytes;
+    this.#lent ??= readPool.lend(this.#buffer, POOL_BUFFER_BYTES);
+    this.sink.onRead(this.#lent.subarray(from, from + bytes));
+  }
+
+  /** Gives back what was not read into of a buffer that is lent, and goes on in another. */
+  #leave(): void {
+    const lent = this.#lent;
+    if (lent === undefined) return;
+    this.#buffer = shared;
+    this.#lent = undefined;
+    const unused = POOL_BUFFER_BYTES - this.#handedOn;
+    this.#handedOn = 0;
+    readPool.release(lent, unused);
   }
 
   #useShared(): void {
@@ -137,6 +166,7 @@ export class SocketReads {
     // Of a socket that was cut; an end has handed it on.
     this.#gathered = 0;
     if (this.#handOnAt !== undefined) clearImmediate(this.#handOnAt);
+    this.#leave();
     this.#useShared();
   }
 }
