@@ -34,6 +34,11 @@ export function wallMsOf(text: string): number {
   return Date.parse(text);
 }
 
+/** A moment as protocols and files write it, in UTC. */
+export function isoTimeOf(wallMs: number): string {
+  return new Date(wallMs).toISOString();
+}
+
 /** Resolves after `delayMs`, and keeps the process alive meanwhile. */
 export function sleep(delayMs: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, Math.min(delayMs, TIMER_MS_MAX)));

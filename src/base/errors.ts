@@ -55,6 +55,7 @@ export const ERRORS = {
   SLW_LINK_ENDED: row(23, 503, 'peer', true, 'the peer ended the link'),
   SLW_LINK_LIMIT: row(24, 503, 'operator', true, 'too many links'),
   SLW_LINK_REVOKED: row(25, 503, 'operator', false, 'the token is no longer valid'),
+  SLW_LINK_ID_TAKEN: row(26, 503, 'operator', true, 'a client of another token has this id'),
 
   SLW_STREAM_RESET: row(32, 502, 'upstream', true, 'the connection was reset'),
   SLW_STREAM_REFUSED: row(33, 502, 'upstream', true, 'the upstream refused the connection'),
@@ -110,6 +111,7 @@ export const ERRORS = {
   SLW_ACME_REFUSED: row(-1, 0, 'operator', true, 'the certificate issuer gave no certificate'),
   SLW_CERTIFICATE_STORE: row(-1, 0, 'operator', true, 'the certificate folder cannot be used'),
   SLW_TUNNEL_NO_HTTPS: row(-1, 0, 'operator', false, 'this exit node has no --https-addr'),
+  SLW_TUNNEL_NOT_ALLOWED: row(-1, 0, 'operator', false, 'the token may not serve this tunnel'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -144,6 +144,9 @@ export interface ListenRequest {
   readonly reusePort: boolean;
 }
 
+/** What a login gave; `throttled`: too many of this address failed. */
+export type Access = 'allowed' | 'refused' | 'throttled';
+
 export interface LinkHello {
   readonly link: string;
   readonly client: string;
@@ -152,6 +155,8 @@ export interface LinkHello {
   readonly remoteAddress: string;
   /** The name in the client's certificate; absent when a token let it in. */
   readonly identity?: string;
+  /** Names the token that let it in; absent for the shared one. No secret. */
+  readonly credential?: string;
 }
 
 export interface PlainRequest {
@@ -236,7 +241,7 @@ export type ExitShardMethods = {
 export type ExitControlMethods = {
   authorize: {
     takes: { authorization: string | undefined; remoteAddress: string; identity?: string };
-    gives: { isAllowed: boolean };
+    gives: { access: Access; credential?: string };
   };
   hello: { takes: LinkHello; gives: { node: string; shards: number } };
   register: {

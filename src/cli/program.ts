@@ -14,6 +14,13 @@ import { runConfigPrint } from './commands/config-print.ts';
 import { runDemo } from './commands/demo.ts';
 import { runServer } from './commands/server.ts';
 import { runStatus } from './commands/status.ts';
+import {
+  createToken,
+  listTokensFile,
+  revokeToken,
+  rotateTokenSecret,
+  type TokenFlags,
+} from './commands/token.ts';
 import { runVersion, versionText } from './commands/version.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { complain, surviveClosedPipes } from './output.ts';
@@ -43,6 +50,7 @@ function buildProgram(): CliCommand {
   addCommand(program, { name: 'status', help: 'show who is connected', run: runStatus });
   program.command('version').description('print the version').action(runVersion);
   addConfigCommands(program);
+  addTokenCommands(program);
   program
     .command('demo')
     .description('try it out: a server, a client and a sample site on this machine')
@@ -94,6 +102,35 @@ function addConfigCommands(program: CliCommand): void {
       addCommand(parent, spec);
     }
   }
+}
+
+function addTokenCommands(program: CliCommand): void {
+  const token = program
+    .command('token')
+    .description('manage the file of --tokens-file; a running server reads it again')
+    .helpCommand(false);
+  const add = (usage: string, help: string): CliCommand =>
+    token
+      .command(usage)
+      .description(help)
+      .option('--tokens-file <FILE>', 'the file; or SLUICEWAY_TOKENS_FILE');
+  const all = (value: string, before: readonly string[] = []): string[] => [...before, value];
+  add('create <NAME>', 'add a token and print its secret, once')
+    .option('--host <HOST>', 'host it may serve, such as *.example.com; repeat', all)
+    .option('--port <PORTS>', 'TCP ports it may serve, such as 8000-8100; repeat', all)
+    .option('--allow-ip <CIDR>', 'where its clients may come from; repeat', all)
+    .option('--expires <TIME>', 'when it ends, such as 2027-01-31T12:00:00Z')
+    .option('--admin', 'it may read /status and /metrics')
+    .action((name: string, flags: TokenFlags) => createToken(name, flags));
+  add('list', 'show the tokens, without secrets')
+    .option('--json', 'as JSON')
+    .action((flags: TokenFlags) => listTokensFile(flags));
+  add('revoke <NAME>', 'remove a token; its clients end within seconds').action(
+    (name: string, flags: TokenFlags) => revokeToken(name, flags),
+  );
+  add('rotate <NAME>', 'print a new secret; the one before stays valid, older ones do not').action(
+    (name: string, flags: TokenFlags) => rotateTokenSecret(name, flags),
+  );
 }
 
 /** Writes what went wrong and gives the exit code. */

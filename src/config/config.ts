@@ -21,6 +21,7 @@ export type { CertificateFiles } from './https.ts';
 export type { ChallengeChoice, HttpsConfig, LetsEncryptConfig } from './https-check.ts';
 export type { LogFormat } from './option.ts';
 export type { Fault } from './schema.ts';
+export type { TokenEntry } from './tokens-file.ts';
 export type { AutoTlsConfig, TrustConfig } from './trust.ts';
 export type { TunnelSpec, Upstream } from './tunnel.ts';
 
@@ -69,6 +70,8 @@ export interface ServerConfig {
   readonly clientCa?: string;
   /** Absent: only `clientCa` lets anybody in. */
   readonly token?: Masked;
+  /** Path of a file of further tokens (tokens-file.ts). */
+  readonly tokensFile?: string;
   readonly shards: number;
   readonly reusePort: 'auto' | 'off';
   readonly drainDelayMs: number;
@@ -151,6 +154,7 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     ...present('autoTls', buildAutoTls(values, env)),
     ...present('clientCa', values['client-ca']),
     ...present('token', token),
+    ...present('tokensFile', values['tokens-file']),
     shards: values.shards,
     reusePort: values['reuse-port'],
     drainDelayMs: values['drain-delay'],

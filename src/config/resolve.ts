@@ -16,6 +16,7 @@ import type { Kind, MachineDefaults, OptionTable } from './option.ts';
 import { Problems, quote } from './problems.ts';
 import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
 import { resolveToken } from './token.ts';
+import { readTokensFile } from './tokens-file.ts';
 import { autoTlsProblems, trustProblems } from './trust.ts';
 
 export interface ConfigInput<C extends Command = Command> {
@@ -61,7 +62,8 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   const parsed = followed as Partial<Values<C>>;
   const tokenTexts = untyped as Partial<Values<Command>>;
   // What is wrong with a certificate is a problem of its own: it never means "no token needed".
-  const substitute = given.has(command === 'server' ? 'client-ca' : 'tls-client-cert');
+  const substitutes = command === 'server' ? ['client-ca', 'tokens-file'] : ['tls-client-cert'];
+  const substitute = substitutes.some((name) => given.has(name));
   const sources = { given, parsed: tokenTexts, env, readFile, substitute };
   const token = resolveToken(sources, problems);
   const check: (context: CheckContext<C>) => void = CHECKS[command];
@@ -111,6 +113,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
       autoTlsProblems(context.parsed, (name) => context.given.has(name)),
     );
     checkHttps(context);
+    checkTokensFile(context);
     checkFault(context);
   },
   client(context) {
@@ -172,6 +175,18 @@ function checkPair<C extends Command>(
     problems.add(`${cert.label}: needs --${keyName} too`);
   } else if (key !== undefined && !given.has(certName)) {
     problems.add(`${key.label}: needs --${certName} too`);
+  }
+}
+
+/** What is wrong in the file is wrong with the configuration: no token is lost in silence. */
+function checkTokensFile({ parsed, given, readFile, problems }: CheckContext<'server'>): void {
+  const path = parsed['tokens-file'];
+  if (path === undefined) return;
+  try {
+    readTokensFile({ path, text: readFile(path) }, problems);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : `${path} cannot be read`;
+    problems.add(`${labelOf(given, 'tokens-file')}: ${reason}`);
   }
 }
 

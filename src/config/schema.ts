@@ -237,6 +237,9 @@ const server = {
     help: 'accept clients whose certificate this CA signed, without a token; PEM',
   }),
   ...tokenOptions,
+  'tokens-file': optional(path, {
+    help: 'file of tokens, each with the hosts and ports that it may serve',
+  }),
   shards: one(integer({ min: 1, max: SHARDS_MAX }), {
     default: ({ cores }) => String(Math.min(SHARDS_MAX, Math.max(1, cores - 1))),
     defaultText: 'cores - 1, at least 1',

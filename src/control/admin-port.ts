@@ -70,7 +70,7 @@ async function answer(
         method: request.method ?? 'GET',
         target: request.url ?? '/',
         authorization: request.headers.authorization,
-        remoteAddress,
+        remoteAddress: `${remoteAddress}:${request.socket.remotePort ?? 0}`,
       },
       LOOPBACK.test(remoteAddress),
     );

@@ -5,13 +5,15 @@
 // nothing of a request is reflected. Must not know: which listener the request came
 // from, beyond `isTrusted`.
 
-import type { PlainAnswer, PlainRequest } from '../bridge/messages.ts';
+import type { Access, PlainAnswer, PlainRequest } from '../bridge/messages.ts';
 
 export interface StatusClient {
   readonly clientID: string;
   readonly remoteAddr: string;
   /** The name in its certificate, when that let it in. */
   readonly identity?: string;
+  /** Name of the entry of the tokens file that let it in. */
+  readonly token?: string;
   readonly since: string;
   readonly version: string;
   readonly links: number;
@@ -33,7 +35,8 @@ export interface Status {
 }
 
 export interface AnswersOptions {
-  readonly isAllowed: (authorization: string | undefined) => boolean;
+  /** `forbidden`: a token that is good, but not for this. */
+  readonly judge: (request: PlainRequest) => Access | 'forbidden';
   readonly isReady: () => boolean;
   readonly isServed: (tunnel: string) => boolean;
   readonly status: () => Promise<Status>;
@@ -41,7 +44,6 @@ export interface AnswersOptions {
   /** The private CA, PEM; undefined when there is none. */
   readonly ca?: () => string | undefined;
   readonly onAnswer: (path: string, status: number) => void;
-  readonly onRefusal: (reason: string) => void;
 }
 
 const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
@@ -84,10 +86,10 @@ export class Answers {
     }
     const isOpen = path === '/metrics' && isTrusted;
     const isKnown = request.identity !== undefined;
-    if (!isOpen && !isKnown && !this.#options.isAllowed(request.authorization)) {
-      this.#options.onRefusal(request.authorization === undefined ? 'missing' : 'wrong');
-      return text(401, 'Unauthorized', { 'www-authenticate': 'Bearer' });
-    }
+    const access = isOpen || isKnown ? 'allowed' : this.#options.judge(request);
+    if (access === 'refused') return text(401, 'Unauthorized', { 'www-authenticate': 'Bearer' });
+    if (access === 'forbidden') return text(403, 'Forbidden');
+    if (access === 'throttled') return text(429, 'Too Many Requests', { 'retry-after': '6' });
     return path === '/metrics' ? this.#answerMetrics() : this.#answerStatus();
   }
 

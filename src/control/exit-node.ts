@@ -20,6 +20,7 @@ import type {
 import { ShardPool } from '../bridge/pool.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
+import { AccessControl } from './access.ts';
 import { type AdminPort, openAdminPort } from './admin-port.ts';
 import { Answers } from './answers.ts';
 import type { DnsHook } from './challenge-board.ts';
@@ -30,7 +31,6 @@ import { Registry } from './registry.ts';
 import { SampleBook } from './samples.ts';
 import { shardSettings, visitorSettings } from './settings.ts';
 import { describeStatus } from './status.ts';
-import { TokenGate } from './tokens.ts';
 import { VisitorTls } from './visitor-tls.ts';
 
 export interface StartOptions {
@@ -98,7 +98,7 @@ class RunningNode implements ExitNode {
   readonly #samples = new SampleBook();
   readonly #metrics: Metrics;
   readonly #answers: Answers;
-  readonly #gate: TokenGate;
+  readonly #access: AccessControl;
   readonly #tls: ControlTls;
   readonly #nodeId = `${hostname()}-${process.pid}`;
   readonly #startedMs = systemClock.wallMs();
@@ -116,13 +116,13 @@ class RunningNode implements ExitNode {
     this.#config = config;
     this.#options = options;
     this.#log = options.log;
-    this.#gate = new TokenGate(config.token);
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
     const { accepting, tls, ...task } = prepared;
     this.#acceptsEverywhere = accepting > 1;
     this.#tls = tls;
+    this.#access = this.#createAccess();
     this.#registry = this.#createRegistry();
     this.#https = this.#createHttps();
     const https = this.#https === undefined ? {} : { https: this.#https.settings };
@@ -152,9 +152,11 @@ class RunningNode implements ExitNode {
 
   async start(): Promise<void> {
     try {
+      await this.#access.load();
       await this.#https?.load();
       await this.#openPorts();
       await this.#watchTls();
+      await this.#access.watch();
     } catch (error) {
       this.#admin?.close();
       this.#tls.close();
@@ -179,6 +181,7 @@ class RunningNode implements ExitNode {
   reload(): void {
     void this.#tls.reload();
     void this.#https?.reload();
+    void this.#access.reload();
   }
 
   async #watchTls(): Promise<void> {
@@ -252,11 +255,25 @@ class RunningNode implements ExitNode {
       isPortAllowed: (port) => tcpPorts.some(({ first, last }) => first <= port && port <= last),
       hasHttps: https !== undefined,
       wallMs: () => systemClock.wallMs(),
+      scopes: this.#access,
       publish: (changes) => this.#publish(changes),
       openPort: (name, port) => this.#openPort(name, port),
       closePort: (name) => this.#closePort(name),
       closeLinks: (shard, links, code) =>
         this.#pool.bridge(shard)?.tell('closeLinks', { links, code }),
+    });
+  }
+
+  #createAccess(): AccessControl {
+    const { token, tokensFile } = this.#config;
+    return new AccessControl({
+      token,
+      tokensFile,
+      endClients: (isOver) => this.#registry.endClients(isOver, 'SLW_LINK_REVOKED'),
+      onRefusal: (reason) => this.#countRefusal(reason),
+      reloads: this.#tls.reloads,
+      clock: systemClock,
+      log: this.#log,
     });
   }
 
@@ -315,9 +332,13 @@ class RunningNode implements ExitNode {
 
   #serve(shard: number): Serve<ExitControlMethods> {
     return {
-      authorize: ({ authorization, identity }) => ({
-        isAllowed: identity !== undefined || this.#authorize(authorization),
-      }),
+      authorize: ({ identity, ...attempt }) => {
+        if (identity !== undefined) return { access: 'allowed' };
+        const found = this.#access.identify(attempt);
+        if (typeof found === 'string') return { access: found };
+        const { credential } = found;
+        return { access: 'allowed', ...(credential === '' ? {} : { credential }) };
+      },
       hello: (hello) => {
         this.#registry.hello(hello, shard);
         const { client, link, remoteAddress, identity, agent } = hello;
@@ -345,15 +366,13 @@ class RunningNode implements ExitNode {
     this.#https?.onTunnel(fields.tunnel);
   }
 
-  #authorize(authorization: string | undefined): boolean {
-    const isAllowed = this.#gate.allows(authorization);
-    if (!isAllowed) this.#countRefusal(authorization === undefined ? 'missing' : 'wrong');
-    return isAllowed;
-  }
-
   #createAnswers(): Answers {
     return new Answers({
-      isAllowed: (authorization) => this.#gate.allows(authorization),
+      judge: (request) => {
+        const found = this.#access.identify(request);
+        if (typeof found === 'string') return found;
+        return found.entry === undefined || found.entry.isAdmin ? 'allowed' : 'forbidden';
+      },
       isReady: () => this.#state === 'ready',
       isServed: (tunnel) => this.#registry.isServed(tunnel),
       status: async () => {
@@ -372,7 +391,6 @@ class RunningNode implements ExitNode {
       },
       ca: () => this.#tls.ca,
       onAnswer: (path, status) => this.#countAnswer(path, status),
-      onRefusal: (reason) => this.#countRefusal(reason),
     });
   }
 
@@ -428,6 +446,7 @@ class RunningNode implements ExitNode {
     if (this.#state === 'stopped') return;
     this.#state = 'stopped';
     this.#https?.stop();
+    this.#access.close();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
     this.#admin?.close();
     this.#tls.close();

@@ -28,6 +28,8 @@ export interface Client {
   readonly remoteAddress: string;
   /** The name in its certificate, when that let it in. */
   readonly identity: string | undefined;
+  /** Names the token that let it in; empty for one that may do everything. */
+  readonly credential: string;
   readonly sinceMs: number;
   readonly links: Set<string>;
   /** Labels of its tunnels by name. */
@@ -45,11 +47,24 @@ interface TunnelEntry {
   readonly links: Set<string>;
 }
 
+/** What the credential of a client lets it do. */
+export interface Scopes {
+  mayServe(credential: string, tunnel: string): boolean;
+  /** Undefined: it is not valid any more. */
+  limitsOf(
+    credential: string,
+  ): { readonly clientsMax: number; readonly linksMax: number } | undefined;
+  /** Two credentials of one owner have one of these. */
+  ownerOf(credential: string): string;
+}
+
 export interface RegistryOptions {
   readonly isPortAllowed: (port: number) => boolean;
   /** Is there a port on which TLS can be passed through? */
   readonly hasHttps: boolean;
   readonly wallMs: () => number;
+  /** What clients with a credential may do; absent: everything. */
+  readonly scopes?: Scopes;
   /** Tells every shard. */
   readonly publish: (changes: readonly RouteChange[]) => void;
   /** Opens or closes a TCP tunnel's port on every shard. Rejects with a SluicewayError. */
@@ -122,6 +137,7 @@ export class Registry {
   hello(hello: LinkHello, shard: number): void {
     if (this.#links.size >= LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     let client = this.#clients.get(hello.client);
+    this.#admit(hello, client);
     if (client !== undefined && client.instance !== hello.instance) {
       this.#endClient(client, 'SLW_LINK_REPLACED');
       client = undefined;
@@ -130,6 +146,13 @@ export class Registry {
     if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     client.links.add(hello.link);
     this.#links.set(hello.link, { client, shard, tunnels: new Map() });
+  }
+
+  /** Ends every client that `isOver`; returns how many. */
+  endClients(isOver: (client: Client) => boolean, code: ErrorCode): number {
+    const over = [...this.#clients.values()].filter(isOver);
+    for (const client of over) this.#endClient(client, code);
+    return over.length;
   }
 
   /** Offers tunnels on a link; each is accepted or refused by itself. */
@@ -162,6 +185,32 @@ export class Registry {
     for (const [link, entry] of [...this.#links]) if (entry.shard === shard) this.linkGone(link);
   }
 
+  /** Raises a SluicewayError when the scope of the hello's credential has no room for it. */
+  #admit(hello: LinkHello, same: Client | undefined): void {
+    const { scopes } = this.#options;
+    if (scopes === undefined) return;
+    const owner = scopes.ownerOf(hello.credential ?? '');
+    // Whoever may serve something of its own may not end another's client.
+    if (same !== undefined && scopes.ownerOf(same.credential) !== owner) {
+      throw new SluicewayError('SLW_LINK_ID_TAKEN');
+    }
+    if (hello.credential === undefined) return;
+    const limits = scopes.limitsOf(hello.credential);
+    if (limits === undefined) throw new SluicewayError('SLW_LINK_REVOKED');
+    const own = [...this.#clients.values()].filter(
+      ({ credential }) => scopes.ownerOf(credential) === owner,
+    );
+    // One that is replaced makes room for itself.
+    const others = own.filter(({ id }) => id !== hello.client);
+    const links = (same?.instance === hello.instance ? own : others).reduce(
+      (sum, client) => sum + client.links.size,
+      0,
+    );
+    if (others.length >= limits.clientsMax || links >= limits.linksMax) {
+      throw new SluicewayError('SLW_LINK_LIMIT');
+    }
+  }
+
   #addClient(hello: LinkHello): Client {
     const client: Client = {
       id: hello.client,
@@ -169,6 +218,7 @@ export class Registry {
       agent: hello.agent,
       remoteAddress: hello.remoteAddress,
       identity: hello.identity,
+      credential: hello.credential ?? '',
       sinceMs: this.#options.wallMs(),
       links: new Set(),
       tunnels: new Map(),
@@ -210,6 +260,7 @@ export class Registry {
       }
       if (entry === undefined) throw new SluicewayError('SLW_LINK_LOST');
       const { client } = entry;
+      this.#checkScope(client, name);
       const isNew = !client.tunnels.has(name);
       if (isNew && client.tunnels.size >= CLIENT_TUNNELS_MAX) {
         throw new SluicewayError('SLW_TUNNEL_LIMIT');
@@ -225,6 +276,12 @@ export class Registry {
       if (entry !== undefined) this.#clientForget(entry.client, name);
       return { name, code: error.code, reason: error.message };
     }
+  }
+
+  #checkScope({ credential }: Client, name: string): void {
+    const isAllowed =
+      credential === '' || this.#options.scopes?.mayServe(credential, name) === true;
+    if (!isAllowed) throw new SluicewayError('SLW_TUNNEL_NOT_ALLOWED');
   }
 
   #clientForget(client: Client, name: string): void {

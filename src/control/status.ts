@@ -45,6 +45,7 @@ function describeClient(client: Client, totals: Totals): StatusClient {
     clientID: client.id,
     remoteAddr: client.remoteAddress,
     ...(client.identity === undefined ? {} : { identity: client.identity }),
+    ...(client.credential === '' ? {} : { token: client.credential.split('#', 1)[0] ?? '' }),
     since: new Date(client.sinceMs).toISOString(),
     version: client.agent.replace(/^sluiceway\//, ''),
     links: client.links.size,

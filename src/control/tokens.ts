@@ -1,32 +1,96 @@
-// Who may connect: the shared token, compared so that time tells nothing.
+// Who may connect, by token: the shared one, and those of the tokens file.
 //
-// Invariant: digests of equal length are compared in constant time; an empty or missing header
-// never passes. Must not know: where the token came from. Keeps the digest only.
+//   Authorization --digest--> the shared token: everything
+//                         --> an entry of the file: its scope, while it is valid
+//
+// Invariant: digests alone are kept; the shared one is compared in constant time, and those of the
+// file are found by digest, of which a guess says nothing about another; an empty or missing header
+// never passes, nor does an entry that has ended or an address that is not on its list. Must not
+// know: where the file came from, or what is served.
 
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Clock } from '../base/clock.ts';
+import { plainAddress } from '../base/ip.ts';
 import type { Masked } from '../base/masked.ts';
+import { type AddressSet, networkSet } from '../base/network-set.ts';
+import type { TokenEntry } from '../config/config.ts';
 
 /** Longest Authorization header that is looked at: a token and its scheme. */
 const AUTHORIZATION_LENGTH_MAX = 8192;
 const SCHEME = /^bearer +/i;
+/** Of a digest, to tell the two secrets of an entry apart. */
+const MARK_LENGTH = 12;
+
+/** Who a token says that its bearer is. */
+export interface Principal {
+  /** Undefined: the shared token, which may do everything. */
+  readonly entry: TokenEntry | undefined;
+  /** Names the entry and the secret, and is no secret itself; empty for the shared token. */
+  readonly credential: string;
+}
+
+interface Known {
+  readonly entry: TokenEntry;
+  readonly allowed: AddressSet | undefined;
+}
+
+const SHARED: Principal = { entry: undefined, credential: '' };
 
 export class TokenGate {
-  /** Absent: no token opens. */
+  readonly #clock: Clock;
+  /** Absent: no shared token opens. */
   readonly #digest: Buffer | undefined;
+  #byDigest: ReadonlyMap<string, Known> = new Map();
+  #byCredential: ReadonlyMap<string, TokenEntry> = new Map();
 
-  constructor(token: Masked | undefined) {
+  constructor(token: Masked | undefined, clock: Clock) {
+    this.#clock = clock;
     this.#digest = token === undefined ? undefined : digestOf(token.reveal());
   }
 
-  /** Does this Authorization header carry the token? */
-  allows(authorization: string | undefined): boolean {
-    if (this.#digest === undefined) return false;
-    if (authorization === undefined || authorization.length > AUTHORIZATION_LENGTH_MAX)
-      return false;
-    if (!SCHEME.test(authorization)) return false;
-    const presented = authorization.replace(SCHEME, '').trimEnd();
-    return timingSafeEqual(digestOf(presented), this.#digest);
+  /** These and no others are valid from now on, beside the shared token. */
+  replace(entries: readonly TokenEntry[]): void {
+    const byDigest = new Map<string, Known>();
+    const byCredential = new Map<string, TokenEntry>();
+    for (const entry of entries) {
+      const allowed = networkSet(entry.allowIps);
+      for (const digest of entry.digests) {
+        byDigest.set(digest, { entry, allowed });
+        byCredential.set(credentialOf(entry, digest), entry);
+      }
+    }
+    this.#byDigest = byDigest;
+    this.#byCredential = byCredential;
   }
+
+  /** Whose token this Authorization header carries, from `remoteAddress`; undefined: nobody's. */
+  identify(authorization: string | undefined, remoteAddress: string): Principal | undefined {
+    if (authorization === undefined || authorization.length > AUTHORIZATION_LENGTH_MAX)
+      return undefined;
+    if (!SCHEME.test(authorization)) return undefined;
+    const digest = digestOf(authorization.replace(SCHEME, '').trimEnd());
+    if (this.#digest !== undefined && timingSafeEqual(digest, this.#digest)) return SHARED;
+    const hex = digest.toString('hex');
+    const known = this.#byDigest.get(hex);
+    if (known === undefined || this.#hasEnded(known.entry)) return undefined;
+    const { entry, allowed } = known;
+    if (allowed?.has(plainAddress(remoteAddress)) === false) return undefined;
+    return { entry, credential: credentialOf(entry, hex) };
+  }
+
+  /** The entry behind a credential that was given out, while it is valid. */
+  entryOf(credential: string): TokenEntry | undefined {
+    const entry = this.#byCredential.get(credential);
+    return entry === undefined || this.#hasEnded(entry) ? undefined : entry;
+  }
+
+  #hasEnded({ expiresMs }: TokenEntry): boolean {
+    return expiresMs !== undefined && this.#clock.wallMs() >= expiresMs;
+  }
+}
+
+function credentialOf({ name }: TokenEntry, digest: string): string {
+  return `${name}#${digest.slice(0, MARK_LENGTH)}`;
 }
 
 function digestOf(text: string): Buffer {

@@ -32,13 +32,22 @@ const REFUSALS: Readonly<Record<number, string>> = {
   401: 'Unauthorized',
   404: 'Not Found',
   426: 'Upgrade Required',
+  429: 'Too Many Requests',
   503: 'Service Unavailable',
+};
+
+const MORE_FIELDS: Readonly<Record<number, string>> = {
+  401: 'WWW-Authenticate: Bearer\r\n',
+  // As control allows one failure in so many seconds.
+  429: 'Retry-After: 6\r\n',
 };
 
 export interface LinkPeer {
   readonly remoteAddress: string;
   /** The name in its certificate; absent when a token let it in. */
   readonly identity?: string;
+  /** Names the token that let it in, where there are several. */
+  readonly credential?: string;
 }
 
 export interface ControlPortOptions {
@@ -97,11 +106,14 @@ async function upgrade(
   socket.on('error', onError);
   const path = (request.url ?? '').split('?', 1)[0];
   if (path !== '/connect') return refuse(options, socket, 404, '_other');
-  const peer = peerOf(options, request.socket);
+  let peer = peerOf(options, request.socket);
   try {
     const { authorization } = request.headers;
-    const { isAllowed } = await options.bridge.call('authorize', { authorization, ...peer });
-    if (!isAllowed) return refuse(options, socket, 401, '/connect');
+    const answer = await options.bridge.call('authorize', { authorization, ...peer });
+    if (answer.access === 'throttled') return refuse(options, socket, 429, '/connect');
+    if (answer.access !== 'allowed') return refuse(options, socket, 401, '/connect');
+    const { credential } = answer;
+    if (credential !== undefined) peer = { ...peer, credential };
   } catch (error) {
     options.log.warn({ err: String(error) }, 'control did not answer');
     return refuse(options, socket, 503, '/connect');
@@ -121,7 +133,7 @@ function refuse(options: ControlPortOptions, socket: Duplex, status: number, pat
   const body = `${text}\n`;
   socket.end(
     `HTTP/1.1 ${status} ${text}\r\nConnection: close\r\nContent-Type: text/plain\r\n` +
-      `${status === 401 ? 'WWW-Authenticate: Bearer\r\n' : ''}` +
+      `${MORE_FIELDS[status] ?? ''}` +
       `Content-Length: ${body.length}\r\n\r\n${body}`,
     () => socket.destroy(),
   );

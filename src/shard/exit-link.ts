@@ -54,6 +54,7 @@ export interface ExitLinkOptions {
   readonly shard: number;
   readonly remoteAddress: string;
   readonly identity?: string;
+  readonly credential?: string;
   readonly settings: ShardSettings;
   readonly bridge: Bridge<ExitShardMethods, ExitControlMethods>;
   readonly clock: Clock;
@@ -130,7 +131,7 @@ export class ExitLink implements SessionEvents {
   }
 
   async #greet(hello: Hello): Promise<void> {
-    const { bridge, remoteAddress, identity, shard, settings } = this.#options;
+    const { bridge, remoteAddress, identity, credential, shard, settings } = this.#options;
     const version = VERSIONS.find((offered) => hello.versions.includes(offered));
     if (version === undefined) return this.session.close('SLW_WIRE_VERSION');
     const areNamesValid = CLIENT_ID.test(hello.client) && CLIENT_ID.test(hello.instance);
@@ -145,6 +146,7 @@ export class ExitLink implements SessionEvents {
         agent,
         remoteAddress,
         ...(identity === undefined ? {} : { identity }),
+        ...(credential === undefined ? {} : { credential }),
       });
       if (this.#state !== 'asking') return;
       this.#state = 'active';

@@ -4,9 +4,9 @@
 // the last second, so that the maps empty themselves; with the map of addresses full, an address
 // that is not in it is refused and not let through. Must not know: HTTP, sockets.
 
+import { addressKey } from '../base/address-key.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
-import { addressKey } from './address-key.ts';
 import type { Limit } from './limited.ts';
 
 /** Addresses within a second: more than a shard can answer requests in it (some 20,000). */

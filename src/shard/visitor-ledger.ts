@@ -4,8 +4,8 @@
 // while it has connections, so that the map is bounded by them; who is refused is not entered,
 // unless it is to be told so. Must not know: sockets, or what a connection is for.
 
+import { addressKey } from '../base/address-key.ts';
 import type { ErrorCode } from '../base/errors.ts';
-import { addressKey } from './address-key.ts';
 import type { Limit } from './limited.ts';
 
 /** Visitors beyond the limit who get an answer at the same time. Guess. */

@@ -22,13 +22,12 @@ class NotingAnswers extends Answers {
 
   constructor() {
     super({
-      isAllowed: () => false,
+      judge: () => 'refused',
       isReady: () => true,
       isServed: () => false,
       status: () => Promise.reject(new Error('not asked')),
       metrics: async () => ({ contentType: 'text/plain', text: 'page\n' }),
       onAnswer: () => {},
-      onRefusal: () => {},
     });
   }
 

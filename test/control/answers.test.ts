@@ -7,6 +7,10 @@ import type { PlainAnswer } from '../../src/bridge/messages.ts';
 import { Answers } from '../../src/control/answers.ts';
 
 const GOOD = 'Bearer good';
+const VERDICTS: Readonly<Record<string, 'forbidden' | 'throttled'>> = {
+  'Bearer scoped': 'forbidden',
+  'Bearer again': 'throttled',
+};
 const PATHS = ['/status', '/metrics', '/healthz', '/readyz', '/connect'] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'BREW'] as const;
 
@@ -15,7 +19,11 @@ class Bench {
   readonly refusals: string[] = [];
   isReady = true;
   readonly answers = new Answers({
-    isAllowed: (authorization) => authorization === GOOD,
+    judge: ({ authorization }) => {
+      if (authorization === GOOD) return 'allowed';
+      this.refusals.push(authorization === undefined ? 'missing' : 'wrong');
+      return VERDICTS[authorization ?? ''] ?? 'refused';
+    },
     isReady: () => this.isReady,
     isServed: (tunnel) => tunnel === 'a.example',
     status: async () => ({
@@ -24,7 +32,6 @@ class Bench {
     }),
     metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'a_metric 1\n' }),
     onAnswer: (path, status) => this.counted.push(`${status} ${path}`),
-    onRefusal: (reason) => this.refusals.push(reason),
   });
 
   ask(
@@ -108,4 +115,13 @@ test('a plain request for a link is told to upgrade, other methods what is allow
   assert.deepEqual([connect.status, connect.headers.upgrade], [426, 'websocket']);
   const post = await bench.ask('/status', { method: 'POST', authorization: GOOD });
   assert.deepEqual([post.status, post.headers.allow], [405, 'GET, HEAD']);
+});
+
+test('a token for tunnels alone reads nothing, and who guesses on is told to wait', async () => {
+  const bench = new Bench();
+  for (const path of ['/status', '/metrics']) {
+    assert.equal((await bench.ask(path, { authorization: 'Bearer scoped' })).status, 403, path);
+    const { status, headers } = await bench.ask(path, { authorization: 'Bearer again' });
+    assert.deepEqual([status, headers['retry-after']], [429, '6'], path);
+  }
 });

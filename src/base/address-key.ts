@@ -4,7 +4,7 @@
 // address; a household or a host has a /64 to choose addresses from, so that counting whole IPv6
 // addresses would limit nobody. Must not know: what is counted.
 
-import { IPV6_BYTES, ipBytes, ipText, plainAddress, unmapped } from '../base/ip.ts';
+import { IPV6_BYTES, ipBytes, ipText, plainAddress, unmapped } from './ip.ts';
 
 /** Network prefix of a host (RFC 4291 section 2.5.4). */
 const PREFIX_BYTES = 8;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { addressKey } from '../../src/shard/address-key.ts';
+import { addressKey } from '../../src/base/address-key.ts';
 
 const SEED = Date.now() % 0x7fff_ffff;
 

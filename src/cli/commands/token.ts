@@ -1,0 +1,104 @@
+// `sluiceway token create|list|revoke|rotate`: manages the file of --tokens-file.
+//
+// Invariant: a secret is printed once, on stdout, and kept nowhere; the file is replaced whole. A
+// running server reads it again by itself. Must not know: what a token may do.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { isoTimeOf } from '../../base/clock.ts';
+import { readIfThere, replaceFile } from '../../base/durable-file.ts';
+import { ConfigError } from '../../base/errors.ts';
+import type { TokenEntry } from '../../config/config.ts';
+import { addToken, listTokens, removeToken, rotateToken } from '../../config/tokens-edit.ts';
+import { answer, table } from '../output.ts';
+
+/** 256 bits: not to be guessed, and no reason to store it slowly. */
+const SECRET_BYTES = 32;
+
+export interface TokenFlags {
+  readonly tokensFile?: string;
+  readonly host?: readonly string[];
+  readonly port?: readonly string[];
+  readonly allowIp?: readonly string[];
+  readonly expires?: string;
+  readonly admin?: boolean;
+  readonly json?: boolean;
+}
+
+interface TokensFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+export async function createToken(name: string, flags: TokenFlags): Promise<void> {
+  const file = await openFile(flags);
+  const { secret, hash } = createSecret();
+  const text = addToken(file, {
+    ...{ name, hash, hosts: flags.host ?? [], ports: flags.port ?? [] },
+    ...{ allowIps: flags.allowIp ?? [], expires: flags.expires, isAdmin: flags.admin === true },
+  });
+  await replaceFile(file.path, text);
+  answer(`${secret}\n`);
+}
+
+export async function rotateTokenSecret(name: string, flags: TokenFlags): Promise<void> {
+  const file = await openFile(flags);
+  const { secret, hash } = createSecret();
+  await replaceFile(file.path, rotateToken(file, name, hash));
+  answer(`${secret}\n`);
+}
+
+export async function revokeToken(name: string, flags: TokenFlags): Promise<void> {
+  const file = await openFile(flags);
+  await replaceFile(file.path, removeToken(file, name));
+  answer(`revoked ${name}\n`);
+}
+
+export async function listTokensFile(flags: TokenFlags): Promise<void> {
+  const entries = listTokens(await openFile(flags));
+  if (flags.json === true) {
+    answer(`${JSON.stringify(entries.map(describe))}\n`);
+    return;
+  }
+  const rows = entries
+    .map(describe)
+    .map((entry) => [
+      entry.name,
+      String(entry.secrets),
+      entry.hosts.join(' ') || '-',
+      entry.ports.join(' ') || '-',
+      entry.expires ?? 'never',
+      entry.admin ? 'yes' : 'no',
+    ]);
+  answer(table([['Name', 'Secrets', 'Hosts', 'Ports', 'Expires', 'Admin'], ...rows]));
+}
+
+function describe(entry: TokenEntry) {
+  const { name, digests, hosts, ports, expiresMs, isAdmin } = entry;
+  return {
+    name,
+    secrets: digests.length,
+    hosts,
+    ports: ports.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`)),
+    ...(expiresMs === undefined ? {} : { expires: isoTimeOf(expiresMs) }),
+    admin: isAdmin,
+  };
+}
+
+async function openFile({ tokensFile }: TokenFlags): Promise<TokensFile> {
+  const path = tokensFile ?? process.env.SLUICEWAY_TOKENS_FILE ?? '';
+  if (path === '') {
+    throw new ConfigError(['--tokens-file is required; give the file, such as tokens.yaml']);
+  }
+  try {
+    return { path, text: (await readIfThere(path)) ?? '' };
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ConfigError([`--tokens-file: ${path} cannot be read: ${reason}`], { cause });
+  }
+}
+
+function createSecret(): { readonly secret: string; readonly hash: string } {
+  const secret = randomBytes(SECRET_BYTES).toString('base64url');
+  const digest = createHash('sha256').update(secret).digest('hex');
+  return { secret, hash: `sha256:${digest}` };
+}

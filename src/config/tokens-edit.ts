@@ -1,0 +1,105 @@
+// Changes the text of a tokens file: a token more, one less, or a new secret for one.
+//
+// Invariant: comments and everything else stay as the operator wrote them; what comes out reads
+// back without a problem, or nothing comes out; only digests are written. Must not know: where the
+// file is, or who shows the secret.
+
+import { isMap, isScalar, isSeq, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml';
+import { ConfigError } from '../base/errors.ts';
+import { Problems, quote } from './problems.ts';
+import { readTokensFile, type TokenEntry } from './tokens-file.ts';
+
+export interface NewToken {
+  readonly name: string;
+  /** `sha256:` and 64 hexadecimal digits. */
+  readonly hash: string;
+  readonly hosts: readonly string[];
+  readonly ports: readonly string[];
+  readonly allowIps: readonly string[];
+  readonly expires: string | undefined;
+  readonly isAdmin: boolean;
+}
+
+interface FileText {
+  readonly path: string;
+  /** Empty for a file that is not there yet. */
+  readonly text: string;
+}
+
+const EMPTY = 'tokens: []\n';
+
+/** The file with one token more. A ConfigError when the name is taken or a value is wrong. */
+export function addToken(file: FileText, token: NewToken): string {
+  const { name, hash, hosts, ports, allowIps, expires, isAdmin } = token;
+  return edit(file, (list, create) => {
+    if (entryOf(list, name) !== undefined) fail(file, `there is a token ${quote(name)} already`);
+    const fields = {
+      name,
+      hashes: [hash],
+      ...(hosts.length > 0 ? { hosts } : {}),
+      ...(ports.length > 0 ? { ports } : {}),
+      ...(allowIps.length > 0 ? { 'allow-ips': allowIps } : {}),
+      ...(expires === undefined ? {} : { expires }),
+      ...(isAdmin ? { admin: true } : {}),
+    };
+    // An empty list was written as `[]`; what is added belongs on lines of its own.
+    list.flow = false;
+    list.add(create(fields));
+  });
+}
+
+/** The file without the token. */
+export function removeToken(file: FileText, name: string): string {
+  return edit(file, (list) => {
+    const at = list.items.findIndex((item) => isMap(item) && item.get('name') === name);
+    if (at === -1) fail(file, `there is no token ${quote(name)}`);
+    list.items.splice(at, 1);
+    if (list.items.length === 0) list.flow = true;
+  });
+}
+
+/** The file with a further hash for the token, behind the newest of those it has. */
+export function rotateToken(file: FileText, name: string, hash: string): string {
+  return edit(file, (list, create) => {
+    const entry = entryOf(list, name);
+    if (entry === undefined) fail(file, `there is no token ${quote(name)}`);
+    const hashes = entry?.get('hashes');
+    const texts = isSeq(hashes) ? hashes.items.map(textOf) : [textOf(hashes)];
+    entry?.set('hashes', create([...texts.slice(-1), hash]));
+  });
+}
+
+export function listTokens(file: FileText): readonly TokenEntry[] {
+  const problems = new Problems();
+  const entries = readTokensFile({ path: file.path, text: file.text || EMPTY }, problems);
+  problems.throwIfAny();
+  return entries;
+}
+
+function edit(
+  file: FileText,
+  change: (list: YAMLSeq, create: (value: unknown) => unknown) => void,
+): string {
+  // What is broken is mended by hand, not written over.
+  listTokens(file);
+  const document = parseDocument(file.text || EMPTY, { version: '1.2', schema: 'core' });
+  const list = document.get('tokens');
+  if (!isSeq(list)) return fail(file, 'the file must be "tokens:" and a list of tokens');
+  change(list, (value) => document.createNode(value));
+  const text = document.toString({ lineWidth: 0 });
+  listTokens({ path: file.path, text });
+  return text;
+}
+
+function entryOf(list: YAMLSeq, name: string): YAMLMap | undefined {
+  const found = list.items.find((item) => isMap(item) && item.get('name') === name);
+  return isMap(found) ? found : undefined;
+}
+
+function textOf(node: unknown): string {
+  return isScalar(node) ? String(node.value) : String(node);
+}
+
+function fail({ path }: FileText, problem: string): never {
+  throw new ConfigError([`${path}: ${problem}`]);
+}

@@ -1,0 +1,276 @@
+// Reads the file of --tokens-file: many tokens, each with what it may do.
+//
+//   tokens:
+//     - name: ci
+//       hashes: [sha256:9f86d0...]        one or two, so that a secret can be changed in peace
+//       hosts: ["*.ci.example.com"]       none when left out
+//       ports: [2222, 8000-8100]          none when left out
+//       allow-ips: [10.0.0.0/8]           everywhere when left out
+//       expires: 2027-01-01T00:00:00Z
+//
+// Invariant: nothing is guessed: an unknown key, an empty list or a value that cannot be read is a
+// problem with its place, and a file with a problem gives no token at all. Must not know: secrets.
+
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
+import { wallMsOf } from '../base/clock.ts';
+import { type Network, readNetwork } from '../base/network.ts';
+import { type PortRange, portRange } from './address.ts';
+import { CONFIG_FILE_BYTES_MAX, type ConfigFile } from './file.ts';
+import { InvalidText } from './option.ts';
+import { nearestName, type Problems, quote } from './problems.ts';
+import { readHostPattern } from './tunnel.ts';
+
+export interface TokenEntry {
+  readonly name: string;
+  /** SHA-256 of the secrets, 64 hexadecimal digits each; the newest last. */
+  readonly digests: readonly string[];
+  /** Hosts, wildcards or `*`. */
+  readonly hosts: readonly string[];
+  readonly ports: readonly PortRange[];
+  /** Absent: clients may come from everywhere. */
+  readonly allowIps?: readonly Network[];
+  /** Absent: it does not end by itself. */
+  readonly expiresMs?: number;
+  /** May read /status and /metrics. */
+  readonly isAdmin: boolean;
+  readonly clientsMax?: number;
+  readonly linksMax?: number;
+}
+
+/** Guess: an operator with more has a program that could ask an issuer instead. */
+const TOKENS_MAX = 10_000;
+const HASHES_MAX = 2;
+const LIST_MAX = 1000;
+const COUNT_MAX = 1_000_000;
+export const TOKEN_NAME = /^[A-Za-z0-9._-]{1,64}$/;
+const HASH = /^sha256:([0-9a-f]{64})$/;
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)$/;
+
+type Field = (reader: EntryReader, node: Node) => Partial<TokenEntry> | undefined;
+
+const FIELDS: Readonly<Record<string, Field>> = {
+  name: (reader, node) => {
+    const name = reader.text(node, 'name', (text) =>
+      TOKEN_NAME.test(text) ? text : 'is no name; write up to 64 letters, digits, ".", "_" or "-"',
+    );
+    return name && { name: name.value };
+  },
+  hashes: (reader, node) => {
+    const digests = reader.list(node, 'hashes', (text) => {
+      const digest = HASH.exec(text)?.[1];
+      return digest === undefined ? NO_HASH : { value: digest };
+    });
+    if (digests !== undefined && digests.length > HASHES_MAX) {
+      reader.add(
+        node,
+        `"hashes" has ${digests.length}, at most ${HASHES_MAX}: the old and the new`,
+      );
+      return undefined;
+    }
+    return digests && { digests };
+  },
+  hosts: (reader, node) => {
+    const hosts = reader.list(node, 'hosts', (text) => {
+      const pattern = readHostPattern(text);
+      return pattern instanceof InvalidText ? NO_HOST : { value: pattern };
+    });
+    return hosts && { hosts };
+  },
+  ports: (reader, node) => {
+    const ports = reader.list(node, 'ports', (text) => {
+      const read = portRange.schema.safeParse(text);
+      return read.success ? { value: read.data } : NO_PORT;
+    });
+    return ports && { ports };
+  },
+  'allow-ips': (reader, node) => {
+    const allowIps = reader.list(node, 'allow-ips', (text) => {
+      const read = readNetwork(text);
+      return typeof read === 'string' ? read : { value: read };
+    });
+    return allowIps && { allowIps };
+  },
+  expires: (reader, node) => {
+    const time = reader.text(node, 'expires', (text) =>
+      TIME.test(text) && !Number.isNaN(wallMsOf(text)) ? text : NO_TIME,
+    );
+    return time && { expiresMs: wallMsOf(time.value) };
+  },
+  admin: (reader, node) => {
+    const read = reader.text(node, 'admin', (text) =>
+      text === 'true' || text === 'false' ? text : 'is neither true nor false',
+    );
+    return read && { isAdmin: read.value === 'true' };
+  },
+  'clients-max': (reader, node) => {
+    const clientsMax = reader.count(node, 'clients-max');
+    return clientsMax === undefined ? undefined : { clientsMax };
+  },
+  'links-max': (reader, node) => {
+    const linksMax = reader.count(node, 'links-max');
+    return linksMax === undefined ? undefined : { linksMax };
+  },
+};
+
+const NO_HASH = 'is no hash; `sluiceway token create` writes one, such as sha256: and 64 digits';
+const NO_HOST = 'is no host; write example.com, *.example.com, or * for every host';
+const NO_PORT = 'is no port; write 2222 or a range such as 8000-8100';
+const NO_TIME = 'is no time; write one such as 2027-01-31T12:00:00Z';
+
+/** The tokens of the file; none when there was a problem, which `problems` has then. */
+export function readTokensFile(file: ConfigFile, problems: Problems): readonly TokenEntry[] {
+  if (Buffer.byteLength(file.text) > CONFIG_FILE_BYTES_MAX) {
+    problems.add(`${file.path}: the file is larger than 1 MiB`);
+    return [];
+  }
+  try {
+    return new EntryReader(file, problems).read() ?? [];
+  } catch (cause) {
+    // The parser recurses: thousands of nested brackets exhaust the stack.
+    problems.add(`${file.path}: the file cannot be parsed (${String(cause).slice(0, 100)})`);
+    return [];
+  }
+}
+
+class EntryReader {
+  readonly #file: ConfigFile;
+  readonly #problems: Problems;
+  readonly #lines = new LineCounter();
+  #isWhole = true;
+
+  constructor(file: ConfigFile, problems: Problems) {
+    this.#file = file;
+    this.#problems = problems;
+  }
+
+  /** Undefined when anything was wrong. */
+  read(): readonly TokenEntry[] | undefined {
+    const parsed = parseDocument(this.#file.text, {
+      lineCounter: this.#lines,
+      prettyErrors: false,
+      uniqueKeys: false,
+      version: '1.2',
+      schema: 'core',
+    });
+    const [fault] = [...parsed.errors, ...parsed.warnings];
+    if (fault !== undefined) {
+      this.#addAt(fault.pos[0], fault.message);
+      return undefined;
+    }
+    const list = this.#readRoot(parsed.contents);
+    if (list === undefined) return undefined;
+    if (list.length > TOKENS_MAX) {
+      this.#addAt(0, `${list.length} tokens, at most ${TOKENS_MAX}`);
+      return undefined;
+    }
+    const entries = list.flatMap((node) => this.#readEntry(node) ?? []);
+    this.#checkUnique(entries);
+    return this.#isWhole ? entries : undefined;
+  }
+
+  #readRoot(root: Node | null): readonly Node[] | undefined {
+    const only = isMap(root) && root.items.length === 1 ? root.items[0] : undefined;
+    const key = only?.key;
+    if (!isScalar(key) || key.value !== 'tokens' || !isSeq(only?.value)) {
+      this.#addAt(root?.range?.[0] ?? 0, 'the file must be "tokens:" and a list of tokens');
+      return undefined;
+    }
+    return only.value.items as readonly Node[];
+  }
+
+  #readEntry(node: Node): TokenEntry | undefined {
+    if (!isMap(node)) {
+      this.add(node, 'a token must be a map, from "name: NAME" on');
+      return undefined;
+    }
+    let entry: Partial<TokenEntry> = { hosts: [], ports: [], isAdmin: false };
+    const seen = new Set<string>();
+    for (const { key, value } of (node as YAMLMap<Node, Node | null>).items) {
+      const name = isScalar(key) ? String(key.value) : '';
+      const field = Object.hasOwn(FIELDS, name) ? FIELDS[name] : undefined;
+      if (field === undefined) {
+        const near = nearestName(name, Object.keys(FIELDS));
+        const hint = near === undefined ? '' : `; did you mean ${near}?`;
+        this.add(key, `${quote(name)} is unknown${hint}`);
+      } else if (seen.has(name)) this.add(key, `${quote(name)} is given twice`);
+      else entry = { ...entry, ...field(this, value ?? key) };
+      seen.add(name);
+    }
+    for (const name of ['name', 'hashes']) {
+      if (!seen.has(name)) this.add(node, `the token has no ${quote(name)}`);
+    }
+    return this.#isWhole ? (entry as TokenEntry) : undefined;
+  }
+
+  #checkUnique(entries: readonly TokenEntry[]): void {
+    const names = new Set<string>();
+    const digests = new Set<string>();
+    for (const entry of entries) {
+      if (names.has(entry.name)) this.#addAt(0, `the token ${quote(entry.name)} is given twice`);
+      names.add(entry.name);
+      for (const digest of entry.digests) {
+        if (digests.has(digest)) this.#addAt(0, `a hash of ${quote(entry.name)} is given twice`);
+        digests.add(digest);
+      }
+    }
+  }
+
+  /** The scalar's text when `check` gives it back; otherwise `check` gave what is wrong. */
+  text(
+    node: Node,
+    name: string,
+    check: (text: string) => string,
+  ): { readonly value: string } | undefined {
+    const text = scalarText(node);
+    const checked = text === undefined ? undefined : check(text);
+    if (text !== undefined && checked === text) return { value: text };
+    const what = text === undefined ? '' : ` ${quote(text)}`;
+    this.add(node, `"${name}"${what} ${checked ?? 'must be given one value'}`);
+    return undefined;
+  }
+
+  count(node: Node, name: string): number | undefined {
+    const read = this.text(node, name, (text) =>
+      /^[1-9]\d{0,6}$/.test(text) && Number(text) <= COUNT_MAX
+        ? text
+        : `is no number from 1 to ${COUNT_MAX}`,
+    );
+    return read && Number(read.value);
+  }
+
+  list<T>(
+    node: Node,
+    name: string,
+    read: (text: string) => { readonly value: T } | string,
+  ): readonly T[] | undefined {
+    const items = isSeq(node) ? (node.items as readonly Node[]) : [node];
+    if (items.length === 0 || items.length > LIST_MAX) {
+      this.add(node, `"${name}" must have 1 to ${LIST_MAX} values`);
+      return undefined;
+    }
+    const values: T[] = [];
+    for (const item of items) {
+      const text = scalarText(item);
+      const value = text === undefined ? 'must be a list of values' : read(text);
+      if (typeof value === 'object') values.push(value.value);
+      else this.add(item, `"${name}"${text === undefined ? '' : ` ${quote(text)}`} ${value}`);
+    }
+    return values;
+  }
+
+  add(node: Node, message: string): void {
+    this.#addAt(node.range?.[0] ?? 0, message);
+  }
+
+  #addAt(offset: number, message: string): void {
+    const { line, col } = this.#lines.linePos(offset);
+    this.#isWhole = false;
+    this.#problems.add(`${this.#file.path} line ${line}, column ${col}: ${message}`);
+  }
+}
+
+/** The scalar's own text, so that YAML's types change nothing. */
+function scalarText(node: Node): string | undefined {
+  if (!isScalar(node) || node.value === null) return undefined;
+  return node.source ?? String(node.value);
+}

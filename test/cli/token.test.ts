@@ -1,0 +1,101 @@
+// Goal: tokens are made, shown, changed and removed from the command line, and a file that a
+// server cannot use is refused however it is given. Method: the program itself, on scratch files.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { scratchFolder } from '../support/programs.ts';
+import { run } from './run.ts';
+
+const GOOD = `tokens:\n  - name: ci\n    hashes: [sha256:${'a'.repeat(64)}]\n`;
+const FAULTY = 'tokens:\n  - name: ci\n    hash: x\n';
+
+test('a token is made, listed, rotated and revoked, and its secret is nowhere kept', async (t) => {
+  const file = path.join(scratchFolder(t), 'tokens.yaml');
+  const env = { SLUICEWAY_TOKENS_FILE: file };
+  const scope = ['--host', '*.ci.test', '--host', 'a.test', '--port', '8000-8100', '--admin'];
+  const made = await run(['token', 'create', 'ci', ...scope], env);
+  assert.equal(made.code, 0, made.stderr);
+  const secret = made.stdout.trim();
+  assert.match(secret, /^[A-Za-z0-9_-]{43}$/);
+  const text = readFileSync(file, 'utf8');
+  assert.ok(text.includes(createHash('sha256').update(secret).digest('hex')));
+  assert.ok(!text.includes(secret));
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  const rotated = await run(['token', 'rotate', 'ci', '--tokens-file', file]);
+  assert.notEqual(rotated.stdout, made.stdout);
+  const listed = await run(['token', 'list', '--json'], env);
+  assert.deepEqual(JSON.parse(listed.stdout), [
+    {
+      ...{ name: 'ci', secrets: 2, hosts: ['*.ci.test', 'a.test'], ports: ['8000-8100'] },
+      admin: true,
+    },
+  ]);
+  assert.match(
+    (await run(['token', 'list'], env)).stdout,
+    /^ci +2 +\*\.ci\.test a\.test +8000-8100/m,
+  );
+  assert.equal((await run(['token', 'revoke', 'ci'], env)).stdout, 'revoked ci\n');
+  assert.deepEqual(JSON.parse((await run(['token', 'list', '--json'], env)).stdout), []);
+});
+
+test('what cannot be done says why, with code 2, and changes nothing', async (t) => {
+  const file = path.join(scratchFolder(t), 'tokens.yaml');
+  writeFileSync(file, GOOD);
+  const table = [
+    [['create', 'ci'], /there is a token 'ci' already/],
+    [['create', 'x', '--host', '/'], /is no host/],
+    [['create', 'x', '--expires', 'soon'], /is no time/],
+    [['revoke', 'x'], /there is no token 'x'/],
+    [['rotate', 'x'], /there is no token 'x'/],
+    [['remove', 'x'], /unknown command/],
+  ] as const;
+  for (const [args, wanted] of table) {
+    const { code, stdout, stderr } = await run(['token', ...args, '--tokens-file', file]);
+    assert.deepEqual([code, stdout], [2, ''], args.join(' '));
+    assert.match(stderr, wanted);
+  }
+  assert.equal(readFileSync(file, 'utf8'), GOOD);
+  assert.match((await run(['token', 'list'])).stderr, /--tokens-file is required/);
+});
+
+test('a server refuses a faulty or missing file, by flag, variable and file alike', async (t) => {
+  const folder = scratchFolder(t);
+  const put = (name: string, text: string): string => {
+    const at = path.join(folder, name);
+    writeFileSync(at, text);
+    return at;
+  };
+  const check = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+    run(['config', 'check', 'server', ...args], env);
+  const table = [
+    [put('good.yaml', GOOD), 0, /^$/],
+    [
+      put('faulty.yaml', FAULTY),
+      2,
+      /faulty\.yaml line 3, column 5: 'hash' is unknown; did you mean hashes\?/,
+    ],
+    [put('empty.yaml', ''), 2, /must be "tokens:" and a list of tokens/],
+    [path.join(folder, 'none.yaml'), 2, /none\.yaml does not exist/],
+  ] as const;
+  for (const [file, code, wanted] of table) {
+    const byFile = put('config.yaml', `tokens-file: ${file}\n`);
+    const ways = [
+      await check(['--tokens-file', file]),
+      await check([], { SLUICEWAY_TOKENS_FILE: file }),
+      await check(['--config', byFile]),
+    ];
+    for (const way of ways) {
+      assert.equal(way.code, code, `${file}: ${way.stderr}`);
+      assert.match(way.stderr, wanted);
+    }
+  }
+  for (const empty of [
+    await check(['--tokens-file', '']),
+    await check([], { SLUICEWAY_TOKENS_FILE: '' }),
+  ]) {
+    assert.equal(empty.code, 2, empty.stderr);
+  }
+});
