@@ -112,6 +112,7 @@ export const ERRORS = {
   SLW_CERTIFICATE_STORE: row(-1, 0, 'operator', true, 'the certificate folder cannot be used'),
   SLW_TUNNEL_NO_HTTPS: row(-1, 0, 'operator', false, 'this exit node has no --https-addr'),
   SLW_TUNNEL_NOT_ALLOWED: row(-1, 0, 'operator', false, 'the token may not serve this tunnel'),
+  SLW_HTTP_DENIED: row(-1, 403, 'visitor', false, 'not on the allow list'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -33,6 +33,8 @@ export interface ShardSettings {
   /** Of this shard alone. */
   readonly visitorConnectionsMax: number;
   // Lists of an exit node; absent or empty, what they allow is off.
+  readonly allowIps?: readonly Network[];
+  readonly controlAllowIps?: readonly Network[];
   readonly acceptProxyProtocol?: readonly Network[];
   readonly trustedProxies?: readonly Network[];
 }
@@ -126,6 +128,8 @@ export interface ShardSample {
   readonly limited: readonly (readonly [string, number])[];
   /** Visitors of the HTTPS port that were refused before a handshake, by reason. */
   readonly tlsRefused: readonly (readonly [string, number])[];
+  /** Who was not on an allow list, by list. */
+  readonly denied: readonly (readonly [string, number])[];
   readonly loopDelay: { readonly p50: number; readonly p99: number; readonly max: number };
 }
 

@@ -57,6 +57,10 @@ export interface ServerConfig {
   /** Empty: clients may open no TCP port. */
   readonly tcpPorts: readonly PortRange[];
   readonly adminAddr: Address | 'off';
+  /** Who may visit; empty is everyone. */
+  readonly allowIps: readonly Network[];
+  /** From where clients may come; empty is everywhere. */
+  readonly controlAllowIps: readonly Network[];
   /** Peers that must send a PROXY header. */
   readonly acceptProxyProtocol: readonly Network[];
   /** Peers whose forwarding fields are believed. */
@@ -147,6 +151,8 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     tcpHost: values['tcp-addr'],
     tcpPorts: values['tcp-ports'],
     adminAddr: values['admin-addr'],
+    allowIps: values['allow-ips'],
+    controlAllowIps: values['control-allow-ips'],
     acceptProxyProtocol: values['accept-proxy-protocol'],
     trustedProxies: values['trusted-proxies'],
     ...present('tlsCert', values['tls-cert']),

@@ -6,7 +6,7 @@
 import { type Network, readNetwork, showNetwork } from '../base/network.ts';
 import type { Given } from './merge.ts';
 import { InvalidText, type Kind, kindOf, type OptionTable } from './option.ts';
-import type { Problems } from './problems.ts';
+import { type Problems, quote } from './problems.ts';
 
 /** `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32`, or `@FILE` with one of them a line. */
 export const network: Kind<Network> = kindOf(
@@ -23,6 +23,8 @@ export interface ListSources {
   readonly table: OptionTable;
   readonly given: ReadonlyMap<string, Given>;
   readonly readFile: (path: string) => string;
+  /** Gathers the names of the files. */
+  readonly listFiles?: Set<string>;
 }
 
 /** `given` with every `@FILE` of a list of networks replaced by the lines of the file. */
@@ -33,11 +35,16 @@ export function readLists(sources: ListSources, problems: Problems): ReadonlyMap
     if (option.kind !== network || found === undefined) continue;
     const texts = found.texts.flatMap((text) => {
       if (!text.startsWith('@')) return [text];
-      const lines = readList(text.slice(1), sources.readFile);
+      const path = text.slice(1);
+      sources.listFiles?.add(path);
+      const lines = readList(path, sources.readFile);
       if (typeof lines !== 'string') return lines;
       problems.add(`--${name} (${found.origin}): ${lines}`);
       return [];
     });
+    if (found.texts.length === 0 && name.endsWith('allow-ips')) {
+      problems.add(`--${name} (${found.origin}): is an empty list; leave it out to allow everyone`);
+    }
     all.set(name, { ...found, texts });
   }
   return all;
@@ -51,7 +58,13 @@ function readList(path: string, readFile: ListSources['readFile']): readonly str
   } catch (error) {
     return error instanceof Error ? error.message : `${path} cannot be read`;
   }
-  const lines = text.split('\n').map((line) => line.replace(/#.*$/, '').trim());
-  const entries = lines.filter((line) => line !== '');
+  const entries: string[] = [];
+  for (const [index, line] of text.split('\n').entries()) {
+    const entry = line.replace(/#.*$/, '').trim();
+    if (entry === '') continue;
+    const read = readNetwork(entry);
+    if (typeof read === 'string') return `${path} line ${index + 1}: ${quote(entry)} ${read}`;
+    entries.push(entry);
+  }
   return entries.length > 0 ? entries : `${path} lists no network`;
 }

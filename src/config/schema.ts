@@ -220,6 +220,12 @@ const server = {
   }),
   'tls-cert': optional(path, { help: 'certificate chain for the control port, PEM' }),
   'tls-key': optional(path, { help: 'private key of --tls-cert, PEM' }),
+  'allow-ips': many(network, {
+    help: 'let in visitors from these addresses alone, or @FILE with one a line',
+  }),
+  'control-allow-ips': many(network, {
+    help: 'let clients in on the control port from these addresses alone; likewise',
+  }),
   'accept-proxy-protocol': many(network, {
     help: 'peers that must send a PROXY header on visitor ports; @FILE has one a line',
   }),

@@ -105,6 +105,9 @@ const ROWS: readonly Row[] = [
   row('sluiceway_limited_total', 'counter', 'Visitors that a limit held off.', ({ totals }) =>
     [...totals.limited].map(([limit, value]) => ({ value, labels: { limit } })),
   ),
+  row('sluiceway_denied_total', 'counter', 'Not on an allow list, by list.', ({ totals }) =>
+    [...totals.denied].map(([list, value]) => ({ value, labels: { list } })),
+  ),
   row('sluiceway_tls_refused_total', 'counter', 'Refused before TLS.', ({ totals }) =>
     [...totals.tlsRefused].map(([reason, value]) => ({ value, labels: { reason } })),
   ),

@@ -19,6 +19,7 @@ export interface Totals {
   readonly inFlight: ReadonlyMap<string, number>;
   readonly limited: ReadonlyMap<string, number>;
   readonly tlsRefused: ReadonlyMap<string, number>;
+  readonly denied: ReadonlyMap<string, number>;
   readonly visitorConnections: number;
   readonly shards: ReadonlyMap<number, ShardSample>;
 }
@@ -65,6 +66,7 @@ export class SampleBook {
       inFlight: sumPairs(samples.flatMap((sample) => sample.inFlight)),
       limited: sumPairs(samples.flatMap((sample) => sample.limited)),
       tlsRefused: sumPairs(samples.flatMap((sample) => sample.tlsRefused)),
+      denied: sumPairs(samples.flatMap((sample) => sample.denied)),
       visitorConnections: sum(samples, (sample) => sample.visitorConnections),
       shards: this.#last,
     };
@@ -98,6 +100,7 @@ function fold(samples: readonly ShardSample[]): ShardSample {
     logDropped: sum(samples, (sample) => sample.logDropped),
     limited: [...sumPairs(samples.flatMap((sample) => sample.limited))],
     tlsRefused: [...sumPairs(samples.flatMap((sample) => sample.tlsRefused))],
+    denied: [...sumPairs(samples.flatMap((sample) => sample.denied))],
   };
 }
 

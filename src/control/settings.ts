@@ -28,6 +28,8 @@ export async function shardSettings(
     agent: `sluiceway/${version}`,
     logLevel,
     logFormat,
+    allowIps: config.allowIps,
+    controlAllowIps: config.controlAllowIps,
     acceptProxyProtocol: config.acceptProxyProtocol,
     trustedProxies: config.trustedProxies,
     visitorConnectionsMax: Math.max(1, Math.floor(connections / accepting)),

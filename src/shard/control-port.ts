@@ -26,6 +26,8 @@ const HEADERS_MAX = 100;
 /** Connections of a shard, links included. Guess: 8,000 clients with two links each. */
 const CONNECTIONS_MAX = 16_384;
 
+const HEALTH_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
+
 /** Constant, whatever was asked for. */
 const REFUSALS: Readonly<Record<number, string>> = {
   400: 'Bad Request',
@@ -54,6 +56,8 @@ export interface ControlPortOptions {
   readonly tls: ControlPortTls;
   readonly bridge: Bridge<ExitShardMethods, ExitControlMethods>;
   readonly log: Logger;
+  /** Is an address on the list of clients? */
+  readonly isAllowed: (address: string | undefined) => boolean;
   readonly onLink: (upgraded: Upgraded, peer: LinkPeer) => void;
 }
 
@@ -70,7 +74,9 @@ export function createControlPort(options: ControlPortOptions): Server {
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => void answer(options, request, response));
   server.on('upgrade', (request, socket, head) => void upgrade(options, { request, socket, head }));
-  server.on('clientError', (_error, socket) => refuse(options, socket, 400, '_other'));
+  server.on('clientError', (_error, socket) => {
+    if (!isTurnedAway(options, socket)) refuse(options, socket, 400, '_other');
+  });
   return server;
 }
 
@@ -79,6 +85,9 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  const path = (request.url ?? '').split('?', 1)[0] ?? '';
+  // Balancers ask these, from addresses of their own.
+  if (!HEALTH_PATHS.has(path) && isTurnedAway(options, request.socket)) return;
   // A body has no meaning here; reading it to nowhere keeps the connection usable.
   request.resume();
   response.on('error', (error) => options.log.debug({ err: error.message }, 'answer was cut'));
@@ -100,6 +109,7 @@ async function upgrade(
   options: ControlPortOptions,
   { request, socket, head }: { request: IncomingMessage; socket: Duplex; head: Buffer },
 ): Promise<void> {
+  if (isTurnedAway(options, request.socket)) return;
   const onError = (error: Error): void => {
     options.log.debug({ err: error.message }, 'upgrade was cut');
   };
@@ -125,6 +135,15 @@ async function upgrade(
     options.bridge.tell('answered', { path: '/connect', status: 101 });
     options.onLink(upgraded, peer);
   });
+}
+
+/** Ends a client that is not on the list, without a word. */
+function isTurnedAway(options: ControlPortOptions, socket: Duplex): boolean {
+  const { remoteAddress } = socket as Socket;
+  if (options.isAllowed(remoteAddress)) return false;
+  options.log.debug({ peer: remoteAddress, list: 'clients' }, 'denied');
+  socket.destroy();
+  return true;
 }
 
 function refuse(options: ControlPortOptions, socket: Duplex, status: number, path: string): void {

@@ -7,6 +7,7 @@
 import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
+import { plainAddress } from '../base/ip.ts';
 import { networkSet } from '../base/network-set.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
@@ -25,6 +26,7 @@ import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { AccessLog } from './access-log.ts';
 import { AcmeChallenges } from './acme-challenges.ts';
+import { AllowLists } from './allow-lists.ts';
 import { type Arrival, Arrivals } from './arrivals.ts';
 import { createControlPort, type LinkPeer } from './control-port.ts';
 import { ExitLink } from './exit-link.ts';
@@ -41,9 +43,12 @@ import { ControlPortTls } from './port-tls.ts';
 import { createRequestGate } from './request-gate.ts';
 import { ShardRouter, type StreamOpener } from './router.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
+import { turnAway } from './socket-relay.ts';
 import { TlsFront } from './tls-front.ts';
 import { createTunnelLimits, type TunnelLimits } from './tunnel-limits.ts';
 import { VisitorLedger } from './visitor-ledger.ts';
+
+type Enter = (socket: Socket, arrival?: Arrival) => void;
 
 export async function runExitShard(task: ShardTask): Promise<void> {
   const shard = new ExitShard(task);
@@ -66,6 +71,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   /** Undefined: every visitor comes by itself. */
   readonly #arrivals: Arrivals | undefined;
   readonly #limits: TunnelLimits | undefined;
+  readonly #lists: AllowLists;
   #linkCount = 0;
 
   constructor(task: ShardTask) {
@@ -82,6 +88,8 @@ class ExitShard implements ShardOwner, StreamOpener {
       log,
       openLocal: (request, sink) => this.#openLocal(request, sink),
     });
+    const proxies = networkSet(settings.acceptProxyProtocol);
+    this.#lists = new AllowLists(settings, proxies);
     const { limits, accessLog, errorPages } = visitorsOf(task);
     const onLimited = meters.onLimited.bind(meters);
     this.#limits = createTunnelLimits(limits, clock, onLimited);
@@ -101,6 +109,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       log,
       pages: new Pages(errorPages),
       trustedProxies: networkSet(settings.trustedProxies),
+      lists: this.#lists,
       gate: createRequestGate(limits, onLimited),
       requestBodyBytesMax: limits.requestBodyBytesMax,
     });
@@ -110,11 +119,11 @@ class ExitShard implements ShardOwner, StreamOpener {
       ...{ ledger: shared.ledger, clock, log },
       matchServerName: (serverName) => this.#router.matchServerName(serverName),
       countedAs: (address) => this.#http.countedAs(address),
-      pass: (tunnel, socket, arrival) => this.#tcp.accept(tunnel, socket, arrival),
+      pass: (tunnel, socket, arrival) =>
+        this.#admit(socket, arrival, () => this.#tcp.accept(tunnel, socket, arrival)),
       terminator: this.#https,
       onRefused: (reason) => meters.tlsRefusals.add(reason),
     });
-    const proxies = networkSet(settings.acceptProxyProtocol);
     const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
     if (proxies !== undefined) {
       this.#arrivals = new Arrivals({ proxies, limits: settings, clock, log, onRefused });
@@ -193,23 +202,48 @@ class ExitShard implements ShardOwner, StreamOpener {
         tls: this.#portTls,
         bridge: this.#bridge,
         log: this.life.log,
+        isAllowed: (address) => this.#allowsClient(address),
         onLink: (upgraded, peer) => this.#addLink(upgraded, peer),
       });
       return this.#listeners.add(request, server);
     }
     if (name === 'http') {
-      return this.#open(request, (socket, arrival) => this.#http.accept(socket, arrival));
+      return this.#openHttp(request, (socket, arrival) => this.#http.accept(socket, arrival));
     }
     if (name === 'https') {
-      return this.#open(request, (socket, arrival) => this.#tls.accept(socket, arrival));
+      return this.#openHttp(request, (socket, arrival) => this.#tls.accept(socket, arrival));
     }
-    return this.#open(request, (socket, arrival) => this.#tcp.accept(name, socket, arrival));
+    return this.#open(request, (socket, arrival) =>
+      this.#admit(socket, arrival, () => this.#tcp.accept(name, socket, arrival)),
+    );
   }
 
-  #open(
-    request: ListenRequest,
-    enter: (socket: Socket, arrival?: Arrival) => void,
-  ): Promise<number> {
+  /** A trusted proxy's connection carries many visitors, who are judged by their requests. */
+  #openHttp(request: ListenRequest, enter: Enter): Promise<number> {
+    return this.#open(request, (socket, arrival) => {
+      const address = arrival?.visitor?.address ?? socket.remoteAddress ?? '';
+      const isMany = this.#http.countedAs(plainAddress(address)) === '' && address !== '';
+      this.#admit(socket, arrival, () => enter(socket, arrival), isMany);
+    });
+  }
+
+  #admit(socket: Socket, arrival: Arrival | undefined, enter: () => void, isMany = false): void {
+    if (this.#lists.admits(socket, arrival, isMany)) {
+      enter();
+      return;
+    }
+    this.#lists.deny('visitors');
+    this.life.log.debug({ peer: socket.remoteAddress, list: 'visitors' }, 'denied');
+    turnAway(socket);
+  }
+
+  #allowsClient(address: string | undefined): boolean {
+    const isAllowed = this.#lists.allowsClient(address);
+    if (!isAllowed) this.#lists.deny('clients');
+    return isAllowed;
+  }
+
+  #open(request: ListenRequest, enter: Enter): Promise<number> {
     const arrivals = this.#arrivals;
     if (arrivals === undefined) return this.#listeners.open(request, (socket) => enter(socket));
     return this.#listeners.open(request, (socket) => {
@@ -273,6 +307,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       ...sampleLinks([...this.#links.values()]),
       meshBytes: this.#mesh.receivedBytes,
       visitorConnections: this.#visitorsCount,
+      denied: this.#lists.sample(),
     };
   }
 }

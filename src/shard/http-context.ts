@@ -11,6 +11,7 @@ import { RequestParser } from '../http/request-head.ts';
 import { ResponseParser } from '../http/response-head.ts';
 import { Slab } from '../http/slab.ts';
 import type { AccessLog } from './access-log.ts';
+import type { AllowLists } from './allow-lists.ts';
 import { Farewells } from './http-farewell.ts';
 import type { HttpFront } from './http-front.ts';
 import { Pages } from './http-page.ts';
@@ -57,6 +58,8 @@ export interface HttpIngressOptions {
   readonly trustedProxies?: AddressSet | undefined;
   /** Shared with the TCP ingress; one of its own when left out. */
   readonly ledger?: VisitorLedger;
+  /** Undefined: everybody may visit. */
+  readonly lists?: AllowLists;
   /** Undefined: no rate is limited. */
   readonly gate?: RequestGate | undefined;
   /** Undefined: it is off. */
@@ -77,10 +80,11 @@ export class HttpContext {
   readonly clock: Clock;
   readonly log: Logger;
   readonly ledger: VisitorLedger;
-  readonly gate: RequestGate | undefined;
+  readonly lists: AllowLists | undefined;
+  gate: RequestGate | undefined;
   readonly access: AccessLog | undefined;
   readonly pages: Pages;
-  readonly requestBodyBytesMax: number;
+  requestBodyBytesMax: number;
   readonly front: HttpFront | undefined;
   readonly secureFields: Buffer | undefined;
   readonly slab = new Slab();
@@ -100,6 +104,7 @@ export class HttpContext {
     const { visitorConnectionsMax } = options.limits;
     this.ledger =
       options.ledger ?? new VisitorLedger({ visitorConnectionsMax, connectionsPerAddressMax: 0 });
+    this.lists = options.lists;
     this.gate = options.gate;
     this.access = options.access;
     this.pages = options.pages ?? new Pages();

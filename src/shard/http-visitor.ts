@@ -165,13 +165,23 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       this.#answerOurselves(challenge);
       return;
     }
-    const refusal = gate?.refusal(visitorOf(head, origin), tunnel, nowMs);
+    const refusal = this.#denial(head) ?? gate?.refusal(visitorOf(head, origin), tunnel, nowMs);
     const away = tunnel === undefined ? undefined : front?.redirect(head, origin);
     if (refusal !== undefined) this.onFailed(refusal);
     else if (isMisdirected) this.onFailed('SLW_HTTP_MISDIRECTED');
     else if (away !== undefined) this.#answerOurselves(away);
     else if (tunnel === undefined) this.onFailed('SLW_HTTP_NO_TUNNEL');
     else this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
+  }
+
+  /** Of a request that a trusted proxy passed on; any other visitor was judged when it came. */
+  #denial(head: RequestParser): ErrorCode | undefined {
+    const { lists } = this.#context;
+    const { origin } = this.forwarding;
+    if (lists === undefined || origin.trusted === undefined) return undefined;
+    if (lists.allowsVisitor(visitorOf(head, origin))) return undefined;
+    lists.deny('visitors');
+    return 'SLW_HTTP_DENIED';
   }
 
   #answerOurselves({ status, bytes, bodyBytes }: FrontAnswer): void {

@@ -41,6 +41,13 @@ export class Listeners {
     return this.add(request, server);
   }
 
+  /** Cuts those of which `isDenied` says so, and gives how many they were. */
+  cutDenied(isDenied: (socket: Socket) => boolean): number {
+    const denied = [...this.#sockets].filter(isDenied);
+    for (const socket of denied) cutSocket(socket);
+    return denied.length;
+  }
+
   /** The thread is about to die: its end would close these as if all had been said. */
   cutAll(): void {
     for (const socket of this.#sockets) cutSocket(socket);

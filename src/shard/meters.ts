@@ -146,6 +146,7 @@ export class Meters {
       inFlight: [...this.#inFlight].map(([tunnel, { requests }]) => [tunnel, requests]),
       limited: this.#limited.sample(),
       tlsRefused: this.tlsRefusals.sample(),
+      denied: [],
       loopDelay,
     };
   }

@@ -27,6 +27,8 @@ describe('the server configuration', () => {
       drainTimeoutMs: 30_000,
       logLevel: 'info',
       logFormat: 'json',
+      allowIps: [],
+      controlAllowIps: [],
       acceptProxyProtocol: [],
       trustedProxies: [],
       accessLog: false,

@@ -10,6 +10,8 @@ import { configInput, problemsOf, TOKEN } from './input.ts';
 const OPTIONS = [
   { name: 'accept-proxy-protocol', key: 'acceptProxyProtocol' },
   { name: 'trusted-proxies', key: 'trustedProxies' },
+  { name: 'allow-ips', key: 'allowIps' },
+  { name: 'control-allow-ips', key: 'controlAllowIps' },
 ] as const;
 
 type Changes = Partial<ConfigInput<'server'>>;

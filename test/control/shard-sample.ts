@@ -16,6 +16,7 @@ export function shardSample(changes: Partial<ShardSample> = {}): ShardSample {
     inFlight: [],
     limited: [],
     tlsRefused: [],
+    denied: [],
     loopDelay: { p50: 0.001, p99: 0.002, max: 0.003 },
     ...changes,
   };

@@ -1,0 +1,110 @@
+// Goal: who is not on a list gets no byte, and no way around it, whatever the protocol.
+// Method: node and client in this process; the test visits from loopback, or as a proxy names it.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { encodeProxyHeader } from '../../src/edge/proxy-writer.ts';
+import { freePort } from '../support/free-port.ts';
+import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
+import { startHttp, startTcp } from '../support/upstream.ts';
+
+const HOST = 'site.example.com';
+const ELSEWHERE = '192.0.2.0/24';
+const REQUEST = `GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`;
+const ARRIVED = { address: '203.0.113.5', port: 443 };
+
+async function startPlace(
+  t: TestContext,
+  flags: Readonly<Record<string, string>>,
+): Promise<{ node: LocalNode; tcpPort: number }> {
+  const site = await startHttp(t, (_request, response) => {
+    response.end('served');
+  });
+  const echo = await startTcp(t, (socket) => {
+    socket.end('served');
+  });
+  const tcpPort = await freePort();
+  const node = await startNode(t, { flags });
+  const upstream = `${HOST}=http://127.0.0.1:${site}`;
+  await startLocalClient(t, node, { flags: { upstream, tcp: `${tcpPort}=127.0.0.1:${echo}` } });
+  return { node, tcpPort };
+}
+
+/** All that comes back for `bytes`, however the connection ends. */
+async function visit(port: number, bytes: string | Uint8Array): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  let text = '';
+  socket.on('data', (piece) => {
+    text += piece.toString('latin1');
+  });
+  socket.on('error', () => {});
+  socket.write(bytes);
+  await once(socket, 'close').catch(() => undefined);
+  return text;
+}
+
+test('a visitor who is not on the list gets no byte over HTTP or TCP, and is counted', async (t) => {
+  const { node, tcpPort } = await startPlace(t, { 'allow-ips': ELSEWHERE });
+  assert.equal(await visit(node.httpPort, REQUEST), '');
+  assert.equal(await visit(tcpPort, 'x'), '');
+  assert.equal(await node.metric('sluiceway_denied_total{list="visitors"}'), 2);
+});
+
+test('a visitor who is on the list is served', async (t) => {
+  const { node, tcpPort } = await startPlace(t, { 'allow-ips': `${ELSEWHERE},127.0.0.0/8` });
+  assert.match(await visit(node.httpPort, REQUEST), /served/);
+  assert.equal(await visit(tcpPort, 'x'), 'served');
+  assert.equal(await node.metric('sluiceway_denied_total{list="visitors"}'), 0);
+});
+
+test('behind a PROXY header the list judges whom it names, IPv4 and IPv6 and mapped', async (t) => {
+  const { node, tcpPort } = await startPlace(t, {
+    'allow-ips': '192.0.2.0/24,2001:db8::/32',
+    'accept-proxy-protocol': '127.0.0.1',
+  });
+  const rows = [
+    ['192.0.2.7', true],
+    ['198.51.100.7', false],
+    ['2001:db8::7', true],
+    ['2001:db9::7', false],
+    ['::ffff:192.0.2.7', true],
+    ['::ffff:198.51.100.7', false],
+  ] as const;
+  for (const [address, isAllowed] of rows) {
+    const to = address.includes(':') ? { address: '2001:db8::5', port: 443 } : ARRIVED;
+    const header = encodeProxyHeader('v2', { address, port: 50_123 }, to);
+    const request = Buffer.concat([header, Buffer.from(REQUEST)]);
+    assert.equal((await visit(node.httpPort, request)).includes('served'), isAllowed, address);
+    assert.equal((await visit(tcpPort, header)).includes('served'), isAllowed, address);
+  }
+});
+
+test('a request of a trusted proxy is judged by its visitor, and refused with 403', async (t) => {
+  const { node, tcpPort } = await startPlace(t, {
+    'allow-ips': ELSEWHERE,
+    'trusted-proxies': '127.0.0.1',
+  });
+  const named = (address: string): string =>
+    REQUEST.replace('Connection', `X-Forwarded-For: ${address}\r\nConnection`);
+  assert.match(await visit(node.httpPort, named('192.0.2.7')), /served/);
+  assert.match(await visit(node.httpPort, named('198.51.100.7')), /^HTTP\/1\.1 403 /);
+  assert.match(await visit(node.httpPort, REQUEST), /^HTTP\/1\.1 403 /);
+  assert.equal(await visit(tcpPort, 'x'), '', 'TCP has no field that names a visitor');
+});
+
+test('a client that is not on the list gets nothing, and balancers their health', async (t) => {
+  const node = await startNode(t, { flags: { 'control-allow-ips': ELSEWHERE } });
+  for (const path of ['/connect', '/status', '/metrics', '/.well-known/ca.crt', '/nothing']) {
+    const request = `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
+    assert.equal(await visit(node.controlPort, request), '', path);
+    const upgrade = request.replace('close', 'upgrade\r\nUpgrade: websocket');
+    assert.equal(await visit(node.controlPort, upgrade), '', path);
+  }
+  assert.equal(await visit(node.controlPort, 'nonsense\r\n\r\n'), '');
+  for (const path of ['/healthz', '/readyz']) {
+    const request = `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
+    assert.match(await visit(node.controlPort, request), /^HTTP\/1\.1 200 /);
+  }
+});
