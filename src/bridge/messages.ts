@@ -39,6 +39,12 @@ export interface ShardSettings {
   readonly trustedProxies?: readonly Network[];
 }
 
+/** What a running shard takes over; of `settings` only what may change differs. */
+export interface LiveSettings {
+  readonly settings: ShardSettings;
+  readonly limits: VisitorLimits;
+}
+
 /** How a shard of the exit node treats visitors. */
 export interface VisitorSettings {
   /** Of this shard alone. */
@@ -229,6 +235,7 @@ export type ExitShardMethods = {
   mesh: { takes: { shard: number; port: MessagePort }; gives: unknown };
   /** What the control port speaks TLS with from now on. */
   tls: { takes: PortTls; gives: unknown };
+  settings: { takes: LiveSettings; gives: unknown };
   closeLinks: { takes: { links: readonly string[]; code: ErrorCode }; gives: unknown };
   certificates: { takes: CertificateChange; gives: unknown };
   /** Answer these from now on, and no others. */

@@ -134,6 +134,22 @@ export function resolveConfig<C extends Command>(input: ConfigInput<C>): ConfigO
   return deepFreeze(build(resolveValues(input), input.env));
 }
 
+/** A server's configuration with the values that it was made of, to be compared later. */
+export interface ServerReading {
+  readonly config: ServerConfig;
+  readonly values: Values<'server'>;
+  /** What to read again when it changes. */
+  readonly files: readonly string[];
+}
+
+/** As `resolveConfig`. */
+export function readServer(input: ConfigInput<'server'>): ServerReading {
+  const resolution = resolveValues(input);
+  const { values, listFiles } = resolution;
+  const files = [...(input.file === undefined ? [] : [input.file.path]), ...listFiles];
+  return { config: deepFreeze(buildServer(resolution, input.env)), values, files };
+}
+
 type Environment = ConfigInput['env'];
 type Build<C extends Command> = (resolution: Resolution<C>, env: Environment) => ConfigOf[C];
 

@@ -34,6 +34,8 @@ export interface Resolution<C extends Command> {
   readonly values: Values<C>;
   readonly token: Masked | undefined;
   readonly given: ReadonlyMap<string, Given>;
+  /** What `@FILE` named. */
+  readonly listFiles: readonly string[];
 }
 
 interface CheckContext<C extends Command> {
@@ -54,7 +56,8 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   const problems = new Problems();
   const merged = merge({ ...input, tables: SCHEMA }, problems);
   const table: OptionTable = SCHEMA[command];
-  const given = readLists({ table, given: merged, readFile }, problems);
+  const listFiles = new Set<string>();
+  const given = readLists({ table, given: merged, readFile, listFiles }, problems);
   const untyped = parseTable(table, given, input.defaults, problems);
   // The kinds of the table gave the values: what `Values` says of them holds.
   const followed =
@@ -70,7 +73,7 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   check({ parsed, given, readFile, problems });
   problems.throwIfAny();
   // No problem means that every option of the table was parsed by its own kind.
-  return { values: parsed as Values<C>, token, given };
+  return { values: parsed as Values<C>, token, given, listFiles: [...listFiles] };
 }
 
 function parseTable(

@@ -16,6 +16,7 @@ import type {
   ExitShardMethods,
   RouteChange,
   ShardTask,
+  VisitorSettings,
 } from '../bridge/messages.ts';
 import { ShardPool } from '../bridge/pool.ts';
 import type { ServerConfig } from '../config/config.ts';
@@ -24,12 +25,13 @@ import { AccessControl } from './access.ts';
 import { type AdminPort, openAdminPort } from './admin-port.ts';
 import { Answers } from './answers.ts';
 import type { DnsHook } from './challenge-board.ts';
+import { ConfigReload, type ConfigSource } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
 import { Metrics } from './metrics.ts';
 import { claimPort, supportsReusePort } from './ports.ts';
 import { Registry } from './registry.ts';
 import { SampleBook } from './samples.ts';
-import { shardSettings, visitorSettings } from './settings.ts';
+import { shardSettings, shareLimits, visitorSettings } from './settings.ts';
 import { describeStatus } from './status.ts';
 import { VisitorTls } from './visitor-tls.ts';
 
@@ -38,6 +40,8 @@ export interface StartOptions {
   readonly version: string;
   /** The fingerprint of the private CA, once it is known. */
   readonly onFingerprint?: (fingerprint: string) => void;
+  /** Where the configuration is read again; absent: only certificates are. */
+  readonly source?: ConfigSource;
   /** Makes and removes DNS records, for dns-01. */
   readonly dnsHook?: DnsHook;
 }
@@ -51,7 +55,7 @@ export interface ExitNode {
   readonly closed: Promise<Ending>;
   drain(): void;
   stop(): void;
-  /** Reads certificates again. */
+  /** Reads certificates and the configuration again. */
   reload(): void;
 }
 
@@ -78,7 +82,8 @@ export async function startServer(config: ServerConfig, options: StartOptions): 
 }
 
 /** What was read before any thread starts. */
-interface Prepared extends Pick<ShardTask, 'settings' | 'visitors'> {
+interface Prepared extends Pick<ShardTask, 'settings'> {
+  readonly visitors: VisitorSettings;
   readonly tls: ControlTls;
   readonly accepting: number;
 }
@@ -90,7 +95,13 @@ async function acceptingShards({ shards, reusePort }: ServerConfig): Promise<num
 
 class RunningNode implements ExitNode {
   readonly closed: Promise<Ending>;
-  readonly #config: ServerConfig;
+  #config: ServerConfig;
+  /** What a shard is started with from now on. */
+  #task: Pick<ShardTask, 'settings'> & { readonly visitors: VisitorSettings };
+  readonly #accepting: number;
+  readonly #reload: ConfigReload | undefined;
+  /** New settings reach the shards in order. */
+  #applying: Promise<void> = Promise.resolve();
   readonly #options: StartOptions;
   readonly #log: Logger;
   readonly #pool: ShardPool<ExitControlMethods, ExitShardMethods>;
@@ -120,9 +131,12 @@ class RunningNode implements ExitNode {
       this.#settle = resolve;
     });
     const { accepting, tls, ...task } = prepared;
+    this.#task = task;
+    this.#accepting = accepting;
     this.#acceptsEverywhere = accepting > 1;
     this.#tls = tls;
     this.#access = this.#createAccess();
+    this.#reload = this.#createReload();
     this.#registry = this.#createRegistry();
     this.#https = this.#createHttps();
     const https = this.#https === undefined ? {} : { https: this.#https.settings };
@@ -133,7 +147,7 @@ class RunningNode implements ExitNode {
       createTask: (shard) => ({
         role: 'exit',
         shard,
-        ...task,
+        ...this.#task,
         tls: tls.port,
         fault: config.fault,
         ...https,
@@ -157,9 +171,11 @@ class RunningNode implements ExitNode {
       await this.#openPorts();
       await this.#watchTls();
       await this.#access.watch();
+      await this.#reload?.watch();
     } catch (error) {
       this.#admin?.close();
       this.#tls.close();
+      this.#reload?.close();
       await this.#pool.destroy();
       throw error;
     }
@@ -182,6 +198,26 @@ class RunningNode implements ExitNode {
     void this.#tls.reload();
     void this.#https?.reload();
     void this.#access.reload();
+    this.#reload?.reload();
+  }
+
+  #createReload(): ConfigReload | undefined {
+    const { source, log } = this.#options;
+    if (source === undefined) return undefined;
+    const { reloads } = this.#tls;
+    const apply = (config: ServerConfig): void => {
+      this.#applying = this.#applying.then(() => this.#apply(config));
+    };
+    return new ConfigReload({ source, clock: systemClock, log, reloads, apply });
+  }
+
+  async #apply(config: ServerConfig): Promise<void> {
+    this.#config = config;
+    this.#log.level = config.logLevel;
+    const settings = await shardSettings(config, this.#options.version, this.#accepting);
+    const limits = shareLimits(config.limits, this.#accepting);
+    this.#task = { settings, visitors: { ...this.#task.visitors, limits } };
+    for (const [, bridge] of this.#pool.bridges()) bridge.tell('settings', { settings, limits });
   }
 
   async #watchTls(): Promise<void> {
@@ -220,6 +256,9 @@ class RunningNode implements ExitNode {
   async #bringUp(shard: number, bridge: ShardBridge): Promise<void> {
     const isAccepting = this.#isAccepting(shard);
     const reusePort = this.#acceptsEverywhere;
+    // It may have been started just before these were taken over.
+    const { settings, visitors } = this.#task;
+    bridge.tell('settings', { settings, limits: visitors.limits });
     bridge.tell('route', this.#registry.snapshot());
     this.#joinMesh(shard, bridge);
     this.#https?.bringUp(bridge);
@@ -450,6 +489,7 @@ class RunningNode implements ExitNode {
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
     this.#admin?.close();
     this.#tls.close();
+    this.#reload?.close();
     this.#settle(ending);
   }
 }

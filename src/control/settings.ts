@@ -6,6 +6,7 @@
 // find theirs. Must not know: how shards use it.
 
 import { readFile } from 'node:fs/promises';
+import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { ShardSettings, VisitorSettings } from '../bridge/messages.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { readErrorPages } from './error-pages.ts';
@@ -42,20 +43,25 @@ export async function visitorSettings(
   accepting: number,
 ): Promise<VisitorSettings> {
   const { limits, accessLog, errorPages } = config;
-  const share = (limit: number): number => Math.ceil(limit / accepting);
   return {
-    limits: {
-      connectionsPerAddressMax: share(limits.connectionsPerAddressMax),
-      tunnelConnectionsMax: share(limits.tunnelConnectionsMax),
-      requestsPerSecondMax: share(limits.requestsPerSecondMax),
-      addressRequestsPerSecondMax: share(limits.addressRequestsPerSecondMax),
-      tunnelRequestsPerSecondMax: share(limits.tunnelRequestsPerSecondMax),
-      tunnelBytesInPerSecondMax: share(limits.tunnelBytesInPerSecondMax),
-      tunnelBytesOutPerSecondMax: share(limits.tunnelBytesOutPerSecondMax),
-      requestBodyBytesMax: limits.requestBodyBytesMax,
-    },
+    limits: shareLimits(limits, accepting),
     accessLog,
     errorPages: await readErrorPages(errorPages),
+  };
+}
+
+/** The limits of one of `accepting` shards. */
+export function shareLimits(limits: VisitorLimits, accepting: number): VisitorLimits {
+  const share = (limit: number): number => Math.ceil(limit / accepting);
+  return {
+    connectionsPerAddressMax: share(limits.connectionsPerAddressMax),
+    tunnelConnectionsMax: share(limits.tunnelConnectionsMax),
+    requestsPerSecondMax: share(limits.requestsPerSecondMax),
+    addressRequestsPerSecondMax: share(limits.addressRequestsPerSecondMax),
+    tunnelRequestsPerSecondMax: share(limits.tunnelRequestsPerSecondMax),
+    tunnelBytesInPerSecondMax: share(limits.tunnelBytesInPerSecondMax),
+    tunnelBytesOutPerSecondMax: share(limits.tunnelBytesOutPerSecondMax),
+    requestBodyBytesMax: limits.requestBodyBytesMax,
   };
 }
 

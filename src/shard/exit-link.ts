@@ -71,6 +71,7 @@ export class ExitLink implements SessionEvents {
   readonly meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
   readonly #options: ExitLinkOptions;
   readonly #acceptedMs: number;
+  readonly remoteAddress: string;
   /** Control messages since the last tick. */
   #controls = 0;
   #state: 'waiting' | 'asking' | 'active' | 'ended' = 'waiting';
@@ -78,6 +79,7 @@ export class ExitLink implements SessionEvents {
   constructor(options: ExitLinkOptions) {
     this.key = options.key;
     this.#options = options;
+    this.remoteAddress = options.remoteAddress;
     this.#acceptedMs = options.clock.nowMs();
     const { link, settings, clock } = options;
     this.session = createSession({ link, events: this, settings, opens: 'even', clock });

@@ -16,6 +16,7 @@ import type {
   ExitControlMethods,
   ExitShardMethods,
   ListenRequest,
+  LiveSettings,
   ShardSample,
   ShardTask,
   VisitorSettings,
@@ -38,6 +39,7 @@ import { HttpsIngress } from './ingress-https.ts';
 import { TcpIngress } from './ingress-tcp.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
+import { applySettings } from './live-settings.ts';
 import { Mesh } from './mesh.ts';
 import { ControlPortTls } from './port-tls.ts';
 import { createRequestGate } from './request-gate.ts';
@@ -45,8 +47,8 @@ import { ShardRouter, type StreamOpener } from './router.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
 import { turnAway } from './socket-relay.ts';
 import { TlsFront } from './tls-front.ts';
-import { createTunnelLimits, type TunnelLimits } from './tunnel-limits.ts';
-import { VisitorLedger } from './visitor-ledger.ts';
+import { createTunnelLimits } from './tunnel-limits.ts';
+import { type LedgerLimits, VisitorLedger } from './visitor-ledger.ts';
 
 type Enter = (socket: Socket, arrival?: Arrival) => void;
 
@@ -70,7 +72,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #tls: TlsFront;
   /** Undefined: every visitor comes by itself. */
   readonly #arrivals: Arrivals | undefined;
-  readonly #limits: TunnelLimits | undefined;
+  readonly #ledgerLimits: LedgerLimits;
   readonly #lists: AllowLists;
   #linkCount = 0;
 
@@ -92,13 +94,14 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#lists = new AllowLists(settings, proxies);
     const { limits, accessLog, errorPages } = visitorsOf(task);
     const onLimited = meters.onLimited.bind(meters);
-    this.#limits = createTunnelLimits(limits, clock, onLimited);
-    this.#router = new ShardRouter(shard, this, meters, this.#limits);
+    const tunnelLimits = createTunnelLimits(limits, clock, onLimited);
+    this.#router = new ShardRouter(shard, this, meters, tunnelLimits);
+    this.#ledgerLimits = { ...settings, ...limits };
     const shared = {
       router: this.#router,
       limits: settings,
       clock,
-      ledger: new VisitorLedger({ ...settings, ...limits }, onLimited),
+      ledger: new VisitorLedger(this.#ledgerLimits, onLimited),
       access: accessLog ? new AccessLog(this.life.createAccessLog()) : undefined,
     };
     const challenges = new AcmeChallenges(clock);
@@ -183,6 +186,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       route: (changes: ExitShardMethods['route']['takes']) => this.#router.apply(changes),
       mesh: ({ shard, port }: ExitShardMethods['mesh']['takes']) => this.#mesh.attach(shard, port),
       tls: (tls: ExitShardMethods['tls']['takes']) => this.#portTls.replace(tls),
+      settings: (live: LiveSettings) => this.#apply(live),
       closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) => {
         for (const link of links) this.#links.get(link)?.session.close(code);
       },
@@ -193,6 +197,22 @@ class ExitShard implements ShardOwner, StreamOpener {
       drain: () => this.#drain(),
       stop: () => this.#stop(),
     };
+  }
+
+  #apply(live: LiveSettings): void {
+    const { log, clock, meters } = this.life;
+    const parts = {
+      settings: this.#task.settings,
+      limits: visitorsOf(this.#task).limits,
+      ledgerLimits: this.#ledgerLimits,
+      lists: this.#lists,
+      listeners: this.#listeners,
+      links: this.#links,
+      router: this.#router,
+      http: this.#http,
+      ...{ log, clock, onLimited: meters.onLimited.bind(meters) },
+    };
+    applySettings(parts, live);
   }
 
   #listen(request: ListenRequest): Promise<number> {
@@ -301,7 +321,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   }
 
   #sample(): ShardSample {
-    this.#limits?.countWaits();
+    this.#router.countWaits();
     return {
       ...this.life.meters.sample(),
       ...sampleLinks([...this.#links.values()]),

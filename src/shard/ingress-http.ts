@@ -17,6 +17,7 @@ import {
   type SwitchOrigin,
   type VisitorHome,
 } from './http-visitor.ts';
+import type { RequestGate } from './request-gate.ts';
 import { SocketRelay, turnAway } from './socket-relay.ts';
 
 export type { HttpIngressOptions, HttpLimits, HttpMeter } from './http-context.ts';
@@ -64,6 +65,16 @@ export class HttpIngress implements VisitorHome {
   /** A trusted proxy's connections carry many visitors, and no address is theirs alone. */
   countedAs(address: string): string {
     return this.#context.trustOf(address) === undefined ? address : '';
+  }
+
+  /** Undefined: no rate is limited. */
+  setGate(gate: RequestGate | undefined): void {
+    this.#context.gate = gate;
+  }
+
+  /** 0: no limit. */
+  setBodyLimit(bytes: number): void {
+    this.#context.requestBodyBytesMax = bytes || Number.POSITIVE_INFINITY;
   }
 
   /** About once a second: deadlines. */

@@ -64,7 +64,7 @@ export class ShardRouter implements Router {
   readonly #opener: StreamOpener;
   readonly #meters: Meters;
   /** Undefined when tunnels may use what there is. */
-  readonly #limits: TunnelLimits | undefined;
+  #limits: TunnelLimits | undefined;
   readonly #tunnels = new Map<string, Tunnel>();
   readonly #hosts = new HostTable();
   /** Passthrough tunnels, by what follows `tls:`. */
@@ -77,6 +77,16 @@ export class ShardRouter implements Router {
     this.#opener = opener;
     this.#meters = meters;
     this.#limits = limits;
+  }
+
+  /** For streams from now on; those that live keep theirs. */
+  setLimits(limits: TunnelLimits | undefined): void {
+    this.#limits?.countWaits();
+    this.#limits = limits;
+  }
+
+  countWaits(): void {
+    this.#limits?.countWaits();
   }
 
   apply(changes: readonly RouteChange[]): void {

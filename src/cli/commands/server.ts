@@ -4,7 +4,7 @@
 // can be checked without a socket is checked before one opens. Must not know: how an exit node
 // works.
 
-import { resolveConfig } from '../../config/config.ts';
+import { readServer } from '../../config/config.ts';
 import { readBuildInfo } from '../build-info.ts';
 import { createDnsHook } from '../dns-hook.ts';
 import { runToExit } from '../lifecycle.ts';
@@ -17,7 +17,9 @@ function onFingerprint(fingerprint: string): void {
 }
 
 export async function runServer(flags: Flags): Promise<void> {
-  const config = resolveConfig(collectInput('server', flags));
+  const read = () => readServer(collectInput('server', flags));
+  const started = read();
+  const { config } = started;
   warnAtStart(flags);
   // Loaded here and not above: `status` and `--help` need none of it.
   const { startServer } = await import('../../control/exit-node.ts');
@@ -28,6 +30,10 @@ export async function runServer(flags: Flags): Promise<void> {
     component: 'control',
     logLevel: config.logLevel,
     logFormat: config.logFormat,
-    start: async (log) => await startServer(config, { log, version, onFingerprint, ...dns }),
+    start: async (log) =>
+      await startServer(config, {
+        ...{ log, version, onFingerprint, ...dns },
+        source: { started, read },
+      }),
   });
 }
