@@ -42,6 +42,8 @@ export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   token: 'restart',
   'token-file': 'restart',
   'token-env': 'restart',
+  // What is in it is taken over live, by control/access.ts.
+  'tokens-file': 'restart',
   shards: 'restart',
   'reuse-port': 'restart',
   'drain-delay': 'live',

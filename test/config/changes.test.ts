@@ -1,0 +1,77 @@
+// Goal: a changed option is taken over or named, never forgotten and never half done.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { changedOptions, mergeLive, RELOADS } from '../../src/config/changes.ts';
+import { readServer, type ServerReading } from '../../src/config/config.ts';
+import { SCHEMA } from '../../src/config/schema.ts';
+import { configInput } from './input.ts';
+
+function reading(flags: Readonly<Record<string, string | string[]>> = {}): ServerReading {
+  return readServer(configInput('server', { flags }));
+}
+
+test('every option of the server is live or needs a restart', () => {
+  assert.deepEqual(Object.keys(RELOADS).sort(), Object.keys(SCHEMA.server).sort());
+});
+
+test('the same configuration has no changes', () => {
+  assert.deepEqual(changedOptions(reading(), reading()), { live: [], restart: [] });
+});
+
+const ROWS: readonly (readonly [string, string, 'live' | 'restart'])[] = [
+  ['allow-ips', '10.0.0.0/8', 'live'],
+  ['control-allow-ips', '10.0.0.0/8', 'live'],
+  ['log-level', 'debug', 'live'],
+  ['drain-delay', '1s', 'live'],
+  ['drain-timeout', '1s', 'live'],
+  ['header-timeout', '3s', 'live'],
+  ['body-idle-timeout', '3s', 'live'],
+  ['keep-alive-timeout', '3s', 'live'],
+  ['upstream-response-timeout', '3s', 'live'],
+  ['tcp-idle-timeout', '3s', 'live'],
+  ['half-close-timeout', '3s', 'live'],
+  ['visitor-connections-max', '7', 'live'],
+  ['visitor-connections-per-ip-max', '7', 'live'],
+  ['tunnel-connections-max', '7', 'live'],
+  ['requests-per-second-max', '7', 'live'],
+  ['requests-per-second-per-ip-max', '7', 'live'],
+  ['tunnel-requests-per-second-max', '7', 'live'],
+  ['tunnel-bytes-in-per-second-max', '7KiB', 'live'],
+  ['tunnel-bytes-out-per-second-max', '7KiB', 'live'],
+  ['request-body-max', '7', 'live'],
+  ['control-addr', '127.0.0.1:7', 'restart'],
+  ['http-addr', 'off', 'restart'],
+  ['shards', '7', 'restart'],
+  ['tcp-ports', '7', 'restart'],
+  ['trusted-proxies', '10.0.0.0/8', 'restart'],
+  ['window-max', '9MiB', 'restart'],
+];
+
+for (const [name, text, kind] of ROWS) {
+  test(`--${name} is ${kind}, and what runs afterwards follows that`, () => {
+    const before = reading();
+    const next = reading({ [name]: text });
+    const changes = changedOptions(before, next);
+    assert.deepEqual(changes[kind], [name]);
+    assert.deepEqual(changes[kind === 'live' ? 'restart' : 'live'], []);
+    const merged = mergeLive(before, next);
+    assert.deepEqual(merged.config, kind === 'live' ? next.config : before.config);
+    const again = changedOptions(merged, next);
+    assert.deepEqual(again, { live: [], restart: kind === 'live' ? [] : [name] });
+  });
+}
+test('every live option has a row above', () => {
+  const live = Object.entries(RELOADS).flatMap(([name, kind]) => (kind === 'live' ? [name] : []));
+  const rows = ROWS.flatMap(([name, , kind]) => (kind === 'live' ? [name] : []));
+  assert.deepEqual(rows.sort(), live.sort());
+});
+
+test('another secret behind the same name needs a restart', () => {
+  const input = (token: string) =>
+    readServer(
+      configInput('server', { flags: { 'token-file': 'token' }, env: {}, readFile: () => token }),
+    );
+  const changes = changedOptions(input('first-token-0123456789'), input('other-token-0123456789'));
+  assert.deepEqual(changes, { live: [], restart: ['token-file'] });
+});

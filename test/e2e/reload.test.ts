@@ -1,0 +1,127 @@
+// Goal: a running server takes a new configuration over, and keeps the old one when it is broken.
+// Method: real processes; the configuration and a list are files that the test writes.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { undoAfter } from '../support/cleanup.ts';
+import { freePort } from '../support/free-port.ts';
+import { startTunnel, type TestTunnel, TOKEN } from '../support/tunnel.ts';
+import { startTcp } from '../support/upstream.ts';
+
+interface Place {
+  readonly tunnel: TestTunnel;
+  readonly port: number;
+  readonly write: (name: string, text: string) => Promise<void>;
+  readonly folder: string;
+}
+
+async function startPlace(t: TestContext, config: string, list: string): Promise<Place> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'sluiceway-reload-'));
+  undoAfter(t, () => rm(folder, { recursive: true }));
+  const write = (name: string, text: string) => writeFile(path.join(folder, name), text);
+  await write('list.txt', list);
+  await write('server.yaml', config.replace('LIST', `@${folder}/list.txt`));
+  const echo = await startTcp(t, (socket) => {
+    socket.pipe(socket);
+  });
+  const port = await freePort();
+  const tunnel = await startTunnel(t, ['--tcp', `${port}=127.0.0.1:${echo}`], {
+    args: ['--config', path.join(folder, 'server.yaml')],
+  });
+  return { tunnel, port, write, folder };
+}
+
+/** A visitor that has sent a byte and got it back; undefined when it was cut instead. */
+async function visit(port: number): Promise<Socket | undefined> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => socket.destroy());
+  socket.write('x');
+  const isServed = await new Promise<boolean>((resolve) => {
+    socket.once('data', () => resolve(true));
+    socket.once('close', () => resolve(false));
+  });
+  return isServed ? socket : undefined;
+}
+
+const isLine =
+  (text: string, ...parts: readonly string[]) =>
+  (line: string): boolean =>
+    line.includes(`"msg":"${text}"`) && parts.every((part) => line.includes(part));
+
+async function metric(tunnel: TestTunnel, series: string): Promise<number> {
+  const answer = await fetch(`http://127.0.0.1:${tunnel.adminPort}/metrics`, {
+    headers: { authorization: `Bearer ${TOKEN}` },
+  });
+  const found = (await answer.text()).split('\n').find((line) => line.startsWith(`${series} `));
+  return Number(found?.split(' ')[1]);
+}
+
+test('a list that changes cuts who is no longer on it, and a broken one changes nothing', async (t) => {
+  const { tunnel, port, write, folder } = await startPlace(
+    t,
+    'allow-ips: [192.0.2.1, "LIST"]\n',
+    '127.0.0.1\n',
+  );
+  const server = tunnel.process;
+  const visitor = await visit(port);
+  assert.ok(visitor, 'served at first');
+
+  await write('list.txt', '127.0.0.1\nnonsense # wrong\n');
+  server.kill('SIGHUP');
+  const kept = isLine('configuration: the old one stays in use', `${folder}/list.txt line 2`);
+  await server.line('the complaint', kept);
+  assert.ok(await metric(tunnel, 'sluiceway_config_reloads_total{result="failed"}'));
+  (await visit(port))?.destroy();
+  assert.equal(visitor.closed, false);
+
+  const cut = new Promise((resolve) => visitor.once('close', resolve));
+  // No signal: the change is noticed.
+  await write('list.txt', '# nobody here\n198.51.100.0/24\n');
+  await server.line('taken over', isLine('configuration read again', 'allow-ips'));
+  await cut;
+  assert.equal(await visit(port), undefined);
+  assert.ok((await metric(tunnel, 'sluiceway_denied_total{list="visitors"}')) >= 2);
+});
+
+test('a malformed file is named with line and column; log level and limits change live', async (t) => {
+  const { tunnel, port, write } = await startPlace(t, 'log-level: info\n', '');
+  const server = tunnel.process;
+
+  await write('server.yaml', 'log-level: info\nallow-ips: [\n');
+  server.kill('SIGHUP');
+  const kept = isLine('configuration: the old one stays in use', 'line ', 'column ');
+  await server.line('the complaint', kept);
+
+  await write(
+    'server.yaml',
+    'log-level: debug\nvisitor-connections-per-ip-max: 1\nwindow-max: 9MiB\n',
+  );
+  server.kill('SIGHUP');
+  await server.line('taken over', isLine('configuration read again', 'log-level'));
+  await server.line('named', isLine('changed options need a restart', '"window-max"'));
+  await server.line('debug', isLine('settings taken over', '"level":"debug"', '"shard":1'));
+  await server.line('debug', isLine('settings taken over', '"level":"debug"', '"shard":0'));
+  const first = await visit(port);
+  assert.ok(first);
+  const others = await Promise.all([visit(port), visit(port), visit(port)]);
+  assert.ok(others.includes(undefined), 'each shard has a share of one');
+  for (const socket of [first, ...others]) socket?.destroy();
+});
+
+test('a client that is no longer on the list loses its links', async (t) => {
+  const { tunnel, write } = await startPlace(t, 'control-allow-ips: "LIST"\n', '127.0.0.1\n');
+  await write('list.txt', '192.0.2.1\n');
+  tunnel.process.kill('SIGHUP');
+  await tunnel.process.line('link ended', isLine('link ended', 'SLW_LINK_ENDED'));
+  await write('list.txt', '127.0.0.0/8\n');
+  tunnel.process.kill('SIGHUP');
+  const before = tunnel.process.stderr.length;
+  await tunnel.process.line(
+    'back',
+    (line) => isLine('client link up')(line) && tunnel.process.stderr.indexOf(line) >= before - 1,
+  );
+});
