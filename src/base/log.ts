@@ -4,6 +4,7 @@
 // or fails, lines are dropped and counted, and the process goes on (a plain stdout write to a full
 // disk ends it, pino's synchronous default hangs it). Must not know: what is worth logging.
 
+import { constants, fstatSync, openSync } from 'node:fs';
 import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino';
 import { PrettyLog } from './pretty-log.ts';
 
@@ -24,10 +25,12 @@ export interface LogOptions {
 export type LogFormat = 'json' | 'pretty';
 
 const STDERR = 2;
+/** The same pipe by another way in, which can be told not to wait. */
+const STDERR_PATH = '/proc/self/fd/2';
 
 let droppedLines = 0;
 let pretty: PrettyLog | undefined;
-let sink: DestinationStream | undefined;
+let sink: ReturnType<typeof destination> | undefined;
 
 /** Lines lost in this thread because the sink was stalled or failing. */
 export function droppedLogLines(): number {
@@ -57,8 +60,13 @@ function openStderr(format: LogFormat): DestinationStream {
 }
 
 /** One for all logs of a thread, so that their lines do not cut into each other. */
-function createSink(): DestinationStream {
-  const stderr = destination({ fd: STDERR, sync: false, minLength: 0, maxLength: SINK_BYTES_MAX });
+function createSink(): ReturnType<typeof destination> {
+  const stderr = destination({
+    fd: openPipe() ?? STDERR,
+    sync: false,
+    minLength: 0,
+    maxLength: SINK_BYTES_MAX,
+  });
   stderr.on('error', () => {
     droppedLines += 1;
   });
@@ -66,4 +74,27 @@ function createSink(): DestinationStream {
     droppedLines += 1;
   });
   return stderr;
+}
+
+/**
+ * Stderr as a pipe whose writes fail rather than wait. One that waits holds a thread of the pool
+ * that all shards share, and the process cannot end while it does. Undefined where stderr is no
+ * pipe, or may not be opened again.
+ */
+function openPipe(): number | undefined {
+  try {
+    if (!fstatSync(STDERR).isFIFO()) return undefined;
+    return openSync(STDERR_PATH, constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Gives up what the sink has not taken: pino would wait for it at the end, for ever. */
+export function closeLog(): void {
+  try {
+    sink?.destroy();
+  } catch {
+    // It is closed already.
+  }
 }

@@ -6,7 +6,7 @@
 
 import { systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
-import { createLogger, type Logger } from '../base/log.ts';
+import { closeLog, createLogger, type Logger } from '../base/log.ts';
 import type { LogFormat, LogLevel } from '../config/config.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { complain } from './output.ts';
@@ -131,5 +131,6 @@ async function exit(log: Logger, ending: Ending): Promise<never> {
       resolve();
     });
   });
+  closeLog();
   process.exit(ending.exitCode);
 }
