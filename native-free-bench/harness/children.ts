@@ -87,8 +87,20 @@ export function findProgram(name: string, folder: string): string | undefined {
     .find(isExecutable);
 }
 
-/** A port that nothing listens on just now. */
-export function freePort(): Promise<number> {
+const givenPorts = new Set<number>();
+
+/** A port that nothing listens on just now, and that was not given before. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = await unusedPort();
+    if (!givenPorts.has(port)) {
+      givenPorts.add(port);
+      return port;
+    }
+  }
+}
+
+function unusedPort(): Promise<number> {
   return new Promise((resolve) => {
     const server = createServer().listen(0, LOOPBACK, () => {
       const address = server.address();
