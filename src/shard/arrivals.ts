@@ -14,6 +14,7 @@ import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import type { AddressSet } from '../base/network-set.ts';
 import { type ProxyHeader, readProxyHeader } from '../edge/proxy-header.ts';
+import { FirstReads } from './first-reads.ts';
 import { turnAway } from './socket-relay.ts';
 
 /**
@@ -106,11 +107,8 @@ type Outcome = Arrival | 'refused' | 'closed';
 /** One connection of which the header is not whole yet; settled once. */
 class WaitingArrival {
   readonly deadlineMs: number;
-  readonly #socket: Socket;
   readonly #onSettled: (arrival: WaitingArrival, outcome: Outcome) => void;
-  readonly #onData = (piece: Buffer): void => this.#read(piece);
-  readonly #onEnd = (): void => this.settle('refused');
-  readonly #onClose = (): void => this.settle('closed');
+  readonly #reads: FirstReads;
   #bytes: Buffer | undefined;
 
   constructor(
@@ -119,20 +117,16 @@ class WaitingArrival {
     onSettled: (arrival: WaitingArrival, outcome: Outcome) => void,
   ) {
     this.deadlineMs = deadlineMs;
-    this.#socket = socket;
     this.#onSettled = onSettled;
-    socket.on('error', ignoreError);
-    socket.on('close', this.#onClose);
-    socket.on('end', this.#onEnd);
-    socket.on('data', this.#onData);
+    this.#reads = new FirstReads(socket, {
+      onData: (piece) => this.#read(piece),
+      onEnd: () => this.settle('refused'),
+      onClose: () => this.settle('closed'),
+    });
   }
 
   settle(outcome: Outcome): void {
-    const socket = this.#socket;
-    socket.off('data', this.#onData);
-    socket.off('end', this.#onEnd);
-    socket.off('close', this.#onClose);
-    socket.off('error', ignoreError);
+    this.#reads.release();
     this.#bytes = undefined;
     this.#onSettled(this, outcome);
   }
@@ -152,8 +146,4 @@ function arrivalOf({ source, destination, bytes: length }: ProxyHeader, bytes: B
     ...(destination === undefined ? {} : { destination }),
     ...(bytes.length > length ? { first: bytes.subarray(length) } : {}),
   };
-}
-
-function ignoreError(): void {
-  // 'close' follows, and says all that there is to do.
 }

@@ -22,7 +22,8 @@ import {
 } from '../edge/client-hello.ts';
 import { encodeTlsAlert, TLS_ALERT, type TlsAlert } from '../edge/tls-alert.ts';
 import type { Arrival } from './arrivals.ts';
-import { cutSocket } from './socket-relay.ts';
+import { FirstReads } from './first-reads.ts';
+import { turnAway } from './socket-relay.ts';
 import type { TlsRefusal } from './tls-refusals.ts';
 import type { VisitorLedger } from './visitor-ledger.ts';
 
@@ -82,7 +83,7 @@ export class TlsFront {
     // No answer can be given before a handshake, so beyond a limit there is only a cut. Without an
     // address the visitor is gone already.
     if (counted === undefined || ledger.judge(counted).code !== 'SLW_NONE') {
-      cutSilently(socket);
+      turnAway(socket);
       return;
     }
     const place = ledger.enter(counted);
@@ -147,7 +148,7 @@ export class TlsFront {
     onRefused(reason);
     log.debug({ peer: socket.remoteAddress, reason }, 'no TLS for a visitor');
     if (alert === undefined) {
-      cutSilently(socket);
+      turnAway(socket);
       return;
     }
     socket.on('error', ignoreError);
@@ -160,12 +161,9 @@ export class TlsFront {
 /** One visitor whose hello is not whole yet; settled once, and then read by nobody. */
 class WaitingHello {
   readonly deadlineMs: number;
-  readonly #socket: Socket;
   readonly #onSettled: (outcome: Outcome, bytes: Buffer) => void;
   readonly #reader = new ClientHelloReader();
-  readonly #onData = (piece: Buffer): void => this.read(piece);
-  readonly #onEnd = (): void => this.settle('silent');
-  readonly #onClose = (): void => this.settle('closed');
+  readonly #reads: FirstReads;
 
   constructor(
     socket: Socket,
@@ -173,12 +171,12 @@ class WaitingHello {
     onSettled: (outcome: Outcome, bytes: Buffer) => void,
   ) {
     this.deadlineMs = deadlineMs;
-    this.#socket = socket;
     this.#onSettled = onSettled;
-    socket.on('error', ignoreError);
-    socket.on('close', this.#onClose);
-    socket.on('end', this.#onEnd);
-    socket.on('data', this.#onData);
+    this.#reads = new FirstReads(socket, {
+      onData: (piece) => this.read(piece),
+      onEnd: () => this.settle('silent'),
+      onClose: () => this.settle('closed'),
+    });
   }
 
   read(piece: Buffer): void {
@@ -187,18 +185,9 @@ class WaitingHello {
   }
 
   settle(outcome: Outcome): void {
-    const socket = this.#socket;
-    socket.off('data', this.#onData);
-    socket.off('end', this.#onEnd);
-    socket.off('close', this.#onClose);
-    socket.off('error', ignoreError);
+    this.#reads.release();
     this.#onSettled(outcome, this.#reader.bytes);
   }
-}
-
-function cutSilently(socket: Socket): void {
-  socket.on('error', ignoreError);
-  cutSocket(socket);
 }
 
 function ignoreError(): void {
