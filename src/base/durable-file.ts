@@ -3,13 +3,15 @@
 //   write a temporary file beside it --fsync--> rename or link it into place --fsync the folder-->
 //
 // Invariant: a reader sees the old content or the new one, never a part of either; nobody but the
-// owner may read what is written. Must not know: what is in the files.
+// owner may read what is written, unless the file that it replaces says otherwise and it is asked
+// to be kept so. Must not know: what is in the files.
 
 import { randomBytes } from 'node:crypto';
 import { constants, promises as fs } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 const OWNER_ONLY = 0o600;
+const MODE_BITS = 0o777;
 const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;
 /** A temporary file that is older was left by a process that was killed. Guess. */
 const LEFT_BEHIND_MS = 3_600_000;
@@ -18,6 +20,24 @@ const LEFT_BEHIND_MS = 3_600_000;
 export async function replaceFile(path: string, content: string): Promise<void> {
   const temporary = await writeBeside(path, content);
   try {
+    await fs.rename(temporary, path);
+  } catch (error) {
+    await fs.rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** The same, for a file that others read: owner and mode stay what they were, if there was one. */
+export async function rewriteFile(path: string, content: string): Promise<void> {
+  const before = await fs.stat(path).catch(() => undefined);
+  const temporary = await writeBeside(path, content);
+  try {
+    if (before !== undefined) {
+      // First the owner: a change of it may take bits of the mode away.
+      await fs.chown(temporary, before.uid, before.gid);
+      await fs.chmod(temporary, before.mode & MODE_BITS);
+    }
     await fs.rename(temporary, path);
   } catch (error) {
     await fs.rm(temporary, { force: true });

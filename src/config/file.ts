@@ -12,6 +12,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  type YAMLError,
   type YAMLMap,
 } from 'yaml';
 import type { MapPairs } from './option.ts';
@@ -63,6 +64,24 @@ export function readConfigFile(file: ConfigFile, problems: Problems): FileReadin
   }
 }
 
+/** The document of a file, or the first thing that is wrong with it; its line is in `lines`. */
+export function parseYaml(
+  text: string,
+  lines: LineCounter,
+): { readonly root: Node | null; readonly fault: YAMLError | undefined } {
+  const parsed = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    // The parser compares each pair of keys, a minute for a file of the largest size.
+    uniqueKeys: false,
+    version: '1.2',
+    schema: 'core',
+  });
+  // What follows the first one is mostly its consequence.
+  const [fault] = [...parsed.errors, ...parsed.warnings];
+  return { root: parsed.contents, fault };
+}
+
 class FlatMapReader {
   readonly #file: ConfigFile;
   readonly #problems: Problems;
@@ -75,22 +94,12 @@ class FlatMapReader {
   }
 
   read(): FileReading {
-    const parsed = parseDocument(this.#file.text, {
-      lineCounter: this.#lines,
-      prettyErrors: false,
-      // The parser compares each pair of keys, a minute for a file of the largest size.
-      uniqueKeys: false,
-      version: '1.2',
-      schema: 'core',
-    });
-    // What follows the first one is mostly its consequence.
-    const [fault] = [...parsed.errors, ...parsed.warnings];
+    const { root, fault } = parseYaml(this.#file.text, this.#lines);
     if (fault !== undefined) {
       this.#add(fault.pos[0], fault.message);
       return UNREADABLE;
     }
-    if (parsed.contents === null) return { entries: [], isWhole: true };
-    const root = parsed.contents;
+    if (root === null) return { entries: [], isWhole: true };
     if (!isMap(root)) {
       this.#add(startOf(root), 'the file must be a map of options, one "name: value" a line');
       return UNREADABLE;
@@ -155,7 +164,7 @@ function wantedIn(item: Node | null): string {
 }
 
 /** The scalar's own text; undefined for null, maps, lists in lists and aliases. */
-function readScalar(node: Node | null): string | undefined {
+export function readScalar(node: Node | null): string | undefined {
   if (!isScalar(node) || node.value === null) return undefined;
   return node.source ?? String(node.value);
 }

@@ -11,11 +11,11 @@
 // Invariant: nothing is guessed: an unknown key, an empty list or a value that cannot be read is a
 // problem with its place, and a file with a problem gives no token at all. Must not know: secrets.
 
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
+import { isMap, isScalar, isSeq, LineCounter, type Node, type YAMLMap } from 'yaml';
 import { wallMsOf } from '../base/clock.ts';
 import { type Network, readNetwork } from '../base/network.ts';
 import { type PortRange, portRange } from './address.ts';
-import { CONFIG_FILE_BYTES_MAX, type ConfigFile } from './file.ts';
+import { CONFIG_FILE_BYTES_MAX, type ConfigFile, parseYaml, readScalar } from './file.ts';
 import { InvalidText } from './option.ts';
 import { nearestName, type Problems, quote } from './problems.ts';
 import { readHostPattern } from './tunnel.ts';
@@ -145,19 +145,12 @@ class EntryReader {
 
   /** Undefined when anything was wrong. */
   read(): readonly TokenEntry[] | undefined {
-    const parsed = parseDocument(this.#file.text, {
-      lineCounter: this.#lines,
-      prettyErrors: false,
-      uniqueKeys: false,
-      version: '1.2',
-      schema: 'core',
-    });
-    const [fault] = [...parsed.errors, ...parsed.warnings];
+    const { root, fault } = parseYaml(this.#file.text, this.#lines);
     if (fault !== undefined) {
       this.#addAt(fault.pos[0], fault.message);
       return undefined;
     }
-    const list = this.#readRoot(parsed.contents);
+    const list = this.#readRoot(root);
     if (list === undefined) return undefined;
     if (list.length > TOKENS_MAX) {
       this.#addAt(0, `${list.length} tokens, at most ${TOKENS_MAX}`);
@@ -221,7 +214,7 @@ class EntryReader {
     name: string,
     check: (text: string) => string,
   ): { readonly value: string } | undefined {
-    const text = scalarText(node);
+    const text = readScalar(node);
     const checked = text === undefined ? undefined : check(text);
     if (text !== undefined && checked === text) return { value: text };
     const what = text === undefined ? '' : ` ${quote(text)}`;
@@ -250,7 +243,7 @@ class EntryReader {
     }
     const values: T[] = [];
     for (const item of items) {
-      const text = scalarText(item);
+      const text = readScalar(item);
       const value = text === undefined ? 'must be a list of values' : read(text);
       if (typeof value === 'object') values.push(value.value);
       else this.add(item, `"${name}"${text === undefined ? '' : ` ${quote(text)}`} ${value}`);
@@ -267,10 +260,4 @@ class EntryReader {
     this.#isWhole = false;
     this.#problems.add(`${this.#file.path} line ${line}, column ${col}: ${message}`);
   }
-}
-
-/** The scalar's own text, so that YAML's types change nothing. */
-function scalarText(node: Node): string | undefined {
-  if (!isScalar(node) || node.value === null) return undefined;
-  return node.source ?? String(node.value);
 }

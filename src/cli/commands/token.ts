@@ -5,7 +5,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { isoTimeOf } from '../../base/clock.ts';
-import { readIfThere, replaceFile } from '../../base/durable-file.ts';
+import { readIfThere, rewriteFile } from '../../base/durable-file.ts';
 import { ConfigError } from '../../base/errors.ts';
 import type { TokenEntry } from '../../config/config.ts';
 import { addToken, listTokens, removeToken, rotateToken } from '../../config/tokens-edit.ts';
@@ -36,20 +36,20 @@ export async function createToken(name: string, flags: TokenFlags): Promise<void
     ...{ name, hash, hosts: flags.host ?? [], ports: flags.port ?? [] },
     ...{ allowIps: flags.allowIp ?? [], expires: flags.expires, isAdmin: flags.admin === true },
   });
-  await replaceFile(file.path, text);
+  await writeFile(file.path, text);
   answer(`${secret}\n`);
 }
 
 export async function rotateTokenSecret(name: string, flags: TokenFlags): Promise<void> {
   const file = await openFile(flags);
   const { secret, hash } = createSecret();
-  await replaceFile(file.path, rotateToken(file, name, hash));
+  await writeFile(file.path, rotateToken(file, name, hash));
   answer(`${secret}\n`);
 }
 
 export async function revokeToken(name: string, flags: TokenFlags): Promise<void> {
   const file = await openFile(flags);
-  await replaceFile(file.path, removeToken(file, name));
+  await writeFile(file.path, removeToken(file, name));
   answer(`revoked ${name}\n`);
 }
 
@@ -94,6 +94,16 @@ async function openFile({ tokensFile }: TokenFlags): Promise<TokensFile> {
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new ConfigError([`--tokens-file: ${path} cannot be read: ${reason}`], { cause });
+  }
+}
+
+/** A server that runs as another user must go on reading it. */
+async function writeFile(path: string, text: string): Promise<void> {
+  try {
+    await rewriteFile(path, text);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ConfigError([`--tokens-file: ${path} cannot be written: ${reason}`], { cause });
   }
 }
 
