@@ -133,3 +133,8 @@ function longestZeros(groups: readonly number[]): { start: number; length: numbe
   }
   return best;
 }
+
+/** Of a peer as logs and status show it, `192.0.2.1:4711` or `2001:db8::1:4711`: the address. */
+export function withoutPort(peer: string): string {
+  return peer.slice(0, peer.lastIndexOf(':'));
+}

@@ -154,6 +154,9 @@ export interface ListenRequest {
   readonly reusePort: boolean;
 }
 
+/** One login more of an address may fail in so many seconds, once too many have failed. */
+export const LOGIN_RETRY_SECONDS = 6;
+
 /** What a login gave; `throttled`: too many of this address failed. */
 export type Access = 'allowed' | 'refused' | 'throttled';
 

@@ -5,12 +5,13 @@
 //   file --changed, SIGHUP, time--> gate --> clients whose token is over are ended
 //
 // Invariant: a file that cannot be read leaves the tokens as they are, and says why; a token that
-// was removed or has ended ends its clients within SWEEP_MS of the moment it is known. Must not
+// was removed or has ended ends its clients within five seconds, on every file system. Must not
 // know: links, shards, or how a request came.
 
 import type { Clock, Timer } from '../base/clock.ts';
 import { readIfThere } from '../base/durable-file.ts';
-import { ConfigError } from '../base/errors.ts';
+import { ConfigError, type ErrorCode } from '../base/errors.ts';
+import { withoutPort } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import type { Masked } from '../base/masked.ts';
 import type { Access as Login } from '../bridge/messages.ts';
@@ -19,19 +20,21 @@ import { Problems } from '../config/problems.ts';
 import { readTokensFile } from '../config/tokens-file.ts';
 import { FileWatch } from './file-watch.ts';
 import { LoginThrottle } from './login-throttle.ts';
-import type { Client, Scopes } from './registry.ts';
+import type { Client, ClientLimits, Holder, Scopes } from './registry.ts';
 import { mayServe } from './token-scope.ts';
-import { type Principal, TokenGate } from './tokens.ts';
+import { ownerOf, type Principal, TokenGate } from './tokens.ts';
 
-/** How often ends of validity are looked at (promise: five seconds). */
+/** How often ends of validity are looked at. */
 const SWEEP_MS = 1000;
+/** How often the file is, where the system tells of no change (promise: five seconds in all). */
+const POLL_MS = 3000;
 
 export interface AccessOptions {
   readonly token: Masked | undefined;
   /** Path; undefined: there is the shared token alone. */
   readonly tokensFile: string | undefined;
-  /** Ends every client that it is true for. */
-  readonly endClients: (isOver: (client: Client) => boolean) => number;
+  /** Ends every client that it is true for; gives how many. */
+  readonly endClients: (isOver: (client: Client) => boolean, code: ErrorCode) => number;
   readonly onRefusal: (reason: 'missing' | 'wrong' | 'throttled') => void;
   /** Counts files that were read again, by result. */
   readonly reloads: Map<string, number>;
@@ -51,6 +54,8 @@ export class AccessControl implements Scopes {
   readonly #throttle: LoginThrottle;
   #watch: FileWatch | undefined;
   #sweep: Timer | undefined;
+  /** Reloads come one after the other, so that the newest file counts. */
+  #reloading: Promise<void> = Promise.resolve();
 
   constructor(options: AccessOptions) {
     this.#options = options;
@@ -69,7 +74,7 @@ export class AccessControl implements Scopes {
     const { tokensFile, clock } = this.#options;
     if (tokensFile === undefined) return;
     const onChange = (): void => void this.reload();
-    this.#watch = new FileWatch({ paths: [tokensFile], clock, onChange });
+    this.#watch = new FileWatch({ paths: [tokensFile], pollMs: POLL_MS, clock, onChange });
     await this.#watch.start();
     this.#sweepLater();
   }
@@ -79,28 +84,15 @@ export class AccessControl implements Scopes {
     this.#sweep?.cancel();
   }
 
-  async reload(): Promise<void> {
-    const { tokensFile, log, reloads } = this.#options;
-    if (tokensFile === undefined) return;
-    const count = (result: string): void => {
-      reloads.set(result, (reloads.get(result) ?? 0) + 1);
-    };
-    try {
-      const entries = await readEntries(tokensFile);
-      this.#gate.replace(entries);
-      count('ok');
-      log.info({ tokens: entries.length }, 'tokens were read again');
-      this.#endOver();
-    } catch (error) {
-      count('failed');
-      const problems = error instanceof ConfigError ? error.problems : [String(error)];
-      log.error({ problems }, 'the tokens file cannot be used, the tokens stay as they were');
-    }
+  /** Reads the file again; a file that cannot be used changes nothing. */
+  reload(): Promise<void> {
+    this.#reloading = this.#reloading.then(() => this.#reload());
+    return this.#reloading;
   }
 
   /** Who comes with this header; the reason why nobody does, otherwise. */
   identify({ authorization, remoteAddress }: Attempt): Principal | Exclude<Login, 'allowed'> {
-    const address = remoteAddress.slice(0, remoteAddress.lastIndexOf(':'));
+    const address = withoutPort(remoteAddress);
     const principal = this.#gate.identify(authorization, address);
     if (principal !== undefined) return principal;
     const { onRefusal } = this.#options;
@@ -109,41 +101,67 @@ export class AccessControl implements Scopes {
       onRefusal('missing');
       return 'refused';
     }
-    const isThrottled = this.#throttle.refuse(address) > 0;
-    onRefusal(isThrottled ? 'throttled' : 'wrong');
-    return isThrottled ? 'throttled' : 'refused';
+    const mayFail = this.#throttle.refuse(address);
+    onRefusal(mayFail ? 'wrong' : 'throttled');
+    return mayFail ? 'refused' : 'throttled';
   }
 
   // --- Scopes ------------------------------------------------------------------------------
 
-  mayServe(credential: string, tunnel: string): boolean {
-    const entry = this.#gate.entryOf(credential);
+  mayServe(holder: Holder, tunnel: string): boolean {
+    const entry = this.#entryOf(holder);
     return entry !== undefined && mayServe(entry, tunnel);
   }
 
-  limitsOf(credential: string): { clientsMax: number; linksMax: number } | undefined {
-    const entry = this.#gate.entryOf(credential);
-    if (entry === undefined) return undefined;
-    const { clientsMax = Number.POSITIVE_INFINITY, linksMax = Number.POSITIVE_INFINITY } = entry;
-    return { clientsMax, linksMax };
+  limitsOf(holder: Holder): ClientLimits | undefined {
+    return this.#entryOf(holder);
   }
 
   ownerOf(credential: string): string {
-    return credential.split('#', 1)[0] ?? '';
+    return ownerOf(credential);
   }
 
   // --- inside ------------------------------------------------------------------------------
 
-  #endOver(): void {
-    const ended = this.#options.endClients((client) => this.#isOver(client));
-    if (ended > 0) this.#options.log.info({ clients: ended }, 'clients ended, their token is over');
+  async #reload(): Promise<void> {
+    const { tokensFile, log } = this.#options;
+    if (tokensFile === undefined) return;
+    try {
+      const entries = await readEntries(tokensFile);
+      this.#gate.replace(entries);
+      this.#count('ok');
+      log.info({ tokens: entries.length }, 'tokens were read again');
+      this.#endOver();
+    } catch (error) {
+      this.#count('failed');
+      const problems = error instanceof ConfigError ? error.problems : [String(error)];
+      log.error({ problems }, 'the tokens file cannot be used, the tokens stay as they were');
+    }
   }
 
-  /** Also one that serves what its token no longer names: it comes again with the rest. */
-  #isOver({ credential, tunnels }: Client): boolean {
-    if (credential === '') return false;
-    const entry = this.#gate.entryOf(credential);
-    return entry === undefined || [...tunnels.keys()].some((name) => !mayServe(entry, name));
+  #count(result: 'ok' | 'failed'): void {
+    const { reloads } = this.#options;
+    reloads.set(result, (reloads.get(result) ?? 0) + 1);
+  }
+
+  #entryOf({ credential, remoteAddress }: Holder): TokenEntry | undefined {
+    return this.#gate.entryOf(credential, withoutPort(remoteAddress));
+  }
+
+  #endOver(): void {
+    const { endClients, log } = this.#options;
+    const scoped = ({ credential }: Client): boolean => credential !== '';
+    const revoked = endClients(
+      (client) => scoped(client) && this.#entryOf(client) === undefined,
+      'SLW_LINK_REVOKED',
+    );
+    // These may come again, with what their token still names.
+    const narrowed = endClients(
+      (client) =>
+        scoped(client) && [...client.tunnels.keys()].some((name) => !this.mayServe(client, name)),
+      'SLW_LINK_ENDED',
+    );
+    if (revoked + narrowed > 0) log.info({ revoked, narrowed }, 'clients ended by their tokens');
   }
 
   #sweepLater(): void {

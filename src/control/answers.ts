@@ -5,7 +5,12 @@
 // nothing of a request is reflected. Must not know: which listener the request came
 // from, beyond `isTrusted`.
 
-import type { Access, PlainAnswer, PlainRequest } from '../bridge/messages.ts';
+import {
+  type Access,
+  LOGIN_RETRY_SECONDS,
+  type PlainAnswer,
+  type PlainRequest,
+} from '../bridge/messages.ts';
 
 export interface StatusClient {
   readonly clientID: string;
@@ -89,7 +94,9 @@ export class Answers {
     const access = isOpen || isKnown ? 'allowed' : this.#options.judge(request);
     if (access === 'refused') return text(401, 'Unauthorized', { 'www-authenticate': 'Bearer' });
     if (access === 'forbidden') return text(403, 'Forbidden');
-    if (access === 'throttled') return text(429, 'Too Many Requests', { 'retry-after': '6' });
+    if (access === 'throttled') {
+      return text(429, 'Too Many Requests', { 'retry-after': String(LOGIN_RETRY_SECONDS) });
+    }
     return path === '/metrics' ? this.#answerMetrics() : this.#answerStatus();
   }
 

@@ -28,7 +28,8 @@ import type { DnsHook } from './challenge-board.ts';
 import { ConfigReload, type ConfigSource } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
 import { Metrics } from './metrics.ts';
-import { claimPort, supportsReusePort } from './ports.ts';
+import { supportsReusePort } from './ports.ts';
+import { PublicPorts } from './public-ports.ts';
 import { Registry } from './registry.ts';
 import { SampleBook } from './samples.ts';
 import { shardSettings, shareLimits, visitorSettings } from './settings.ts';
@@ -115,9 +116,7 @@ class RunningNode implements ExitNode {
   readonly #startedMs = systemClock.wallMs();
   readonly #authFailures = new Map<string, number>();
   readonly #controlRequests = new Map<string, number>();
-  /** Ports by listener name, once they are known. */
-  readonly #ports = new Map<string, number>();
-  readonly #acceptsEverywhere: boolean;
+  readonly #ports: PublicPorts;
   readonly #https: VisitorTls | undefined;
   #admin: AdminPort | undefined;
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
@@ -133,7 +132,12 @@ class RunningNode implements ExitNode {
     const { accepting, tls, ...task } = prepared;
     this.#task = task;
     this.#accepting = accepting;
-    this.#acceptsEverywhere = accepting > 1;
+    this.#ports = new PublicPorts({
+      config,
+      acceptsEverywhere: this.#acceptsEverywhere,
+      bridges: () => this.#pool.bridges(),
+      log: this.#log,
+    });
     this.#tls = tls;
     this.#access = this.#createAccess();
     this.#reload = this.#createReload();
@@ -164,6 +168,11 @@ class RunningNode implements ExitNode {
     this.#answers = this.#createAnswers();
   }
 
+  /** Or the first shard alone? */
+  get #acceptsEverywhere(): boolean {
+    return this.#accepting > 1;
+  }
+
   async start(): Promise<void> {
     try {
       await this.#access.load();
@@ -174,8 +183,7 @@ class RunningNode implements ExitNode {
       await this.#reload?.watch();
     } catch (error) {
       this.#admin?.close();
-      this.#tls.close();
-      this.#reload?.close();
+      this.#closeWatches();
       await this.#pool.destroy();
       throw error;
     }
@@ -236,47 +244,21 @@ class RunningNode implements ExitNode {
       this.#admin = await openAdminPort({ host, port, answers: this.#answers, log: this.#log });
       this.#log.info({ name: 'admin', address: `${host}:${this.#admin.port}` }, 'listening');
     }
-    for (const { host, port } of this.#listeners()) await claimPort(host, port);
+    await this.#ports.claim();
     for (let shard = 0; shard < shards; shard += 1) await this.#pool.start(shard);
-    for (const { name, host } of this.#listeners()) {
-      this.#log.info({ name, address: `${host}:${this.#ports.get(name)}` }, 'listening');
-    }
-  }
-
-  #listeners(): { name: string; host: string; port: number }[] {
-    const { controlAddr, httpAddr, https } = this.#config;
-    return [
-      { name: 'control', ...controlAddr },
-      ...(httpAddr === 'off' ? [] : [{ name: 'http', ...httpAddr }]),
-      ...(https === undefined ? [] : [{ name: 'https', ...https.addr }]),
-    ];
+    this.#ports.describe();
   }
 
   /** A shard has started: listeners, routes, ports and mesh, in this order. */
   async #bringUp(shard: number, bridge: ShardBridge): Promise<void> {
-    const isAccepting = this.#isAccepting(shard);
-    const reusePort = this.#acceptsEverywhere;
     // It may have been started just before these were taken over.
     const { settings, visitors } = this.#task;
     bridge.tell('settings', { settings, limits: visitors.limits });
     bridge.tell('route', this.#registry.snapshot());
     this.#joinMesh(shard, bridge);
     this.#https?.bringUp(bridge);
-    if (!isAccepting || this.#state === 'draining') return;
-    for (const { name, host, port } of this.#listeners()) {
-      const wanted = this.#ports.get(name) ?? port;
-      const answer = await bridge.call('listen', { name, host, port: wanted, reusePort });
-      this.#ports.set(name, answer.port);
-    }
-    for (const name of this.#registry.openPorts()) {
-      await bridge.call('listen', this.#portRequest(name, Number(name.slice('tcp:'.length))));
-      // It may have been closed on the others while this one was opening it.
-      if (!this.#registry.isPortOpen(name)) await bridge.call('unlisten', { name });
-    }
-  }
-
-  #isAccepting(shard: number): boolean {
-    return this.#acceptsEverywhere || shard === 0;
+    if (this.#state === 'draining') return;
+    await this.#ports.bringUp(shard, bridge, this.#registry);
   }
 
   #joinMesh(shard: number, bridge: ShardBridge): void {
@@ -297,7 +279,7 @@ class RunningNode implements ExitNode {
       scopes: this.#access,
       publish: (changes) => this.#publish(changes),
       openPort: (name, port) => this.#openPort(name, port),
-      closePort: (name) => this.#closePort(name),
+      closePort: (name) => this.#ports.close(name),
       closeLinks: (shard, links, code) =>
         this.#pool.bridge(shard)?.tell('closeLinks', { links, code }),
     });
@@ -308,7 +290,7 @@ class RunningNode implements ExitNode {
     return new AccessControl({
       token,
       tokensFile,
-      endClients: (isOver) => this.#registry.endClients(isOver, 'SLW_LINK_REVOKED'),
+      endClients: (isOver, code) => this.#registry.endClients(isOver, code),
       onRefusal: (reason) => this.#countRefusal(reason),
       reloads: this.#tls.reloads,
       clock: systemClock,
@@ -335,38 +317,9 @@ class RunningNode implements ExitNode {
     for (const [, bridge] of this.#pool.bridges()) bridge.tell('route', changes);
   }
 
-  #portRequest(name: string, port: number): ExitShardMethods['listen']['takes'] {
-    return { name, host: this.#config.tcpHost, port, reusePort: this.#acceptsEverywhere };
-  }
-
   async #openPort(name: string, port: number): Promise<void> {
     if (this.#state === 'draining') throw new SluicewayError('SLW_TUNNEL_SHUTDOWN');
-    await claimPort(this.#config.tcpHost, port);
-    try {
-      const asked = new Set<ShardBridge>();
-      // A shard may start meanwhile, and what it was brought up with did not have this port.
-      for (let next = this.#nextToAsk(asked); next !== undefined; next = this.#nextToAsk(asked)) {
-        asked.add(next);
-        await next.call('listen', this.#portRequest(name, port));
-      }
-    } catch (error) {
-      await this.#closePort(name);
-      throw error;
-    }
-    this.#log.info({ tunnel: name, address: `${this.#config.tcpHost}:${port}` }, 'port open');
-  }
-
-  #nextToAsk(asked: ReadonlySet<ShardBridge>): ShardBridge | undefined {
-    for (const [shard, bridge] of this.#pool.bridges()) {
-      if (this.#isAccepting(shard) && !asked.has(bridge)) return bridge;
-    }
-    return undefined;
-  }
-
-  async #closePort(name: string): Promise<void> {
-    const calls = this.#pool.bridges().map(([, bridge]) => bridge.call('unlisten', { name }));
-    await Promise.allSettled(calls);
-    this.#log.info({ tunnel: name }, 'port closed');
+    await this.#ports.open(name, port);
   }
 
   #serve(shard: number): Serve<ExitControlMethods> {
@@ -485,11 +438,15 @@ class RunningNode implements ExitNode {
     if (this.#state === 'stopped') return;
     this.#state = 'stopped';
     this.#https?.stop();
-    this.#access.close();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
     this.#admin?.close();
-    this.#tls.close();
-    this.#reload?.close();
+    this.#closeWatches();
     this.#settle(ending);
+  }
+
+  #closeWatches(): void {
+    this.#tls.close();
+    this.#access.close();
+    this.#reload?.close();
   }
 }

@@ -1,6 +1,6 @@
 // Notices that files have changed, however they were changed.
 //
-// Invariant: a change is told within POLL_MS even where the system tells of none (network file
+// Invariant: a change is told within a poll even where the system tells of none (network file
 // systems, exhausted watches), and once for changes that follow each other closely: a certificate
 // and its key are two files. Links are followed, and their folders watched, as Kubernetes swaps
 // a link to a folder. Must not know: what is in the files.
@@ -9,13 +9,15 @@ import { type FSWatcher, promises as fs, watch } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Clock, Timer } from '../base/clock.ts';
 
-/** Guess: a certificate lives for weeks; this is for those who wait for its exchange. */
+/** Unless told otherwise. Guess: for those who wait for the exchange of a certificate. */
 const POLL_MS = 10_000;
 /** After the system has told of a change. Guess: longer than it takes to copy two files. */
 const SETTLE_MS = 500;
 
 export interface FileWatchOptions {
   readonly paths: readonly string[];
+  /** Between looks where the system tells of no change. */
+  readonly pollMs?: number;
   readonly clock: Clock;
   readonly onChange: () => void;
 }
@@ -62,7 +64,7 @@ export class FileWatch {
 
   #pollLater(): void {
     // An event that came meanwhile has its own timer.
-    if (this.#state === 'idle') this.#lookAfter('polling', POLL_MS);
+    if (this.#state === 'idle') this.#lookAfter('polling', this.#options.pollMs ?? POLL_MS);
   }
 
   #lookAfter(state: 'polling' | 'settling', delayMs: number): void {

@@ -6,10 +6,10 @@
 import { addressKey } from '../base/address-key.ts';
 import type { Clock } from '../base/clock.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
+import { LOGIN_RETRY_SECONDS } from '../bridge/messages.ts';
 
-/** Refusals in a minute (issue of the design: ten). */
+/** Refusals at once; after them one in LOGIN_RETRY_SECONDS, so that ten a minute go on. */
 const REFUSALS_MAX = 10;
-const MINUTE_MS = 60_000;
 /** Addresses remembered; the oldest is forgotten first. Guess: some 2 MB. */
 const ADDRESSES_MAX = 10_000;
 
@@ -25,17 +25,16 @@ export class LoginThrottle {
     return this.#buckets.size;
   }
 
-  /** A login failed. Seconds to wait before another may fail; 0 for none. */
-  refuse(address: string): number {
+  /** A login failed. False: it was one too many, and is to be told so. */
+  refuse(address: string): boolean {
     const key = addressKey(address);
     const nowMs = this.#clock.nowMs();
     const bucket = this.#buckets.get(key) ?? this.#add(key, nowMs);
-    if (bucket.take(nowMs)) return 0;
-    return Math.ceil(MINUTE_MS / REFUSALS_MAX / 1000);
+    return bucket.take(nowMs);
   }
 
   #add(key: string, nowMs: number): TokenBucket {
-    const bucket = new TokenBucket((REFUSALS_MAX * 1000) / MINUTE_MS, nowMs, REFUSALS_MAX);
+    const bucket = new TokenBucket(1 / LOGIN_RETRY_SECONDS, nowMs, REFUSALS_MAX);
     const [oldest] = this.#buckets.keys();
     if (this.#buckets.size >= ADDRESSES_MAX && oldest !== undefined) this.#buckets.delete(oldest);
     this.#buckets.set(key, bucket);

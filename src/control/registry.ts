@@ -47,15 +47,22 @@ interface TunnelEntry {
   readonly links: Set<string>;
 }
 
+/** Who asks for something: what let it in, and where it is. */
+export type Holder = Pick<Client, 'credential' | 'remoteAddress'>;
+
 /** What the credential of a client lets it do. */
 export interface Scopes {
-  mayServe(credential: string, tunnel: string): boolean;
-  /** Undefined: it is not valid any more. */
-  limitsOf(
-    credential: string,
-  ): { readonly clientsMax: number; readonly linksMax: number } | undefined;
+  mayServe(holder: Holder, tunnel: string): boolean;
+  /** Undefined: the credential is not valid any more. */
+  limitsOf(holder: Holder): ClientLimits | undefined;
   /** Two credentials of one owner have one of these. */
   ownerOf(credential: string): string;
+}
+
+/** Of all clients of an owner; absent: no limit. */
+export interface ClientLimits {
+  readonly clientsMax?: number;
+  readonly linksMax?: number;
 }
 
 export interface RegistryOptions {
@@ -136,8 +143,8 @@ export class Registry {
   /** A link was greeted. Raises a SluicewayError when it must not stay. */
   hello(hello: LinkHello, shard: number): void {
     if (this.#links.size >= LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
+    this.#admit(hello);
     let client = this.#clients.get(hello.client);
-    this.#admit(hello, client);
     if (client !== undefined && client.instance !== hello.instance) {
       this.#endClient(client, 'SLW_LINK_REPLACED');
       client = undefined;
@@ -186,27 +193,29 @@ export class Registry {
   }
 
   /** Raises a SluicewayError when the scope of the hello's credential has no room for it. */
-  #admit(hello: LinkHello, same: Client | undefined): void {
+  #admit({ client, instance, credential = '', remoteAddress }: LinkHello): void {
     const { scopes } = this.#options;
     if (scopes === undefined) return;
-    const owner = scopes.ownerOf(hello.credential ?? '');
+    const same = this.#clients.get(client);
+    const owner = scopes.ownerOf(credential);
     // Whoever may serve something of its own may not end another's client.
     if (same !== undefined && scopes.ownerOf(same.credential) !== owner) {
       throw new SluicewayError('SLW_LINK_ID_TAKEN');
     }
-    if (hello.credential === undefined) return;
-    const limits = scopes.limitsOf(hello.credential);
+    if (credential === '') return;
+    const limits = scopes.limitsOf({ credential, remoteAddress });
     if (limits === undefined) throw new SluicewayError('SLW_LINK_REVOKED');
+    const { clientsMax, linksMax } = limits;
+    if (clientsMax === undefined && linksMax === undefined) return;
     const own = [...this.#clients.values()].filter(
-      ({ credential }) => scopes.ownerOf(credential) === owner,
+      (one) => scopes.ownerOf(one.credential) === owner,
     );
-    // One that is replaced makes room for itself.
-    const others = own.filter(({ id }) => id !== hello.client);
-    const links = (same?.instance === hello.instance ? own : others).reduce(
-      (sum, client) => sum + client.links.size,
-      0,
-    );
-    if (others.length >= limits.clientsMax || links >= limits.linksMax) {
+    const others = own.filter(({ id }) => id !== client);
+    // A client that is replaced makes room for itself.
+    const staying = same?.instance === instance ? own : others;
+    const links = staying.reduce((sum, one) => sum + one.links.size, 0);
+    const isFull = others.length >= (clientsMax ?? Number.POSITIVE_INFINITY);
+    if (isFull || links >= (linksMax ?? Number.POSITIVE_INFINITY)) {
       throw new SluicewayError('SLW_LINK_LIMIT');
     }
   }
@@ -278,9 +287,9 @@ export class Registry {
     }
   }
 
-  #checkScope({ credential }: Client, name: string): void {
+  #checkScope(client: Client, name: string): void {
     const isAllowed =
-      credential === '' || this.#options.scopes?.mayServe(credential, name) === true;
+      client.credential === '' || this.#options.scopes?.mayServe(client, name) === true;
     if (!isAllowed) throw new SluicewayError('SLW_TUNNEL_NOT_ALLOWED');
   }
 

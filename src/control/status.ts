@@ -7,6 +7,7 @@ import type { ServerConfig } from '../config/config.ts';
 import type { Status, StatusClient } from './answers.ts';
 import type { Client, Registry } from './registry.ts';
 import type { Totals } from './samples.ts';
+import { ownerOf } from './tokens.ts';
 
 export interface StatusRequest {
   readonly registry: Registry;
@@ -45,7 +46,7 @@ function describeClient(client: Client, totals: Totals): StatusClient {
     clientID: client.id,
     remoteAddr: client.remoteAddress,
     ...(client.identity === undefined ? {} : { identity: client.identity }),
-    ...(client.credential === '' ? {} : { token: client.credential.split('#', 1)[0] ?? '' }),
+    ...(client.credential === '' ? {} : { token: ownerOf(client.credential) }),
     since: new Date(client.sinceMs).toISOString(),
     version: client.agent.replace(/^sluiceway\//, ''),
     links: client.links.size,

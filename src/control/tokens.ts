@@ -41,7 +41,7 @@ export class TokenGate {
   /** Absent: no shared token opens. */
   readonly #digest: Buffer | undefined;
   #byDigest: ReadonlyMap<string, Known> = new Map();
-  #byCredential: ReadonlyMap<string, TokenEntry> = new Map();
+  #byCredential: ReadonlyMap<string, Known> = new Map();
 
   constructor(token: Masked | undefined, clock: Clock) {
     this.#clock = clock;
@@ -51,12 +51,12 @@ export class TokenGate {
   /** These and no others are valid from now on, beside the shared token. */
   replace(entries: readonly TokenEntry[]): void {
     const byDigest = new Map<string, Known>();
-    const byCredential = new Map<string, TokenEntry>();
+    const byCredential = new Map<string, Known>();
     for (const entry of entries) {
-      const allowed = networkSet(entry.allowIps);
+      const known = { entry, allowed: networkSet(entry.allowIps) };
       for (const digest of entry.digests) {
-        byDigest.set(digest, { entry, allowed });
-        byCredential.set(credentialOf(entry, digest), entry);
+        byDigest.set(digest, known);
+        byCredential.set(credentialOf(entry, digest), known);
       }
     }
     this.#byDigest = byDigest;
@@ -71,22 +71,27 @@ export class TokenGate {
     const digest = digestOf(authorization.replace(SCHEME, '').trimEnd());
     if (this.#digest !== undefined && timingSafeEqual(digest, this.#digest)) return SHARED;
     const hex = digest.toString('hex');
-    const known = this.#byDigest.get(hex);
-    if (known === undefined || this.#hasEnded(known.entry)) return undefined;
+    const entry = this.#valid(this.#byDigest.get(hex), remoteAddress);
+    return entry && { entry, credential: credentialOf(entry, hex) };
+  }
+
+  /** The entry behind a credential that was given out, while it holds for `remoteAddress`. */
+  entryOf(credential: string, remoteAddress: string): TokenEntry | undefined {
+    return this.#valid(this.#byCredential.get(credential), remoteAddress);
+  }
+
+  #valid(known: Known | undefined, remoteAddress: string): TokenEntry | undefined {
+    if (known === undefined) return undefined;
     const { entry, allowed } = known;
-    if (allowed?.has(plainAddress(remoteAddress)) === false) return undefined;
-    return { entry, credential: credentialOf(entry, hex) };
+    const { expiresMs } = entry;
+    if (expiresMs !== undefined && this.#clock.wallMs() >= expiresMs) return undefined;
+    return allowed?.has(plainAddress(remoteAddress)) === false ? undefined : entry;
   }
+}
 
-  /** The entry behind a credential that was given out, while it is valid. */
-  entryOf(credential: string): TokenEntry | undefined {
-    const entry = this.#byCredential.get(credential);
-    return entry === undefined || this.#hasEnded(entry) ? undefined : entry;
-  }
-
-  #hasEnded({ expiresMs }: TokenEntry): boolean {
-    return expiresMs !== undefined && this.#clock.wallMs() >= expiresMs;
-  }
+/** The name of the entry that a credential is of; empty for the shared token's. */
+export function ownerOf(credential: string): string {
+  return credential.split('#', 1)[0] ?? '';
 }
 
 function credentialOf({ name }: TokenEntry, digest: string): string {

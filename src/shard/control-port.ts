@@ -9,7 +9,11 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Logger } from '../base/log.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods } from '../bridge/messages.ts';
+import {
+  type ExitControlMethods,
+  type ExitShardMethods,
+  LOGIN_RETRY_SECONDS,
+} from '../bridge/messages.ts';
 import { acceptUpgrade, offersSubprotocol, type Upgraded } from '../link/ws-handshake.ts';
 import type { ControlPortTls } from './port-tls.ts';
 
@@ -40,8 +44,7 @@ const REFUSALS: Readonly<Record<number, string>> = {
 
 const MORE_FIELDS: Readonly<Record<number, string>> = {
   401: 'WWW-Authenticate: Bearer\r\n',
-  // As control allows one failure in so many seconds.
-  429: 'Retry-After: 6\r\n',
+  429: `Retry-After: ${LOGIN_RETRY_SECONDS}\r\n`,
 };
 
 export interface LinkPeer {

@@ -24,12 +24,13 @@ class Bench {
     return path.join(this.folder, name);
   }
 
-  async watch(t: TestContext, names: readonly string[]): Promise<void> {
+  async watch(t: TestContext, names: readonly string[], pollMs?: number): Promise<void> {
     const paths = names.map((name) => this.file(name));
     const onChange = (): void => {
       this.changes += 1;
     };
-    const watch = new FileWatch({ paths, clock: this.clock, onChange });
+    const poll = pollMs === undefined ? {} : { pollMs };
+    const watch = new FileWatch({ paths, clock: this.clock, onChange, ...poll });
     undoAfter(t, () => watch.close());
     await watch.start();
   }
@@ -85,4 +86,16 @@ test('a folder that cannot be watched is looked at all the same', async (t) => {
   mkdirSync(bench.file('later'));
   writeFileSync(bench.file('later/cert.pem'), 'one');
   await bench.until(1);
+});
+
+test('a folder that cannot be watched is looked at as often as was asked for', async (t) => {
+  const bench = new Bench(t);
+  await bench.watch(t, ['later/tokens.yaml'], 3000);
+  mkdirSync(bench.file('later'));
+  writeFileSync(bench.file('later/tokens.yaml'), 'one');
+  bench.clock.advance(2999);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(bench.changes, 0);
+  bench.clock.advance(1);
+  await eventually(10_000, 'a change', async () => assert.equal(bench.changes, 1));
 });

@@ -154,6 +154,29 @@ test('a token ends at its time, with its client', async (t) => {
   assert.equal(exitCode, 3);
 });
 
+test('a client that serves more than its token still names comes again with the rest', async (t) => {
+  const site = await startSite(t, { alpha: '    hosts: [a.test, b.test]\n' });
+  const client = await connect(t, site, 'alpha', ['a.test', 'b.test']);
+  await untilServed(site, 'a.test');
+  await untilServed(site, 'b.test');
+  site.put({ alpha: '    hosts: [a.test]\n' });
+  await eventually(END_MS, 'b.test is gone', async () => {
+    assert.equal((await site.node.ask('/readyz?tunnel=b.test')).status, 503);
+  });
+  await untilServed(site, 'a.test');
+  assert.equal((await page(t, site, 'a.test')).body, 'page');
+  assert.match(JSON.stringify(client.log.lines), /SLW_TUNNEL_NOT_ALLOWED/);
+});
+
+test('a token that no longer lets an address in ends its clients there', async (t) => {
+  const site = await startSite(t, { alpha: '    hosts: [a.test]\n' });
+  const client = await connect(t, site, 'alpha', ['a.test']);
+  await untilServed(site, 'a.test');
+  site.put({ alpha: '    hosts: [a.test]\n    allow-ips: [192.0.2.0/24]\n' });
+  const { exitCode } = await within(END_MS, 'the client ends', client.ended());
+  assert.equal(exitCode, 3);
+});
+
 test('a file with a fault changes nothing, and says where the fault is', async (t) => {
   const site = await startSite(t, { alpha: '    hosts: [a.test]\n' });
   await connect(t, site, 'alpha', ['a.test']);

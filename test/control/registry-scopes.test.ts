@@ -1,0 +1,104 @@
+// Goal: a client has what its credential lets it have, and no other takes its place. Method: a
+// registry whose scopes are made up, with hosts by owner.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
+import { Registry, type RegistryOptions } from '../../src/control/registry.ts';
+
+const PLAIN: RegistryOptions = {
+  isPortAllowed: () => true,
+  hasHttps: true,
+  wallMs: () => 0,
+  publish: () => undefined,
+  openPort: async () => undefined,
+  closePort: async () => undefined,
+  closeLinks: () => undefined,
+};
+
+const ownerOf = (credential: string): string => credential.split('#', 1)[0] ?? '';
+
+/** `OWNER#secret`: an owner may have one client, two links, and hosts that begin with its name. */
+class ScopedBench {
+  readonly over = new Set<string>();
+  readonly registry: Registry;
+  readonly closed: (readonly [string, ErrorCode])[] = [];
+
+  constructor() {
+    this.registry = new Registry({
+      ...PLAIN,
+      closeLinks: (_shard, links, code) =>
+        this.closed.push(...links.map((link) => [link, code] as const)),
+      scopes: {
+        mayServe: ({ credential }, tunnel) => tunnel.startsWith(ownerOf(credential)),
+        limitsOf: ({ credential }) =>
+          this.over.has(credential) ? undefined : { clientsMax: 1, linksMax: 2 },
+        ownerOf,
+      },
+    });
+  }
+
+  /** The code that the hello is refused with; empty for none. */
+  hello(link: string, client: string, credential?: string, instance = 'i'): string {
+    const about = { link, client, instance, agent: 'a/1', remoteAddress: '192.0.2.1:1' };
+    const hello = credential === undefined ? about : { ...about, credential };
+    try {
+      this.registry.hello(hello, 0);
+      return '';
+    } catch (error) {
+      return error instanceof SluicewayError ? error.code : String(error);
+    }
+  }
+
+  async offer(link: string, name: string): Promise<string | undefined> {
+    return (await this.registry.register(link, [{ name, label: name }]))[0]?.code;
+  }
+}
+
+test('an owner has so many clients and links, and one that is replaced makes room', () => {
+  const bench = new ScopedBench();
+  assert.equal(bench.hello('0-1', 'c', 'ann#1'), '');
+  assert.equal(bench.hello('0-2', 'c', 'ann#2'), '', 'another secret of the same owner');
+  assert.equal(bench.hello('0-3', 'c', 'ann#1'), 'SLW_LINK_LIMIT', 'a third link');
+  assert.equal(bench.hello('0-4', 'd', 'ann#1'), 'SLW_LINK_LIMIT', 'a second client');
+  assert.equal(bench.hello('0-5', 'd', 'bob#1'), '', 'another owner');
+  assert.equal(bench.hello('0-6', 'c', 'ann#1', 'restarted'), '');
+  assert.deepEqual(
+    bench.closed.map(([link]) => link),
+    ['0-1', '0-2'],
+  );
+  assert.equal(bench.hello('0-7', 'e'), '', 'who has no credential has no limit');
+});
+
+test('nobody takes the id of a client with another owner, with or without a credential', () => {
+  const bench = new ScopedBench();
+  assert.equal(bench.hello('0-1', 'c', 'ann#1'), '');
+  assert.equal(bench.hello('0-2', 'c', 'bob#1', 'other'), 'SLW_LINK_ID_TAKEN');
+  assert.equal(bench.hello('0-3', 'c', undefined, 'other'), 'SLW_LINK_ID_TAKEN');
+  assert.equal(bench.hello('0-4', 'd'), '');
+  assert.equal(bench.hello('0-5', 'd', 'ann#1', 'other'), 'SLW_LINK_ID_TAKEN');
+  assert.deepEqual(bench.closed, []);
+});
+
+test('a credential that is over lets nobody in, and what it does not name is refused', async () => {
+  const bench = new ScopedBench();
+  assert.equal(bench.hello('0-1', 'c', 'ann#1'), '');
+  assert.equal(await bench.offer('0-1', 'ann.test'), '');
+  assert.equal(await bench.offer('0-1', 'bob.test'), 'SLW_TUNNEL_NOT_ALLOWED');
+  bench.over.add('ann#1');
+  assert.equal(bench.hello('0-2', 'c', 'ann#1'), 'SLW_LINK_REVOKED');
+  assert.equal(
+    bench.registry.endClients(({ credential }) => bench.over.has(credential), 'SLW_LINK_REVOKED'),
+    1,
+  );
+  assert.deepEqual(bench.closed, [['0-1', 'SLW_LINK_REVOKED']]);
+  assert.equal(bench.registry.isServed('ann.test'), false);
+});
+
+test('a credential without scopes to look it up in serves nothing', async () => {
+  const registry = new Registry(PLAIN);
+  const about = { client: 'c', instance: 'i', agent: 'a/1', remoteAddress: '192.0.2.1:1' };
+  registry.hello({ link: '0-1', ...about, credential: 'ann#1' }, 0);
+  const [answer] = await registry.register('0-1', [{ name: 'a.test', label: 'a' }]);
+  assert.equal(answer?.code, 'SLW_TUNNEL_NOT_ALLOWED');
+});
