@@ -10,7 +10,7 @@ import type { Network } from '../base/network.ts';
 import { type AddressSet, networkSet } from '../base/network-set.ts';
 import type { Arrival } from './arrivals.ts';
 
-const LISTS = ['visitors', 'clients', 'tunnel'] as const;
+const LISTS = ['visitors', 'clients'] as const;
 
 export type AllowListName = (typeof LISTS)[number];
 

@@ -5,6 +5,7 @@
 // cut, in one walk over the connections. Must not know: where settings come from.
 
 import type { Clock } from '../base/clock.ts';
+import { withoutPort } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { LiveSettings, ShardSettings } from '../bridge/messages.ts';
@@ -68,7 +69,7 @@ function cutDenied({ lists, listeners, links, log }: LiveParts): void {
     return isDenied;
   });
   for (const { remoteAddress, session } of [...links.values()]) {
-    if (lists.allowsClient(remoteAddress.slice(0, remoteAddress.lastIndexOf(':')))) continue;
+    if (lists.allowsClient(withoutPort(remoteAddress))) continue;
     lists.deny('clients');
     session.close('SLW_LINK_ENDED');
   }

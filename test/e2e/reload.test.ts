@@ -7,8 +7,10 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { undoAfter } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
+import { PAIR_A } from '../support/test-pairs.ts';
 import { startTunnel, type TestTunnel, TOKEN } from '../support/tunnel.ts';
 import { startTcp } from '../support/upstream.ts';
 
@@ -24,7 +26,10 @@ async function startPlace(t: TestContext, config: string, list: string): Promise
   undoAfter(t, () => rm(folder, { recursive: true }));
   const write = (name: string, text: string) => writeFile(path.join(folder, name), text);
   await write('list.txt', list);
-  await write('server.yaml', config.replace('LIST', `@${folder}/list.txt`));
+  await write('cert.pem', PAIR_A.cert);
+  await write('key.pem', PAIR_A.key);
+  const pair = `${folder}/cert.pem,${folder}/key.pem`;
+  await write('server.yaml', config.replace('LIST', `@${folder}/list.txt`).replace('CERT', pair));
   const echo = await startTcp(t, (socket) => {
     socket.pipe(socket);
   });
@@ -84,6 +89,34 @@ test('a list that changes cuts who is no longer on it, and a broken one changes 
   await server.line('taken over', isLine('configuration read again', 'allow-ips'));
   await cut;
   assert.equal(await visit(port), undefined);
+  assert.ok((await metric(tunnel, 'sluiceway_denied_total{list="visitors"}')) >= 2);
+});
+
+test('visitors whose TLS ends here are cut by a list too', async (t) => {
+  const httpsPort = await freePort();
+  const { tunnel, write } = await startPlace(
+    t,
+    `https-addr: 127.0.0.1:${httpsPort}\nhttps-cert: a.test=CERT\nallow-ips: "LIST"\n`,
+    '127.0.0.1\n',
+  );
+  const secure = async (): Promise<TLSSocket | undefined> => {
+    const socket = connectTls({
+      ...{ port: httpsPort, host: '127.0.0.1', servername: 'a.test', ca: PAIR_A.cert },
+    });
+    socket.on('error', () => socket.destroy());
+    const isServed = await new Promise<boolean>((resolve) => {
+      socket.once('secureConnect', () => resolve(true));
+      socket.once('close', () => resolve(false));
+    });
+    return isServed ? socket : undefined;
+  };
+  const visitor = await secure();
+  assert.ok(visitor, 'served at first');
+  const cut = new Promise((resolve) => visitor.once('close', resolve));
+  await write('list.txt', '192.0.2.1\n');
+  tunnel.process.kill('SIGHUP');
+  await cut;
+  assert.equal(await secure(), undefined, 'denied from then on');
   assert.ok((await metric(tunnel, 'sluiceway_denied_total{list="visitors"}')) >= 2);
 });
 

@@ -2,7 +2,6 @@
 // Method: node and client in this process; the test visits from loopback, or as a proxy names it.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { encodeProxyHeader } from '../../src/edge/proxy-writer.ts';
@@ -41,7 +40,7 @@ async function visit(port: number, bytes: string | Uint8Array): Promise<string> 
   });
   socket.on('error', () => {});
   socket.write(bytes);
-  await once(socket, 'close').catch(() => undefined);
+  await new Promise((resolve) => socket.once('close', resolve));
   return text;
 }
 
