@@ -5,6 +5,7 @@
 // answers some 100,000 small messages a second. Must not know: what stands behind the address.
 
 import { connect, type Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import autocannon from 'autocannon';
 
 export interface Target {
@@ -89,9 +90,17 @@ export async function measureEchoes(options: LoadOptions): Promise<number> {
 
 /** Keep-alive requests a second; `answerBytes` is the length of one answer. */
 export async function measureRequests(options: LoadOptions, host: string): Promise<number> {
+  return measureRequestsOn(await open(options, ''), options, host);
+}
+
+/** The same on connections that are there, which it ends. */
+export async function measureRequestsOn(
+  sockets: Socket[],
+  options: LoadOptions,
+  host: string,
+): Promise<number> {
   const counter = { count: 0 };
   const request = Buffer.from(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
-  const sockets = await open(options, '');
   const answerBytes = await probeAnswer(sockets[0] as Socket, request);
   for (const socket of sockets) {
     let pending = answerBytes;
@@ -184,7 +193,8 @@ function address({ host = '127.0.0.1', port }: Target): { host: string; port: nu
   return { host, port };
 }
 
-async function rate(
+/** Counts of `counter` a second, after the warm-up; ends `sockets`. */
+export async function rate(
   { ms, meter, warmUpMs: warmMs = warmUpMs(ms) }: LoadOptions,
   counter: { count: number },
   sockets: Socket[],
@@ -200,7 +210,8 @@ async function rate(
   for (const socket of sockets) {
     socket.removeAllListeners();
     socket.on('error', () => undefined);
-    socket.resetAndDestroy();
+    if (socket instanceof TLSSocket) socket.destroy();
+    else socket.resetAndDestroy();
   }
   return count / seconds;
 }

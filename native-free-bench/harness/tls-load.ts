@@ -6,7 +6,7 @@
 
 import { once } from 'node:events';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
-import { type LoadOptions, pause, warmUpMs } from './load.ts';
+import { type LoadOptions, measureRequestsOn, rate } from './load.ts';
 import { HOST } from './side.ts';
 
 export interface TlsLoadOptions extends LoadOptions {
@@ -26,27 +26,8 @@ export async function measureResumedHandshakes(options: TlsLoadOptions): Promise
 
 /** Keep-alive requests a second over TLS; every answer has the same length. */
 export async function measureSecureRequests(options: TlsLoadOptions): Promise<number> {
-  const counter = { count: 0 };
-  const request = Buffer.from(`GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
   const open = Array.from({ length: options.connections }, () => secure(options, {}));
-  const sockets = await Promise.all(open);
-  const [first] = sockets;
-  if (first === undefined) return 0;
-  const answerBytes = await probe(first, request);
-  for (const socket of sockets) {
-    let pending = answerBytes;
-    socket.on('data', (piece: Buffer) => {
-      pending -= piece.length;
-      if (pending > 0) return;
-      pending = answerBytes;
-      counter.count += 1;
-      socket.write(request);
-    });
-    socket.write(request);
-  }
-  const rate = await counted(options, counter);
-  for (const socket of sockets) socket.removeAllListeners('data').destroy();
-  return rate;
+  return measureRequestsOn(await Promise.all(open), options, HOST);
 }
 
 async function handshakes(options: TlsLoadOptions, more: ConnectionOptions): Promise<number> {
@@ -62,10 +43,10 @@ async function handshakes(options: TlsLoadOptions, more: ConnectionOptions): Pro
     }
   };
   const loops = Promise.all(Array.from({ length: options.connections }, repeat));
-  const rate = await Promise.race([counted(options, counter), loops.then(() => 0)]);
+  const found = await Promise.race([rate(options, counter, []), loops.then(() => 0)]);
   isOver = true;
   await loops;
-  return rate;
+  return found;
 }
 
 async function secure(options: TlsLoadOptions, more: ConnectionOptions): Promise<TLSSocket> {
@@ -82,30 +63,4 @@ async function learnSession(options: TlsLoadOptions): Promise<Buffer> {
   const [session] = (await once(socket, 'session')) as [Buffer];
   socket.destroy();
   return session;
-}
-
-async function probe(socket: TLSSocket, request: Buffer): Promise<number> {
-  socket.write(request);
-  let answer = '';
-  for (;;) {
-    const [piece] = (await once(socket, 'data')) as [Buffer];
-    answer += piece.toString('latin1');
-    const head = answer.indexOf('\r\n\r\n');
-    const length = Number(/content-length: (\d+)/i.exec(answer)?.[1] ?? -1);
-    if (head !== -1 && length >= 0 && answer.length >= head + 4 + length) return answer.length;
-  }
-}
-
-async function counted(
-  { ms, meter, warmUpMs: warmMs = warmUpMs(ms) }: LoadOptions,
-  counter: { count: number },
-): Promise<number> {
-  await pause(warmMs);
-  meter?.begin();
-  const startCount = counter.count;
-  const startMs = performance.now();
-  await pause(ms);
-  const seconds = (performance.now() - startMs) / 1000;
-  meter?.end();
-  return (counter.count - startCount) / seconds;
 }
