@@ -56,6 +56,7 @@ export const ERRORS = {
   SLW_LINK_LIMIT: row(24, 503, 'operator', true, 'too many links'),
   SLW_LINK_REVOKED: row(25, 503, 'operator', false, 'the token is no longer valid'),
   SLW_LINK_ID_TAKEN: row(26, 503, 'operator', true, 'a client of another token has this id'),
+  SLW_LINK_MOVED: row(27, 503, 'self', true, 'a successor of the server takes new links'),
 
   SLW_STREAM_RESET: row(32, 502, 'upstream', true, 'the connection was reset'),
   SLW_STREAM_REFUSED: row(33, 502, 'upstream', true, 'the upstream refused the connection'),

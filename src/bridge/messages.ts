@@ -152,6 +152,14 @@ export interface ListenRequest {
   readonly host: string;
   readonly port: number;
   readonly reusePort: boolean;
+  /** Listening sockets of a predecessor, to be used in place of a new one. */
+  readonly inherited?: readonly number[];
+}
+
+/** A listener that is open: its port, and the descriptors of its sockets. */
+export interface Listening {
+  readonly port: number;
+  readonly fds: readonly number[];
 }
 
 /** One login more of an address may fail in so many seconds, once too many have failed. */
@@ -232,7 +240,7 @@ export interface TunnelAnswer {
 
 /** What control asks or tells a shard of the exit node. */
 export type ExitShardMethods = {
-  listen: { takes: ListenRequest; gives: { port: number } };
+  listen: { takes: ListenRequest; gives: Listening };
   unlisten: { takes: { name: string }; gives: unknown };
   route: { takes: readonly RouteChange[]; gives: unknown };
   mesh: { takes: { shard: number; port: MessagePort }; gives: unknown };
@@ -246,8 +254,10 @@ export type ExitShardMethods = {
   /** What session tickets are sealed with from now on. */
   ticketKey: { takes: Uint8Array; gives: unknown };
   sample: { takes: undefined; gives: ShardSample };
-  /** Stop accepting, tell clients to go; answered when no stream is left. */
-  drain: { takes: undefined; gives: unknown };
+  /** Tell clients that a successor takes new links; these go on. */
+  move: { takes: undefined; gives: unknown };
+  /** Stop accepting, tell clients to go unless they moved; answered when no stream is left. */
+  drain: { takes: { isMoved: boolean }; gives: unknown };
   stop: { takes: undefined; gives: unknown };
 };
 

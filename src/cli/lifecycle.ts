@@ -18,6 +18,8 @@ export interface Running {
   stop(): void;
   /** Reads certificates again; absent when there is nothing to read. */
   reload?(): void;
+  /** Starts a successor on the same sockets; absent where there is none. */
+  takeOver?(): void;
 }
 
 export interface Ending {
@@ -73,6 +75,10 @@ class Lifecycle {
     process.on('SIGHUP', () => {
       if (running.reload === undefined) this.#log.warn('SIGHUP: there is nothing to reload yet');
       else running.reload();
+    });
+    process.on('SIGUSR2', () => {
+      if (running.takeOver === undefined) this.#log.warn('SIGUSR2: only a server is taken over');
+      else running.takeOver();
     });
   }
 

@@ -230,7 +230,7 @@ class RunningClient implements Client {
     const server = this.#links.get(link)?.server;
     if (server === undefined) return;
     this.#log.info({ url: server.url, link, code }, 'server takes no new streams here');
-    if (FINAL[code] === undefined) server.onGoAway(link);
+    if (FINAL[code] === undefined) server.onGoAway(link, code);
     else this.#endFinally(server.url, code, '');
   }
 

@@ -20,6 +20,8 @@ const LINKS_MAX = 16;
 const SEARCH_BASE_MS = 20;
 const SEARCH_GROWTH = 1.5;
 const SEARCH_MAX_MS = 60_000;
+/** After a move is announced: at once, but not all clients in the same moment. Guess. */
+const MOVE_WITHIN_MS = 300;
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 /** A server that kept a link for so long is well again (design, section 4.2). */
@@ -101,12 +103,13 @@ export class ServerLinks {
   }
 
   /** The server takes no new streams on this link: another is dialled beside it. */
-  onGoAway(link: string): void {
+  onGoAway(link: string, code: ErrorCode): void {
     const entry = this.#links.get(link);
     // In the greeting it is a refusal, of which the link's end tells.
     if (entry === undefined || entry.state !== 'up') return;
     entry.state = 'leaving';
-    this.#retryLater();
+    if (code === 'SLW_LINK_MOVED') this.#moveSoon();
+    else this.#retryLater();
   }
 
   onEnd(link: string, code: ErrorCode, detail: string): void {
@@ -134,6 +137,13 @@ export class ServerLinks {
     const delayMs = this.#backoff.nextMs();
     this.#options.log.info({ url: this.url, delayMs: Math.round(delayMs) }, 'dialling again');
     this.#fillAfter(delayMs);
+  }
+
+  /** A successor listens already: nothing is to be waited for. */
+  #moveSoon(): void {
+    if (this.#state === 'closed') return;
+    this.#retry?.cancel();
+    this.#fillAfter(MOVE_WITHIN_MS * this.#options.random());
   }
 
   #searchLater(): void {

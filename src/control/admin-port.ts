@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Answers } from './answers.ts';
+import type { InheritedSocket } from './inheritance.ts';
 
 const HEAD_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
@@ -22,10 +23,14 @@ export interface AdminPortOptions {
   readonly port: number;
   readonly answers: Answers;
   readonly log: Logger;
+  /** A listening socket of a predecessor. */
+  readonly inherited?: number | undefined;
 }
 
 export interface AdminPort {
   readonly port: number;
+  /** For a successor; its descriptor is -1 where the platform has none. */
+  readonly socket: InheritedSocket;
   close(): void;
 }
 
@@ -40,14 +45,18 @@ export function openAdminPort(options: AdminPortOptions): Promise<AdminPort> {
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => void answer(options, request, response));
   return new Promise((resolve, reject) => {
-    const { host, port } = options;
+    const { host, port, inherited } = options;
+    const target = inherited === undefined ? { host, port } : { fd: inherited };
     server.once('error', (cause) => {
       const detail = `cannot listen on --admin-addr ${host}:${port}: ${cause.message}`;
       reject(new SluicewayError('SLW_LISTEN_FAILED', detail, { cause }));
     });
-    server.listen({ host, port }, () => {
+    server.listen(target, () => {
       server.on('error', (error) => options.log.warn({ err: error.message }, 'admin address'));
-      resolve({ port: portOf(server), close: () => closeServer(server) });
+      const { _handle: handle } = server as { readonly _handle?: { readonly fd?: number } };
+      const known = portOf(server);
+      const socket = { name: 'admin', host, port, known, fds: [handle?.fd ?? -1] };
+      resolve({ port: known, socket, close: () => closeServer(server) });
     });
   });
 }

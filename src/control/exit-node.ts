@@ -14,7 +14,6 @@ import type { Bridge, Serve } from '../bridge/calls.ts';
 import type {
   ExitControlMethods,
   ExitShardMethods,
-  RouteChange,
   ShardTask,
   VisitorSettings,
 } from '../bridge/messages.ts';
@@ -27,12 +26,13 @@ import { Answers } from './answers.ts';
 import type { DnsHook } from './challenge-board.ts';
 import { ConfigReload, type ConfigSource } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
+import { HandOver, type StartSuccessor } from './hand-over.ts';
 import { Metrics } from './metrics.ts';
-import { supportsReusePort } from './ports.ts';
+import { type Predecessor, succeed } from './predecessor.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Registry } from './registry.ts';
 import { SampleBook } from './samples.ts';
-import { shardSettings, shareLimits, visitorSettings } from './settings.ts';
+import { acceptingShards, shardSettings, shareLimits, visitorSettings } from './settings.ts';
 import { describeStatus } from './status.ts';
 import { VisitorTls } from './visitor-tls.ts';
 
@@ -45,6 +45,10 @@ export interface StartOptions {
   readonly source?: ConfigSource;
   /** Makes and removes DNS records, for dns-01. */
   readonly dnsHook?: DnsHook;
+  /** Starts a process that takes over. */
+  readonly successor?: StartSuccessor;
+  /** Whom this process takes over from. */
+  readonly predecessor?: Predecessor | undefined;
 }
 
 export interface Ending {
@@ -58,6 +62,8 @@ export interface ExitNode {
   stop(): void;
   /** Reads certificates and the configuration again. */
   reload(): void;
+  /** Starts a successor on the same sockets, and drains when it serves. */
+  takeOver(): void;
 }
 
 /** A scrape waits no longer for a shard; then its last sample counts. */
@@ -89,11 +95,6 @@ interface Prepared extends Pick<ShardTask, 'settings'> {
   readonly accepting: number;
 }
 
-/** All, where the kernel spreads connections over them; else the first alone. */
-async function acceptingShards({ shards, reusePort }: ServerConfig): Promise<number> {
-  return reusePort === 'auto' && shards > 1 && (await supportsReusePort()) ? shards : 1;
-}
-
 class RunningNode implements ExitNode {
   readonly closed: Promise<Ending>;
   #config: ServerConfig;
@@ -118,6 +119,7 @@ class RunningNode implements ExitNode {
   readonly #controlRequests = new Map<string, number>();
   readonly #ports: PublicPorts;
   readonly #https: VisitorTls | undefined;
+  readonly #handOver: HandOver | undefined;
   #admin: AdminPort | undefined;
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
   #settle: (ending: Ending) => void = () => {};
@@ -137,12 +139,14 @@ class RunningNode implements ExitNode {
       acceptsEverywhere: this.#acceptsEverywhere,
       bridges: () => this.#pool.bridges(),
       log: this.#log,
+      inheritance: options.predecessor?.inheritance,
     });
     this.#tls = tls;
     this.#access = this.#createAccess();
     this.#reload = this.#createReload();
     this.#registry = this.#createRegistry();
     this.#https = this.#createHttps();
+    this.#handOver = this.#createHandOver();
     const https = this.#https === undefined ? {} : { https: this.#https.settings };
     this.#pool = new ShardPool({
       url: shardUrl,
@@ -188,14 +192,22 @@ class RunningNode implements ExitNode {
       throw error;
     }
     this.#state = 'ready';
+    this.#options.predecessor?.ready();
     this.#https?.start();
     this.#log.info({ shards: this.#config.shards, version: this.#options.version }, 'ready');
   }
 
   drain(): void {
     if (this.#state !== 'ready') return;
+    this.#handOver?.cancel();
     this.#state = 'draining';
-    void this.#drain();
+    void this.#drain(this.#config.drainDelayMs, false);
+  }
+
+  takeOver(): void {
+    if (this.#handOver === undefined || this.#state !== 'ready') {
+      this.#log.warn('no take-over: not supported, or not ready');
+    } else this.#handOver.begin();
   }
 
   stop(): void {
@@ -225,28 +237,42 @@ class RunningNode implements ExitNode {
     const settings = await shardSettings(config, this.#options.version, this.#accepting);
     const limits = shareLimits(config.limits, this.#accepting);
     this.#task = { settings, visitors: { ...this.#task.visitors, limits } };
-    for (const [, bridge] of this.#pool.bridges()) bridge.tell('settings', { settings, limits });
+    this.#tellAll((bridge) => bridge.tell('settings', { settings, limits }));
   }
 
   async #watchTls(): Promise<void> {
-    await this.#tls.watch((tls) => {
-      for (const [, bridge] of this.#pool.bridges()) bridge.tell('tls', tls);
-    });
+    await this.#tls.watch((tls) => this.#tellAll((bridge) => bridge.tell('tls', tls)));
     this.#tls.describe();
     const { fingerprint } = this.#tls;
     if (fingerprint !== undefined) this.#options.onFingerprint?.(fingerprint);
   }
 
   async #openPorts(): Promise<void> {
-    const { shards, adminAddr } = this.#config;
-    if (adminAddr !== 'off') {
-      const { host, port } = adminAddr;
-      this.#admin = await openAdminPort({ host, port, answers: this.#answers, log: this.#log });
-      this.#log.info({ name: 'admin', address: `${host}:${this.#admin.port}` }, 'listening');
-    }
+    const { predecessor } = this.#options;
+    if (predecessor === undefined) await this.#openAdmin();
     await this.#ports.claim();
-    for (let shard = 0; shard < shards; shard += 1) await this.#pool.start(shard);
+    for (let shard = 0; shard < this.#config.shards; shard += 1) await this.#pool.start(shard);
+    if (predecessor !== undefined) await this.#succeed(predecessor);
     this.#ports.describe();
+  }
+
+  #succeed(predecessor: Predecessor): Promise<void> {
+    const [ports, registry] = [this.#ports, this.#registry];
+    const openAdmin = () => this.#openAdmin();
+    return succeed(predecessor, { ports, registry, openAdmin, clock: systemClock, log: this.#log });
+  }
+
+  async #openAdmin(): Promise<void> {
+    const { adminAddr } = this.#config;
+    if (adminAddr === 'off') return;
+    const inherited = this.#options.predecessor?.inheritance.takeOne({
+      name: 'admin',
+      ...adminAddr,
+    });
+    const options = { ...adminAddr, answers: this.#answers, log: this.#log, inherited };
+    this.#admin = await openAdminPort(options);
+    const address = `${adminAddr.host}:${this.#admin.port}`;
+    this.#log.info({ name: 'admin', address }, 'listening');
   }
 
   /** A shard has started: listeners, routes, ports and mesh, in this order. */
@@ -277,7 +303,7 @@ class RunningNode implements ExitNode {
       hasHttps: https !== undefined,
       wallMs: () => systemClock.wallMs(),
       scopes: this.#access,
-      publish: (changes) => this.#publish(changes),
+      publish: (changes) => this.#tellAll((bridge) => bridge.tell('route', changes)),
       openPort: (name, port) => this.#openPort(name, port),
       closePort: (name) => this.#ports.close(name),
       closeLinks: (shard, links, code) =>
@@ -298,6 +324,25 @@ class RunningNode implements ExitNode {
     });
   }
 
+  #createHandOver(): HandOver | undefined {
+    const { successor: start } = this.#options;
+    if (start === undefined) return undefined;
+    return new HandOver({
+      start,
+      ports: this.#ports,
+      registry: this.#registry,
+      adminSocket: () => this.#admin?.socket,
+      tellClients: () => this.#tellAll((bridge) => bridge.tell('move', undefined)),
+      onDone: () => {
+        this.#state = 'draining';
+        this.#admin?.close();
+        void this.#drain(0, true);
+      },
+      clock: systemClock,
+      log: this.#log,
+    });
+  }
+
   #createHttps(): VisitorTls | undefined {
     const { https, httpAddr } = this.#config;
     if (https === undefined) return undefined;
@@ -313,8 +358,8 @@ class RunningNode implements ExitNode {
     });
   }
 
-  #publish(changes: readonly RouteChange[]): void {
-    for (const [, bridge] of this.#pool.bridges()) bridge.tell('route', changes);
+  #tellAll(tell: (bridge: ShardBridge) => void): void {
+    for (const [, bridge] of this.#pool.bridges()) tell(bridge);
   }
 
   async #openPort(name: string, port: number): Promise<void> {
@@ -365,7 +410,10 @@ class RunningNode implements ExitNode {
         if (typeof found === 'string') return found;
         return found.entry === undefined || found.entry.isAdmin ? 'allowed' : 'forbidden';
       },
-      isReady: () => this.#state === 'ready',
+      // While it takes over, visitors are served by the predecessor.
+      isReady: () =>
+        this.#state === 'ready' ||
+        (this.#state === 'starting' && this.#options.predecessor !== undefined),
       isServed: (tunnel) => this.#registry.isServed(tunnel),
       status: async () => {
         await this.#sample();
@@ -419,13 +467,13 @@ class RunningNode implements ExitNode {
     this.#log.warn({ code: 'SLW_AUTH_REFUSED' satisfies ErrorCode, reason }, 'token refused');
   }
 
-  async #drain(): Promise<void> {
-    const { drainDelayMs, drainTimeoutMs } = this.#config;
-    this.#log.info({ drainDelayMs, drainTimeoutMs }, 'draining');
-    await sleep(drainDelayMs);
+  async #drain(delayMs: number, isMoved: boolean): Promise<void> {
+    const { drainTimeoutMs } = this.#config;
+    this.#log.info({ drainDelayMs: delayMs, drainTimeoutMs }, 'draining');
+    await sleep(delayMs);
     const calls = this.#pool
       .bridges()
-      .map(([, bridge]) => bridge.call('drain', undefined, drainTimeoutMs + STOP_TIMEOUT_MS));
+      .map(([, bridge]) => bridge.call('drain', { isMoved }, drainTimeoutMs + STOP_TIMEOUT_MS));
     const isDrained = await Promise.race([
       Promise.allSettled(calls).then(() => true),
       sleep(drainTimeoutMs).then(() => false),

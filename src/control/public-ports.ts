@@ -6,8 +6,9 @@
 
 import type { Logger } from '../base/log.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods } from '../bridge/messages.ts';
+import type { ExitControlMethods, ExitShardMethods, ListenRequest } from '../bridge/messages.ts';
 import type { ServerConfig } from '../config/config.ts';
+import type { Inheritance, InheritedSocket } from './inheritance.ts';
 import { claimPort } from './ports.ts';
 
 type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
@@ -18,6 +19,8 @@ export interface PublicPortsOptions {
   readonly acceptsEverywhere: boolean;
   readonly bridges: () => Iterable<readonly [shard: number, bridge: ShardBridge]>;
   readonly log: Logger;
+  /** What a predecessor left; absent: every socket is a new one. */
+  readonly inheritance?: Inheritance | undefined;
 }
 
 /** TCP tunnels, as a shard that starts needs to know them. */
@@ -26,18 +29,57 @@ export interface OpenTunnels {
   isPortOpen(name: string): boolean;
 }
 
+/** `control`: only clients can come; `all`: visitors, too. */
+type Stage = 'none' | 'control' | 'all';
+
 export class PublicPorts {
   readonly #options: PublicPortsOptions;
   /** By listener name, once they are known: port 0 becomes one. */
   readonly #known = new Map<string, number>();
+  /** Descriptors by listener name and shard. */
+  readonly #fds = new Map<string, Map<number, readonly number[]>>();
+  #stage: Stage;
 
   constructor(options: PublicPortsOptions) {
     this.#options = options;
+    this.#stage = options.inheritance === undefined ? 'all' : 'none';
   }
 
   /** Rejects with a SluicewayError when another program has one of the listeners' ports. */
   async claim(): Promise<void> {
-    for (const { host, port } of this.#listeners()) await claimPort(host, port);
+    const { inheritance } = this.#options;
+    for (const listener of this.#listeners()) {
+      const { host, port } = listener;
+      if (inheritance?.has(listener) !== true) await claimPort(host, port);
+    }
+  }
+
+  /** Opens more, in all shards. */
+  async advance(stage: Stage, tunnels: OpenTunnels): Promise<void> {
+    this.#stage = stage;
+    for (const [shard, bridge] of this.#options.bridges()) {
+      await this.bringUp(shard, bridge, tunnels);
+    }
+  }
+
+  /** Lets the control port go: from now on a successor's clients come there alone. */
+  async leaveControl(): Promise<void> {
+    await this.#unlisten('control');
+  }
+
+  /** Every listening socket, for a successor. */
+  sockets(): InheritedSocket[] {
+    const own = this.#listeners().map(({ name, host, port }) => ({ name, host, port }));
+    const { tcpHost } = this.#options.config;
+    const names = new Set(own.map(({ name }) => name));
+    const ofTunnels = [...this.#fds.keys()]
+      .filter((name) => !names.has(name))
+      .map((name) => ({ name, host: tcpHost, port: portOf(name) }));
+    return [...own, ...ofTunnels].map((listener) => ({
+      ...listener,
+      known: this.#known.get(listener.name) ?? listener.port,
+      fds: [...(this.#fds.get(listener.name)?.values() ?? [])].flat(),
+    }));
   }
 
   /** Opens everything in a shard that has just started. */
@@ -45,12 +87,12 @@ export class PublicPorts {
     if (!this.#isAccepting(shard)) return;
     const { acceptsEverywhere: reusePort } = this.#options;
     for (const { name, host, port } of this.#listeners()) {
+      if (this.#stage === 'none' || (this.#stage === 'control' && name !== 'control')) continue;
       const wanted = this.#known.get(name) ?? port;
-      const answer = await bridge.call('listen', { name, host, port: wanted, reusePort });
-      this.#known.set(name, answer.port);
+      await this.#listen(shard, bridge, { name, host, port: wanted, reusePort }, port);
     }
     for (const name of tunnels.openPorts()) {
-      await bridge.call('listen', this.#request(name, Number(name.slice('tcp:'.length))));
+      await this.#listen(shard, bridge, this.#request(name, portOf(name)));
       // It may have been closed on the others while this one was opening it.
       if (!tunnels.isPortOpen(name)) await bridge.call('unlisten', { name });
     }
@@ -65,14 +107,16 @@ export class PublicPorts {
 
   /** Opens a TCP tunnel's port in every shard, or in none: rejects with a SluicewayError. */
   async open(name: string, port: number): Promise<void> {
-    const { config, log } = this.#options;
-    await claimPort(config.tcpHost, port);
+    const { config, log, inheritance } = this.#options;
+    const listener = { name, host: config.tcpHost, port };
+    if (inheritance?.has(listener) !== true) await claimPort(config.tcpHost, port);
     try {
       const asked = new Set<ShardBridge>();
       // A shard may start meanwhile, and what it was brought up with did not have this port.
       for (let next = this.#nextToAsk(asked); next !== undefined; next = this.#nextToAsk(asked)) {
-        asked.add(next);
-        await next.call('listen', this.#request(name, port));
+        const [shard, bridge] = next;
+        asked.add(bridge);
+        await this.#listen(shard, bridge, this.#request(name, port));
       }
     } catch (error) {
       await this.close(name);
@@ -82,9 +126,31 @@ export class PublicPorts {
   }
 
   async close(name: string): Promise<void> {
-    const { bridges, log } = this.#options;
+    await this.#unlisten(name);
+    this.#options.log.info({ tunnel: name }, 'port closed');
+  }
+
+  async #unlisten(name: string): Promise<void> {
+    this.#fds.delete(name);
+    const { bridges } = this.#options;
     await Promise.allSettled([...bridges()].map(([, bridge]) => bridge.call('unlisten', { name })));
-    log.info({ tunnel: name }, 'port closed');
+  }
+
+  /** `port`: the one that was configured, by which a predecessor's socket is found. */
+  async #listen(
+    shard: number,
+    bridge: ShardBridge,
+    request: ListenRequest,
+    port = request.port,
+  ): Promise<void> {
+    const { inheritance, config } = this.#options;
+    const { name, host } = request;
+    const shards = this.#options.acceptsEverywhere ? config.shards : 1;
+    const inherited = inheritance?.take({ name, host, port }, shard, shards) ?? [];
+    const answer = await bridge.call('listen', { ...request, inherited });
+    this.#known.set(name, answer.port);
+    const byShard = this.#fds.get(name) ?? new Map<number, readonly number[]>();
+    this.#fds.set(name, byShard.set(shard, answer.fds));
   }
 
   #listeners(): { name: string; host: string; port: number }[] {
@@ -105,10 +171,14 @@ export class PublicPorts {
     return { name, host: config.tcpHost, port, reusePort: acceptsEverywhere };
   }
 
-  #nextToAsk(asked: ReadonlySet<ShardBridge>): ShardBridge | undefined {
+  #nextToAsk(asked: ReadonlySet<ShardBridge>): readonly [number, ShardBridge] | undefined {
     for (const [shard, bridge] of this.#options.bridges()) {
-      if (this.#isAccepting(shard) && !asked.has(bridge)) return bridge;
+      if (this.#isAccepting(shard) && !asked.has(bridge)) return [shard, bridge];
     }
     return undefined;
   }
+}
+
+function portOf(tunnel: string): number {
+  return Number(tunnel.slice('tcp:'.length));
 }

@@ -112,6 +112,15 @@ export class Registry {
     return this.#connects;
   }
 
+  hasClient(id: string): boolean {
+    return this.#clients.has(id);
+  }
+
+  /** Tunnels that somebody serves now. */
+  servedTunnels(): string[] {
+    return [...this.#tunnels.keys()].filter((name) => this.isServed(name));
+  }
+
   clientOf(link: string): Client | undefined {
     return this.#links.get(link)?.client;
   }

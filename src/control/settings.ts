@@ -10,6 +10,7 @@ import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { ShardSettings, VisitorSettings } from '../bridge/messages.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { readErrorPages } from './error-pages.ts';
+import { supportsReusePort } from './ports.ts';
 
 /** Where the limit cannot be read (not Linux): a usual one. */
 const OPEN_FILES_DEFAULT = 65_536;
@@ -75,4 +76,9 @@ async function openFilesLimit(): Promise<number> {
     // No /proc here.
     return OPEN_FILES_DEFAULT;
   }
+}
+
+/** How many accept: all, where the kernel spreads connections over them; else the first. */
+export async function acceptingShards({ shards, reusePort }: ServerConfig): Promise<number> {
+  return reusePort === 'auto' && shards > 1 && (await supportsReusePort()) ? shards : 1;
 }

@@ -162,12 +162,12 @@ export class Session implements LinkSink, StreamCarrier {
     return stream;
   }
 
-  /** No new streams from either side; those that live go on. */
+  /** No new streams from either side, but for a move, which is only announced. Others go on. */
   leave(code: ErrorCode): void {
     if (this.#phase !== PHASE.ACTIVE) return;
-    this.#phase = PHASE.LEAVING;
+    if (code !== 'SLW_LINK_MOVED') this.#phase = PHASE.LEAVING;
     this.#link.writeValue(FRAME.GOAWAY, 0, ERRORS[code].wire);
-    if (this.#streams.count === 0) this.#options.events.onIdle();
+    if (this.isLeaving && this.#streams.count === 0) this.#options.events.onIdle();
   }
 
   /** Ends the session: GOAWAY, what was accepted is flushed, streams that live are reset. */
@@ -399,7 +399,8 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   #onGoAway(code: ErrorCode): void {
-    if (this.#phase === PHASE.ACTIVE) this.#phase = PHASE.LEAVING;
+    const isMove = code === 'SLW_LINK_MOVED';
+    if (this.#phase === PHASE.ACTIVE && !isMove) this.#phase = PHASE.LEAVING;
     if (this.#phase === PHASE.GREETING) this.#endCode = code;
     this.#options.events.onGoAway(code);
     if (this.#phase === PHASE.LEAVING && this.#streams.count === 0) this.#options.events.onIdle();

@@ -15,6 +15,7 @@ import type {
   Challenge,
   ExitControlMethods,
   ExitShardMethods,
+  Listening,
   ListenRequest,
   LiveSettings,
   ShardSample,
@@ -181,7 +182,7 @@ class ExitShard implements ShardOwner, StreamOpener {
 
   #methods(): ConstructorParameters<typeof Bridge<ExitShardMethods, ExitControlMethods>>[1] {
     return {
-      listen: async (request: ListenRequest) => ({ port: await this.#listen(request) }),
+      listen: (request: ListenRequest) => this.#listen(request),
       unlisten: ({ name }: { name: string }) => this.#listeners.close(name),
       route: (changes: ExitShardMethods['route']['takes']) => this.#router.apply(changes),
       mesh: ({ shard, port }: ExitShardMethods['mesh']['takes']) => this.#mesh.attach(shard, port),
@@ -194,7 +195,8 @@ class ExitShard implements ShardOwner, StreamOpener {
       challenges: (list: readonly Challenge[]) => this.#https.challenges.set(list),
       ticketKey: (key: Uint8Array) => this.#https.store.setTicketKey(key),
       sample: () => this.#sample(),
-      drain: () => this.#drain(),
+      move: () => this.#leave('SLW_LINK_MOVED'),
+      drain: ({ isMoved }: ExitShardMethods['drain']['takes']) => this.#drain(isMoved),
       stop: () => this.#stop(),
     };
   }
@@ -215,7 +217,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     applySettings(parts, live);
   }
 
-  #listen(request: ListenRequest): Promise<number> {
+  #listen(request: ListenRequest): Promise<Listening> {
     const { name } = request;
     if (name === 'control') {
       const server = createControlPort({
@@ -239,7 +241,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   }
 
   /** A trusted proxy's connection carries many visitors, who are judged by their requests. */
-  #openHttp(request: ListenRequest, enter: Enter): Promise<number> {
+  #openHttp(request: ListenRequest, enter: Enter): Promise<Listening> {
     return this.#open(request, (socket, arrival) => {
       const address = arrival?.visitor?.address ?? socket.remoteAddress ?? '';
       const isMany = this.#http.countedAs(plainAddress(address)) === '' && address !== '';
@@ -263,7 +265,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     return isAllowed;
   }
 
-  #open(request: ListenRequest, enter: Enter): Promise<number> {
+  #open(request: ListenRequest, enter: Enter): Promise<Listening> {
     const arrivals = this.#arrivals;
     if (arrivals === undefined) return this.#listeners.open(request, (socket) => enter(socket));
     return this.#listeners.open(request, (socket) => {
@@ -306,11 +308,16 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.life.checkDrained();
   }
 
-  #drain(): Promise<undefined> {
+  #drain(isMoved: boolean): Promise<undefined> {
     this.#listeners.closeAll();
-    this.#http.drain();
-    for (const { session } of this.#links.values()) session.leave('SLW_LINK_DRAINING');
+    this.#http.drain(isMoved);
+    // Links that moved serve what visitors of this process still ask for.
+    if (!isMoved) this.#leave('SLW_LINK_DRAINING');
     return this.life.drain();
+  }
+
+  #leave(code: ErrorCode): void {
+    for (const { session } of this.#links.values()) session.leave(code);
   }
 
   #stop(): void {

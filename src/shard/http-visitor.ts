@@ -29,6 +29,9 @@ const UNTAKEN_BYTES_MAX = 256 * 1024;
 /** From our FIN to the visitor's. Guess. */
 const LINGER_MS = 5000;
 
+/** An idle connection may be used once more for so long after a take-over. Guess. */
+const LAST_REQUEST_MS = 5000;
+
 export interface HttpArrival {
   readonly visitor: VisitorInfo;
   readonly scheme: Scheme;
@@ -96,8 +99,13 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   }
 
   /** Nothing new begins here. A request under way is answered, and the connection then closed. */
-  drain(): void {
-    if (this.#phase === 'idle' || this.#phase === 'unread') this.#linger();
+  drain(isUnhurried: boolean): void {
+    if (this.#phase !== 'idle' && this.#phase !== 'unread') return;
+    if (!isUnhurried) this.#linger();
+    else {
+      const latestMs = this.#context.clock.nowMs() + LAST_REQUEST_MS;
+      this.#deadlineMs = Math.min(this.#deadlineMs, latestMs);
+    }
   }
 
   /** Turns the visitor away with the page for `code`, whatever it asks for. */

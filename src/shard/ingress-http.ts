@@ -86,10 +86,13 @@ export class HttpIngress implements VisitorHome {
     this.#context.gate?.sweep(nowMs);
   }
 
-  /** Idle connections close now, busy ones after their response; upgraded ones go on. */
-  drain(): void {
+  /**
+   * Idle connections close, busy ones after their response; upgraded ones go on. `isUnhurried`:
+   * an idle one may ask once more before, as a request may be on its way.
+   */
+  drain(isUnhurried: boolean): void {
     this.#context.state = 'draining';
-    for (const visitor of this.#visitors) visitor.drain();
+    for (const visitor of this.#visitors) visitor.drain(isUnhurried);
   }
 
   onGone(visitor: HttpVisitor): void {

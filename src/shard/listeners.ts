@@ -4,9 +4,9 @@
 // error of accept is counted and the listener goes on. Must not know: what is done with sockets,
 // beyond that all of them can be cut.
 
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import { SluicewayError } from '../base/errors.ts';
-import type { ListenRequest } from '../bridge/messages.ts';
+import type { Listening, ListenRequest } from '../bridge/messages.ts';
 import type { Meters } from './meters.ts';
 import { cutSocket } from './socket-relay.ts';
 
@@ -14,11 +14,24 @@ import { cutSocket } from './socket-relay.ts';
 const BACKLOG = 4096;
 /** First TCP keep-alive probe on an idle visitor connection (design, section 4.1). */
 const KEEP_ALIVE_MS = 60_000;
+const SOCKET_OPTIONS = {
+  ...{ allowHalfOpen: true, noDelay: true, keepAlive: true },
+  keepAliveInitialDelay: KEEP_ALIVE_MS,
+};
+
+interface Listener {
+  /** More than one when a predecessor had more sockets than there are shards now. */
+  readonly servers: readonly Server[];
+  readonly listening: Promise<Listening>;
+}
+
+/** A new socket, or one that is inherited. */
+type Target = ListenOptions | { readonly fd: number };
 
 export type AcceptSocket = (socket: Socket) => void;
 
 export class Listeners {
-  readonly #listeners = new Map<string, { server: Server; port: Promise<number> }>();
+  readonly #listeners = new Map<string, Listener>();
   /** Accepted by `open` and not yet closed. */
   readonly #sockets = new Set<Socket>();
   readonly #meters: Meters;
@@ -27,17 +40,14 @@ export class Listeners {
     this.#meters = meters;
   }
 
-  /** Opens a plain listener; resolves to its port. Rejects with a SluicewayError. */
-  open(request: ListenRequest, accept: AcceptSocket): Promise<number> {
+  /** Opens a plain listener. Rejects with a SluicewayError. */
+  open(request: ListenRequest, accept: AcceptSocket): Promise<Listening> {
     const sockets = this.#sockets;
-    const server = createServer(
-      { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
-      (socket) => {
-        sockets.add(socket);
-        socket.once('close', () => sockets.delete(socket));
-        accept(socket);
-      },
-    );
+    const server = createServer(SOCKET_OPTIONS, (socket) => {
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
+      accept(socket);
+    });
     return this.add(request, server);
   }
 
@@ -54,43 +64,62 @@ export class Listeners {
   }
 
   /**
-   * Makes `server` listen as `request` says, unless its name is open: then that one's port is the
+   * Makes `server` listen as `request` says, unless its name is open: then that one is the
    * answer. Control asks twice when a port opens while it brings a shard up to date.
    */
-  add(request: ListenRequest, server: Server): Promise<number> {
-    const { name } = request;
+  add(request: ListenRequest, server: Server): Promise<Listening> {
+    const { name, host, port, reusePort, inherited = [] } = request;
     const open = this.#listeners.get(name);
-    if (open !== undefined) return open.port;
-    const port = this.#listen(request, server);
-    this.#listeners.set(name, { server, port });
+    if (open !== undefined) return open.listening;
+    const [first, ...others] = inherited;
+    const own: Target = first === undefined ? { host, port, reusePort } : { fd: first };
+    const servers = [server, ...others.map(() => forwarder(server))];
+    const targets = [own, ...others.map((fd): Target => ({ fd }))];
+    const ports = servers.map((one, index) => this.#listen(request, one, targets[index] ?? own));
+    const listening = Promise.all(ports).then(([known = port]) => {
+      return { port: known, fds: servers.map(descriptorOf) };
+    });
+    this.#listeners.set(name, { servers, listening });
     // The caller hears of a failure; here it only makes the name free again.
-    port.catch(() => this.#listeners.delete(name));
-    return port;
+    listening.catch(() => this.close(name));
+    return listening;
   }
 
-  #listen(request: ListenRequest, server: Server): Promise<number> {
-    const { host, port, reusePort } = request;
+  #listen(request: ListenRequest, server: Server, target: Target): Promise<number> {
     return new Promise((resolve, reject) => {
       server.once('error', (cause: NodeJS.ErrnoException) => reject(listenFailure(request, cause)));
-      server.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
+      server.listen({ ...target, backlog: BACKLOG }, () => {
         server.removeAllListeners('error');
         server.on('error', (error: NodeJS.ErrnoException) => {
           this.#meters.onAcceptError(error.code ?? 'UNKNOWN');
         });
         const address = server.address();
-        resolve(address !== null && typeof address === 'object' ? address.port : port);
+        resolve(address !== null && typeof address === 'object' ? address.port : request.port);
       });
     });
   }
 
   close(name: string): void {
-    this.#listeners.get(name)?.server.close();
+    for (const server of this.#listeners.get(name)?.servers ?? []) server.close();
     this.#listeners.delete(name);
   }
 
   closeAll(): void {
     for (const name of [...this.#listeners.keys()]) this.close(name);
   }
+}
+
+/** One socket more of `server`. */
+function forwarder(server: Server): Server {
+  return createServer(SOCKET_OPTIONS, (socket) => {
+    server.emit('connection', socket);
+  });
+}
+
+/** For a successor; -1 where the platform has none. Node tells it nowhere else. */
+function descriptorOf(server: Server): number {
+  const { _handle: handle } = server as { readonly _handle?: { readonly fd?: number } | null };
+  return handle?.fd ?? -1;
 }
 
 function listenFailure(request: ListenRequest, cause: NodeJS.ErrnoException): SluicewayError {

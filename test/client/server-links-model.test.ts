@@ -91,7 +91,7 @@ const ALMOST_ONE = () => 0.999_999;
 test('a server that turns a greeting away counts as a failure, so that retries may end', () => {
   const bench = new Bench();
   const [link] = bench.dialling;
-  bench.server.onGoAway(link ?? '');
+  bench.server.onGoAway(link ?? '', 'SLW_LINK_DRAINING');
   bench.fail('SLW_LINK_LIMIT');
   assert.deepEqual(bench.failures, [{ code: 'SLW_LINK_LIMIT', attempts: 1 }]);
   bench.clock.advance(30_000);
@@ -103,7 +103,7 @@ test('the end of a link that was let go does not delay the next dial', () => {
   bench.welcome(0);
   bench.welcome(1);
   const [first, second] = [...bench.up.keys()];
-  bench.server.onGoAway(first ?? '');
+  bench.server.onGoAway(first ?? '', 'SLW_LINK_DRAINING');
   bench.clock.advance(500);
   bench.welcome(0);
   bench.end(first ?? '', 'SLW_LINK_ENDED');
@@ -135,7 +135,7 @@ test('whatever happens, links never exceed the target', (t) => {
         else if (kind === 'lose' && link !== undefined) bench.end(link);
         else if (kind === 'goAway' && link !== undefined) {
           leaving.add(link);
-          bench.server.onGoAway(link);
+          bench.server.onGoAway(link, 'SLW_LINK_DRAINING');
         } else if (kind === 'wait') bench.clock.advance(ms);
         const staying = [...bench.up.keys()].filter((key) => !leaving.has(key)).length;
         assert.equal(bench.server.upCount, staying);

@@ -152,8 +152,8 @@ test('a link that the server is leaving is replaced, and its end is no failure',
   const server = new FakeServer();
   server.links.fill();
   server.welcome('link-1', 0, 1);
-  server.links.onGoAway('link-1');
-  server.links.onGoAway('link-1');
+  server.links.onGoAway('link-1', 'SLW_LINK_DRAINING');
+  server.links.onGoAway('link-1', 'SLW_LINK_DRAINING');
   assert.equal(server.links.upCount, 0);
   server.clock.advance(500);
   assert.equal(server.dialled.length, 2);

@@ -238,7 +238,7 @@ test('drains: idle connections close, busy ones after their response', async (t)
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no',
   );
   await streaming.read('o');
-  edge.ingress.drain();
+  edge.ingress.drain(false);
   assert.equal(await idle.readEnd(), '');
   await idlePeer.readEnd();
   assert.equal(idlePeer.ending, 'fin');

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import type net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { SluicewayError } from '../../src/base/errors.ts';
-import type { ListenRequest } from '../../src/bridge/messages.ts';
+import type { Listening, ListenRequest } from '../../src/bridge/messages.ts';
 import { Listeners } from '../../src/shard/listeners.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { connectTo } from '../support/upstream.ts';
@@ -34,7 +34,12 @@ function greet(socket: net.Socket): void {
   socket.write('hello');
 }
 
-async function codeOf(opening: Promise<number>): Promise<string> {
+/** The port at which a listener opens. */
+async function portOf(opening: Promise<Listening>): Promise<number> {
+  return (await opening).port;
+}
+
+async function codeOf(opening: Promise<Listening>): Promise<string> {
   const error: unknown = await opening.then(
     () => undefined,
     (reason: unknown) => reason,
@@ -46,7 +51,7 @@ async function codeOf(opening: Promise<number>): Promise<string> {
 test('hands each connection over, half-open allowed, and tells its port', async (t) => {
   const listeners = createListeners(t);
   const accepted = Promise.withResolvers<net.Socket>();
-  const port = await listeners.open(request('tcp:1'), accepted.resolve);
+  const port = await portOf(listeners.open(request('tcp:1'), accepted.resolve));
   assert.ok(port > 0);
   await connectTo(t, port);
   const socket = await accepted.promise;
@@ -58,28 +63,32 @@ test('a name is open once: asking again, before or after it is, tells the same p
   const listeners = createListeners(t);
   const first = listeners.open(request('http'), greet);
   const second = listeners.open(request('http'), greet);
-  const port = await first;
-  assert.equal(await second, port);
-  assert.equal(await listeners.open(request('http'), greet), port);
+  const port = await portOf(first);
+  assert.equal(await portOf(second), port);
+  assert.equal(await portOf(listeners.open(request('http'), greet)), port);
   listeners.close('http');
-  assert.notEqual(await listeners.open(request('http', { port }), greet), 0, 'and free again');
+  assert.notEqual(
+    await portOf(listeners.open(request('http', { port }), greet)),
+    0,
+    'and free again',
+  );
 });
 
 test('a port in use, or an address that is not ours, is refused with its reason', async (t) => {
   const listeners = createListeners(t);
-  const port = await listeners.open(request('tcp:1'), greet);
+  const port = await portOf(listeners.open(request('tcp:1'), greet));
   const taken = listeners.open(request('tcp:2', { port }), greet);
   assert.equal(await codeOf(taken), 'SLW_TUNNEL_PORT_TAKEN');
   const foreign = listeners.open(request('tcp:2', { host: '192.0.2.1' }), greet);
   assert.equal(await codeOf(foreign), 'SLW_LISTEN_FAILED');
   // A failed listen leaves its name free.
-  assert.ok((await listeners.open(request('tcp:2'), greet)) > 0);
+  assert.ok((await portOf(listeners.open(request('tcp:2'), greet))) > 0);
 });
 
 test('several listeners share a port when each asks to', async (t) => {
   const [one, two] = [createListeners(t), createListeners(t)];
-  const port = await one.open(request('http', { reusePort: true }), greet);
-  assert.equal(await two.open(request('http', { port, reusePort: true }), greet), port);
+  const port = await portOf(one.open(request('http', { reusePort: true }), greet));
+  assert.equal(await portOf(two.open(request('http', { port, reusePort: true }), greet)), port);
   assert.equal(
     await codeOf(createListeners(t).open(request('http', { port }), greet)),
     'SLW_TUNNEL_PORT_TAKEN',
@@ -88,21 +97,21 @@ test('several listeners share a port when each asks to', async (t) => {
 
 test('a closed listener frees its name and port; its connections live on', async (t) => {
   const listeners = createListeners(t);
-  const port = await listeners.open(request('tcp:1'), greet);
+  const port = await portOf(listeners.open(request('tcp:1'), greet));
   const visitor = await connectTo(t, port);
   listeners.close('tcp:1');
   listeners.close('tcp:1');
   listeners.close('never opened');
   await assert.rejects(connectTo(t, port), { code: 'ECONNREFUSED' });
-  assert.equal(await listeners.open(request('tcp:1', { port }), greet), port);
+  assert.equal(await portOf(listeners.open(request('tcp:1', { port }), greet)), port);
   assert.equal(visitor.destroyed, false);
 });
 
 test('cutAll resets every connection that is open', async (t) => {
   const listeners = createListeners(t);
   const ports = [
-    await listeners.open(request('tcp:1'), greet),
-    await listeners.open(request('http'), greet),
+    await portOf(listeners.open(request('tcp:1'), greet)),
+    await portOf(listeners.open(request('http'), greet)),
   ];
   const visitors = await Promise.all(ports.map((port) => connectTo(t, port)));
   const ends = visitors.map(endOf);

@@ -10,6 +10,7 @@ import { createDnsHook } from '../dns-hook.ts';
 import { runToExit } from '../lifecycle.ts';
 import { answer } from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
+import { findPredecessor, startSuccessor } from '../successor.ts';
 import { warnAtStart } from '../warnings.ts';
 
 function onFingerprint(fingerprint: string): void {
@@ -17,6 +18,7 @@ function onFingerprint(fingerprint: string): void {
 }
 
 export async function runServer(flags: Flags): Promise<void> {
+  const predecessor = await findPredecessor();
   const read = () => readServer(collectInput('server', flags));
   const started = read();
   const { config } = started;
@@ -32,7 +34,8 @@ export async function runServer(flags: Flags): Promise<void> {
     logFormat: config.logFormat,
     start: async (log) =>
       await startServer(config, {
-        ...{ log, version, onFingerprint, ...dns },
+        ...{ log, version, onFingerprint, ...dns, predecessor },
+        successor: startSuccessor,
         source: { started, read },
       }),
   });

@@ -1,0 +1,99 @@
+// Both ends of the channel between a server and the one that takes over from it.
+//
+//   old --sockets, as descriptors from 4 on; their names in the first message--> new
+//   new --prepared--> old --moving--> new --ready--> old
+//
+// Invariant: the successor runs the command line and the environment that this process was started
+// with, and what is at the same path now; a descriptor is named before it is used. Must not know:
+// what is done with sockets, or who moves when.
+
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import type { Moving, StartSuccessor } from '../control/hand-over.ts';
+import { Inheritance, type InheritedSocket } from '../control/inheritance.ts';
+import type { Predecessor } from '../control/predecessor.ts';
+
+/** Marks a successor; taken out of the environment before options are read from it. */
+const VARIABLE = 'SLUICEWAY_PREDECESSOR';
+/** Behind stdin, stdout, stderr and the channel. */
+const FIRST_FD = 4;
+
+type Said =
+  | { readonly kind: 'sockets'; readonly sockets: readonly InheritedSocket[] }
+  | { readonly kind: 'moving'; readonly moving: Moving }
+  | { readonly kind: 'prepared' | 'ready' };
+
+export const startSuccessor: StartSuccessor = (sockets, events) => {
+  const [node = process.execPath, ...args] = process.argv;
+  const fds = sockets.flatMap((socket) => [...socket.fds]);
+  const stdio: StdioOptions = ['inherit', 'inherit', 'inherit', 'ipc', ...fds];
+  const env = { ...process.env, [VARIABLE]: String(process.pid) };
+  const child = spawn(node, [...process.execArgv, ...args], { stdio, env });
+  child.on('error', (error) => events.onEnd(error.message));
+  child.on('exit', (code, signal) => events.onEnd(`it ended with ${code ?? signal}`));
+  child.on('message', ({ kind }: Said) => {
+    if (kind === 'prepared') events.onPrepared();
+    else if (kind === 'ready') events.onReady();
+  });
+  tell(child, { kind: 'sockets', sockets: renumber(sockets) });
+  return {
+    pid: child.pid ?? 0,
+    move: (moving) => tell(child, { kind: 'moving', moving }),
+    end: () => void child.kill('SIGKILL'),
+  };
+};
+
+/** Its descriptors are those at which it finds them. */
+function renumber(sockets: readonly InheritedSocket[]): InheritedSocket[] {
+  let next = FIRST_FD;
+  return sockets.map((socket) => ({
+    ...socket,
+    fds: socket.fds.map(() => {
+      next += 1;
+      return next - 1;
+    }),
+  }));
+}
+
+function tell(child: ChildProcess, said: Said): void {
+  // A child that is gone is told of by its end.
+  child.send(said, () => undefined);
+}
+
+/** Whom this process takes over from; undefined when it was started by anybody else. */
+export async function findPredecessor(): Promise<Predecessor | undefined> {
+  const isSuccessor = process.env[VARIABLE] !== undefined && process.send !== undefined;
+  delete process.env[VARIABLE];
+  if (!isSuccessor) return undefined;
+  const said = await nextMessage();
+  if (said?.kind !== 'sockets') throw new Error('the predecessor left no sockets');
+  return {
+    inheritance: new Inheritance(said.sockets, closeSync),
+    prepared: async () => {
+      const answer = nextMessage();
+      process.send?.({ kind: 'prepared' } satisfies Said);
+      const moving = await answer;
+      return moving?.kind === 'moving' ? moving.moving : { tunnels: [], clients: [] };
+    },
+    ready: () => {
+      if (!process.connected) return;
+      process.send?.({ kind: 'ready' } satisfies Said, () => process.disconnect?.());
+    },
+    get isGone(): boolean {
+      return !process.connected;
+    },
+  };
+}
+
+/** Undefined: the predecessor has gone. */
+function nextMessage(): Promise<Said | undefined> {
+  return new Promise((resolve) => {
+    // None is left behind: with one the channel would keep a process that failed from ending.
+    const onGone = (): void => answer(undefined);
+    const answer = (said: unknown): void => {
+      process.off('message', answer).off('disconnect', onGone);
+      resolve(said as Said | undefined);
+    };
+    process.on('message', answer).on('disconnect', onGone);
+  });
+}

@@ -1,0 +1,159 @@
+// The old side of a take-over: a successor starts beside this process and takes its sockets.
+//
+//   idle --begin()--> starting --prepared--> moving --ready--> done
+//     any --the successor fails, or is late--> idle, with the control port taken back
+//
+//   old:  | serves visitors and links ......................... | drains ..... | ends
+//   new:            | starts | takes links | takes visitors | serves ................
+//
+// Invariant: until the successor says that it is ready this process serves as before, but for new
+// links while clients move; a successor that fails costs nothing else. Must not know: how a
+// process is started, or how it is told something.
+
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { InheritedSocket } from './inheritance.ts';
+import type { OpenTunnels, PublicPorts } from './public-ports.ts';
+
+/** For a process to start, with its shards. Guess: ten times what a slow machine takes. */
+const START_MS_MAX = 60_000;
+/** From the announcement until the successor serves visitors; it waits MOVE_MS_MAX for clients. */
+const MOVE_MS_MAX = 30_000;
+
+/** Who has to have come to the successor before it serves visitors. */
+export interface Moving {
+  readonly tunnels: readonly string[];
+  readonly clients: readonly string[];
+}
+
+/** A process that takes over. */
+export interface Successor {
+  readonly pid: number;
+  /** Tells it that clients are on their way. */
+  move(moving: Moving): void;
+  /** Ends it by force. */
+  end(): void;
+}
+
+export interface SuccessorEvents {
+  /** It could start, and listens nowhere yet. */
+  onPrepared(): void;
+  /** It serves visitors. */
+  onReady(): void;
+  /** It has ended, or never began. */
+  onEnd(reason: string): void;
+}
+
+export type StartSuccessor = (
+  sockets: readonly InheritedSocket[],
+  events: SuccessorEvents,
+) => Successor;
+
+export interface HandOverOptions {
+  readonly start: StartSuccessor;
+  readonly ports: Pick<PublicPorts, 'sockets' | 'leaveControl' | 'advance'>;
+  readonly registry: OpenTunnels & {
+    servedTunnels(): string[];
+    readonly clients: Iterable<{ readonly id: string }>;
+  };
+  /** Undefined: there is no admin address. */
+  readonly adminSocket: () => InheritedSocket | undefined;
+  /** That a successor takes new links. */
+  readonly tellClients: () => void;
+  /** The successor serves: nothing new is for this process. */
+  readonly onDone: () => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+type Phase = 'idle' | 'starting' | 'moving' | 'resuming' | 'done';
+
+export class HandOver {
+  readonly #options: HandOverOptions;
+  #phase: Phase = 'idle';
+  #successor: Successor | undefined;
+  #deadline: Timer | undefined;
+
+  constructor(options: HandOverOptions) {
+    this.#options = options;
+  }
+
+  begin(): void {
+    const { log, start } = this.#options;
+    if (this.#phase !== 'idle') {
+      log.warn({ phase: this.#phase }, 'a take-over is under way');
+      return;
+    }
+    const offered = this.#sockets();
+    if (offered.some(({ fds }) => fds.length === 0 || fds.some((fd) => fd < 0))) {
+      log.error('no take-over: a listening socket cannot be handed on, on this platform or yet');
+      return;
+    }
+    this.#phase = 'starting';
+    this.#setDeadline(START_MS_MAX, 'it did not start in time');
+    this.#successor = start(offered, {
+      onPrepared: () => void this.#move(),
+      onReady: () => this.#finish(),
+      onEnd: (reason) => this.#fail(reason),
+    });
+    log.info({ successor: this.#successor.pid }, 'a successor starts');
+  }
+
+  /** Ends a successor that does not serve yet: the operator wants an end, not a take-over. */
+  cancel(): void {
+    if (this.#phase !== 'starting' && this.#phase !== 'moving') return;
+    this.#phase = 'done';
+    this.#deadline?.cancel();
+    this.#successor?.end();
+  }
+
+  async #move(): Promise<void> {
+    if (this.#phase !== 'starting') return;
+    this.#phase = 'moving';
+    this.#setDeadline(MOVE_MS_MAX, 'clients did not move in time');
+    const { ports, registry, tellClients, log } = this.#options;
+    const clients = [...registry.clients].map(({ id }) => id);
+    log.info({ clients: clients.length }, 'clients move to the successor');
+    // Told last: whoever comes finds the successor alone on the control port.
+    await ports.leaveControl();
+    if (this.#phase !== 'moving') return;
+    this.#successor?.move({ tunnels: registry.servedTunnels(), clients });
+    tellClients();
+  }
+
+  #sockets(): InheritedSocket[] {
+    const { ports, adminSocket } = this.#options;
+    const admin = adminSocket();
+    return admin === undefined ? ports.sockets() : [...ports.sockets(), admin];
+  }
+
+  #finish(): void {
+    if (this.#phase !== 'moving') return;
+    this.#phase = 'done';
+    this.#deadline?.cancel();
+    this.#options.log.info({ successor: this.#successor?.pid }, 'the successor serves');
+    this.#options.onDone();
+  }
+
+  #fail(reason: string): void {
+    if (this.#phase !== 'starting' && this.#phase !== 'moving') return;
+    const hadMoved = this.#phase === 'moving';
+    const { log, ports, registry } = this.#options;
+    this.#phase = 'resuming';
+    this.#deadline?.cancel();
+    this.#successor?.end();
+    this.#successor = undefined;
+    log.error({ reason }, 'take-over failed, this process goes on');
+    const resumed = hadMoved ? ports.advance('all', registry) : Promise.resolve();
+    resumed
+      .catch((error: unknown) => log.error({ err: error }, 'the control port is not open'))
+      .finally(() => {
+        this.#phase = 'idle';
+      });
+  }
+
+  #setDeadline(ms: number, reason: string): void {
+    this.#deadline?.cancel();
+    this.#deadline = this.#options.clock.after(ms, () => this.#fail(reason));
+  }
+}

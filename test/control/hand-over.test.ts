@@ -1,0 +1,105 @@
+// Goal: a take-over goes through its phases in order, and a successor that fails costs nothing.
+// Method: a successor, ports and clients of the test, on a clock of the test.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { HandOver, type SuccessorEvents } from '../../src/control/hand-over.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { SILENT_LOG } from '../support/silent-log.ts';
+
+class Place {
+  readonly clock = new FakeClock();
+  readonly steps: string[] = [];
+  events: SuccessorEvents | undefined;
+  readonly handOver: HandOver;
+
+  constructor(fds: readonly number[] = [9]) {
+    const note = (step: string) => this.steps.push(step);
+    this.handOver = new HandOver({
+      start: (sockets, events) => {
+        note(`start ${sockets.map(({ name }) => name).join(' ')}`);
+        this.events = events;
+        return {
+          pid: 1,
+          move: ({ clients, tunnels }) => note(`move ${clients.join(' ')} ${tunnels.join(' ')}`),
+          end: () => note('end successor'),
+        };
+      },
+      ports: {
+        sockets: () => [{ name: 'http', host: '::', port: 80, known: 80, fds }],
+        leaveControl: async () => void note('leave control'),
+        advance: async (stage) => void note(`open ${stage}`),
+      },
+      registry: {
+        clients: [{ id: 'alpha' }],
+        servedTunnels: () => ['example.com'],
+        openPorts: () => [],
+        isPortOpen: () => false,
+      },
+      adminSocket: () => undefined,
+      tellClients: () => note('tell clients'),
+      onDone: () => note('done'),
+      clock: this.clock,
+      log: SILENT_LOG,
+    });
+  }
+}
+
+const WHOLE = ['start http', 'leave control', 'move alpha example.com', 'tell clients'];
+
+test('the successor starts, clients move, and this process is done when it serves', async () => {
+  const place = new Place();
+  place.handOver.begin();
+  place.events?.onPrepared();
+  await turn();
+  assert.deepEqual(place.steps, WHOLE);
+  place.events?.onReady();
+  assert.deepEqual(place.steps, [...WHOLE, 'done']);
+  place.events?.onEnd('later');
+  place.clock.advance(120_000);
+  assert.deepEqual(place.steps, [...WHOLE, 'done'], 'what comes later changes nothing');
+});
+
+test('a successor that never starts is ended, and another may be tried', async () => {
+  const place = new Place();
+  place.handOver.begin();
+  place.handOver.begin();
+  place.clock.advance(60_000);
+  await turn();
+  assert.deepEqual(place.steps, ['start http', 'end successor']);
+  place.handOver.begin();
+  assert.equal(place.steps.at(-1), 'start http');
+});
+
+test('one that fails while clients move gives the control port back', async () => {
+  for (const fail of ['ends', 'hangs'] as const) {
+    const place = new Place();
+    place.handOver.begin();
+    place.events?.onPrepared();
+    await turn();
+    if (fail === 'ends') place.events?.onEnd('ended with 1');
+    else place.clock.advance(30_000);
+    await turn();
+    assert.deepEqual(place.steps, [...WHOLE, 'end successor', 'open all']);
+    place.events?.onReady();
+    assert.ok(!place.steps.includes('done'), 'too late');
+  }
+});
+
+test('an operator who ends the server ends a successor that does not serve yet', () => {
+  const place = new Place();
+  place.handOver.cancel();
+  place.handOver.begin();
+  place.handOver.cancel();
+  place.handOver.cancel();
+  assert.deepEqual(place.steps, ['start http', 'end successor']);
+});
+
+test('a socket without a descriptor is a reason not to begin', () => {
+  for (const fds of [[], [-1]]) {
+    const place = new Place(fds);
+    place.handOver.begin();
+    assert.deepEqual(place.steps, []);
+  }
+});

@@ -1,0 +1,139 @@
+// Goal: SIGUSR2 replaces a server under load and no visitor notices; a successor that cannot start
+// changes nothing. Method: real processes, 200 requests a second on new and on kept connections.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
+import { freePort } from '../support/free-port.ts';
+import { startClient, startServer, type TestServer } from '../support/tunnel.ts';
+import { connectTo, echoOnce, startEcho, startHttp } from '../support/upstream.ts';
+
+const HOST = 'site.example.com';
+const EVERY_MS = 5;
+const TAKE_OVERS = 4;
+
+/** Every process that took over, by its number. */
+function successors(server: TestServer): number[] {
+  return server.process.stderr.flatMap((line) => {
+    const found = /"successor":(\d+),"msg":"a successor starts"/u.exec(line);
+    return found === null ? [] : [Number(found[1])];
+  });
+}
+
+/** Ends with the test whoever serves then. */
+function endSuccessors(t: TestContext, server: TestServer): void {
+  undoAfter(t, async () => {
+    for (const pid of successors(server)) {
+      try {
+        process.kill(pid, 'SIGTERM');
+      } catch {
+        // It has ended, as all but the last have.
+      }
+    }
+    await server.process.expectEnd();
+  });
+}
+
+class Load {
+  readonly failures: string[] = [];
+  sent = 0;
+  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 20 });
+  readonly #timer: NodeJS.Timeout;
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(t: TestContext, port: number) {
+    undoAfter(t, () => this.stop());
+    this.#timer = setInterval(() => {
+      this.sent += 1;
+      const run = this.#get(port, this.sent % 2 === 0 ? this.#agent : false).catch(
+        (error: unknown) => void this.failures.push(String(error)),
+      );
+      this.#running.add(run);
+      void run.then(() => this.#running.delete(run));
+    }, EVERY_MS);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all(this.#running);
+    this.#agent.destroy();
+  }
+
+  #get(port: number, agent: http.Agent | false): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const options = { host: '127.0.0.1', port, agent, headers: { host: HOST } };
+      const request = http.get(options, (response) => {
+        response.resume();
+        response.once('error', reject);
+        response.once('end', () => {
+          if (response.statusCode === 200 && response.complete) resolve();
+          else reject(new Error(`status ${response.statusCode}`));
+        });
+      });
+      request.once('error', (error) =>
+        reject(new Error(`${agent === false ? 'new' : 'kept'} ${error.message}`)),
+      );
+    });
+  }
+}
+
+async function takeOver(server: TestServer, pid: number, count: number): Promise<number> {
+  process.kill(pid, 'SIGUSR2');
+  const isDone = (line: string): boolean => line.includes('"msg":"the successor serves"');
+  await eventually(20_000, `take-over ${count}`, async () => {
+    if (server.process.stderr.filter(isDone).length < count) throw new Error('not yet');
+  });
+  return successors(server).at(-1) ?? 0;
+}
+
+test('a server is replaced under load, again and again: no request fails', async (t) => {
+  const upstream = await startHttp(t, (_request, response) => response.end('hello'));
+  const echo = await startEcho(t);
+  const tcpPort = await freePort();
+  const server = await startServer(t, { drainTimeout: '8s' });
+  endSuccessors(t, server);
+  const args = ['--upstream', `${HOST}=http://127.0.0.1:${upstream}`];
+  await startClient(t, server, { args: [...args, '--tcp', `${tcpPort}=127.0.0.1:${echo}`] });
+  // A second client on the tunnel: both move.
+  await startClient(t, server, { args: [...args, '--id', 'second'] });
+  const stream = await connectTo(t, tcpPort);
+  assert.equal(await echoOnce(stream, 'before'), 'before');
+  const load = new Load(t, server.httpPort);
+  let pid = server.process.pid;
+  for (let count = 1; count <= TAKE_OVERS; count += 1) {
+    pid = await takeOver(server, pid, count);
+    if (count === 1) assert.equal(await echoOnce(stream, 'goes on'), 'goes on');
+    const fresh = await connectTo(t, tcpPort);
+    assert.equal(await echoOnce(fresh, 'new'), 'new');
+    fresh.destroy();
+    await pause(500);
+  }
+  await load.stop();
+  t.diagnostic(`${load.sent} requests, ${load.failures.length} failed, ${TAKE_OVERS} take-overs`);
+  assert.deepEqual(load.failures, []);
+  const ready = await fetch(`http://127.0.0.1:${server.adminPort}/readyz`);
+  assert.equal(ready.status, 200);
+});
+
+test('a successor that cannot start changes nothing', async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'sluiceway-take-over-'));
+  undoAfter(t, () => rm(folder, { recursive: true }));
+  const file = path.join(folder, 'server.yaml');
+  await writeFile(file, 'log-level: info\n');
+  const upstream = await startHttp(t, (_request, response) => response.end('hello'));
+  const server = await startServer(t, { args: ['--config', file] });
+  await startClient(t, server, { args: ['--upstream', `${HOST}=http://127.0.0.1:${upstream}`] });
+  await writeFile(file, 'log-levl: info\n');
+  const load = new Load(t, server.httpPort);
+  process.kill(server.process.pid, 'SIGUSR2');
+  await server.process.line('the failure', (line) => line.includes('take-over failed'));
+  await load.stop();
+  assert.deepEqual(load.failures, []);
+  assert.ok(server.process.isRunning);
+});
