@@ -1,4 +1,4 @@
-// What a client may declare for one of its HTTP tunnels, and the exit node then does: one table of
+// What a client may declare for one of its tunnels, and the exit node then does: one table of
 // keys, read by the client's configuration and once more by the exit node.
 //
 // Invariant: what passes can change neither framing, nor routing, nor who is said to have sent a
@@ -7,8 +7,10 @@
 // where the texts came from, or how heads are written.
 
 import { SluicewayError } from './errors.ts';
+import { readNetwork } from './network.ts';
 
 export type TunnelOptionName =
+  | 'allow-ips'
   | 'host-header'
   | 'request-header-add'
   | 'request-header-remove'
@@ -23,8 +25,8 @@ export type OfferedOptions = readonly (readonly [key: string, values: readonly s
 
 export interface TunnelOptionRow {
   readonly repeats: boolean;
-  /** Whose share of the bounds below it uses. */
-  readonly direction: 'request' | 'response';
+  /** What it is about, and whose share of the bounds below it uses; `visitor`: any tunnel's. */
+  readonly about: 'request' | 'response' | 'visitor';
   /** What is wrong with a text, as the rest of a sentence about it. */
   readonly problemOf: (text: string) => string | undefined;
 }
@@ -33,6 +35,22 @@ export interface TunnelOptionRow {
 export const HEADER_EDITS_MAX = 32;
 /** Bytes of all texts of one direction, so that both fit one control body (guess). */
 export const HEADER_EDIT_BYTES_MAX = 4096;
+/** Networks that may visit one tunnel. Guess: more belong in a list of the exit node. */
+export const TUNNEL_NETWORKS_MAX = 64;
+const BOUNDS = {
+  request: {
+    count: HEADER_EDITS_MAX,
+    bytes: HEADER_EDIT_BYTES_MAX,
+    what: 'header rules for a request',
+  },
+  response: {
+    count: HEADER_EDITS_MAX,
+    bytes: HEADER_EDIT_BYTES_MAX,
+    what: 'header rules for a response',
+  },
+  // As long as all of them can be: the count is what bounds them.
+  visitor: { count: TUNNEL_NETWORKS_MAX, bytes: HEADER_EDIT_BYTES_MAX, what: 'networks' },
+} as const;
 const LINE_END_BYTES = 2;
 const NAME_LENGTH_MAX = 128;
 const HOST_LENGTH_MAX = 261;
@@ -40,11 +58,12 @@ const PORT_MAX = 65_535;
 const SHOWN_LENGTH_MAX = 40;
 
 export const TUNNEL_OPTIONS: Readonly<Record<TunnelOptionName, TunnelOptionRow>> = {
-  'host-header': { repeats: false, direction: 'request', problemOf: hostProblem },
-  'request-header-add': { repeats: true, direction: 'request', problemOf: fieldProblem },
-  'request-header-remove': { repeats: true, direction: 'request', problemOf: nameProblem },
-  'response-header-add': { repeats: true, direction: 'response', problemOf: fieldProblem },
-  'response-header-remove': { repeats: true, direction: 'response', problemOf: nameProblem },
+  'allow-ips': { repeats: true, about: 'visitor', problemOf: networkProblem },
+  'host-header': { repeats: false, about: 'request', problemOf: hostProblem },
+  'request-header-add': { repeats: true, about: 'request', problemOf: fieldProblem },
+  'request-header-remove': { repeats: true, about: 'request', problemOf: nameProblem },
+  'response-header-add': { repeats: true, about: 'response', problemOf: fieldProblem },
+  'response-header-remove': { repeats: true, about: 'response', problemOf: nameProblem },
 };
 
 export const TUNNEL_OPTION_NAMES = Object.keys(TUNNEL_OPTIONS) as readonly TunnelOptionName[];
@@ -107,6 +126,11 @@ function isBlank(code: number): boolean {
   return code === 0x20 || code === 0x09;
 }
 
+function networkProblem(text: string): string | undefined {
+  const read = readNetwork(text);
+  return typeof read === 'string' ? read : undefined;
+}
+
 function hostProblem(text: string): string | undefined {
   const match = text.length > HOST_LENGTH_MAX ? null : HOST.exec(text);
   if (match !== null && Number(match[1] ?? 0) <= PORT_MAX) return undefined;
@@ -115,24 +139,23 @@ function hostProblem(text: string): string | undefined {
 
 /** What is wrong with options of which each text is right by itself. */
 export function boundsProblem(options: TunnelOptions): string | undefined {
-  for (const direction of ['request', 'response'] as const) {
+  for (const about of ['request', 'response', 'visitor'] as const) {
+    const most = BOUNDS[about];
     let count = 0;
     let bytes = 0;
     for (const name of TUNNEL_OPTION_NAMES) {
-      if (TUNNEL_OPTIONS[name].direction !== direction) continue;
+      if (TUNNEL_OPTIONS[name].about !== about) continue;
       for (const text of options[name] ?? []) {
         count += 1;
         // One more than it has, where the blank after the colon was left out.
         bytes += text.length + 1 + LINE_END_BYTES;
       }
     }
-    if (count > HEADER_EDITS_MAX) {
-      const right = `give at most ${HEADER_EDITS_MAX}`;
-      return `${count} header rules for a ${direction} are too many; ${right}`;
+    if (count > most.count) {
+      return `${count} ${most.what} are too many; give at most ${most.count}`;
     }
-    if (bytes > HEADER_EDIT_BYTES_MAX) {
-      const right = `give at most ${HEADER_EDIT_BYTES_MAX}`;
-      return `header rules for a ${direction} have ${bytes} bytes; ${right}`;
+    if (bytes > most.bytes) {
+      return `${most.what} have ${bytes} bytes; give at most ${most.bytes}`;
     }
   }
   return undefined;
@@ -145,7 +168,7 @@ export function readOffered(offered: OfferedOptions, isHttp: boolean): TunnelOpt
   for (const [key, values] of offered) {
     if (!isTunnelOption(key)) throw refuse(key, 'is not known to this exit node');
     const row = TUNNEL_OPTIONS[key];
-    if (!isHttp) throw refuse(key, 'is for HTTP tunnels');
+    if (!isHttp && row.about !== 'visitor') throw refuse(key, 'is for HTTP tunnels');
     if (values.length === 0) throw refuse(key, 'has no text as its value');
     if (!row.repeats && values.length > 1) throw refuse(key, 'has several values');
     for (const text of values) {

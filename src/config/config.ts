@@ -6,6 +6,7 @@
 
 import { Masked } from '../base/masked.ts';
 import type { Network } from '../base/network.ts';
+import type { TunnelOptions } from '../base/tunnel-options.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { Address, PortRange } from './address.ts';
 import { buildHttps, type HttpsConfig } from './https-check.ts';
@@ -15,6 +16,7 @@ import { type ConfigInput, declaredDefaults, type Resolution, resolveValues } fr
 import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
 import { type AutoTlsConfig, buildAutoTls, buildTrust, type TrustConfig } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
+import { declaring } from './upstream-options.ts';
 
 export type { Address, PortRange } from './address.ts';
 export type { CertificateFiles } from './https.ts';
@@ -204,7 +206,7 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
     urls: values.url,
     ...present('token', token),
     trust: buildTrust(values, env),
-    tunnels: [...withDefaults(values), ...values.tcp, ...values['tls-passthrough']],
+    tunnels: withDefaults(values),
     proxyProtocol: values['proxy-protocol'],
     ...present('id', values.id),
     links: values.links,
@@ -226,14 +228,20 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
   };
 }
 
-/** HTTP tunnels with what the client's own options say of each. */
+/** All tunnels with what the client's own options say of each that says nothing itself. */
 function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
-  const defaults = declaredDefaults(values);
-  if (Object.keys(defaults).length === 0) return values.upstream;
-  return values.upstream.map((tunnel) => ({
-    ...tunnel,
-    options: { ...defaults, ...tunnel.options },
-  }));
+  const forHttp = declaredDefaults(values);
+  const { 'allow-ips': networks } = forHttp;
+  const forAll = networks === undefined ? {} : { 'allow-ips': networks };
+  const raw = [...values.tcp, ...values['tls-passthrough']];
+  return [
+    ...values.upstream.map((tunnel) => withOptions(tunnel, forHttp)),
+    ...raw.map((tunnel) => withOptions(tunnel, forAll)),
+  ];
+}
+
+function withOptions(tunnel: TunnelSpec, defaults: TunnelOptions): TunnelSpec {
+  return { ...tunnel, ...declaring({ ...defaults, ...tunnel.options }) };
 }
 
 function buildStatus({ values, token }: Resolution<'status'>, env: Environment): StatusConfig {

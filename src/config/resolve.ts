@@ -5,6 +5,7 @@
 // passed. Must not know: how a configuration is shaped for its users.
 
 import type { Masked } from '../base/masked.ts';
+import { showNetwork } from '../base/network.ts';
 import { boundsProblem, TUNNEL_OPTION_NAMES, type TunnelOptions } from '../base/tunnel-options.ts';
 import { showAddress } from './address.ts';
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
@@ -273,7 +274,10 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
 
 /** What the client's own options declare for each upstream that does not say otherwise. */
 export function declaredDefaults(values: Partial<Values<'client'>>): TunnelOptions {
-  const given = TUNNEL_OPTION_NAMES.map((name) => [name, [values[name] ?? []].flat()] as const);
+  const given = TUNNEL_OPTION_NAMES.map((name) => {
+    const texts = [values[name] ?? []].flat();
+    return [name, texts.map((one) => (typeof one === 'string' ? one : showNetwork(one)))] as const;
+  });
   return Object.fromEntries(given.filter(([, texts]) => texts.length > 0));
 }
 

@@ -309,6 +309,9 @@ const client = {
     default: 'off',
     help: 'tell upstreams of TCP and TLS tunnels who visits, with a PROXY header of this version',
   }),
+  'allow-ips': many(network, {
+    help: 'let in visitors of its tunnels from these addresses alone, where a tunnel names none',
+  }),
   'host-header': optional(hostHeader, {
     help: 'Host of requests toward upstreams that set none themselves',
   }),

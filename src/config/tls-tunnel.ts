@@ -7,6 +7,12 @@ import { isIP } from 'node:net';
 import { bracketed } from './address.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 import { readHostPattern, readTarget, type TunnelSpec } from './tunnel.ts';
+import {
+  declaring,
+  readRawOptions,
+  showUpstreamOptions,
+  splitUnquoted,
+} from './upstream-options.ts';
 
 const PREFIX = 'tls:';
 const RIGHT = 'write NAME=HOST:PORT, such as example.com=127.0.0.1:443';
@@ -16,10 +22,15 @@ export const tlsTunnel: Kind<TunnelSpec> = kindOf(
   'TLS upstream',
   'NAME=HOST:PORT',
   readTlsTunnel,
-  ({ label }) => label.slice(PREFIX.length),
+  ({ label, options = {} }) =>
+    `${label.slice(PREFIX.length)}${showUpstreamOptions({ declared: options, tls: {} })}`,
 );
 
-function readTlsTunnel(text: string): TunnelSpec | InvalidText {
+function readTlsTunnel(whole: string): TunnelSpec | InvalidText {
+  const [head = '', ...rest] = splitUnquoted(whole, ';');
+  const options = readRawOptions(rest);
+  if (options instanceof InvalidText) return options;
+  const text = head.trim();
   const equals = text.indexOf('=');
   if (equals === -1) return new InvalidText(`has no "="; ${RIGHT}`);
   const pattern = readHostPattern(text.slice(0, equals));
@@ -39,5 +50,6 @@ function readTlsTunnel(text: string): TunnelSpec | InvalidText {
   }
   const name = `${PREFIX}${pattern}`;
   const label = `${name}=${bracketed(target.host)}:${target.port}`;
-  return { name, kind: 'tls', upstream: { ...target, tls: false }, label };
+  const upstream = { ...target, tls: false };
+  return { name, kind: 'tls', upstream, label, ...declaring(options) };
 }

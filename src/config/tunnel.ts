@@ -18,7 +18,9 @@ import {
 } from './address.ts';
 import { InvalidText, type Kind, kindOf, type MapPairs } from './option.ts';
 import {
+  declaring,
   quoteValue,
+  readRawOptions,
   readUpstreamOptions,
   showUpstreamOptions,
   splitUnquoted,
@@ -62,7 +64,8 @@ export const tcpTunnel: Kind<TunnelSpec> = kindOf(
   'TCP upstream',
   'PORT=HOST:PORT',
   readTcpTunnel,
-  (tunnel) => tunnel.label.replace(/^tcp:/, ''),
+  ({ label, options = {} }) =>
+    `${label.replace(/^tcp:/, '')}${showUpstreamOptions({ declared: options, tls: {} })}`,
 );
 
 function readHttpTunnel(text: string): TunnelSpec | InvalidText {
@@ -79,7 +82,7 @@ function readHttpTunnel(text: string): TunnelSpec | InvalidText {
   return {
     ...spec,
     upstream: isVerifiedAsUsual ? spec.upstream : { ...spec.upstream, verify: tls },
-    ...(Object.keys(declared).length === 0 ? {} : { options: declared }),
+    ...declaring(declared),
   };
 }
 
@@ -167,7 +170,11 @@ function readHttpUpstream(text: string): Upstream | InvalidText {
     : { ...target, tls };
 }
 
-function readTcpTunnel(text: string): TunnelSpec | InvalidText {
+function readTcpTunnel(whole: string): TunnelSpec | InvalidText {
+  const [head = '', ...rest] = splitUnquoted(whole, ';');
+  const options = readRawOptions(rest);
+  if (options instanceof InvalidText) return options;
+  const text = head.trim();
   const equals = text.indexOf('=');
   const portText = equals < 0 ? text : text.slice(0, equals);
   const port = readPort(portText);
@@ -181,7 +188,8 @@ function readTcpTunnel(text: string): TunnelSpec | InvalidText {
   }
   const name = `tcp:${port}`;
   const label = `${name}=${bracketed(target.host)}:${target.port}`;
-  return { name, kind: 'tcp', upstream: { ...target, tls: false }, label };
+  const upstream = { ...target, tls: false };
+  return { name, kind: 'tcp', upstream, label, ...declaring(options) };
 }
 
 /** A host and a port to dial; without a port, `portless` if there is one. */

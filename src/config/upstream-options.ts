@@ -132,6 +132,26 @@ export function readUpstreamOptions(pieces: readonly string[]): UpstreamOptions 
   return gather(values);
 }
 
+/** Behind an upstream whose bytes are not read: who may visit is all that can be declared. */
+export function readRawOptions(pieces: readonly string[]): TunnelOptions | InvalidText {
+  const read = readUpstreamOptions(pieces);
+  if (read instanceof InvalidText) return read;
+  const isMore =
+    Object.keys(read.tls).length > 0 ||
+    TUNNEL_OPTION_NAMES.some(
+      (key) => TUNNEL_OPTIONS[key].about !== 'visitor' && read.declared[key] !== undefined,
+    );
+  if (!isMore) return read.declared;
+  return new InvalidText(
+    'has a key for HTTP behind ";"; its bytes are passed on, only allow-ips is for it',
+  );
+}
+
+/** A property for a tunnel; none for nothing. */
+export function declaring(options: TunnelOptions): { readonly options?: TunnelOptions } {
+  return Object.keys(options).length === 0 ? {} : { options };
+}
+
 function unknownKey(key: string): InvalidText {
   const nearest = nearestName(key, Object.keys(KEYS));
   const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`;

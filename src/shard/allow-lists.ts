@@ -10,7 +10,8 @@ import type { Network } from '../base/network.ts';
 import { type AddressSet, networkSet } from '../base/network-set.ts';
 import type { Arrival } from './arrivals.ts';
 
-const LISTS = ['visitors', 'clients'] as const;
+/** `tunnels`: those that clients declare, which the router keeps; here they are counted. */
+const LISTS = ['visitors', 'clients', 'tunnels'] as const;
 
 export type AllowListName = (typeof LISTS)[number];
 

@@ -118,7 +118,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       requestBodyBytesMax: limits.requestBodyBytesMax,
     });
     this.#https = new HttpsIngress({ ...shared, http: this.#http, challenges, log });
-    this.#tcp = new TcpIngress(shared);
+    this.#tcp = new TcpIngress({ ...shared, onDenied: () => this.#lists.deny('tunnels') });
     this.#tls = new TlsFront({
       ...{ ledger: shared.ledger, clock, log },
       matchServerName: (serverName) => this.#router.matchServerName(serverName),

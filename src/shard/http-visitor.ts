@@ -173,7 +173,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       this.#answerOurselves(challenge);
       return;
     }
-    const refusal = this.#denial(head) ?? gate?.refusal(visitorOf(head, origin), tunnel, nowMs);
+    const refusal =
+      this.#denial(head, tunnel) ?? gate?.refusal(visitorOf(head, origin), tunnel, nowMs);
     const away = tunnel === undefined ? undefined : front?.redirect(head, origin);
     if (refusal !== undefined) this.onFailed(refusal);
     else if (isMisdirected) this.onFailed('SLW_HTTP_MISDIRECTED');
@@ -182,13 +183,15 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     else this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
   }
 
-  /** Of a request that a trusted proxy passed on; any other visitor was judged when it came. */
-  #denial(head: RequestParser): ErrorCode | undefined {
-    const { lists } = this.#context;
+  /** By the exit node's list, if a trusted proxy came for the visitor, and by the tunnel's. */
+  #denial(head: RequestParser, tunnel: string | undefined): ErrorCode | undefined {
+    const { lists, router } = this.#context;
     const { origin } = this.forwarding;
-    if (lists === undefined || origin.trusted === undefined) return undefined;
-    if (lists.allowsVisitor(visitorOf(head, origin))) return undefined;
-    lists.deny('visitors');
+    const visitor = visitorOf(head, origin);
+    // Any other visitor was judged when it came.
+    const isListed = origin.trusted === undefined || lists?.allowsVisitor(visitor) !== false;
+    if (isListed && (tunnel === undefined || router.admits(tunnel, visitor))) return undefined;
+    lists?.deny(isListed ? 'tunnels' : 'visitors');
     return 'SLW_HTTP_DENIED';
   }
 

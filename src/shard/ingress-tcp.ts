@@ -21,6 +21,8 @@ export interface TcpIngressOptions {
   readonly ledger: VisitorLedger;
   /** Undefined: it is off. */
   readonly access: AccessLog | undefined;
+  /** Counts whom a tunnel's clients keep out. */
+  readonly onDenied?: () => void;
 }
 
 const DIRECT: Arrival = {};
@@ -43,6 +45,11 @@ export class TcpIngress {
     const isOver = visitor !== undefined && ledger.judge(visitor.address).code !== 'SLW_NONE';
     // Without an address the visitor is gone already.
     if (isOver || visitor === undefined) {
+      turnAway(socket);
+      return;
+    }
+    if (!router.admits(tunnel, visitor.address)) {
+      this.#options.onDenied?.();
       turnAway(socket);
       return;
     }

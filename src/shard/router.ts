@@ -4,7 +4,10 @@
 // chosen; a known tunnel without a client is told apart from an unknown one. Balanced by least
 // streams a client, ties in turn, this shard's links before the mesh. Must not know: sockets.
 
+import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
+import { type Network, readNetwork } from '../base/network.ts';
+import { type AddressSet, NetworkSet } from '../base/network-set.ts';
 import type { RouteChange } from '../bridge/messages.ts';
 import { HeaderEdits } from '../http/header-edits.ts';
 import type { OpenRequest } from '../mux/session.ts';
@@ -38,6 +41,8 @@ export interface OpenedStream {
 export interface Router {
   /** The registered tunnel for a canonical host and a request's path, undefined for none. */
   matchHost(host: string, target?: TargetRange): string | undefined;
+  /** Do all clients of the tunnel let this address in? */
+  admits(tunnel: string, address: string): boolean;
   openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode;
 }
 
@@ -48,12 +53,16 @@ interface Route {
   readonly own: StreamMeter;
   /** Of its client, for this tunnel. */
   edits: HeaderEdits | undefined;
+  /** Who may visit, as its client declared it; undefined: everyone. */
+  networks: readonly string[] | undefined;
 }
 
 interface Tunnel {
   readonly meter: TunnelMeter;
   readonly routes: Route[];
   turn: number;
+  /** Of all its clients, each once; undefined: everyone may visit. */
+  lists: readonly AddressSet[] | undefined;
 }
 
 /** Begins the names of passthrough tunnels. */
@@ -114,6 +123,15 @@ export class ShardRouter implements Router {
     return pattern === undefined ? undefined : `${PASSTHROUGH}${pattern}`;
   }
 
+  /**
+   * Every list counts, whichever client is chosen later: a stream of HTTP carries many visitors,
+   * and no client is to get one that its own list keeps out.
+   */
+  admits(name: string, address: string): boolean {
+    const lists = this.#tunnels.get(name)?.lists;
+    return lists === undefined || lists.every((list) => list.has(address));
+  }
+
   openStream(name: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode {
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) return 'SLW_STREAM_NO_LINK';
@@ -162,7 +180,7 @@ export class ShardRouter implements Router {
   #add({ tunnel: name, client, link, shard, options }: RouteChange): void {
     let tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) {
-      tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0 };
+      tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0, lists: undefined };
       this.#tunnels.set(name, tunnel);
       if (name.startsWith(PASSTHROUGH)) this.#serverNames.add(name.slice(PASSTHROUGH.length));
       else this.#hosts.add(name);
@@ -170,16 +188,21 @@ export class ShardRouter implements Router {
     // The empty link makes a tunnel known to a shard that starts while nobody serves it.
     if (link === '') return;
     const edits = HeaderEdits.from(options);
+    const networks = options?.['allow-ips'];
     const known = tunnel.routes[tunnel.routes.findIndex((route) => route.link === link)];
     if (known !== undefined) {
       // Declared anew: streams that live keep what they were opened with.
       known.edits = edits;
+      known.networks = networks;
+      relist(tunnel);
       return;
     }
     const entry = this.#clients.get(client) ?? { meter: createMeter(), routes: 0 };
     this.#clients.set(client, entry);
     entry.routes += 1;
-    tunnel.routes.push({ link, shard, client: entry.meter, own: createMeter(), edits });
+    const own = createMeter();
+    tunnel.routes.push({ link, shard, client: entry.meter, own, edits, networks });
+    relist(tunnel);
   }
 
   #remove(name: string, link: string): void {
@@ -187,6 +210,7 @@ export class ShardRouter implements Router {
     const index = tunnel?.routes.findIndex((route) => route.link === link) ?? -1;
     if (tunnel === undefined || index === -1) return;
     const [route] = tunnel.routes.splice(index, 1);
+    relist(tunnel);
     for (const [client, entry] of this.#clients) {
       if (entry.meter !== route?.client) continue;
       entry.routes -= 1;
@@ -201,6 +225,22 @@ export class ShardRouter implements Router {
     this.#meters.forget(name);
     this.#limits?.forget(name);
   }
+}
+
+/** Routes have changed: whose lists hold now? */
+function relist(tunnel: Tunnel): void {
+  const distinct = new Map<string, readonly string[]>();
+  for (const { networks } of tunnel.routes) {
+    if (networks !== undefined) distinct.set(networks.join(), networks);
+  }
+  const lists = [...distinct.values()].map((networks) => new NetworkSet(networks.map(networkOf)));
+  tunnel.lists = lists.length === 0 ? undefined : lists;
+}
+
+function networkOf(text: string): Network {
+  const read = readNetwork(text);
+  assert(typeof read !== 'string', 'control has checked it');
+  return read;
 }
 
 function createMeter(): StreamMeter {

@@ -35,7 +35,7 @@ test('what TLS cannot name, and what cannot be dialled, is refused with what is 
     'example.com=127.0.0.1': /no valid upstream host and port/,
     'example.com=127.0.0.1:0': /no valid upstream host and port/,
     'example.com=::1:443': /no valid upstream host and port/,
-    'example.com=127.0.0.1:443;tls-insecure=true': /no valid upstream host and port/,
+    'example.com=127.0.0.1:443;tls-insecure=true': /only allow-ips/,
   };
   for (const [text, reason] of Object.entries(cases)) {
     const result = tlsTunnel.schema.safeParse(text);

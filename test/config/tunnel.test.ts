@@ -144,3 +144,18 @@ describe('TCP tunnels', () => {
     }
   });
 });
+
+test('who may visit is declared behind a TCP upstream, and nothing else is', () => {
+  const text = '2222=127.0.0.1:22;allow-ips=10.0.0.0/8;allow-ips=192.0.2.7';
+  const spec = tcpTunnel.schema.parse(text);
+  assert.deepEqual(spec.options, { 'allow-ips': ['10.0.0.0/8', '192.0.2.7'] });
+  assert.equal(tcpTunnel.show(spec), text, 'and printed as it was given');
+  for (const wrong of ['host-header=a', 'tls-insecure=true']) {
+    refuses(tcpTunnel, `2222=127.0.0.1:22;${wrong}`, /only allow-ips/);
+  }
+  refuses(tcpTunnel, '2222=127.0.0.1:22;allow-ips=', /is not a network/);
+  refuses(tcpTunnel, '2222=127.0.0.1:22;allow-ips=@list', /is not a network/);
+  refuses(tcpTunnel, '2222=127.0.0.1:22;allow-ips=10.0.0.1/8', /bits set behind the prefix/);
+  const many = Array.from({ length: 65 }, (_, at) => `;allow-ips=10.0.0.${at}`).join('');
+  refuses(tcpTunnel, `2222=127.0.0.1:22${many}`, /at most 64/);
+});

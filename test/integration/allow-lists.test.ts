@@ -17,6 +17,7 @@ const ARRIVED = { address: '203.0.113.5', port: 443 };
 async function startPlace(
   t: TestContext,
   flags: Readonly<Record<string, string>>,
+  ofClient: Readonly<Record<string, string>> = {},
 ): Promise<{ node: LocalNode; tcpPort: number }> {
   const site = await startHttp(t, (_request, response) => {
     response.end('served');
@@ -27,7 +28,8 @@ async function startPlace(
   const tcpPort = await freePort();
   const node = await startNode(t, { flags });
   const upstream = `${HOST}=http://127.0.0.1:${site}`;
-  await startLocalClient(t, node, { flags: { upstream, tcp: `${tcpPort}=127.0.0.1:${echo}` } });
+  const tcp = `${tcpPort}=127.0.0.1:${echo}`;
+  await startLocalClient(t, node, { flags: { upstream, tcp, ...ofClient } });
   return { node, tcpPort };
 }
 
@@ -105,5 +107,48 @@ test('a client that is not on the list gets nothing, and balancers their health'
   for (const path of ['/healthz', '/readyz']) {
     const request = `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
     assert.match(await visit(node.controlPort, request), /^HTTP\/1\.1 200 /);
+  }
+});
+
+test("a client's list keeps others from its tunnels: 403 over HTTP, no byte over TCP", async (t) => {
+  const { node, tcpPort } = await startPlace(t, {}, { 'allow-ips': ELSEWHERE });
+  assert.match(await visit(node.httpPort, REQUEST), /^HTTP\/1\.1 403 /);
+  assert.equal(await visit(tcpPort, 'x'), '');
+  assert.equal(await node.metric('sluiceway_denied_total{list="tunnels"}'), 2);
+});
+
+test('a list behind one upstream holds for that one, in place of the one for all', async (t) => {
+  const echo = await startTcp(t, (socket) => {
+    socket.end('served');
+  });
+  const [open, closed] = [await freePort(), await freePort()];
+  const node = await startNode(t, {});
+  const tcp = `${open}=127.0.0.1:${echo};allow-ips=127.0.0.1,${closed}=127.0.0.1:${echo}`;
+  await startLocalClient(t, node, { flags: { tcp, 'allow-ips': ELSEWHERE } });
+  assert.equal(await visit(open, 'x'), 'served');
+  assert.equal(await visit(closed, 'x'), '');
+});
+
+test('behind a trusted proxy each request is judged by its own visitor', async (t) => {
+  const { node } = await startPlace(
+    t,
+    { 'trusted-proxies': '127.0.0.1' },
+    { 'allow-ips': ELSEWHERE },
+  );
+  const from = (address: string, then: string): string =>
+    REQUEST.replace('close', then).replace('\r\n\r\n', `\r\nX-Forwarded-For: ${address}\r\n\r\n`);
+  const both = from('192.0.2.9', 'keep-alive') + from('203.0.113.9', 'close');
+  const answers = await visit(node.httpPort, both);
+  assert.match(answers, /^HTTP\/1\.1 200 [\s\S]*served[\s\S]*HTTP\/1\.1 403 /);
+});
+
+test('a visitor has to be on the list of every client that has one', async (t) => {
+  const { node } = await startPlace(t, {}, { 'allow-ips': '127.0.0.0/8' });
+  assert.match(await visit(node.httpPort, REQUEST), /served/);
+  const site = await startHttp(t, (_request, response) => response.end('served'));
+  const upstream = `${HOST}=http://127.0.0.1:${site};allow-ips=${ELSEWHERE}`;
+  await startLocalClient(t, node, { flags: { upstream } });
+  for (let attempt = 0; attempt < 4; attempt += 1) {
+    assert.match(await visit(node.httpPort, REQUEST), /^HTTP\/1\.1 403 /);
   }
 });

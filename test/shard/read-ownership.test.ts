@@ -154,6 +154,7 @@ async function createPath(
   far.activate(near.announce());
   const router: Router = {
     matchHost: () => 'a.example',
+    admits: () => true,
     openStream: (
       tunnel: string,
       { address, port }: VisitorInfo,

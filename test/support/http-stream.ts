@@ -120,6 +120,10 @@ export class LoopbackRouter implements Router {
     return this.tunnels.has('*') ? '*' : undefined;
   }
 
+  admits(): boolean {
+    return true;
+  }
+
   openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode {
     const upstream = this.tunnels.get(tunnel) ?? 'SLW_STREAM_NO_LINK';
     if (typeof upstream === 'string') return upstream;
