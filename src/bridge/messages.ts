@@ -82,7 +82,7 @@ export interface ShardTask {
   readonly https?: HttpsSettings;
   /** A test hook of the contract: fail in this way after so long. */
   readonly fault:
-    | { readonly kind: 'shard-throw' | 'shard-oom'; readonly afterMs: number }
+    | { readonly kind: 'shard-throw' | 'shard-oom' | 'shard-block'; readonly afterMs: number }
     | undefined;
 }
 

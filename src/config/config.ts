@@ -122,6 +122,8 @@ export interface StatusConfig {
   readonly trust: TrustConfig;
   readonly json: boolean;
   readonly watch: boolean;
+  readonly watchIntervalMs: number;
+  readonly wide: boolean;
 }
 
 export interface ConfigOf {
@@ -251,6 +253,8 @@ function buildStatus({ values, token }: Resolution<'status'>, env: Environment):
     trust: buildTrust(values, env),
     json: values.json,
     watch: values.watch,
+    watchIntervalMs: values['watch-interval'],
+    wide: values.wide,
   };
 }
 

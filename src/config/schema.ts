@@ -45,7 +45,7 @@ const DAY_MS = 86_400_000;
 export const SHARDS_MAX = 64;
 
 export interface Fault {
-  readonly kind: 'shard-throw' | 'shard-oom';
+  readonly kind: 'shard-throw' | 'shard-oom' | 'shard-block';
   readonly afterMs: number;
 }
 
@@ -53,11 +53,13 @@ const fault: Kind<Fault> = kindOf(
   'fault',
   'KIND:SECONDS',
   (value) => {
-    const match = /^(shard-throw|shard-oom):(\d{1,5}(?:\.\d{1,3})?)$/.exec(value);
+    const match = /^(shard-throw|shard-oom|shard-block):(\d{1,5}(?:\.\d{1,3})?)$/.exec(value);
     if (match === null) {
-      return new InvalidText('is not a fault; write shard-throw:SECONDS or shard-oom:SECONDS');
+      return new InvalidText(
+        'is not a fault; write shard-throw:, shard-oom: or shard-block:SECONDS',
+      );
     }
-    const kind = match[1] === 'shard-oom' ? 'shard-oom' : 'shard-throw';
+    const kind = match[1] as Fault['kind'];
     return { kind, afterMs: Math.round(Number(match[2]) * 1000) };
   },
   ({ kind, afterMs }) => `${kind}:${afterMs / 1000}`,
@@ -270,7 +272,7 @@ const server = {
   }),
   'allow-faults': one(boolean, { default: 'false', help: 'let SLUICEWAY_FAULT break a shard' }),
   fault: optional(fault, {
-    help: 'test hook, shard-throw:SECONDS or shard-oom:SECONDS',
+    help: 'test hook, shard-throw:, shard-oom: or shard-block:SECONDS',
     sources: ['environment'],
   }),
   ...sharedTuning,
@@ -354,7 +356,15 @@ const status = {
   ...tokenOptions,
   ...trustOptions,
   json: one(boolean, { default: 'false', help: 'print the answer as it came' }),
-  watch: one(boolean, { default: 'false', help: 'ask again every 2 seconds' }),
+  wide: one(boolean, {
+    default: 'false',
+    help: 'print a wider table: traffic, round trip, restarts',
+  }),
+  watch: one(boolean, { default: 'false', help: 'ask again, see --watch-interval' }),
+  'watch-interval': one(duration({ min: 100, max: DAY_MS }), {
+    default: '2s',
+    help: 'time between two answers',
+  }),
 };
 
 export const SCHEMA = { server, client, status };

@@ -26,6 +26,10 @@ export interface StatusClient {
   readonly streams: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** Of its fastest link; 0 before the first answer to a ping. */
+  readonly rttMs: number;
+  /** How often the client with this id started again while this server ran. */
+  readonly restarts: number;
 }
 
 export interface Status {

@@ -18,25 +18,37 @@ export interface StatusRequest {
 }
 
 export function describeStatus(request: StatusRequest): Status {
-  const { registry, totals, config, version, startedMs } = request;
+  const { registry, config, version, startedMs } = request;
   return {
     info: {
       version,
-      mode: config.httpAddr === 'off' ? 'tcp' : 'http,tcp',
+      mode: modeOf(config),
       hostname: hostname(),
       startTime: new Date(startedMs).toISOString(),
       shards: config.shards,
     },
-    clients: [...registry.clients].map((client) => describeClient(client, totals)),
+    clients: [...registry.clients].map((client) => describeClient(client, request)),
   };
 }
 
-function describeClient(client: Client, totals: Totals): StatusClient {
+/** What visitors can come by. */
+function modeOf({ httpAddr, https, tcpPorts }: ServerConfig): string {
+  const modes = [
+    ...(httpAddr === 'off' ? [] : ['http']),
+    ...(https === undefined ? [] : ['https', 'tls']),
+    ...(tcpPorts.length === 0 ? [] : ['tcp']),
+  ];
+  return modes.join(',');
+}
+
+function describeClient(client: Client, { totals, registry }: StatusRequest): StatusClient {
+  const roundTripsMs: number[] = [];
   let streams = 0;
   let bytesIn = 0;
   let bytesOut = 0;
   for (const key of client.links) {
     const link = totals.links.get(key);
+    if (link !== undefined && link.roundTripMs > 0) roundTripsMs.push(link.roundTripMs);
     streams += link?.streams ?? 0;
     // Seen from visitors: what comes from the client goes out to them.
     bytesIn += link?.bytesOut ?? 0;
@@ -54,5 +66,7 @@ function describeClient(client: Client, totals: Totals): StatusClient {
     streams,
     bytesIn,
     bytesOut,
+    rttMs: roundTripsMs.length === 0 ? 0 : Math.round(Math.min(...roundTripsMs) * 100) / 100,
+    restarts: Math.max(0, (registry.connects.get(client.id) ?? 1) - 1),
   };
 }

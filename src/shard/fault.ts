@@ -1,4 +1,4 @@
-// The contract's test hooks: a shard that throws or runs out of memory on demand.
+// The contract's test hooks: a shard that throws, runs out of memory or stands still on demand.
 //
 // Invariant: does nothing unless control passed a fault on, which it does only with
 // `--allow-faults`; strikes the first shard only. Must not know: how the failure is handled.
@@ -6,12 +6,22 @@
 import { systemClock } from '../base/clock.ts';
 import type { ShardTask } from '../bridge/messages.ts';
 
+/** Several times the deadline of a scrape. */
+const BLOCK_MS = 6000;
+
 export function armFault(fault: ShardTask['fault'], shard: number): void {
   if (fault === undefined || shard !== 0) return;
   systemClock.after(fault.afterMs, () => {
     if (fault.kind === 'shard-throw') throw new Error('fault injected: shard-throw');
-    exhaustMemory();
+    if (fault.kind === 'shard-block') block();
+    else exhaustMemory();
   });
+}
+
+/** As an endless loop would, but for its end. */
+function block(): void {
+  const endMs = systemClock.nowMs() + BLOCK_MS;
+  while (systemClock.nowMs() < endMs);
 }
 
 function exhaustMemory(): void {

@@ -47,7 +47,7 @@ function answering(body: string): RequestListener {
 
 test('the table is that of the contract', () => {
   assert.equal(
-    formatStatus(STATUS, BUILD, Date.parse('2026-08-01T10:49:30Z')),
+    formatStatus(STATUS, BUILD, { nowMs: Date.parse('2026-08-01T10:49:30Z'), isWide: false }),
     `Querying server status. Version 0.1.0 - a1b2c3d
 Hostname: unruffled-banzai4
 Started: 49 minutes
@@ -60,8 +60,24 @@ Client ID                         Remote Address        Connected    Upstreams
   );
 });
 
+test('the wide table has what the server knows of each client, and a dash for what it does not', () => {
+  const [first] = STATUS.clients;
+  assert.ok(first !== undefined);
+  const known = { links: 2, streams: 3, bytesIn: 1536, bytesOut: 5_000_000_000, version: '0.1.0' };
+  const clients = [{ ...first, ...known, rttMs: 12.34, restarts: 1 }, first];
+  const nowMs = Date.parse('2026-08-01T10:49:30Z');
+  const text = formatStatus({ ...STATUS, clients }, BUILD, { nowMs, isWide: true });
+  const [titles, one, other] = text.split('\n').slice(-4);
+  assert.match(
+    titles ?? '',
+    /Connected +Version +Links +Streams +In +Out +RTT +Restarts +Upstreams/,
+  );
+  assert.match(one ?? '', /0\.1\.0 +2 +3 +1\.5 KiB +4\.7 GiB +12\.34 ms +1 +localhost/);
+  assert.match(other ?? '', /minutes +- +- +- +- +- +- +- +localhost/);
+});
+
 test('without clients the heading alone stands there', () => {
-  const text = formatStatus({ ...STATUS, clients: [] }, BUILD, 0);
+  const text = formatStatus({ ...STATUS, clients: [] }, BUILD, { nowMs: 0, isWide: false });
   assert.match(text, /\n\nClient ID {2}Remote Address {3}Connected {3}Upstreams\n$/);
 });
 
@@ -144,7 +160,14 @@ test('--watch asks again, and ends once the token is refused', async (t) => {
 test('a server that never answers is a timeout', async (t) => {
   const port = await serve(t, createServer());
   const trust = { autoTls: 'off', fingerprints: [], knownServers: '' } as const;
-  const config = { token: new Masked(TOKEN), trust, json: false, watch: false };
+  const config = {
+    token: new Masked(TOKEN),
+    trust,
+    json: false,
+    watch: false,
+    watchIntervalMs: 2000,
+    wide: false,
+  };
   const url = `ws://127.0.0.1:${port}/connect`;
   await assert.rejects(
     askForText({ ...config, url }, BUILD, 20),

@@ -23,6 +23,8 @@ test('names every client, what it serves and what went through, as visitors see 
     closeLinks: () => {},
   });
   const hello = { instance: 'i', agent: 'sluiceway/0.9.1', remoteAddress: '192.0.2.1:77' };
+  // It was started before: its older instance is replaced.
+  registry.hello({ ...hello, link: '9-9', client: 'alpha', instance: 'old' }, 0);
   registry.hello({ ...hello, link: '0-1', client: 'alpha' }, 0);
   registry.hello({ ...hello, link: '1-1', client: 'alpha' }, 1);
   registry.hello({ ...hello, link: '0-2', client: 'beta', agent: 'other/2' }, 0);
@@ -32,8 +34,8 @@ test('names every client, what it serves and what went through, as visitors see 
   ]);
   const book = new SampleBook();
   const links = [
-    linkSample('0-1', { streams: 2, bytesIn: 10, bytesOut: 1 }),
-    linkSample('1-1', { streams: 3, bytesIn: 20, bytesOut: 2 }),
+    linkSample('0-1', { roundTripMs: 4.3219, streams: 2, bytesIn: 10, bytesOut: 1 }),
+    linkSample('1-1', { roundTripMs: 7, streams: 3, bytesIn: 20, bytesOut: 2 }),
   ];
   book.set(0, shardSample({ links }));
   const status = describeStatus({
@@ -62,6 +64,8 @@ test('names every client, what it serves and what went through, as visitors see 
         streams: 5,
         bytesIn: 3,
         bytesOut: 30,
+        rttMs: 4.32,
+        restarts: 1,
       },
       {
         clientID: 'beta',
@@ -73,6 +77,8 @@ test('names every client, what it serves and what went through, as visitors see 
         streams: 0,
         bytesIn: 0,
         bytesOut: 0,
+        rttMs: 0,
+        restarts: 0,
       },
     ],
   });

@@ -102,7 +102,15 @@ async function listeningPort(server: Child, name: string): Promise<number> {
 async function describe({ controlPort, httpPort, token }: Started): Promise<string> {
   const url = `ws://${LOOPBACK}:${controlPort}/connect`;
   const status = await askForText(
-    { url, token: new Masked(token), trust: NO_TLS, json: false, watch: false },
+    {
+      url,
+      token: new Masked(token),
+      trust: NO_TLS,
+      json: false,
+      watch: false,
+      watchIntervalMs: 2000,
+      wide: false,
+    },
     readBuildInfo(),
   );
   const site = `http://${HOST}:${httpPort}`;

@@ -12,13 +12,12 @@ import { type DialTrust, ServerTrust } from '../../client/server-trust.ts';
 import { controlUrl } from '../../config/address.ts';
 import { resolveConfig, type StatusConfig } from '../../config/config.ts';
 import { type BuildInfo, readBuildInfo } from '../build-info.ts';
-import { answer, complain, inWords, readTimestamp, table } from '../output.ts';
+import { answer, complain, inBytes, inWords, readTimestamp, table } from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
 import { warnAtStart } from '../warnings.ts';
 
 /** Contract: exit code 4 after this long. */
 const TIMEOUT_MS = 10_000;
-const WATCH_MS = 2000;
 /** Guess: room for ten thousand clients. */
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 /** What asking again does not cure. */
@@ -37,6 +36,13 @@ export interface Status {
     readonly remoteAddr: string;
     readonly since: string;
     readonly upstreams: readonly string[];
+    readonly version?: string;
+    readonly links?: number;
+    readonly streams?: number;
+    readonly bytesIn?: number;
+    readonly bytesOut?: number;
+    readonly rttMs?: number;
+    readonly restarts?: number;
   }[];
 }
 
@@ -50,7 +56,7 @@ export async function runStatus(flags: Flags): Promise<void> {
   }
   for (;;) {
     await showOnce(config, build);
-    await sleep(WATCH_MS);
+    await sleep(config.watchIntervalMs);
   }
 }
 
@@ -77,11 +83,17 @@ export async function askForText(
   );
   const text = await ask(config, trust, timeoutMs);
   const status = readStatus(text);
-  return config.json ? text : formatStatus(status, build, systemClock.wallMs());
+  return config.json
+    ? text
+    : formatStatus(status, build, { nowMs: systemClock.wallMs(), isWide: config.wide });
 }
 
 /** What the contract promises, for a person. */
-export function formatStatus(status: Status, build: BuildInfo, nowMs: number): string {
+export function formatStatus(
+  status: Status,
+  build: BuildInfo,
+  { nowMs, isWide }: { nowMs: number; isWide: boolean },
+): string {
   const { info, clients } = status;
   const since = (time: string): string => {
     const startMs = readTimestamp(time);
@@ -94,6 +106,7 @@ export function formatStatus(status: Status, build: BuildInfo, nowMs: number): s
     [`Mode: ${info.mode}`],
     [`Version:        ${info.version}`],
   ]);
+  if (isWide) return `${head}\n${table(wideRows(clients, since))}`;
   const rows = clients.map((client) => [
     client.clientID,
     client.remoteAddr,
@@ -101,6 +114,25 @@ export function formatStatus(status: Status, build: BuildInfo, nowMs: number): s
     client.upstreams.join(', '),
   ]);
   return `${head}\n${table([['Client ID', 'Remote Address', 'Connected', 'Upstreams'], ...rows])}`;
+}
+
+/** Where an older server says nothing, neither do we. */
+function wideRows(clients: Status['clients'], since: (time: string) => string): string[][] {
+  const known = (value: number | undefined, show: (value: number) => string = String): string =>
+    value === undefined ? '-' : show(value);
+  const titles = [
+    ...['Client ID', 'Remote Address', 'Connected', 'Version', 'Links', 'Streams'],
+    ...['In', 'Out', 'RTT', 'Restarts', 'Upstreams'],
+  ];
+  const rows = clients.map((client) => [
+    ...[client.clientID, client.remoteAddr, since(client.since), client.version ?? '-'],
+    ...[known(client.links), known(client.streams)],
+    ...[known(client.bytesIn, inBytes), known(client.bytesOut, inBytes)],
+    client.rttMs ? `${client.rttMs} ms` : '-',
+    known(client.restarts),
+    client.upstreams.join(', '),
+  ]);
+  return [titles, ...rows];
 }
 
 function readStatus(text: string): Status {
