@@ -39,6 +39,7 @@ const REFUSALS: Readonly<Record<number, string>> = {
   404: 'Not Found',
   426: 'Upgrade Required',
   429: 'Too Many Requests',
+  431: 'Request Header Fields Too Large',
   503: 'Service Unavailable',
 };
 
@@ -77,8 +78,9 @@ export function createControlPort(options: ControlPortOptions): Server {
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => void answer(options, request, response));
   server.on('upgrade', (request, socket, head) => void upgrade(options, { request, socket, head }));
-  server.on('clientError', (_error, socket) => {
-    if (!isTurnedAway(options, socket)) refuse(options, socket, 400, '_other');
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400;
+    if (!isTurnedAway(options, socket)) refuse(options, socket, status, '_other');
   });
   return server;
 }
