@@ -8,7 +8,7 @@
 import { hostname } from 'node:os';
 import { MessageChannel } from 'node:worker_threads';
 import { sleep, systemClock } from '../base/clock.ts';
-import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { SluicewayError } from '../base/errors.ts';
 import { droppedLogLines, type Logger } from '../base/log.ts';
 import type { Bridge, Serve } from '../bridge/calls.ts';
 import type {
@@ -28,6 +28,7 @@ import { ConfigReload, type ConfigSource } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
 import { HandOver, type StartSuccessor } from './hand-over.ts';
 import { Metrics } from './metrics.ts';
+import { OwnCounts } from './own-counts.ts';
 import { type Predecessor, succeed } from './predecessor.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Registry } from './registry.ts';
@@ -115,8 +116,7 @@ class RunningNode implements ExitNode {
   readonly #tls: ControlTls;
   readonly #nodeId = `${hostname()}-${process.pid}`;
   readonly #startedMs = systemClock.wallMs();
-  readonly #authFailures = new Map<string, number>();
-  readonly #controlRequests = new Map<string, number>();
+  readonly #own: OwnCounts;
   readonly #ports: PublicPorts;
   readonly #https: VisitorTls | undefined;
   readonly #handOver: HandOver | undefined;
@@ -128,6 +128,7 @@ class RunningNode implements ExitNode {
     this.#config = config;
     this.#options = options;
     this.#log = options.log;
+    this.#own = new OwnCounts(options.log);
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -317,7 +318,7 @@ class RunningNode implements ExitNode {
       token,
       tokensFile,
       endClients: (isOver, code) => this.#registry.endClients(isOver, code),
-      onRefusal: (reason) => this.#countRefusal(reason),
+      onRefusal: (reason) => this.#own.onRefusal(reason),
       reloads: this.#tls.reloads,
       clock: systemClock,
       log: this.#log,
@@ -394,7 +395,7 @@ class RunningNode implements ExitNode {
       unregister: ({ link, names }) => this.#registry.unregister(link, names),
       linkGone: ({ link }) => this.#registry.linkGone(link),
       request: (request) => this.#answers.answer(request, false),
-      answered: ({ path, status }) => this.#countAnswer(path, status),
+      answered: ({ path, status }) => this.#own.onAnswer(path, status),
     };
   }
 
@@ -430,7 +431,7 @@ class RunningNode implements ExitNode {
         return { contentType: this.#metrics.contentType, text: await this.#metrics.render() };
       },
       ca: () => this.#tls.ca,
-      onAnswer: (path, status) => this.#countAnswer(path, status),
+      onAnswer: (path, status) => this.#own.onAnswer(path, status),
     });
   }
 
@@ -446,8 +447,8 @@ class RunningNode implements ExitNode {
       clients: this.#registry.clientsCount,
       links: this.#registry.linksCount,
       connects: this.#registry.connects,
-      authFailures: this.#authFailures,
-      controlRequests: this.#controlRequests,
+      authFailures: this.#own.authFailures,
+      controlRequests: this.#own.controlRequests,
       shardRestarts: this.#pool.restarts,
       logDropped: droppedLogLines(),
       certificates: [...this.#tls.notAfterSeconds(), ...(this.#https?.notAfterSeconds() ?? [])],
@@ -455,16 +456,6 @@ class RunningNode implements ExitNode {
       reloads: this.#tls.reloads,
       version: this.#options.version,
     };
-  }
-
-  #countAnswer(path: string, status: number): void {
-    const key = `${status} ${path}`;
-    this.#controlRequests.set(key, (this.#controlRequests.get(key) ?? 0) + 1);
-  }
-
-  #countRefusal(reason: string): void {
-    this.#authFailures.set(reason, (this.#authFailures.get(reason) ?? 0) + 1);
-    this.#log.warn({ code: 'SLW_AUTH_REFUSED' satisfies ErrorCode, reason }, 'token refused');
   }
 
   async #drain(delayMs: number, isMoved: boolean): Promise<void> {

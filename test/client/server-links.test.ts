@@ -161,6 +161,22 @@ test('a link that the server is leaving is replaced, and its end is no failure',
   assert.deepEqual(server.failures, []);
 });
 
+test('a link that moves is replaced at once, and by no back-off', () => {
+  const server = new FakeServer(0, 1, () => 0.999);
+  server.links.fill();
+  server.welcome('link-1', 0, 2);
+  server.welcome('link-2', 1, 2);
+  for (const link of ['link-1', 'link-2']) server.links.onGoAway(link, 'SLW_LINK_MOVED');
+  server.links.onGoAway('link-1', 'SLW_LINK_MOVED');
+  assert.equal(server.dialled.length, 2, 'not all clients in the same moment');
+  server.clock.advance(300);
+  assert.equal(server.dialled.length, 3, 'one, which tells how many there are');
+  server.welcome('link-3', 1, 2);
+  assert.equal(server.dialled.length, 4);
+  server.links.onEnd('link-1', 'SLW_LINK_ENDED', '');
+  assert.deepEqual(server.failures, []);
+});
+
 test('with links still up, only what is missing is dialled', () => {
   const server = new FakeServer();
   server.links.fill();

@@ -275,6 +275,20 @@ test('a session that leaves opens no stream, lets the others end, and then is id
   assert.deepEqual([codesOf(peer), second.resets], [[], []]);
 });
 
+test('a move is announced and ends nothing: both sides open streams until one leaves', () => {
+  const ours = new RawPeer();
+  ours.session.leave('SLW_LINK_MOVED');
+  assert.equal(ours.written(FRAME.GOAWAY).length, 1);
+  assert.deepEqual([ours.idles, ours.session.canOpen, ours.session.isLeaving], [0, true, false]);
+  assert.notEqual(typeof ours.session.open(REQUEST, new RecordingSink()), 'string');
+  ours.session.leave('SLW_LINK_DRAINING');
+  assert.equal(ours.session.canOpen, false);
+  const theirs = new RawPeer();
+  theirs.deliver(valueFrame(FRAME.GOAWAY, 0, ERRORS.SLW_LINK_MOVED.wire));
+  assert.deepEqual([theirs.idles, theirs.goAways], [0, ['SLW_LINK_MOVED']]);
+  assert.equal(theirs.session.canOpen, true);
+});
+
 test('a session without streams is idle as soon as either side leaves', () => {
   const ours = new RawPeer();
   ours.session.leave('SLW_LINK_DRAINING');

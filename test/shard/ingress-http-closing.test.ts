@@ -248,6 +248,35 @@ test('drains: idle connections close, busy ones after their response', async (t)
   assert.equal(await streaming.readEnd(), 'k');
 });
 
+test('drains without a hurry: an idle connection may ask once more, for a while', async (t) => {
+  const edge = await startEdge(t);
+  const upstream = await edge.upstream('a.example');
+  const [asking, silent] = [await edge.visit(), await edge.visit()];
+  const peers: Peer[] = [];
+  for (const visitor of [asking, silent]) {
+    visitor.send(GET);
+    const peer = await upstream.next();
+    await peer.read(HEAD_END);
+    peer.send(OK);
+    await visitor.read('ok');
+    peers.push(peer);
+  }
+  edge.ingress.drain(true);
+  await turns();
+  assert.deepEqual([asking.ending, silent.ending], ['open', 'open']);
+  asking.send(GET);
+  await peers[0]?.read(HEAD_END);
+  peers[0]?.send(OK);
+  assert.match(await asking.readEnd(), /\r\nConnection: close\r\n\r\nok$/);
+  edge.clock.advance(4000);
+  edge.ingress.sweep();
+  await turns();
+  assert.equal(silent.ending, 'open');
+  edge.clock.advance(1001);
+  edge.ingress.sweep();
+  assert.equal(await silent.readEnd(), '');
+});
+
 interface Upgraded {
   readonly edge: Edge;
   readonly visitor: Peer;
