@@ -176,7 +176,7 @@ export interface LinkHello {
   readonly remoteAddress: string;
   /** The name in the client's certificate; absent when a token let it in. */
   readonly identity?: string;
-  /** Names the token that let it in; absent for the shared one. No secret. */
+  /** Names the token that let it in; absent when a certificate did. No secret. */
   readonly credential?: string;
 }
 

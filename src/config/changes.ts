@@ -39,9 +39,9 @@ export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   'auto-tls-san': 'restart',
   'auto-tls-dir': 'restart',
   'client-ca': 'restart',
-  token: 'restart',
-  'token-file': 'restart',
-  'token-env': 'restart',
+  token: 'live',
+  'token-file': 'live',
+  'token-env': 'live',
   // What is in it is taken over live, by control/access.ts.
   'tokens-file': 'restart',
   shards: 'restart',
@@ -115,9 +115,11 @@ export function mergeLive(running: ServerReading, next: ServerReading): ServerRe
 }
 
 function mergeConfig(running: ServerConfig, next: ServerConfig): ServerConfig {
-  const { tuning } = next;
+  const { tuning, token } = next;
+  const { token: _old, ...kept } = running;
   return {
-    ...running,
+    ...kept,
+    ...(token === undefined ? {} : { token }),
     allowIps: next.allowIps,
     controlAllowIps: next.controlAllowIps,
     drainDelayMs: next.drainDelayMs,

@@ -150,7 +150,12 @@ export interface ServerReading {
 export function readServer(input: ConfigInput<'server'>): ServerReading {
   const resolution = resolveValues(input);
   const { values, listFiles } = resolution;
-  const files = [...(input.file === undefined ? [] : [input.file.path]), ...listFiles];
+  const tokenFile = values['token-file'];
+  const files = [
+    ...(input.file === undefined ? [] : [input.file.path]),
+    ...listFiles,
+    ...(tokenFile === undefined ? [] : [tokenFile]),
+  ];
   return { config: deepFreeze(buildServer(resolution, input.env)), values, files };
 }
 

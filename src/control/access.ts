@@ -3,6 +3,7 @@
 //   login --gate--> a principal --credential--> registry: what it may serve (`scopes`)
 //         \--nobody's--> refused, and throttled when it goes on
 //   file --changed, SIGHUP, time--> gate --> clients whose token is over are ended
+//   another shared token, by reload --> gate --> likewise
 //
 // Invariant: a file that cannot be read leaves the tokens as they are, and says why; a token that
 // was removed or has ended ends its clients within five seconds, on every file system. Must not
@@ -90,6 +91,12 @@ export class AccessControl implements Scopes {
     return this.#reloading;
   }
 
+  /** The shared token is this one from now on; clients that came with another are ended. */
+  share(token: Masked | undefined): void {
+    this.#gate.share(token);
+    this.#endOver();
+  }
+
   /** Who comes with this header; the reason why nobody does, otherwise. */
   identify({ authorization, remoteAddress }: Attempt): Principal | Exclude<Login, 'allowed'> {
     const address = withoutPort(remoteAddress);
@@ -109,12 +116,13 @@ export class AccessControl implements Scopes {
   // --- Scopes ------------------------------------------------------------------------------
 
   mayServe(holder: Holder, tunnel: string): boolean {
+    if (this.#gate.isShared(holder.credential)) return true;
     const entry = this.#entryOf(holder);
     return entry !== undefined && mayServe(entry, tunnel);
   }
 
   limitsOf(holder: Holder): ClientLimits | undefined {
-    return this.#entryOf(holder);
+    return this.#gate.isShared(holder.credential) ? {} : this.#entryOf(holder);
   }
 
   ownerOf(credential: string): string {
@@ -152,7 +160,7 @@ export class AccessControl implements Scopes {
     const { endClients, log } = this.#options;
     const scoped = ({ credential }: Client): boolean => credential !== '';
     const revoked = endClients(
-      (client) => scoped(client) && this.#entryOf(client) === undefined,
+      (client) => scoped(client) && this.limitsOf(client) === undefined,
       'SLW_LINK_REVOKED',
     );
     // These may come again, with what their token still names.

@@ -235,6 +235,7 @@ class RunningNode implements ExitNode {
   async #apply(config: ServerConfig): Promise<void> {
     this.#config = config;
     this.#log.level = config.logLevel;
+    this.#access.share(config.token);
     const settings = await shardSettings(config, this.#options.version, this.#accepting);
     const limits = shareLimits(config.limits, this.#accepting);
     this.#task = { settings, visitors: { ...this.#task.visitors, limits } };
@@ -374,8 +375,7 @@ class RunningNode implements ExitNode {
         if (identity !== undefined) return { access: 'allowed' };
         const found = this.#access.identify(attempt);
         if (typeof found === 'string') return { access: found };
-        const { credential } = found;
-        return { access: 'allowed', ...(credential === '' ? {} : { credential }) };
+        return { access: 'allowed', credential: found.credential };
       },
       hello: (hello) => {
         this.#registry.hello(hello, shard);

@@ -28,7 +28,7 @@ export interface Client {
   readonly remoteAddress: string;
   /** The name in its certificate, when that let it in. */
   readonly identity: string | undefined;
-  /** Names the token that let it in; empty for one that may do everything. */
+  /** Names the token that let it in; empty when a certificate did, which may do everything. */
   readonly credential: string;
   readonly sinceMs: number;
   readonly links: Set<string>;

@@ -58,7 +58,7 @@ function describeClient(client: Client, { totals, registry }: StatusRequest): St
     clientID: client.id,
     remoteAddr: client.remoteAddress,
     ...(client.identity === undefined ? {} : { identity: client.identity }),
-    ...(client.credential === '' ? {} : { token: ownerOf(client.credential) }),
+    ...(ownerOf(client.credential) === '' ? {} : { token: ownerOf(client.credential) }),
     since: new Date(client.sinceMs).toISOString(),
     version: client.agent.replace(/^sluiceway\//, ''),
     links: client.links.size,

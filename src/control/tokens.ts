@@ -25,7 +25,7 @@ const MARK_LENGTH = 12;
 export interface Principal {
   /** Undefined: the shared token, which may do everything. */
   readonly entry: TokenEntry | undefined;
-  /** Names the entry and the secret, and is no secret itself; empty for the shared token. */
+  /** Names the entry, none for the shared token, and the secret; is no secret itself. */
   readonly credential: string;
 }
 
@@ -34,18 +34,30 @@ interface Known {
   readonly allowed: AddressSet | undefined;
 }
 
-const SHARED: Principal = { entry: undefined, credential: '' };
-
 export class TokenGate {
   readonly #clock: Clock;
   /** Absent: no shared token opens. */
-  readonly #digest: Buffer | undefined;
+  #shared: { readonly digest: Buffer; readonly principal: Principal } | undefined;
   #byDigest: ReadonlyMap<string, Known> = new Map();
   #byCredential: ReadonlyMap<string, Known> = new Map();
 
   constructor(token: Masked | undefined, clock: Clock) {
     this.#clock = clock;
-    this.#digest = token === undefined ? undefined : digestOf(token.reveal());
+    this.share(token);
+  }
+
+  /** This is the shared token from now on, and no other; undefined: there is none. */
+  share(token: Masked | undefined): void {
+    this.#shared = undefined;
+    if (token === undefined) return;
+    const digest = digestOf(token.reveal());
+    const credential = credentialOf('', digest.toString('hex'));
+    this.#shared = { digest, principal: { entry: undefined, credential } };
+  }
+
+  /** Was the credential given out for the shared token that is valid now? */
+  isShared(credential: string): boolean {
+    return this.#shared?.principal.credential === credential;
   }
 
   /** These and no others are valid from now on, beside the shared token. */
@@ -56,7 +68,7 @@ export class TokenGate {
       const known = { entry, allowed: networkSet(entry.allowIps) };
       for (const digest of entry.digests) {
         byDigest.set(digest, known);
-        byCredential.set(credentialOf(entry, digest), known);
+        byCredential.set(credentialOf(entry.name, digest), known);
       }
     }
     this.#byDigest = byDigest;
@@ -69,10 +81,11 @@ export class TokenGate {
       return undefined;
     if (!SCHEME.test(authorization)) return undefined;
     const digest = digestOf(authorization.replace(SCHEME, '').trimEnd());
-    if (this.#digest !== undefined && timingSafeEqual(digest, this.#digest)) return SHARED;
+    const shared = this.#shared;
+    if (shared !== undefined && timingSafeEqual(digest, shared.digest)) return shared.principal;
     const hex = digest.toString('hex');
     const entry = this.#valid(this.#byDigest.get(hex), remoteAddress);
-    return entry && { entry, credential: credentialOf(entry, hex) };
+    return entry && { entry, credential: credentialOf(entry.name, hex) };
   }
 
   /** The entry behind a credential that was given out, while it holds for `remoteAddress`. */
@@ -94,7 +107,7 @@ export function ownerOf(credential: string): string {
   return credential.split('#', 1)[0] ?? '';
 }
 
-function credentialOf({ name }: TokenEntry, digest: string): string {
+function credentialOf(name: string, digest: string): string {
   return `${name}#${digest.slice(0, MARK_LENGTH)}`;
 }
 

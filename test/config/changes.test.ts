@@ -64,14 +64,18 @@ for (const [name, text, kind] of ROWS) {
 test('every live option has a row above', () => {
   const live = Object.entries(RELOADS).flatMap(([name, kind]) => (kind === 'live' ? [name] : []));
   const rows = ROWS.flatMap(([name, , kind]) => (kind === 'live' ? [name] : []));
-  assert.deepEqual(rows.sort(), live.sort());
+  // Of which only one can be given; their own test is below.
+  const ways = ['token', 'token-file', 'token-env'];
+  assert.deepEqual([...rows, ...ways].sort(), live.sort());
 });
 
-test('another secret behind the same name needs a restart', () => {
+test('another secret behind the same name is a change, and is taken over', () => {
   const input = (token: string) =>
     readServer(
       configInput('server', { flags: { 'token-file': 'token' }, env: {}, readFile: () => token }),
     );
-  const changes = changedOptions(input('first-token-0123456789'), input('other-token-0123456789'));
-  assert.deepEqual(changes, { live: [], restart: ['token-file'] });
+  const [running, next] = [input('first-token-0123456789'), input('other-token-0123456789')];
+  assert.deepEqual(changedOptions(running, next), { live: ['token-file'], restart: [] });
+  assert.equal(mergeLive(running, next).config.token?.reveal(), 'other-token-0123456789');
+  assert.deepEqual(running.files, ['token'], 'and the file is watched');
 });

@@ -44,3 +44,18 @@ test('anything else does not', () => {
     assert.equal(allows(header), false, String(header).slice(0, 60));
   }
 });
+
+test('another shared token takes the place of the old one, and what was given out for that is over', () => {
+  const shared = new TokenGate(new Masked(TOKEN), new FakeClock());
+  const before = shared.identify(`Bearer ${TOKEN}`, '192.0.2.1')?.credential ?? '';
+  assert.ok(shared.isShared(before));
+  shared.share(new Masked('another-shared-token-0123'));
+  assert.equal(shared.identify(`Bearer ${TOKEN}`, '192.0.2.1'), undefined);
+  assert.equal(shared.isShared(before), false);
+  const after = shared.identify('Bearer another-shared-token-0123', '192.0.2.1');
+  assert.ok(after !== undefined && shared.isShared(after.credential));
+  shared.share(undefined);
+  assert.equal(shared.identify('Bearer another-shared-token-0123', '192.0.2.1'), undefined);
+  assert.equal(shared.isShared(after.credential), false);
+  assert.equal(shared.isShared(''), false, 'a certificate is no token');
+});

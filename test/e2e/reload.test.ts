@@ -10,8 +10,16 @@ import { type TestContext, test } from 'node:test';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { undoAfter } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
+import { startProcess } from '../support/process.ts';
 import { PAIR_A } from '../support/test-pairs.ts';
-import { startTunnel, type TestTunnel, TOKEN } from '../support/tunnel.ts';
+import {
+  ENTRY,
+  environment,
+  spawnClient,
+  startTunnel,
+  type TestTunnel,
+  TOKEN,
+} from '../support/tunnel.ts';
 import { startTcp } from '../support/upstream.ts';
 
 interface Place {
@@ -157,4 +165,45 @@ test('a client that is no longer on the list loses its links', async (t) => {
     'back',
     (line) => isLine('client link up')(line) && tunnel.process.stderr.indexOf(line) >= before - 1,
   );
+});
+
+test('another shared token in its file: clients of the old one are ended, and no other comes in', async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'sluiceway-reload-'));
+  undoAfter(t, () => rm(folder, { recursive: true }));
+  const file = path.join(folder, 'token');
+  await writeFile(file, `${TOKEN}\n`);
+  const { SLUICEWAY_TOKEN: _none, ...env } = environment();
+  const [control, admin] = [await freePort(), await freePort()];
+  const server = startProcess(t, {
+    name: 'server',
+    command: process.execPath,
+    args: [
+      ...[ENTRY, 'server', '--log-format', 'json', '--token-file', file, '--http-addr', 'off'],
+      ...['--control-addr', `127.0.0.1:${control}`, '--admin-addr', `127.0.0.1:${admin}`],
+      ...['--tcp-addr', '127.0.0.1', '--drain-delay', '0s'],
+    ],
+    env,
+    endCode: 0,
+  });
+  await server.line('ready', isLine('ready'));
+  const client = spawnClient(
+    t,
+    { process: server, controlPort: control, httpPort: 0, adminPort: admin },
+    { args: ['--tcp', `${await freePort()}=127.0.0.1:1`] },
+  );
+  await client.line('its tunnel', (line) => line.includes('->'));
+  const ask = async (token: string): Promise<number> => {
+    const headers = { authorization: `Bearer ${token}` };
+    const answer = await fetch(`http://127.0.0.1:${control}/status`, { headers });
+    await answer.arrayBuffer();
+    return answer.status;
+  };
+  await writeFile(file, '\n');
+  await server.line('an empty one', isLine('configuration: the old one stays in use', 'empty'));
+  assert.equal(await ask(TOKEN), 200, 'and the old one opens as before');
+  await writeFile(file, 'another-shared-token-0123456789\n');
+  const ending = await client.expectEnd();
+  assert.equal(ending.code, 3, 'refused for good');
+  assert.equal(await ask(TOKEN), 401);
+  assert.equal(await ask('another-shared-token-0123456789'), 200);
 });
