@@ -273,6 +273,8 @@ export type ExitControlMethods = {
     gives: readonly TunnelAnswer[];
   };
   unregister: { takes: { link: string; names: readonly string[] }; gives: unknown };
+  /** The client takes no more streams on it; those that live go on. */
+  linkLeaving: { takes: { link: string }; gives: unknown };
   linkGone: { takes: { link: string; code: ErrorCode }; gives: unknown };
   request: { takes: PlainRequest; gives: PlainAnswer };
   /** A request on the control port was answered without asking control. */

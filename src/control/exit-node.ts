@@ -393,6 +393,7 @@ class RunningNode implements ExitNode {
         return results;
       },
       unregister: ({ link, names }) => this.#registry.unregister(link, names),
+      linkLeaving: ({ link }) => this.#registry.linkLeaving(link),
       linkGone: ({ link }) => this.#registry.linkGone(link),
       request: (request) => this.#answers.answer(request, false),
       answered: ({ path, status }) => this.#own.onAnswer(path, status),

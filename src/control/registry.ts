@@ -185,10 +185,16 @@ export class Registry {
     }
   }
 
+  /** Nothing is routed to it any more; it can still be ended. */
+  linkLeaving(link: string): void {
+    const entry = this.#links.get(link);
+    for (const name of [...(entry?.tunnels.keys() ?? [])]) this.#withdraw(link, name);
+  }
+
   linkGone(link: string): void {
     const entry = this.#links.get(link);
     if (entry === undefined) return;
-    for (const name of [...entry.tunnels.keys()]) this.#withdraw(link, name);
+    this.linkLeaving(link);
     this.#links.delete(link);
     entry.client.links.delete(link);
     const isLast = entry.client.links.size === 0;

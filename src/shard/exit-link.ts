@@ -63,6 +63,8 @@ export interface ExitLinkOptions {
   readonly onEnd: (exitLink: ExitLink, code: ErrorCode) => void;
   /** A leaving link has no stream left. */
   readonly onIdle: (exitLink: ExitLink) => void;
+  /** The peer takes no more streams. */
+  readonly onLeaving: (exitLink: ExitLink) => void;
 }
 
 export class ExitLink implements SessionEvents {
@@ -116,7 +118,11 @@ export class ExitLink implements SessionEvents {
 
   onGoAway(code: ErrorCode): void {
     // The client drains: no new stream comes here, and it closes the link when the last has ended.
-    this.#options.log.debug({ link: this.key, code }, 'link is leaving');
+    const { log, bridge, onLeaving } = this.#options;
+    log.debug({ link: this.key, code }, 'link is leaving');
+    onLeaving(this);
+    // Other shards would go on to choose it.
+    bridge.tell('linkLeaving', { link: this.key });
   }
 
   onIdle(): void {

@@ -297,6 +297,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       log: this.life.log,
       onEnd: (_link, code) => this.#forgetLink(key, code),
       onIdle: () => this.life.checkDrained(),
+      onLeaving: () => this.#router.removeLink(key),
     });
     this.#links.set(key, exitLink);
   }

@@ -1,5 +1,5 @@
-// Goal: SIGUSR2 replaces a server under load and no visitor notices; a successor that cannot start
-// changes nothing. Method: real processes, 200 requests a second on new and on kept connections.
+// Goal: SIGUSR2 replaces a server under load and no visitor notices, nor when clients are replaced;
+// a successor that cannot start changes nothing. Method: real processes, 200 requests a second on new and on kept connections.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -136,4 +136,25 @@ test('a successor that cannot start changes nothing', async (t) => {
   await load.stop();
   assert.deepEqual(load.failures, []);
   assert.ok(server.process.isRunning);
+});
+
+test('clients of a tunnel are replaced one after the other under load: no request fails', async (t) => {
+  const upstream = await startHttp(t, (_request, response) => response.end('hello'));
+  const server = await startServer(t, {});
+  const args = ['--upstream', `${HOST}=http://127.0.0.1:${upstream}`];
+  let [one, other] = [
+    await startClient(t, server, { args }),
+    await startClient(t, server, { args }),
+  ];
+  const load = new Load(t, server.httpPort);
+  for (let round = 0; round < 3; round += 1) {
+    await pause(300);
+    // The new one first, as docs/operating/drain.md says.
+    const fresh = await startClient(t, server, { args });
+    assert.equal((await one.stop('SIGTERM')).code, 0);
+    [one, other] = [other, fresh];
+  }
+  await load.stop();
+  t.diagnostic(`${load.sent} requests, ${load.failures.length} failed, 3 clients replaced`);
+  assert.deepEqual(load.failures, []);
 });
