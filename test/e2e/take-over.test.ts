@@ -1,5 +1,6 @@
 // Goal: SIGUSR2 replaces a server under load and no visitor notices, nor when clients are replaced;
-// a successor that cannot start changes nothing. Method: real processes, 200 requests a second on new and on kept connections.
+// a successor that cannot start changes nothing. Method: real processes, 200 requests a second on
+// new and on kept connections.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
