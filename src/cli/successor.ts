@@ -71,23 +71,34 @@ export async function findPredecessor(): Promise<Predecessor | undefined> {
     inheritance: new Inheritance(said.sockets, closeSync),
     prepared: async () => {
       const answer = nextMessage();
-      process.send?.({ kind: 'prepared' } satisfies Said);
+      say({ kind: 'prepared' });
       const moving = await answer;
       return moving?.kind === 'moving' ? moving.moving : { tunnels: [], clients: [] };
     },
-    ready: () => {
-      if (!process.connected) return;
-      process.send?.({ kind: 'ready' } satisfies Said, () => process.disconnect?.());
-    },
+    ready: () => say({ kind: 'ready' }, () => leaveChannel()),
     get isGone(): boolean {
       return !process.connected;
     },
   };
 }
 
+/** A predecessor that has gone meanwhile is no failure of ours: its sockets are here. */
+function say(said: Said, onSaid: () => void = () => undefined): void {
+  if (process.connected) process.send?.(said, onSaid);
+}
+
+function leaveChannel(): void {
+  // It may be closed already, and would make an error of that.
+  if (process.connected) process.disconnect?.();
+}
+
 /** Undefined: the predecessor has gone. */
 function nextMessage(): Promise<Said | undefined> {
   return new Promise((resolve) => {
+    if (!process.connected) {
+      resolve(undefined);
+      return;
+    }
     // None is left behind: with one the channel would keep a process that failed from ending.
     const onGone = (): void => answer(undefined);
     const answer = (said: unknown): void => {

@@ -6,13 +6,18 @@
 
 import { Masked } from '../base/masked.ts';
 import type { Network } from '../base/network.ts';
-import type { TunnelOptions } from '../base/tunnel-options.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { Address, PortRange } from './address.ts';
 import { buildHttps, type HttpsConfig } from './https-check.ts';
 import { buildLimits } from './limits.ts';
 import type { LogFormat } from './option.ts';
-import { type ConfigInput, declaredDefaults, type Resolution, resolveValues } from './resolve.ts';
+import {
+  type ConfigInput,
+  declaredDefaults,
+  declaredOf,
+  type Resolution,
+  resolveValues,
+} from './resolve.ts';
 import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
 import { type AutoTlsConfig, buildAutoTls, buildTrust, type TrustConfig } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
@@ -237,18 +242,9 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
 
 /** All tunnels with what the client's own options say of each that says nothing itself. */
 function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
-  const forHttp = declaredDefaults(values);
-  const { 'allow-ips': networks } = forHttp;
-  const forAll = networks === undefined ? {} : { 'allow-ips': networks };
-  const raw = [...values.tcp, ...values['tls-passthrough']];
-  return [
-    ...values.upstream.map((tunnel) => withOptions(tunnel, forHttp)),
-    ...raw.map((tunnel) => withOptions(tunnel, forAll)),
-  ];
-}
-
-function withOptions(tunnel: TunnelSpec, defaults: TunnelOptions): TunnelSpec {
-  return { ...tunnel, ...declaring({ ...defaults, ...tunnel.options }) };
+  const defaults = declaredDefaults(values);
+  const tunnels = [...values.upstream, ...values.tcp, ...values['tls-passthrough']];
+  return tunnels.map((tunnel) => ({ ...tunnel, ...declaring(declaredOf(tunnel, defaults)) }));
 }
 
 function buildStatus({ values, token }: Resolution<'status'>, env: Environment): StatusConfig {

@@ -19,6 +19,7 @@ import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
 import { resolveToken } from './token.ts';
 import { readTokensFile } from './tokens-file.ts';
 import { autoTlsProblems, trustProblems } from './trust.ts';
+import type { TunnelSpec } from './tunnel.ts';
 
 export interface ConfigInput<C extends Command = Command> {
   readonly command: C;
@@ -281,16 +282,28 @@ export function declaredDefaults(values: Partial<Values<'client'>>): TunnelOptio
   return Object.fromEntries(given.filter(([, texts]) => texts.length > 0));
 }
 
-/** Rules with the defaults of all upstreams in them, and the files that upstreams name. */
+/** All that is declared for a tunnel: by itself, and by `defaults`, of which raw bytes have one. */
+export function declaredOf({ kind, options }: TunnelSpec, defaults: TunnelOptions): TunnelOptions {
+  const { 'allow-ips': networks } = defaults;
+  const forRaw = networks === undefined ? {} : { 'allow-ips': networks };
+  return { ...(kind === 'http' ? defaults : forRaw), ...options };
+}
+
+/** Options with the defaults of all tunnels in them, and the files that upstreams name. */
 function checkUpstreams({ parsed, given, readFile, problems }: CheckContext<'client'>): void {
-  const label = labelOf(given, 'upstream');
+  const { upstream = [], tcp = [], 'tls-passthrough': passed = [] } = parsed;
   const defaults = declaredDefaults(parsed);
   const files = new Set<string>();
-  for (const { name, options, upstream } of parsed.upstream ?? []) {
-    const problem = boundsProblem({ ...defaults, ...options });
-    if (problem !== undefined) problems.add(`${label}: ${quote(name)}: ${problem}`);
-    if (upstream.verify?.ca !== undefined) files.add(upstream.verify.ca);
+  for (const tunnel of [...upstream, ...tcp, ...passed]) {
+    const problem = boundsProblem(declaredOf(tunnel, defaults));
+    const { name, kind } = tunnel;
+    if (problem !== undefined) {
+      problems.add(`${labelOf(given, OPTION_OF[kind])}: ${quote(name)}: ${problem}`);
+    }
+    const { ca } = tunnel.upstream.verify ?? {};
+    if (ca !== undefined) files.add(ca);
   }
+  const label = labelOf(given, 'upstream');
   for (const path of files)
     checkCertificate({ label: `${label} tls-ca`, path }, readFile, problems);
 }

@@ -54,9 +54,8 @@ export function openAdminPort(options: AdminPortOptions): Promise<AdminPort> {
     server.listen(target, () => {
       server.on('error', (error) => options.log.warn({ err: error.message }, 'admin address'));
       const { _handle: handle } = server as { readonly _handle?: { readonly fd?: number } };
-      const known = portOf(server);
-      const socket = { name: 'admin', host, port, known, fds: [handle?.fd ?? -1] };
-      resolve({ port: known, socket, close: () => closeServer(server) });
+      const socket = { name: 'admin', host, port, fds: [handle?.fd ?? -1] };
+      resolve({ port: portOf(server), socket, close: () => closeServer(server) });
     });
   });
 }

@@ -28,7 +28,7 @@ export interface StatusClient {
   readonly bytesOut: number;
   /** Of its fastest link; 0 before the first answer to a ping. */
   readonly rttMs: number;
-  /** How often the client with this id started again while this server ran. */
+  /** How often this id came again, started anew or after all its links were lost. */
   readonly restarts: number;
 }
 

@@ -166,6 +166,7 @@ class RunningNode implements ExitNode {
       onGone: (shard) => {
         this.#samples.retire(shard);
         this.#registry.shardGone(shard);
+        this.#ports.shardGone(shard);
       },
       onGiveUp: (reason) => void this.#end({ exitCode: EXIT_FAILURE, message: reason }),
     });

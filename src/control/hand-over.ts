@@ -19,6 +19,8 @@ import type { OpenTunnels, PublicPorts } from './public-ports.ts';
 const START_MS_MAX = 60_000;
 /** From the announcement until the successor serves visitors; it waits MOVE_MS_MAX for clients. */
 const MOVE_MS_MAX = 30_000;
+/** Descriptors given to one process. Guess: thousands of TCP tunnels, well below open files. */
+const SOCKETS_MAX = 4096;
 
 /** Who has to have come to the successor before it serves visitors. */
 export interface Moving {
@@ -89,14 +91,24 @@ export class HandOver {
       log.error('no take-over: a listening socket cannot be handed on, on this platform or yet');
       return;
     }
+    const socketsCount = offered.reduce((sum, { fds }) => sum + fds.length, 0);
+    if (socketsCount > SOCKETS_MAX) {
+      log.error({ socketsCount, SOCKETS_MAX }, 'no take-over: too many listening sockets');
+      return;
+    }
     this.#phase = 'starting';
     this.#setDeadline(START_MS_MAX, 'it did not start in time');
-    this.#successor = start(offered, {
-      onPrepared: () => void this.#move(),
-      onReady: () => this.#finish(),
-      onEnd: (reason) => this.#fail(reason),
-    });
-    log.info({ successor: this.#successor.pid }, 'a successor starts');
+    try {
+      this.#successor = start(offered, {
+        onPrepared: () => void this.#move(),
+        onReady: () => this.#finish(),
+        onEnd: (reason) => this.#fail(reason),
+      });
+      log.info({ successor: this.#successor.pid }, 'a successor starts');
+    } catch (error) {
+      // No process to be had: memory, descriptors.
+      this.#fail(String(error));
+    }
   }
 
   /** Ends a successor that does not serve yet: the operator wants an end, not a take-over. */

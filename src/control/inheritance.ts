@@ -4,14 +4,13 @@
 // configured with the same address; what nobody wants is closed, so that no connection waits in
 // a queue that nobody reads. Must not know: how sockets came here, or who listens.
 
-/** A listener that a predecessor had open, as it was configured and as it is. */
+/** A listener that a predecessor had open, as it was configured. */
 export interface InheritedSocket {
   /** `control`, `http`, `https`, or a tunnel's name. */
   readonly name: string;
   readonly host: string;
   /** As it was configured; 0 for any. */
   readonly port: number;
-  readonly known: number;
   /** One for each shard that listened, valid in this process. */
   readonly fds: readonly number[];
 }

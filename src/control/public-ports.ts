@@ -29,8 +29,15 @@ export interface OpenTunnels {
   isPortOpen(name: string): boolean;
 }
 
-/** `control`: only clients can come; `all`: visitors, too. */
-type Stage = 'none' | 'control' | 'all';
+/** Who can come: `control` is clients alone, `visitors` is all but clients. */
+type Stage = 'none' | 'control' | 'visitors' | 'all';
+
+const IS_OPEN: Readonly<Record<Stage, (name: string) => boolean>> = {
+  none: () => false,
+  control: (name) => name === 'control',
+  visitors: (name) => name !== 'control',
+  all: () => true,
+};
 
 export class PublicPorts {
   readonly #options: PublicPortsOptions;
@@ -54,7 +61,7 @@ export class PublicPorts {
     }
   }
 
-  /** Opens more, in all shards. */
+  /** Opens what belongs to `stage`, in all shards. */
   async advance(stage: Stage, tunnels: OpenTunnels): Promise<void> {
     this.#stage = stage;
     for (const [shard, bridge] of this.#options.bridges()) {
@@ -64,6 +71,7 @@ export class PublicPorts {
 
   /** Lets the control port go: from now on a successor's clients come there alone. */
   async leaveControl(): Promise<void> {
+    this.#stage = 'visitors';
     await this.#unlisten('control');
   }
 
@@ -77,9 +85,13 @@ export class PublicPorts {
       .map((name) => ({ name, host: tcpHost, port: portOf(name) }));
     return [...own, ...ofTunnels].map((listener) => ({
       ...listener,
-      known: this.#known.get(listener.name) ?? listener.port,
       fds: [...(this.#fds.get(listener.name)?.values() ?? [])].flat(),
     }));
+  }
+
+  /** A shard is gone, and its sockets with it: their numbers may mean anything now. */
+  shardGone(shard: number): void {
+    for (const byShard of this.#fds.values()) byShard.delete(shard);
   }
 
   /** Opens everything in a shard that has just started. */
@@ -87,14 +99,16 @@ export class PublicPorts {
     if (!this.#isAccepting(shard)) return;
     const { acceptsEverywhere: reusePort } = this.#options;
     for (const { name, host, port } of this.#listeners()) {
-      if (this.#stage === 'none' || (this.#stage === 'control' && name !== 'control')) continue;
+      if (!IS_OPEN[this.#stage](name)) continue;
       const wanted = this.#known.get(name) ?? port;
       await this.#listen(shard, bridge, { name, host, port: wanted, reusePort }, port);
     }
     for (const name of tunnels.openPorts()) {
       await this.#listen(shard, bridge, this.#request(name, portOf(name)));
       // It may have been closed on the others while this one was opening it.
-      if (!tunnels.isPortOpen(name)) await bridge.call('unlisten', { name });
+      if (tunnels.isPortOpen(name)) continue;
+      this.#fds.delete(name);
+      await bridge.call('unlisten', { name });
     }
   }
 

@@ -39,6 +39,8 @@ export interface Client {
 interface LinkEntry {
   readonly client: Client;
   readonly shard: number;
+  /** `leaving`: it takes no streams, and no tunnel is added to it. */
+  state: 'serving' | 'leaving';
   /** What it declared for each tunnel that it serves, by name. */
   readonly tunnels: Map<string, TunnelOptions | undefined>;
 }
@@ -161,7 +163,7 @@ export class Registry {
     client ??= this.#addClient(hello);
     if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     client.links.add(hello.link);
-    this.#links.set(hello.link, { client, shard, tunnels: new Map() });
+    this.#links.set(hello.link, { client, shard, state: 'serving', tunnels: new Map() });
   }
 
   /** Ends every client that `isOver`; returns how many. */
@@ -188,7 +190,9 @@ export class Registry {
   /** Nothing is routed to it any more; it can still be ended. */
   linkLeaving(link: string): void {
     const entry = this.#links.get(link);
-    for (const name of [...(entry?.tunnels.keys() ?? [])]) this.#withdraw(link, name);
+    if (entry === undefined) return;
+    entry.state = 'leaving';
+    for (const name of [...entry.tunnels.keys()]) this.#withdraw(link, name);
   }
 
   linkGone(link: string): void {
@@ -330,8 +334,8 @@ export class Registry {
     entry: LinkEntry,
     { name, options }: { name: string; options: TunnelOptions | undefined },
   ): void {
-    if (this.#links.get(link) !== entry) {
-      // The link died while the port was being opened: nobody may be left to serve it.
+    if (this.#links.get(link) !== entry || entry.state === 'leaving') {
+      // The link died, or left, while the port was being opened: nobody may be left to serve it.
       this.#closeUnserved(name);
       throw new SluicewayError('SLW_LINK_LOST');
     }

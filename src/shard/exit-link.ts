@@ -63,6 +63,8 @@ export interface ExitLinkOptions {
   readonly onEnd: (exitLink: ExitLink, code: ErrorCode) => void;
   /** A leaving link has no stream left. */
   readonly onIdle: (exitLink: ExitLink) => void;
+  /** Greeted: it may be told something. */
+  readonly onActive: (exitLink: ExitLink) => void;
   /** The peer takes no more streams. */
   readonly onLeaving: (exitLink: ExitLink) => void;
 }
@@ -166,6 +168,7 @@ export class ExitLink implements SessionEvents {
         encodeWelcome({ version, features, node, shard, shards, agent: settings.agent, limits }),
       );
       this.session.activate(hello.limits);
+      this.#options.onActive(this);
     } catch (error) {
       this.#refuse(error);
     }

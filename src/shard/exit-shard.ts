@@ -76,6 +76,8 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #ledgerLimits: LedgerLimits;
   readonly #lists: AllowLists;
   #linkCount = 0;
+  /** What links were told last, and those that were being greeted then still have to be. */
+  #leaving: ErrorCode | undefined;
 
   constructor(task: ShardTask) {
     this.#task = task;
@@ -220,6 +222,8 @@ class ExitShard implements ShardOwner, StreamOpener {
   #listen(request: ListenRequest): Promise<Listening> {
     const { name } = request;
     if (name === 'control') {
+      // After a take-over that failed, links are here to stay again.
+      this.#leaving = undefined;
       const server = createControlPort({
         tls: this.#portTls,
         bridge: this.#bridge,
@@ -297,6 +301,9 @@ class ExitShard implements ShardOwner, StreamOpener {
       log: this.life.log,
       onEnd: (_link, code) => this.#forgetLink(key, code),
       onIdle: () => this.life.checkDrained(),
+      onActive: ({ session }) => {
+        if (this.#leaving !== undefined) session.leave(this.#leaving);
+      },
       onLeaving: () => this.#router.removeLink(key),
     });
     this.#links.set(key, exitLink);
@@ -318,6 +325,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   }
 
   #leave(code: ErrorCode): void {
+    this.#leaving = code;
     for (const { session } of this.#links.values()) session.leave(code);
   }
 

@@ -102,7 +102,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   drain(isUnhurried: boolean): void {
     if (this.#phase !== 'idle' && this.#phase !== 'unread') return;
     if (!isUnhurried) this.#linger();
-    else {
+    else if (this.#phase === 'idle') {
       const latestMs = this.#context.clock.nowMs() + LAST_REQUEST_MS;
       this.#deadlineMs = Math.min(this.#deadlineMs, latestMs);
     }
@@ -249,7 +249,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   /** Ready for the next request, which may have come already. */
   #goOn(nowMs: number): void {
     this.#phase = 'idle';
-    this.#deadlineMs = nowMs + this.#context.limits.keepAliveTimeoutMs;
+    const { limits, state } = this.#context;
+    this.#deadlineMs = nowMs + (state === 'draining' ? LAST_REQUEST_MS : limits.keepAliveTimeoutMs);
     const held = this.#held;
     if (held === undefined) return;
     this.#held = undefined;

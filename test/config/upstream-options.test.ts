@@ -193,3 +193,15 @@ test('any value survives its quotes', () => {
     { seed, numRuns: 2000 },
   );
 });
+
+test('who may visit by default is bounded for every kind of tunnel', () => {
+  const networks = Array.from({ length: 65 }, (_, at) => `10.0.0.${at}`);
+  for (const flag of [{ tcp: '2222' }, { 'tls-passthrough': 'a.test=127.0.0.1:443' }]) {
+    const flags = { url: 'ws://127.0.0.1:1', 'allow-ips': networks, ...flag };
+    const problems = problemsOf(() => resolveConfig(configInput('client', { flags })));
+    assert.match(
+      problems.join(),
+      /--(?:tcp|tls-passthrough) .*65 networks are too many; give at most 64/u,
+    );
+  }
+});

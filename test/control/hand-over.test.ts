@@ -12,6 +12,7 @@ class Place {
   readonly clock = new FakeClock();
   readonly steps: string[] = [];
   events: SuccessorEvents | undefined;
+  startFails = false;
   readonly handOver: HandOver;
 
   constructor(fds: readonly number[] = [9]) {
@@ -19,6 +20,7 @@ class Place {
     this.handOver = new HandOver({
       start: (sockets, events) => {
         note(`start ${sockets.map(({ name }) => name).join(' ')}`);
+        if (this.startFails) throw new Error('spawn ENOMEM');
         this.events = events;
         return {
           pid: 1,
@@ -27,7 +29,7 @@ class Place {
         };
       },
       ports: {
-        sockets: () => [{ name: 'http', host: '::', port: 80, known: 80, fds }],
+        sockets: () => [{ name: 'http', host: '::', port: 80, fds }],
         leaveControl: async () => void note('leave control'),
         advance: async (stage) => void note(`open ${stage}`),
       },
@@ -94,6 +96,23 @@ test('an operator who ends the server ends a successor that does not serve yet',
   place.handOver.cancel();
   place.handOver.cancel();
   assert.deepEqual(place.steps, ['start http', 'end successor']);
+});
+
+test('a process that cannot be started at all is a failure like another', async () => {
+  const place = new Place();
+  place.startFails = true;
+  place.handOver.begin();
+  await turn();
+  assert.deepEqual(place.steps, ['start http']);
+  place.startFails = false;
+  place.handOver.begin();
+  assert.equal(place.steps.length, 2, 'and may be tried again');
+});
+
+test('more sockets than can be handed on are a reason not to begin', () => {
+  const place = new Place(Array.from({ length: 4097 }, (_, fd) => fd));
+  place.handOver.begin();
+  assert.deepEqual(place.steps, []);
 });
 
 test('a socket without a descriptor is a reason not to begin', () => {

@@ -10,8 +10,8 @@ const HTTP = { name: 'http', host: '127.0.0.1', port: 0 };
 function inherit(): { inheritance: Inheritance; closed: number[] } {
   const closed: number[] = [];
   const sockets = [
-    { ...HTTP, known: 40_123, fds: [4, 5, 6] },
-    { name: 'tcp:2222', host: '0.0.0.0', port: 2222, known: 2222, fds: [7] },
+    { ...HTTP, fds: [4, 5, 6] },
+    { name: 'tcp:2222', host: '0.0.0.0', port: 2222, fds: [7] },
   ];
   return { inheritance: new Inheritance(sockets, (fd) => closed.push(fd)), closed };
 }

@@ -102,3 +102,43 @@ test('a credential without scopes to look it up in serves nothing', async () => 
   const [answer] = await registry.register('0-1', [{ name: 'a.test', label: 'a' }]);
   assert.equal(answer?.code, 'SLW_TUNNEL_NOT_ALLOWED');
 });
+
+test('a link that leaves serves nothing from then on, and can still be ended', async () => {
+  const published: string[] = [];
+  const ended: string[] = [];
+  const registry = new Registry({
+    isPortAllowed: () => true,
+    hasHttps: true,
+    wallMs: () => 0,
+    publish: (changes) => published.push(...changes.map(({ kind, link }) => `${kind} ${link}`)),
+    openPort: async () => {},
+    closePort: async () => {},
+    closeLinks: (_shard, links) => ended.push(...links),
+  });
+  const about = { instance: 'i', agent: 'x', remoteAddress: '192.0.2.1:7' };
+  registry.hello({ ...about, link: '0-1', client: 'a' }, 0);
+  const offers = [
+    { name: 'a.test', label: 'a' },
+    { name: 'tcp:2222', label: 't' },
+  ];
+  await registry.register('0-1', offers);
+  // One more is under way while it leaves.
+  const late = registry.register('0-1', [{ name: 'tcp:3333', label: 't' }]);
+  registry.linkLeaving('0-1');
+  assert.deepEqual(
+    (await late).map(({ code }) => code),
+    ['SLW_LINK_LOST'],
+  );
+  const again = await registry.register('0-1', offers);
+  assert.deepEqual(
+    again.map(({ code }) => code),
+    ['SLW_LINK_LOST', 'SLW_LINK_LOST'],
+  );
+  for (const { name } of offers) assert.equal(registry.isServed(name), false);
+  assert.equal(published.filter((one) => one === 'add 0-1').length, 2);
+  assert.equal(
+    registry.endClients(() => true, 'SLW_LINK_REVOKED'),
+    1,
+  );
+  assert.deepEqual(ended, ['0-1']);
+});

@@ -1,0 +1,117 @@
+// Goal: clients are told of a move at whatever moment they come, and stay when it came to nothing.
+// Method: a node in this process with a successor that the test plays, and a relay that holds back
+// what a client says.
+
+import assert from 'node:assert/strict';
+import { connect, createServer, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { type ExitNode, startServer } from '../../src/control/exit-node.ts';
+import type { SuccessorEvents } from '../../src/control/hand-over.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { LOOPBACK, serverConfig } from '../support/configs.ts';
+import { eventually } from '../support/deadline.ts';
+import { startLocalClient } from '../support/local-tunnel.ts';
+import { LogLines } from '../support/log-lines.ts';
+import { startHttp } from '../support/upstream.ts';
+
+interface Place {
+  readonly node: ExitNode;
+  readonly controlPort: number;
+  readonly log: LogLines;
+  /** What the successor was told. */
+  readonly told: string[];
+  events(): SuccessorEvents;
+}
+
+async function startPlace(t: TestContext): Promise<Place> {
+  const log = new LogLines('control');
+  const told: string[] = [];
+  let events: SuccessorEvents | undefined;
+  const node = await startServer(serverConfig({ shards: '1' }), {
+    ...{ log: log.log, version: '0.0.0-test' },
+    successor: (_sockets, given) => {
+      events = given;
+      return { pid: 1, move: () => told.push('move'), end: () => told.push('end') };
+    },
+  });
+  undoAfter(t, async () => {
+    node.stop();
+    await node.closed;
+  });
+  const line = log.all('listening').find(({ name }) => name === 'control');
+  const controlPort = Number(String(line?.address).split(':').at(-1));
+  const given = (): SuccessorEvents => events ?? assert.fail('nobody was started');
+  return { node, controlPort, log, told, events: given };
+}
+
+/** Passes everything on; what a client says behind its upgrade waits for `release`. */
+async function startHolding(
+  t: TestContext,
+  port: number,
+): Promise<{ port: number; release(): void; held(): boolean }> {
+  let isHolding = true;
+  const waiting: (() => void)[] = [];
+  const sockets: Socket[] = [];
+  const server = createServer((near) => {
+    const far = connect(port, LOOPBACK);
+    sockets.push(near, far);
+    for (const socket of [near, far]) socket.on('error', () => socket.destroy());
+    near.on('close', () => far.destroy());
+    far.on('close', () => near.destroy());
+    far.pipe(near);
+    let hasUpgraded = false;
+    near.on('data', (piece) => {
+      if (hasUpgraded && isHolding) waiting.push(() => far.write(piece));
+      else far.write(piece);
+      hasUpgraded = true;
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, LOOPBACK, resolve));
+  undoAfter(t, () => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  const address = server.address();
+  return {
+    port: address !== null && typeof address === 'object' ? address.port : 0,
+    held: () => waiting.length > 0,
+    release: () => {
+      isHolding = false;
+      for (const pass of waiting.splice(0)) pass();
+    },
+  };
+}
+
+test('a client that was being greeted when others were told is told as well', async (t) => {
+  const place = await startPlace(t);
+  const relay = await startHolding(t, place.controlPort);
+  const site = await startHttp(t, (_request, response) => response.end('served'));
+  const flags = { upstream: `a.test=http://127.0.0.1:${site}`, links: '1' };
+  const options = { flags, port: relay.port, waits: false, complains: true };
+  const client = await startLocalClient(t, place, options);
+  await eventually(10_000, 'its hello is held back', async () => assert.ok(relay.held()));
+  place.node.takeOver();
+  place.events().onPrepared();
+  await eventually(10_000, 'the successor is told', async () =>
+    assert.deepEqual(place.told, ['move']),
+  );
+  relay.release();
+  await client.log.line('server takes no new streams here', { code: 'SLW_LINK_MOVED' });
+});
+
+test('after a move that came to nothing clients come and stay', async (t) => {
+  const place = await startPlace(t);
+  const site = await startHttp(t, (_request, response) => response.end('served'));
+  const flags = { upstream: `a.test=http://127.0.0.1:${site}`, links: '1' };
+  place.node.takeOver();
+  place.events().onPrepared();
+  await eventually(10_000, 'the successor is told', async () =>
+    assert.deepEqual(place.told, ['move']),
+  );
+  place.events().onEnd('it ended with 1');
+  const client = await startLocalClient(t, place, { flags, complains: true });
+  // Its tunnel is up, and a second try finds the node ready for it.
+  assert.deepEqual(client.log.all('server takes no new streams here'), []);
+  place.node.takeOver();
+  assert.equal(place.log.all('a successor starts').length, 2);
+});
