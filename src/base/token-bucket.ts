@@ -5,17 +5,29 @@
 // it is.
 
 export class TokenBucket {
-  readonly burst: number;
-  readonly #perSecond: number;
+  #burst: number;
+  #perSecond: number;
   #tokens: number;
   #filledMs: number;
 
   /** Full at the start; `burst` is a second's worth unless it is given. */
   constructor(perSecond: number, nowMs: number, burst = perSecond) {
-    this.burst = burst;
+    this.#burst = burst;
     this.#perSecond = perSecond;
     this.#tokens = burst;
     this.#filledMs = nowMs;
+  }
+
+  get burst(): number {
+    return this.#burst;
+  }
+
+  /** From now on; what is saved up beyond the new burst is gone. */
+  setRate(perSecond: number, nowMs: number, burst = perSecond): void {
+    this.fill(nowMs);
+    this.#perSecond = perSecond;
+    this.#burst = burst;
+    this.#tokens = Math.min(this.#tokens, burst);
   }
 
   /** As of the last `fill`, less what was spent since. */
@@ -32,7 +44,7 @@ export class TokenBucket {
   }
 
   add(tokens: number): void {
-    this.#tokens = Math.min(this.burst, this.#tokens + tokens);
+    this.#tokens = Math.min(this.#burst, this.#tokens + tokens);
   }
 
   /** Takes `tokens`, whether they are there or not. */
@@ -49,6 +61,6 @@ export class TokenBucket {
 
   /** Nothing is owed: a new bucket would be the same. */
   isFull(nowMs: number): boolean {
-    return this.fill(nowMs) >= this.burst;
+    return this.fill(nowMs) >= this.#burst;
   }
 }

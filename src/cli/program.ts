@@ -121,6 +121,13 @@ function addTokenCommands(program: CliCommand): void {
     .option('--allow-ip <CIDR>', 'where its clients may come from; repeat', all)
     .option('--expires <TIME>', 'when it ends, such as 2027-01-31T12:00:00Z')
     .option('--admin', 'it may read /status and /metrics')
+    .option('--clients-max <NUMBER>', 'clients at the same time')
+    .option('--links-max <NUMBER>', 'links at the same time')
+    .option('--streams-max <NUMBER>', 'open streams')
+    .option('--requests-per-second-max <NUMBER>', 'HTTP requests a second')
+    .option('--bytes-in-per-second-max <SIZE>', 'from visitors, such as 8MiB')
+    .option('--bytes-out-per-second-max <SIZE>', 'to visitors')
+    .option('--bytes-month-max <SIZE>', 'both ways, in a calendar month')
     .action((name: string, flags: TokenFlags) => createToken(name, flags));
   add('list', 'show the tokens, without secrets')
     .option('--json', 'as JSON')

@@ -18,6 +18,8 @@ export interface NewToken {
   readonly allowIps: readonly string[];
   readonly expires: string | undefined;
   readonly isAdmin: boolean;
+  /** By key, as they are to be written. */
+  readonly limits?: Readonly<Record<string, string | number>>;
 }
 
 interface FileText {
@@ -30,7 +32,7 @@ const EMPTY = 'tokens: []\n';
 
 /** The file with one token more. A ConfigError when the name is taken or a value is wrong. */
 export function addToken(file: FileText, token: NewToken): string {
-  const { name, hash, hosts, ports, allowIps, expires, isAdmin } = token;
+  const { name, hash, hosts, ports, allowIps, expires, isAdmin, limits } = token;
   return edit(file, (list, create) => {
     if (entryOf(list, name) !== undefined) fail(file, `there is a token ${quote(name)} already`);
     const fields = {
@@ -41,6 +43,7 @@ export function addToken(file: FileText, token: NewToken): string {
       ...(allowIps.length > 0 ? { 'allow-ips': allowIps } : {}),
       ...(expires === undefined ? {} : { expires }),
       ...(isAdmin ? { admin: true } : {}),
+      ...limits,
     };
     // An empty list was written as `[]`; what is added belongs on lines of its own.
     list.flow = false;

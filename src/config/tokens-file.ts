@@ -7,6 +7,7 @@
 //       ports: [2222, 8000-8100]          none when left out
 //       allow-ips: [10.0.0.0/8]           everywhere when left out
 //       expires: 2027-01-01T00:00:00Z
+//       streams-max: 100                  and further limits (base/token-limits.ts)
 //
 // Invariant: nothing is guessed: an unknown key, an empty list or a value that cannot be read is a
 // problem with its place, and a file with a problem gives no token at all. Must not know: secrets.
@@ -14,13 +15,15 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, type YAMLMap } from 'yaml';
 import { wallMsOf } from '../base/clock.ts';
 import { type Network, readNetwork } from '../base/network.ts';
+import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS, type TokenLimits } from '../base/token-limits.ts';
 import { type PortRange, portRange } from './address.ts';
 import { CONFIG_FILE_BYTES_MAX, type ConfigFile, parseYaml, readScalar } from './file.ts';
 import { InvalidText } from './option.ts';
 import { nearestName, type Problems, quote } from './problems.ts';
+import { size } from './quantity.ts';
 import { readHostPattern } from './tunnel.ts';
 
-export interface TokenEntry {
+export interface TokenEntry extends TokenLimits {
   readonly name: string;
   /** SHA-256 of the secrets, 64 hexadecimal digits each; the newest last. */
   readonly digests: readonly string[];
@@ -42,6 +45,8 @@ const TOKENS_MAX = 10_000;
 const HASHES_MAX = 2;
 const LIST_MAX = 1000;
 const COUNT_MAX = 1_000_000;
+/** Least: a stream's first bytes; most: what numbers count without loss, and no link carries. */
+const byteLimit = size({ min: 1024, max: 1024 ** 5 });
 export const TOKEN_NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const HASH = /^sha256:([0-9a-f]{64})$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)$/;
@@ -110,7 +115,19 @@ const FIELDS: Readonly<Record<string, Field>> = {
     const linksMax = reader.count(node, 'links-max');
     return linksMax === undefined ? undefined : { linksMax };
   },
+  ...Object.fromEntries(TOKEN_LIMIT_FIELDS.map(limitField)),
 };
+
+function limitField(field: keyof TokenLimits): [string, Field] {
+  const { key, unit } = TOKEN_LIMITS[field];
+  return [
+    key,
+    (reader, node) => {
+      const value = unit === 'count' ? reader.count(node, key) : reader.bytes(node, key);
+      return value === undefined ? undefined : { [field]: value };
+    },
+  ];
+}
 
 const NO_HASH = 'is no hash; `sluiceway token create` writes one, such as sha256: and 64 digits';
 const NO_HOST = 'is no host; write example.com, *.example.com, or * for every host';
@@ -229,6 +246,17 @@ class EntryReader {
         : `is no number from 1 to ${COUNT_MAX}`,
     );
     return read && Number(read.value);
+  }
+
+  bytes(node: Node, name: string): number | undefined {
+    let bytes: number | undefined;
+    this.text(node, name, (text) => {
+      const read = byteLimit.schema.safeParse(text);
+      if (!read.success) return read.error.issues[0]?.message ?? 'is not a size';
+      bytes = read.data;
+      return text;
+    });
+    return bytes;
   }
 
   list<T>(

@@ -136,13 +136,18 @@ export class Stream {
     this.meters.push(meter);
   }
 
-  /** Holds what is sent, and what the peer may send, to rates that other streams share. */
+  /** Holds what is sent, and what the peer may send, to rates that other streams share; called
+   * again, to further ones as well. */
   throttle(sending: Throttle | undefined, receiving: Throttle | undefined): void {
     const carrier = this.#carrier;
-    if (sending !== undefined) this.sendLane = new SendLane(sending, () => carrier.schedule(this));
+    if (sending !== undefined) {
+      this.sendLane = new SendLane(sending, () => carrier.schedule(this), this.sendLane);
+    }
     if (receiving === undefined) return;
-    this.window.growthBytesMax = receiving.windowBytesMax;
-    this.creditLane = new CreditLane(receiving, (bytes) => carrier.grantPaid(this, bytes));
+    const { window } = this;
+    window.growthBytesMax = Math.min(window.growthBytesMax, receiving.windowBytesMax);
+    const onPaid = (bytes: number): void => carrier.grantPaid(this, bytes);
+    this.creditLane = new CreditLane(receiving, onPaid, this.creditLane);
   }
 
   /** Accepts the peer's OPEN. */

@@ -28,7 +28,7 @@ export class Throttle {
   /** How often somebody began to wait. */
   waitsCount = 0;
   readonly #clock: Clock;
-  readonly #bytesPerSecond: number;
+  #bytesPerSecond: number;
   /** Bytes. Below zero: moved before it was known how much it would be. */
   readonly #bucket: TokenBucket;
   readonly #waiting = new Set<ThrottleWaiter>();
@@ -38,8 +38,14 @@ export class Throttle {
   constructor(bytesPerSecond: number, clock: Clock) {
     this.#clock = clock;
     this.#bytesPerSecond = bytesPerSecond;
-    const burstBytes = Math.max(bytesPerSecond, SHARE_BYTES_MIN);
-    this.#bucket = new TokenBucket(bytesPerSecond, clock.nowMs(), burstBytes);
+    this.#bucket = new TokenBucket(bytesPerSecond, clock.nowMs(), burstOf(bytesPerSecond));
+  }
+
+  /** From now on, for those who wait too; nothing is saved up by the change. */
+  setRate(bytesPerSecond: number): void {
+    if (bytesPerSecond === this.#bytesPerSecond) return;
+    this.#bytesPerSecond = bytesPerSecond;
+    this.#bucket.setRate(bytesPerSecond, this.#clock.nowMs(), burstOf(bytesPerSecond));
   }
 
   /** What one stream's window may grow to: the rate, over the longest round trip that it is for. */
@@ -106,43 +112,55 @@ export class Throttle {
   }
 }
 
-/** A stream that sends under a throttle. */
+function burstOf(bytesPerSecond: number): number {
+  return Math.max(bytesPerSecond, SHARE_BYTES_MIN);
+}
+
+/** A stream that sends under a throttle, and under those of `next` as well. */
 export class SendLane implements ThrottleWaiter {
   readonly #throttle: Throttle;
   readonly #goOn: () => void;
+  readonly #next: SendLane | undefined;
   #shareBytes = 0;
 
   /** `goOn` is called with a share in hand; what is left of it stays for later. */
-  constructor(throttle: Throttle, goOn: () => void) {
+  constructor(throttle: Throttle, goOn: () => void, next?: SendLane) {
     this.#throttle = throttle;
     this.#goOn = goOn;
+    this.#next = next;
   }
 
-  /** The share in hand. */
+  /** The share in hand, of all throttles. */
   get shareBytes(): number {
-    return this.#shareBytes;
+    if (this.#next === undefined) return this.#shareBytes;
+    return Math.min(this.#shareBytes, this.#next.shareBytes);
   }
 
   spend(bytes: number): void {
     this.#shareBytes -= bytes;
+    this.#next?.spend(bytes);
   }
 
   /** Takes a share for `wantedBytes` without waiting, whole or none: a rate that trickles in while
    * it is used up would leave in crumbs. True: there is a share in hand. */
   claim(wantedBytes: number): boolean {
+    return this.#claimOwn(wantedBytes) && this.#next?.claim(wantedBytes) !== false;
+  }
+
+  /** False: nothing may be sent now, and `goOn` will be called. */
+  admits(wantedBytes: number): boolean {
+    if (this.#claimOwn(wantedBytes)) return this.#next?.admits(wantedBytes) !== false;
+    this.#throttle.wait(this);
+    return false;
+  }
+
+  #claimOwn(wantedBytes: number): boolean {
     if (this.#shareBytes > 0) return true;
     const bytes = Math.min(wantedBytes, QUANTUM_BYTES);
     if (this.#throttle.freeBytes < bytes) return false;
     this.#throttle.spend(bytes);
     this.#shareBytes = bytes;
     return true;
-  }
-
-  /** False: nothing may be sent now, and `goOn` will be called. */
-  admits(wantedBytes: number): boolean {
-    if (this.claim(wantedBytes)) return true;
-    this.#throttle.wait(this);
-    return false;
   }
 
   serve(bytes: number): number {
@@ -155,25 +173,29 @@ export class SendLane implements ThrottleWaiter {
     this.#throttle.leave(this);
     this.#throttle.refund(this.#shareBytes);
     this.#shareBytes = 0;
+    this.#next?.close();
   }
 }
 
-/** A stream whose peer sends under a throttle: credit for what was taken is given later. */
+/** A stream whose peer sends under a throttle, and under those of `next` as well: credit for what
+ * was taken is given later. */
 export class CreditLane implements ThrottleWaiter {
   readonly #throttle: Throttle;
   readonly #onPaid: (bytes: number) => void;
+  readonly #next: CreditLane | undefined;
   #owedBytes = 0;
 
-  constructor(throttle: Throttle, onPaid: (bytes: number) => void) {
+  constructor(throttle: Throttle, onPaid: (bytes: number) => void, next?: CreditLane) {
     this.#throttle = throttle;
     this.#onPaid = onPaid;
+    this.#next = next;
   }
 
   /** Bytes have passed; `onPaid` is called, now or later, once the throttle has room for them. */
   owe(bytes: number): void {
     if (this.#owedBytes === 0 && this.#throttle.freeBytes >= bytes) {
       this.#throttle.spend(bytes);
-      this.#onPaid(bytes);
+      this.#pay(bytes);
       return;
     }
     this.#owedBytes += bytes;
@@ -184,13 +206,21 @@ export class CreditLane implements ThrottleWaiter {
     const paid = Math.min(bytes, this.#owedBytes);
     this.#owedBytes -= paid;
     if (this.#owedBytes > 0) this.#throttle.wait(this);
-    this.#onPaid(paid);
+    this.#pay(paid);
     return paid;
   }
 
-  close(): void {
-    this.#throttle.leave(this);
-    this.#throttle.charge(this.#owedBytes);
+  /** `passedBytes`: what has not come here yet, as it waited for another throttle. */
+  close(passedBytes = 0): void {
+    const owedBytes = this.#owedBytes + passedBytes;
     this.#owedBytes = 0;
+    this.#throttle.leave(this);
+    this.#throttle.charge(owedBytes);
+    this.#next?.close(owedBytes);
+  }
+
+  #pay(bytes: number): void {
+    if (this.#next === undefined) this.#onPaid(bytes);
+    else this.#next.owe(bytes);
   }
 }

@@ -204,3 +204,56 @@ test('all who wait share one timer, and none is left when nobody waits', () => {
   for (const { lane } of senders) lane.close();
   assert.equal(live, 0);
 });
+
+test('a stream under two throttles keeps to the narrower, and its bytes count in both', () => {
+  for (const [first, second] of [
+    [RATE, RATE * 4],
+    [RATE * 4, RATE],
+  ] as const) {
+    const clock = new FakeClock();
+    const wide = new Throttle(second, clock);
+    let sentBytes = 0;
+    const send = (): void => {
+      while (lane.admits(PIECE)) {
+        const bytes = Math.min(PIECE, lane.shareBytes);
+        lane.spend(bytes);
+        sentBytes += bytes;
+      }
+    };
+    const inner = new SendLane(new Throttle(first, clock), () => send());
+    const lane = new SendLane(wide, () => send(), inner);
+    send();
+    clock.advance(10_000);
+    const seconds = sentBytes / RATE;
+    assert.ok(seconds > 10 && seconds < 12, `${seconds} s of the narrower rate in 11 s`);
+  }
+});
+
+test('what a stream owes to two throttles is charged to both when it ends', () => {
+  const clock = new FakeClock();
+  const [near, far] = [new Throttle(RATE, clock), new Throttle(RATE, clock)];
+  const lane = new CreditLane(near, () => {}, new CreditLane(far, () => {}));
+  lane.owe(RATE);
+  lane.owe(RATE);
+  lane.close();
+  assert.equal(near.freeBytes, 0);
+  assert.equal(far.freeBytes, 0);
+  clock.advance(1500);
+  assert.ok(near.freeBytes <= RATE / 2 && far.freeBytes <= RATE / 2, 'both are paid for');
+});
+
+test('another rate holds for those who wait already', () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(RATE, clock);
+  const sender = new Sender(throttle);
+  sender.send();
+  throttle.setRate(RATE * 10);
+  clock.advance(1000);
+  const faster = sender.sentBytes - RATE;
+  assert.ok(faster > RATE * 9 && faster <= RATE * 10, `${faster} B in a second`);
+  throttle.setRate(RATE / 10);
+  const before = sender.sentBytes;
+  clock.advance(10_000);
+  const slower = sender.sentBytes - before;
+  assert.ok(slower > RATE * 0.9 && slower < RATE * 1.2, `${slower} B in ten seconds`);
+});

@@ -21,8 +21,26 @@ export interface TokenFlags {
   readonly allowIp?: readonly string[];
   readonly expires?: string;
   readonly admin?: boolean;
+  readonly clientsMax?: string;
+  readonly linksMax?: string;
+  readonly streamsMax?: string;
+  readonly requestsPerSecondMax?: string;
+  readonly bytesInPerSecondMax?: string;
+  readonly bytesOutPerSecondMax?: string;
+  readonly bytesMonthMax?: string;
   readonly json?: boolean;
 }
+
+/** By key of the file, the flag that gives it. */
+const LIMIT_FLAGS = {
+  'clients-max': 'clientsMax',
+  'links-max': 'linksMax',
+  'streams-max': 'streamsMax',
+  'requests-per-second-max': 'requestsPerSecondMax',
+  'bytes-in-per-second-max': 'bytesInPerSecondMax',
+  'bytes-out-per-second-max': 'bytesOutPerSecondMax',
+  'bytes-month-max': 'bytesMonthMax',
+} as const satisfies Record<string, keyof TokenFlags>;
 
 interface TokensFile {
   readonly path: string;
@@ -35,6 +53,7 @@ export async function createToken(name: string, flags: TokenFlags): Promise<void
   const text = addToken(file, {
     ...{ name, hash, hosts: flags.host ?? [], ports: flags.port ?? [] },
     ...{ allowIps: flags.allowIp ?? [], expires: flags.expires, isAdmin: flags.admin === true },
+    limits: limitsOf(flags),
   });
   await writeFile(file.path, text);
   answer(`${secret}\n`);
@@ -82,6 +101,16 @@ function describe(entry: TokenEntry) {
     ...(expiresMs === undefined ? {} : { expires: isoTimeOf(expiresMs) }),
     admin: isAdmin,
   };
+}
+
+/** The file's reader checks them. */
+function limitsOf(flags: TokenFlags): Record<string, string | number> {
+  const given: Record<string, string | number> = {};
+  for (const [key, flag] of Object.entries(LIMIT_FLAGS)) {
+    const text = flags[flag];
+    if (text !== undefined) given[key] = /^\d{1,15}$/.test(text) ? Number(text) : text;
+  }
+  return given;
 }
 
 async function openFile({ tokensFile }: TokenFlags): Promise<TokensFile> {
