@@ -221,8 +221,43 @@ export interface RouteChange {
   readonly client: string;
   readonly link: string;
   readonly shard: number;
+  /** Of an added route: the name of the token that let its client in; absent: one without limits. */
+  readonly token?: string;
   /** Of an added route: what its client declared for the tunnel. */
   readonly options?: TunnelOptions | undefined;
+}
+
+/** What one shard may let the visitors of a token use; what is absent is not limited. */
+export interface TokenBudgetShare {
+  readonly token: string;
+  /** Open streams more than it was given so far. */
+  readonly slots?: number;
+  readonly requestsPerSecond?: number;
+  readonly bytesInPerSecond?: number;
+  readonly bytesOutPerSecond?: number;
+  readonly month?: 'open' | 'spent';
+}
+
+export interface TokenBudgetChange {
+  /** These are all; else others stay as they are. */
+  readonly isWhole: boolean;
+  readonly shares: readonly TokenBudgetShare[];
+}
+
+/** What was used of a rate since the last report, and how many could have used more. */
+export interface TokenRateUse {
+  readonly used: number;
+  readonly waiting: number;
+}
+
+/** What the visitors of a limited token used in one shard since its last report. */
+export interface TokenUse {
+  readonly token: string;
+  readonly requests: TokenRateUse;
+  readonly bytesIn: TokenRateUse;
+  readonly bytesOut: TokenRateUse;
+  /** How often each limit refused somebody or held one back, by key of the tokens file. */
+  readonly limited: readonly (readonly [string, number])[];
 }
 
 /** A tunnel as a client asks for it. */
@@ -247,6 +282,9 @@ export type ExitShardMethods = {
   /** What the control port speaks TLS with from now on. */
   tls: { takes: PortTls; gives: unknown };
   settings: { takes: LiveSettings; gives: unknown };
+  tokenBudgets: { takes: TokenBudgetChange; gives: unknown };
+  /** Give back slots of a token that no stream has, half of them or all; the answer is how many. */
+  recallSlots: { takes: { token: string; isAll: boolean }; gives: number };
   closeLinks: { takes: { links: readonly string[]; code: ErrorCode }; gives: unknown };
   certificates: { takes: CertificateChange; gives: unknown };
   /** Answer these from now on, and no others. */
@@ -276,6 +314,9 @@ export type ExitControlMethods = {
   /** The client takes no more streams on it; those that live go on. */
   linkLeaving: { takes: { link: string }; gives: unknown };
   linkGone: { takes: { link: string; code: ErrorCode }; gives: unknown };
+  /** More slots of a token are wanted; the answer is how many there are. */
+  askSlots: { takes: { token: string }; gives: number };
+  tokenUse: { takes: readonly TokenUse[]; gives: unknown };
   request: { takes: PlainRequest; gives: PlainAnswer };
   /** A request on the control port was answered without asking control. */
   answered: { takes: { path: string; status: number }; gives: unknown };

@@ -44,6 +44,7 @@ export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   'token-env': 'live',
   // What is in it is taken over live, by control/access.ts.
   'tokens-file': 'restart',
+  'tokens-usage-file': 'restart',
   shards: 'restart',
   'reuse-port': 'restart',
   'drain-delay': 'live',

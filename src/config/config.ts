@@ -83,6 +83,7 @@ export interface ServerConfig {
   readonly token?: Masked;
   /** Path of a file of further tokens (tokens-file.ts). */
   readonly tokensFile?: string;
+  readonly tokensUsageFile?: string;
   readonly shards: number;
   readonly reusePort: 'auto' | 'off';
   readonly drainDelayMs: number;
@@ -191,6 +192,7 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     ...present('clientCa', values['client-ca']),
     ...present('token', token),
     ...present('tokensFile', values['tokens-file']),
+    ...present('tokensUsageFile', values['tokens-usage-file']),
     shards: values.shards,
     reusePort: values['reuse-port'],
     drainDelayMs: values['drain-delay'],

@@ -186,7 +186,11 @@ function checkPair<C extends Command>(
 /** What is wrong in the file is wrong with the configuration: no token is lost in silence. */
 function checkTokensFile({ parsed, given, readFile, problems }: CheckContext<'server'>): void {
   const path = parsed['tokens-file'];
-  if (path === undefined) return;
+  if (path === undefined) {
+    const isLost = parsed['tokens-usage-file'] !== undefined && !given.has('tokens-file');
+    if (isLost) problems.add(`${labelOf(given, 'tokens-usage-file')}: needs --tokens-file too`);
+    return;
+  }
   try {
     readTokensFile({ path, text: readFile(path) }, problems);
   } catch (error) {

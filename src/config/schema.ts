@@ -248,6 +248,9 @@ const server = {
   'tokens-file': optional(path, {
     help: 'file of tokens, each with the hosts and ports that it may serve',
   }),
+  'tokens-usage-file': optional(path, {
+    help: 'keeps what tokens used of their bytes a month; beside the tokens file if none',
+  }),
   shards: one(integer({ min: 1, max: SHARDS_MAX }), {
     default: ({ cores }) => String(Math.min(SHARDS_MAX, Math.max(1, cores - 1))),
     defaultText: 'cores - 1, at least 1',

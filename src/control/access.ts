@@ -23,6 +23,8 @@ import { FileWatch } from './file-watch.ts';
 import { LoginThrottle } from './login-throttle.ts';
 import type { Client, ClientLimits, Holder, Scopes } from './registry.ts';
 import { mayServe } from './token-scope.ts';
+import { TokenShares, type TokenSharesOptions } from './token-shares.ts';
+import { TokenUsage } from './token-usage.ts';
 import { ownerOf, type Principal, TokenGate } from './tokens.ts';
 
 /** How often ends of validity are looked at. */
@@ -30,10 +32,12 @@ const SWEEP_MS = 1000;
 /** How often the file is, where the system tells of no change (promise: five seconds in all). */
 const POLL_MS = 3000;
 
-export interface AccessOptions {
+export interface AccessOptions extends Pick<TokenSharesOptions, 'accepting' | 'bridges'> {
   readonly token: Masked | undefined;
   /** Path; undefined: there is the shared token alone. */
   readonly tokensFile: string | undefined;
+  /** Path; undefined: beside the tokens file. */
+  readonly tokensUsageFile: string | undefined;
   /** Ends every client that it is true for; gives how many. */
   readonly endClients: (isOver: (client: Client) => boolean, code: ErrorCode) => number;
   readonly onRefusal: (reason: 'missing' | 'wrong' | 'throttled') => void;
@@ -53,6 +57,9 @@ export class AccessControl implements Scopes {
   readonly #options: AccessOptions;
   readonly #gate: TokenGate;
   readonly #throttle: LoginThrottle;
+  readonly #usage: TokenUsage | undefined;
+  /** Of the limits that hold for traffic. */
+  readonly shares: TokenShares;
   #watch: FileWatch | undefined;
   #sweep: Timer | undefined;
   /** Reloads come one after the other, so that the newest file counts. */
@@ -62,12 +69,21 @@ export class AccessControl implements Scopes {
     this.#options = options;
     this.#gate = new TokenGate(options.token, options.clock);
     this.#throttle = new LoginThrottle(options.clock);
+    const { tokensFile, tokensUsageFile, clock, log, accepting, bridges } = options;
+    const path = tokensUsageFile ?? (tokensFile && usageFileOf(tokensFile));
+    this.#usage = path === undefined ? undefined : new TokenUsage({ path, clock, log });
+    this.shares = new TokenShares({ accepting, bridges, usage: this.#usage, clock, log });
   }
 
   /** Reads the file; a ConfigError when it cannot be used. */
   async load(): Promise<void> {
     const { tokensFile } = this.#options;
-    if (tokensFile !== undefined) this.#gate.replace(await readEntries(tokensFile));
+    if (tokensFile === undefined) return;
+    const entries = await readEntries(tokensFile);
+    await this.#usage?.load();
+    this.#gate.replace(entries);
+    this.shares.replace(entries);
+    if (this.shares.countsMonths) await this.#usage?.check();
   }
 
   /** Follows the file and the time, until `close`. */
@@ -137,6 +153,7 @@ export class AccessControl implements Scopes {
     try {
       const entries = await readEntries(tokensFile);
       this.#gate.replace(entries);
+      this.shares.replace(entries);
       this.#count('ok');
       log.info({ tokens: entries.length }, 'tokens were read again');
       this.#endOver();
@@ -178,6 +195,11 @@ export class AccessControl implements Scopes {
       this.#sweepLater();
     });
   }
+}
+
+/** Where the bytes of the month are kept, unless `--tokens-usage-file` says. */
+export function usageFileOf(tokensFile: string): string {
+  return `${tokensFile}.usage.json`;
 }
 
 async function readEntries(path: string): Promise<readonly TokenEntry[]> {

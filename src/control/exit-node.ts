@@ -165,6 +165,7 @@ class RunningNode implements ExitNode {
       onStart: (shard, bridge) => this.#bringUp(shard, bridge),
       onGone: (shard) => {
         this.#samples.retire(shard);
+        this.#access.shares.gone(shard);
         this.#registry.shardGone(shard);
         this.#ports.shardGone(shard);
       },
@@ -283,6 +284,7 @@ class RunningNode implements ExitNode {
     // It may have been started just before these were taken over.
     const { settings, visitors } = this.#task;
     bridge.tell('settings', { settings, limits: visitors.limits });
+    this.#access.shares.bringUp(shard, bridge);
     bridge.tell('route', this.#registry.snapshot());
     this.#joinMesh(shard, bridge);
     this.#https?.bringUp(bridge);
@@ -315,10 +317,10 @@ class RunningNode implements ExitNode {
   }
 
   #createAccess(): AccessControl {
-    const { token, tokensFile } = this.#config;
+    const { token, tokensFile, tokensUsageFile } = this.#config;
     return new AccessControl({
-      token,
-      tokensFile,
+      ...{ token, tokensFile, tokensUsageFile, accepting: this.#accepting },
+      bridges: () => this.#pool.bridges(),
       endClients: (isOver, code) => this.#registry.endClients(isOver, code),
       onRefusal: (reason) => this.#own.onRefusal(reason),
       reloads: this.#tls.reloads,
@@ -396,6 +398,7 @@ class RunningNode implements ExitNode {
       unregister: ({ link, names }) => this.#registry.unregister(link, names),
       linkLeaving: ({ link }) => this.#registry.linkLeaving(link),
       linkGone: ({ link }) => this.#registry.linkGone(link),
+      ...this.#access.shares.serve(shard),
       request: (request) => this.#answers.answer(request, false),
       answered: ({ path, status }) => this.#own.onAnswer(path, status),
     };
@@ -455,6 +458,7 @@ class RunningNode implements ExitNode {
       logDropped: droppedLogLines(),
       certificates: [...this.#tls.notAfterSeconds(), ...(this.#https?.notAfterSeconds() ?? [])],
       acmeOrders: this.#https?.orders ?? new Map(),
+      tokenLimited: this.#access.shares.limited(),
       reloads: this.#tls.reloads,
       version: this.#options.version,
     };
@@ -480,6 +484,7 @@ class RunningNode implements ExitNode {
     this.#state = 'stopped';
     this.#https?.stop();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
+    await this.#access.shares.close();
     this.#admin?.close();
     this.#closeWatches();
     this.#settle(ending);

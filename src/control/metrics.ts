@@ -22,6 +22,8 @@ export interface ControlCounts {
   readonly certificates: Iterable<readonly [name: string, seconds: number]>;
   /** Orders of certificates, by result. */
   readonly acmeOrders: ReadonlyMap<string, number>;
+  /** By token and limit. */
+  readonly tokenLimited: Iterable<readonly [token: string, limit: string, count: number]>;
   /** By result. */
   readonly reloads: ReadonlyMap<string, number>;
   readonly version: string;
@@ -104,6 +106,9 @@ const ROWS: readonly Row[] = [
   ),
   row('sluiceway_limited_total', 'counter', 'Visitors that a limit held off.', ({ totals }) =>
     [...totals.limited].map(([limit, value]) => ({ value, labels: { limit } })),
+  ),
+  row('sluiceway_token_limited_total', 'counter', 'Held off by a token.', ({ counts }) =>
+    [...counts.tokenLimited].map(([token, limit, value]) => ({ value, labels: { token, limit } })),
   ),
   row('sluiceway_denied_total', 'counter', 'Not on an allow list, by list.', ({ totals }) =>
     [...totals.denied].map(([list, value]) => ({ value, labels: { list } })),

@@ -405,6 +405,7 @@ export class Registry {
     this.#number += 1;
     const entry = this.#links.get(link);
     const options = entry?.tunnels.get(tunnel);
+    const token = this.#options.scopes?.ownerOf(entry?.client.credential ?? '') ?? '';
     return {
       number: this.#number,
       kind,
@@ -412,6 +413,7 @@ export class Registry {
       link,
       client: entry?.client.id ?? '',
       shard: entry?.shard ?? 0,
+      ...(kind === 'add' && token !== '' ? { token } : {}),
       ...(kind === 'add' && options !== undefined ? { options } : {}),
     };
   }

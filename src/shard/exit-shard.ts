@@ -48,6 +48,7 @@ import { ShardRouter, type StreamOpener } from './router.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
 import { turnAway } from './socket-relay.ts';
 import { TlsFront } from './tls-front.ts';
+import { TokenBudgets } from './token-budgets.ts';
 import { createTunnelLimits } from './tunnel-limits.ts';
 import { type LedgerLimits, VisitorLedger } from './visitor-ledger.ts';
 
@@ -67,6 +68,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #links = new Map<string, ExitLink>();
   readonly #mesh: Mesh;
   readonly #router: ShardRouter;
+  readonly #budgets: TokenBudgets;
   readonly #http: HttpIngress;
   readonly #https: HttpsIngress;
   readonly #tcp: TcpIngress;
@@ -99,6 +101,10 @@ class ExitShard implements ShardOwner, StreamOpener {
     const onLimited = meters.onLimited.bind(meters);
     const tunnelLimits = createTunnelLimits(limits, clock, onLimited);
     this.#router = new ShardRouter(shard, this, meters, tunnelLimits);
+    this.#budgets = new TokenBudgets({
+      clock,
+      askSlots: (token) => this.#bridge.call('askSlots', { token }),
+    });
     this.#ledgerLimits = { ...settings, ...limits };
     const shared = {
       router: this.#router,
@@ -147,6 +153,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#tcp.sweep(nowMs);
     this.#tls.sweep(nowMs);
     this.#arrivals?.sweep(nowMs);
+    this.#reportUse();
   }
 
   isDrained(): boolean {
@@ -190,6 +197,11 @@ class ExitShard implements ShardOwner, StreamOpener {
       mesh: ({ shard, port }: ExitShardMethods['mesh']['takes']) => this.#mesh.attach(shard, port),
       tls: (tls: ExitShardMethods['tls']['takes']) => this.#portTls.replace(tls),
       settings: (live: LiveSettings) => this.#apply(live),
+      tokenBudgets: (change: ExitShardMethods['tokenBudgets']['takes']) => {
+        if (this.#budgets.apply(change)) this.#router.setBudgets(this.#budgets);
+      },
+      recallSlots: ({ token, isAll }: ExitShardMethods['recallSlots']['takes']) =>
+        this.#budgets.recall(token, isAll),
       closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) => {
         for (const link of links) this.#links.get(link)?.session.close(code);
       },
@@ -329,8 +341,14 @@ class ExitShard implements ShardOwner, StreamOpener {
     for (const { session } of this.#links.values()) session.leave(code);
   }
 
+  #reportUse(): void {
+    const uses = this.#budgets.takeUses();
+    if (uses.length > 0) this.#bridge.tell('tokenUse', uses);
+  }
+
   #stop(): void {
     this.#listeners.closeAll();
+    this.#reportUse();
     for (const { session } of [...this.#links.values()]) session.close('SLW_LINK_DRAINING');
     this.#mesh.close();
     this.life.stop(() => this.#bridge.close());

@@ -24,6 +24,8 @@ const REASONS: Readonly<Record<number, string>> = {
   504: 'Gateway Timeout',
   505: 'HTTP Version Not Supported',
 };
+/** A month may have long to go: who asks again in an hour costs little. */
+const SPENT_FIELDS = 'Retry-After: 3600\r\n';
 /** For a status without a row. */
 const FALLBACK = 502;
 
@@ -43,13 +45,18 @@ interface Page {
 /** Bodies of the operator's own, by status. */
 export type OwnPages = readonly (readonly [number, string])[];
 
-function createPage(status: string, reason: string, own: string | undefined): Page {
+function createPage(
+  status: string,
+  reason: string,
+  own: string | undefined,
+  fields = EXTRA_FIELDS[Number(status)] ?? '',
+): Page {
   const title = `${status} ${reason}`;
   const body = Buffer.from(own ?? `<!doctype html><title>${title}</title><h1>${title}</h1>\n`);
   const head = Buffer.from(
     `HTTP/1.1 ${title}\r\nContent-Type: text/html; charset=utf-8\r\n` +
       `Content-Length: ${body.length}\r\nCache-Control: no-store\r\n` +
-      `${EXTRA_FIELDS[Number(status)] ?? ''}Connection: close\r\n\r\n`,
+      `${fields}Connection: close\r\n\r\n`,
     'latin1',
   );
   return { head, whole: Buffer.concat([head, body]) };
@@ -57,6 +64,8 @@ function createPage(status: string, reason: string, own: string | undefined): Pa
 
 export class Pages {
   readonly #pages: ReadonlyMap<number, Page>;
+  /** For a token whose month is used up. */
+  readonly #spent: Page;
 
   constructor(own: OwnPages = []) {
     const bodies = new Map(own);
@@ -65,11 +74,12 @@ export class Pages {
       createPage(status, reason, bodies.get(Number(status))),
     ];
     this.#pages = new Map(Object.entries(REASONS).map(create));
+    this.#spent = createPage('429', REASONS[429] ?? '', bodies.get(429), SPENT_FIELDS);
   }
 
   /** The answer with `status` to a request with `method`; shared, so never to be written into. */
-  pageFor(status: number, method: string): Buffer {
-    const page = this.#pages.get(status) ?? this.#pages.get(FALLBACK);
+  pageFor(status: number, method: string, isSpent = false): Buffer {
+    const page = isSpent ? this.#spent : (this.#pages.get(status) ?? this.#pages.get(FALLBACK));
     if (page === undefined) return Buffer.alloc(0);
     return method === 'HEAD' ? page.head : page.whole;
   }

@@ -11,6 +11,7 @@ import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { SILENT_SINK } from './http-farewell.ts';
 import type { VisitorInfo } from './router.ts';
+import type { TokenBudget } from './token-budget.ts';
 
 export class HttpUpstream {
   readonly #context: HttpContext;
@@ -19,6 +20,7 @@ export class HttpUpstream {
   #stream: Stream | undefined;
   #tunnel = '';
   #edits: HeaderEdits | undefined;
+  #budget: TokenBudget | undefined;
   #requestsCount = 0;
   /** Received and not yet granted again. */
   #heldBytes = 0;
@@ -42,15 +44,18 @@ export class HttpUpstream {
   /** Makes ready for one more request to `tunnel`; a code when there is no way to it. */
   acquire(tunnel: string): ErrorCode | undefined {
     const isUsable = this.#tunnel === tunnel && this.#stream?.isLeaving === false;
-    if (isUsable) {
+    const { router, clock } = this.#context;
+    // A token with no room left: another's client may have some.
+    if (isUsable && this.#budget?.nextRequest(clock.nowMs()) === undefined) {
       this.#requestsCount += 1;
       return undefined;
     }
     this.part();
-    const opened = this.#context.router.openStream(tunnel, this.#visitor, this.#sink);
+    const opened = router.openStream(tunnel, this.#visitor, this.#sink, clock.nowMs());
     if (typeof opened === 'string') return opened;
     this.#stream = opened.stream;
     this.#edits = opened.edits;
+    this.#budget = opened.budget;
     this.#tunnel = tunnel;
     this.#requestsCount = 1;
     return undefined;

@@ -274,7 +274,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const { pages } = this.#context;
     this.#exchange.meter(status, pages.bodyBytes(status, method));
     this.#context.log.debug({ code, tunnel, status }, 'request not served');
-    this.#linger(pages.pageFor(status, method));
+    this.#linger(pages.pageFor(status, method, code === 'SLW_STREAM_TOKEN_SPENT'));
   }
 
   onCut(): void {

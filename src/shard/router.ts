@@ -14,6 +14,8 @@ import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';
 import { HostTable, type TargetRange } from './host-table.ts';
 import type { Meters, TunnelMeter } from './meters.ts';
+import type { TokenBudget } from './token-budget.ts';
+import type { TokenBudgets } from './token-budgets.ts';
 import type { TunnelLimits } from './tunnel-limits.ts';
 
 /** Who is visiting. */
@@ -35,6 +37,8 @@ export interface StreamOpener {
 export interface OpenedStream {
   readonly stream: Stream;
   readonly edits: HeaderEdits | undefined;
+  /** Of the token that let its client in; absent: it has no limits. */
+  readonly budget?: TokenBudget | undefined;
 }
 
 /** What an ingress asks. */
@@ -43,7 +47,13 @@ export interface Router {
   matchHost(host: string, target?: TargetRange): string | undefined;
   /** Do all clients of the tunnel let this address in? */
   admits(tunnel: string, address: string): boolean;
-  openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode;
+  /** `requestMs`: now, when the stream is for a request, which is counted. */
+  openStream(
+    tunnel: string,
+    visitor: VisitorInfo,
+    sink: StreamSink,
+    requestMs?: number,
+  ): OpenedStream | ErrorCode;
 }
 
 interface Route {
@@ -51,6 +61,9 @@ interface Route {
   readonly shard: number;
   readonly client: StreamMeter;
   readonly own: StreamMeter;
+  /** The name of its client's token. */
+  readonly token: string | undefined;
+  budget: TokenBudget | undefined;
   /** Of its client, for this tunnel. */
   edits: HeaderEdits | undefined;
   /** Who may visit, as its client declared it; undefined: everyone. */
@@ -79,6 +92,7 @@ export class ShardRouter implements Router {
   /** Passthrough tunnels, by what follows `tls:`. */
   readonly #serverNames = new HostTable();
   readonly #clients = new Map<string, { meter: StreamMeter; routes: number }>();
+  #budgets: TokenBudgets | undefined;
   #number = 0;
 
   constructor(shard: number, opener: StreamOpener, meters: Meters, limits?: TunnelLimits) {
@@ -92,6 +106,14 @@ export class ShardRouter implements Router {
   setLimits(limits: TunnelLimits | undefined): void {
     this.#limits?.countWaits();
     this.#limits = limits;
+  }
+
+  /** From now on, and for the routes that there are: called again when other tokens are limited. */
+  setBudgets(budgets: TokenBudgets): void {
+    this.#budgets = budgets;
+    for (const { routes } of this.#tunnels.values()) {
+      for (const route of routes) route.budget = budgets.of(route.token);
+    }
   }
 
   countWaits(): void {
@@ -132,13 +154,19 @@ export class ShardRouter implements Router {
     return lists === undefined || lists.every((list) => list.has(address));
   }
 
-  openStream(name: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode {
+  openStream(
+    name: string,
+    visitor: VisitorInfo,
+    sink: StreamSink,
+    requestMs?: number,
+  ): OpenedStream | ErrorCode {
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) return 'SLW_STREAM_NO_LINK';
     const refusal = this.#limits?.refusal(tunnel.meter.streams);
     if (refusal !== undefined) return refusal;
-    const route = this.#choose(tunnel);
-    if (route === undefined) return 'SLW_STREAM_NO_LINK';
+    const route = this.#choose(tunnel, requestMs);
+    if (route === undefined) return this.#refusal(tunnel, requestMs);
+    const { budget } = route;
     const { address, port, toAddress, toPort } = visitor;
     const arrived = toAddress === undefined ? undefined : { toAddress, toPort: toPort ?? 0 };
     const request = {
@@ -148,24 +176,37 @@ export class ShardRouter implements Router {
       ...arrived,
       link: route.link,
       ...this.#limits?.openOptions,
+      ...budget?.openOptions,
     };
     const stream = this.#opener.open(route.shard, request, sink);
     if (typeof stream === 'string') return stream;
     this.#limits?.attach(name, stream);
+    budget?.attach(stream);
+    if (requestMs !== undefined) budget?.spendRequest();
     stream.addMeter(tunnel.meter);
     stream.addMeter(route.client);
     stream.addMeter(route.own);
-    return { stream, edits: route.edits };
+    return { stream, edits: route.edits, budget };
   }
 
-  #choose(tunnel: Tunnel): Route | undefined {
+  /** Nobody may carry the visitor: for want of links, or for what the tokens of the links allow. */
+  #refusal({ routes }: Tunnel, requestMs: number | undefined): ErrorCode {
+    for (const { budget } of routes) {
+      const code = budget?.refuse(requestMs);
+      if (code !== undefined) return code;
+    }
+    return 'SLW_STREAM_NO_LINK';
+  }
+
+  #choose(tunnel: Tunnel, requestMs: number | undefined): Route | undefined {
     const { routes } = tunnel;
     tunnel.turn = (tunnel.turn + 1) % Math.max(1, routes.length);
     let best: Route | undefined;
     for (let index = 0; index < routes.length; index += 1) {
       const route = routes[(tunnel.turn + index) % routes.length] as Route;
       if (best !== undefined && !this.#isBetter(route, best)) continue;
-      if (this.#opener.canOpen(route.link, route.shard)) best = route;
+      if (!this.#opener.canOpen(route.link, route.shard)) continue;
+      if (route.budget === undefined || route.budget.refusal(requestMs) === undefined) best = route;
     }
     return best;
   }
@@ -177,7 +218,7 @@ export class ShardRouter implements Router {
     return route.own.streams < best.own.streams;
   }
 
-  #add({ tunnel: name, client, link, shard, options }: RouteChange): void {
+  #add({ tunnel: name, client, link, shard, token, options }: RouteChange): void {
     let tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) {
       tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0, lists: undefined };
@@ -201,7 +242,9 @@ export class ShardRouter implements Router {
     this.#clients.set(client, entry);
     entry.routes += 1;
     const own = createMeter();
-    tunnel.routes.push({ link, shard, client: entry.meter, own, edits, networks });
+    const budget = this.#budgets?.of(token);
+    const what = { token, budget, edits, networks };
+    tunnel.routes.push({ link, shard, client: entry.meter, own, ...what });
     relist(tunnel);
   }
 

@@ -12,7 +12,7 @@ import type { Limit } from './limited.ts';
 
 /** Receive window of a stream under `out`, to begin with: what each new one may get ahead of its
  * turn. Guess: a web page's first bytes; it grows when the rate allows. */
-const THROTTLED_WINDOW_BYTES = 16 * 1024;
+export const THROTTLED_WINDOW_BYTES = 16 * 1024;
 
 export interface TunnelRates {
   /** Each 0 for off. */

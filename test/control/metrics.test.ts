@@ -25,6 +25,7 @@ const COUNTS: ControlCounts = {
   acmeOrders: new Map([['ok', 2]]),
   logDropped: 2,
   certificates: new Map([['control', 1_800_000_000]]),
+  tokenLimited: [['ci', 'streams-max', 3]],
   reloads: new Map([['ok', 1]]),
   version: '0.1.0',
 };
