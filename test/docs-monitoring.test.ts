@@ -43,8 +43,15 @@ function promtool(program: string, args: readonly string[]): void {
 
 async function metricNames(): Promise<ReadonlySet<string>> {
   const counts = {
-    ...{ clients: 0, links: 0, shardRestarts: 0, logDropped: 0, version: '1', certificates: [],
-  tokenLimited: [] },
+    ...{
+      clients: 0,
+      links: 0,
+      shardRestarts: 0,
+      logDropped: 0,
+      version: '1',
+      certificates: [],
+      tokenLimited: [],
+    },
     ...{ connects: new Map(), authFailures: new Map(), controlRequests: new Map() },
     ...{ acmeOrders: new Map(), reloads: new Map() },
   };

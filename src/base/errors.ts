@@ -114,7 +114,13 @@ export const ERRORS = {
   SLW_TUNNEL_NO_HTTPS: row(-1, 0, 'operator', false, 'this exit node has no --https-addr'),
   SLW_TUNNEL_NOT_ALLOWED: row(-1, 0, 'operator', false, 'the token may not serve this tunnel'),
   SLW_HTTP_DENIED: row(-1, 403, 'visitor', false, 'not on the allow list'),
-  SLW_STREAM_TOKEN_SPENT: row(45, 429, 'operator', false, "the token's bytes of this month are used up"),
+  SLW_STREAM_TOKEN_SPENT: row(
+    45,
+    429,
+    'operator',
+    false,
+    "the token's bytes of this month are used up",
+  ),
   SLW_STREAM_TOKEN_LIMIT: row(-1, 429, 'operator', true, 'too many open streams of this token'),
   SLW_HTTP_TOKEN_LIMIT: row(-1, 429, 'operator', true, 'too many requests a second for this token'),
 } as const satisfies Record<string, ErrorRow>;

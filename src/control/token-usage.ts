@@ -50,7 +50,9 @@ export class TokenUsage {
       this.#written = await this.#read();
     } catch (cause) {
       const hint = 'mend it, or remove it to count this month from zero';
-      throw new ConfigError([`--tokens-usage-file: ${path} ${reasonOf(cause)}; ${hint}`], { cause });
+      throw new ConfigError([`--tokens-usage-file: ${path} ${reasonOf(cause)}; ${hint}`], {
+        cause,
+      });
     }
   }
 

@@ -110,8 +110,7 @@ export class TokenBudget {
 
   /** One more request on a stream that is open: a code, or it is counted. */
   nextRequest(nowMs: number): ErrorCode | undefined {
-    const code =
-      this.#month === 'spent' ? 'SLW_STREAM_TOKEN_SPENT' : this.#requestRefusal(nowMs);
+    const code = this.#month === 'spent' ? 'SLW_STREAM_TOKEN_SPENT' : this.#requestRefusal(nowMs);
     if (code === undefined) this.spendRequest();
     return code;
   }
