@@ -130,6 +130,7 @@ function addTokenCommands(program: CliCommand): void {
     .option('--bytes-month-max <SIZE>', 'both ways, in a calendar month')
     .action((name: string, flags: TokenFlags) => createToken(name, flags));
   add('list', 'show the tokens, without secrets')
+    .option('--tokens-usage-file <FILE>', "the server's; beside the tokens file if none")
     .option('--json', 'as JSON')
     .action((flags: TokenFlags) => listTokensFile(flags));
   add('revoke <NAME>', 'remove a token; its clients end within seconds').action(

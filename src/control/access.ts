@@ -24,7 +24,7 @@ import { LoginThrottle } from './login-throttle.ts';
 import type { Client, ClientLimits, Holder, Scopes } from './registry.ts';
 import { mayServe } from './token-scope.ts';
 import { TokenShares, type TokenSharesOptions } from './token-shares.ts';
-import { TokenUsage } from './token-usage.ts';
+import { TokenUsage, usageFileOf } from './token-usage.ts';
 import { ownerOf, type Principal, TokenGate } from './tokens.ts';
 
 /** How often ends of validity are looked at. */
@@ -195,11 +195,6 @@ export class AccessControl implements Scopes {
       this.#sweepLater();
     });
   }
-}
-
-/** Where the bytes of the month are kept, unless `--tokens-usage-file` says. */
-export function usageFileOf(tokensFile: string): string {
-  return `${tokensFile}.usage.json`;
 }
 
 async function readEntries(path: string): Promise<readonly TokenEntry[]> {

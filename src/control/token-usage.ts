@@ -136,6 +136,11 @@ export class TokenUsage {
   }
 }
 
+/** Where it is, unless --tokens-usage-file says. */
+export function usageFileOf(tokensFile: string): string {
+  return `${tokensFile}.usage.json`;
+}
+
 /** The file's text. Throws an Error that says what is wrong with it. */
 export function readUsage(text: string): UsageOfMonth {
   const read: unknown = parse(text);
@@ -163,7 +168,7 @@ function format({ month, bytes }: UsageOfMonth): string {
 }
 
 /** Of UTC. */
-function monthOf(clock: Clock): string {
+export function monthOf(clock: Clock): string {
   return isoTimeOf(clock.wallMs()).slice(0, MONTH_LENGTH);
 }
 

@@ -4,11 +4,14 @@
 // running server reads it again by itself. Must not know: what a token may do.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { isoTimeOf } from '../../base/clock.ts';
+import { isoTimeOf, systemClock } from '../../base/clock.ts';
 import { readIfThere, rewriteFile } from '../../base/durable-file.ts';
 import { ConfigError } from '../../base/errors.ts';
+import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS } from '../../base/token-limits.ts';
 import type { TokenEntry } from '../../config/config.ts';
+import { showSize } from '../../config/quantity.ts';
 import { addToken, listTokens, removeToken, rotateToken } from '../../config/tokens-edit.ts';
+import { readUsage, usageFileOf } from '../../control/token-usage.ts';
 import { answer, table } from '../output.ts';
 
 /** 256 bits: not to be guessed, and no reason to store it slowly. */
@@ -16,6 +19,7 @@ const SECRET_BYTES = 32;
 
 export interface TokenFlags {
   readonly tokensFile?: string;
+  readonly tokensUsageFile?: string;
   readonly host?: readonly string[];
   readonly port?: readonly string[];
   readonly allowIp?: readonly string[];
@@ -73,25 +77,52 @@ export async function revokeToken(name: string, flags: TokenFlags): Promise<void
 }
 
 export async function listTokensFile(flags: TokenFlags): Promise<void> {
-  const entries = listTokens(await openFile(flags));
+  const file = await openFile(flags);
+  const used = await readUsed(flags.tokensUsageFile ?? usageFileOf(file.path));
+  const entries = listTokens(file).map((entry) => describe(entry, used));
   if (flags.json === true) {
-    answer(`${JSON.stringify(entries.map(describe))}\n`);
+    answer(`${JSON.stringify(entries)}\n`);
     return;
   }
-  const rows = entries
-    .map(describe)
-    .map((entry) => [
-      entry.name,
-      String(entry.secrets),
-      entry.hosts.join(' ') || '-',
-      entry.ports.join(' ') || '-',
-      entry.expires ?? 'never',
-      entry.admin ? 'yes' : 'no',
-    ]);
-  answer(table([['Name', 'Secrets', 'Hosts', 'Ports', 'Expires', 'Admin'], ...rows]));
+  const rows = entries.map((entry) => [
+    entry.name,
+    String(entry.secrets),
+    entry.hosts.join(' ') || '-',
+    entry.ports.join(' ') || '-',
+    entry.expires ?? 'never',
+    entry.admin ? 'yes' : 'no',
+    Object.entries(entry.limits).map(showLimit).join(' ') || '-',
+    entry.bytesThisMonth === undefined ? '-' : showSize(entry.bytesThisMonth),
+  ]);
+  const heads = ['Name', 'Secrets', 'Hosts', 'Ports', 'Expires', 'Admin', 'Limits', 'This month'];
+  answer(table([heads, ...rows]));
 }
 
-function describe(entry: TokenEntry) {
+function showLimit([key, value]: [string, number]): string {
+  return `${key}=${key.startsWith('bytes-') ? showSize(value) : value}`;
+}
+
+/** Bytes by token; empty when nobody has counted yet, or in another month. */
+async function readUsed(path: string): Promise<ReadonlyMap<string, number>> {
+  try {
+    const { month, bytes } = readUsage((await readIfThere(path)) ?? '');
+    return month === monthOf(systemClock) ? bytes : new Map();
+  } catch {
+    // A server says what is wrong with it, and does not start.
+    return new Map();
+  }
+}
+
+function limitsGiven(entry: TokenEntry): Record<string, number> {
+  const { clientsMax, linksMax } = entry;
+  const limits = TOKEN_LIMIT_FIELDS.map(
+    (field) => [TOKEN_LIMITS[field].key, entry[field]] as const,
+  );
+  const all = [['clients-max', clientsMax], ['links-max', linksMax], ...limits] as const;
+  return Object.fromEntries(all.flatMap(([key, max]) => (max === undefined ? [] : [[key, max]])));
+}
+
+function describe(entry: TokenEntry, used: ReadonlyMap<string, number>) {
   const { name, digests, hosts, ports, expiresMs, isAdmin } = entry;
   return {
     name,
@@ -100,6 +131,8 @@ function describe(entry: TokenEntry) {
     ports: ports.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`)),
     ...(expiresMs === undefined ? {} : { expires: isoTimeOf(expiresMs) }),
     admin: isAdmin,
+    limits: limitsGiven(entry),
+    ...(used.has(name) ? { bytesThisMonth: used.get(name) } : {}),
   };
 }
 
