@@ -221,7 +221,8 @@ export interface RouteChange {
   readonly client: string;
   readonly link: string;
   readonly shard: number;
-  /** Of an added route: the name of the token that let its client in; absent: one without limits. */
+  /** Of an added route: the name of the token that let its client in; absent: one that has no
+   * name. */
   readonly token?: string;
   /** Of an added route: what its client declared for the tunnel. */
   readonly options?: TunnelOptions | undefined;

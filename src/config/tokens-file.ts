@@ -6,7 +6,6 @@
 //       hosts: ["*.ci.example.com"]       none when left out
 //       ports: [2222, 8000-8100]          none when left out
 //       allow-ips: [10.0.0.0/8]           everywhere when left out
-//       expires: 2027-01-01T00:00:00Z
 //       streams-max: 100                  and further limits (base/token-limits.ts)
 //
 // Invariant: nothing is guessed: an unknown key, an empty list or a value that cannot be read is a

@@ -7,9 +7,9 @@
 
 import type { TokenRateUse } from '../bridge/messages.ts';
 
-/** Of the rate, kept for shards that use none of it now. Guess: little, and enough to be noticed. */
+/** Of the rate, for shards that use none of it now. Guess: little, and enough to be noticed. */
 const FLOOR_SHARE = 0.1;
-/** A shard that does not wait keeps more than it used, as no second is like the one before. Guess. */
+/** A shard that does not wait keeps more than it used: no second is like the one before. Guess. */
 const HEADROOM = 1.25;
 
 /** One share for each of `uses`: what was used in the last second, and how many waited for more. */

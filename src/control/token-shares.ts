@@ -251,7 +251,7 @@ export class TokenShares {
     return give(ledger, shard, part);
   }
 
-  /** Takes free slots back from all shards but the one that asks: half, or all that are too many. */
+  /** Takes free slots back from all shards but the one that asks: half, or all when too many. */
   #recall(ledger: Ledger, asking: number | undefined): Promise<void> {
     ledger.recalling ??= this.#recallFrom(ledger, asking).finally(() => {
       ledger.recalling = undefined;

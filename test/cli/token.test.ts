@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { isoTimeOf, systemClock } from '../../src/base/clock.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { run } from './run.ts';
 
@@ -41,6 +42,23 @@ test('a token is made, listed, rotated and revoked, and its secret is nowhere ke
   assert.deepEqual(JSON.parse((await run(['token', 'list', '--json'], env)).stdout), []);
 });
 
+test('limits are written as given, and shown with what this month has used', async (t) => {
+  const file = path.join(scratchFolder(t), 'tokens.yaml');
+  const flags = ['--streams-max', '10', '--bytes-month-max', '5GiB', '--tokens-file', file];
+  assert.equal((await run(['token', 'create', 'ci', ...flags])).code, 0);
+  assert.match(readFileSync(file, 'utf8'), /streams-max: 10\n +bytes-month-max: 5GiB\n/);
+  const month = isoTimeOf(systemClock.wallMs()).slice(0, 7);
+  writeFileSync(`${file}.usage.json`, JSON.stringify({ month, bytes: { ci: 2048 } }));
+  const listed = await run(['token', 'list', '--tokens-file', file]);
+  assert.match(listed.stdout, /streams-max=10 bytes-month-max=5GiB +2KiB$/m);
+  const json = await run(['token', 'list', '--json', '--tokens-file', file]);
+  const [entry] = JSON.parse(json.stdout);
+  assert.deepEqual(entry.limits, { 'streams-max': 10, 'bytes-month-max': 5 * 1024 ** 3 });
+  assert.equal(entry.bytesThisMonth, 2048);
+  writeFileSync(`${file}.usage.json`, JSON.stringify({ month: '2020-01', bytes: { ci: 2048 } }));
+  assert.match((await run(['token', 'list', '--tokens-file', file])).stdout, /5GiB +-$/m);
+});
+
 test('what cannot be done says why, with code 2, and changes nothing', async (t) => {
   const file = path.join(scratchFolder(t), 'tokens.yaml');
   writeFileSync(file, GOOD);
@@ -48,6 +66,9 @@ test('what cannot be done says why, with code 2, and changes nothing', async (t)
     [['create', 'ci'], /there is a token 'ci' already/],
     [['create', 'x', '--host', '/'], /is no host/],
     [['create', 'x', '--expires', 'soon'], /is no time/],
+    [['create', 'x', '--streams-max', '0'], /is no number from 1/],
+    [['create', 'x', '--bytes-in-per-second-max', '5GB'], /is not a size/],
+    [['create', 'x', '--bytes-month-max', '1'], /is too small/],
     [['revoke', 'x'], /there is no token 'x'/],
     [['rotate', 'x'], /there is no token 'x'/],
     [['remove', 'x'], /unknown command/],

@@ -11,7 +11,7 @@ import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS } from '../../base/token-limits.ts';
 import type { TokenEntry } from '../../config/config.ts';
 import { showSize } from '../../config/quantity.ts';
 import { addToken, listTokens, removeToken, rotateToken } from '../../config/tokens-edit.ts';
-import { readUsage, usageFileOf } from '../../control/token-usage.ts';
+import { monthOf, readUsage, usageFileOf } from '../../control/token-usage.ts';
 import { answer, table } from '../output.ts';
 
 /** 256 bits: not to be guessed, and no reason to store it slowly. */
@@ -91,7 +91,9 @@ export async function listTokensFile(flags: TokenFlags): Promise<void> {
     entry.ports.join(' ') || '-',
     entry.expires ?? 'never',
     entry.admin ? 'yes' : 'no',
-    Object.entries(entry.limits).map(showLimit).join(' ') || '-',
+    Object.entries(entry.limits ?? {})
+      .map(showLimit)
+      .join(' ') || '-',
     entry.bytesThisMonth === undefined ? '-' : showSize(entry.bytesThisMonth),
   ]);
   const heads = ['Name', 'Secrets', 'Hosts', 'Ports', 'Expires', 'Admin', 'Limits', 'This month'];
@@ -124,6 +126,7 @@ function limitsGiven(entry: TokenEntry): Record<string, number> {
 
 function describe(entry: TokenEntry, used: ReadonlyMap<string, number>) {
   const { name, digests, hosts, ports, expiresMs, isAdmin } = entry;
+  const limits = limitsGiven(entry);
   return {
     name,
     secrets: digests.length,
@@ -131,7 +134,7 @@ function describe(entry: TokenEntry, used: ReadonlyMap<string, number>) {
     ports: ports.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`)),
     ...(expiresMs === undefined ? {} : { expires: isoTimeOf(expiresMs) }),
     admin: isAdmin,
-    limits: limitsGiven(entry),
+    ...(Object.keys(limits).length > 0 ? { limits } : {}),
     ...(used.has(name) ? { bytesThisMonth: used.get(name) } : {}),
   };
 }
