@@ -165,8 +165,9 @@ export interface Listening {
 /** One login more of an address may fail in so many seconds, once too many have failed. */
 export const LOGIN_RETRY_SECONDS = 6;
 
-/** What a login gave; `throttled`: too many of this address failed. */
-export type Access = 'allowed' | 'refused' | 'throttled';
+/** What a login gave; `throttled`: too many of this address failed; `unavailable`: nobody could say
+ * now, as an issuer of tokens does not answer. */
+export type Access = 'allowed' | 'refused' | 'throttled' | 'unavailable';
 
 export interface LinkHello {
   readonly link: string;

@@ -45,6 +45,8 @@ export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   // What is in it is taken over live, by control/access.ts.
   'tokens-file': 'restart',
   'tokens-usage-file': 'restart',
+  'oidc-issuer': 'restart',
+  'oidc-audience': 'restart',
   shards: 'restart',
   'reuse-port': 'restart',
   'drain-delay': 'live',

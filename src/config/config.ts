@@ -10,6 +10,7 @@ import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { Address, PortRange } from './address.ts';
 import { buildHttps, type HttpsConfig } from './https-check.ts';
 import { buildLimits } from './limits.ts';
+import type { OidcConfig } from './oidc.ts';
 import type { LogFormat } from './option.ts';
 import {
   type ConfigInput,
@@ -26,6 +27,7 @@ import { declaring } from './upstream-options.ts';
 export type { Address, PortRange } from './address.ts';
 export type { CertificateFiles } from './https.ts';
 export type { ChallengeChoice, HttpsConfig, LetsEncryptConfig } from './https-check.ts';
+export type { OidcConfig } from './oidc.ts';
 export type { LogFormat } from './option.ts';
 export type { Fault } from './schema.ts';
 export type { TokenEntry } from './tokens-file.ts';
@@ -84,6 +86,8 @@ export interface ServerConfig {
   /** Path of a file of further tokens (tokens-file.ts). */
   readonly tokensFile?: string;
   readonly tokensUsageFile?: string;
+  /** Whose JWTs are accepted, by rules of the tokens file. */
+  readonly oidc?: OidcConfig;
   readonly shards: number;
   readonly reusePort: 'auto' | 'off';
   readonly drainDelayMs: number;
@@ -104,6 +108,8 @@ export interface ClientConfig {
   readonly urls: readonly string[];
   /** Absent: the client certificate of `trust` stands in for it. */
   readonly token?: Masked;
+  /** Path, when the token is from a file, which is read again for each dial. */
+  readonly tokenFile?: string;
   readonly trust: TrustConfig;
   readonly tunnels: readonly TunnelSpec[];
   /** The header written toward upstreams of TCP and TLS tunnels. */
@@ -193,6 +199,7 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     ...present('token', token),
     ...present('tokensFile', values['tokens-file']),
     ...present('tokensUsageFile', values['tokens-usage-file']),
+    ...present('oidc', buildOidc(values)),
     shards: values.shards,
     reusePort: values['reuse-port'],
     drainDelayMs: values['drain-delay'],
@@ -215,10 +222,16 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
   };
 }
 
+function buildOidc(values: Values<'server'>): OidcConfig | undefined {
+  const { 'oidc-issuer': issuer, 'oidc-audience': audience } = values;
+  return issuer === undefined || audience === undefined ? undefined : { issuer, audience };
+}
+
 function buildClient({ values, token }: Resolution<'client'>, env: Environment): ClientConfig {
   return {
     urls: values.url,
     ...present('token', token),
+    ...present('tokenFile', values['token-file']),
     trust: buildTrust(values, env),
     tunnels: withDefaults(values),
     proxyProtocol: values['proxy-protocol'],

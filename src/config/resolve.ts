@@ -17,7 +17,7 @@ import type { Kind, MachineDefaults, OptionTable } from './option.ts';
 import { Problems, quote } from './problems.ts';
 import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
 import { resolveToken } from './token.ts';
-import { readTokensFile } from './tokens-file.ts';
+import { checkRules, readTokensFile } from './tokens-file.ts';
 import { autoTlsProblems, trustProblems } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
 
@@ -185,14 +185,19 @@ function checkPair<C extends Command>(
 
 /** What is wrong in the file is wrong with the configuration: no token is lost in silence. */
 function checkTokensFile({ parsed, given, readFile, problems }: CheckContext<'server'>): void {
+  const needs = (name: string, other: string): void => {
+    const isAlone = given.has(name) && !given.has(other);
+    if (isAlone) problems.add(`${labelOf(given, name)}: needs --${other} too`);
+  };
+  needs('tokens-usage-file', 'tokens-file');
+  needs('oidc-issuer', 'oidc-audience');
+  needs('oidc-audience', 'oidc-issuer');
+  needs('oidc-issuer', 'tokens-file');
   const path = parsed['tokens-file'];
-  if (path === undefined) {
-    const isLost = parsed['tokens-usage-file'] !== undefined && !given.has('tokens-file');
-    if (isLost) problems.add(`${labelOf(given, 'tokens-usage-file')}: needs --tokens-file too`);
-    return;
-  }
+  if (path === undefined) return;
   try {
-    readTokensFile({ path, text: readFile(path) }, problems);
+    const entries = readTokensFile({ path, text: readFile(path) }, problems);
+    checkRules({ path, entries, hasIssuer: given.has('oidc-issuer') }, problems);
   } catch (error) {
     const reason = error instanceof Error ? error.message : `${path} cannot be read`;
     problems.add(`${labelOf(given, 'tokens-file')}: ${reason}`);

@@ -9,6 +9,7 @@ import { address, addressOrOff, host, portRange, serverUrl } from './address.ts'
 import { certificateFiles, certificateName, issuer } from './https.ts';
 import { LIMIT_OPTIONS } from './limits.ts';
 import { network } from './network.ts';
+import { oidcIssuer } from './oidc.ts';
 import {
   InvalidText,
   type Kind,
@@ -248,6 +249,13 @@ const server = {
   'tokens-file': optional(path, {
     help: 'file of tokens, each with the hosts and ports that it may serve',
   }),
+  'oidc-issuer': optional(oidcIssuer, {
+    help: 'accept JWTs of this issuer, by the rules under oidc: in the tokens file',
+  }),
+  'oidc-audience': optional(
+    text('TEXT', /^[\x21-\x7e]{1,256}$/, 'is no audience; write printable ASCII without spaces'),
+    { help: 'whom such a JWT must be meant for' },
+  ),
   'tokens-usage-file': optional(path, {
     help: 'keeps what tokens used of their bytes a month; beside the tokens file if none',
   }),

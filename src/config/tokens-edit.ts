@@ -86,6 +86,7 @@ function edit(
   // What is broken is mended by hand, not written over.
   listTokens(file);
   const document = parseDocument(file.text || EMPTY, { version: '1.2', schema: 'core' });
+  if (!document.has('tokens')) document.set('tokens', document.createNode([]));
   const list = document.get('tokens');
   if (!isSeq(list)) return fail(file, 'the file must be "tokens:" and a list of tokens');
   change(list, (value) => document.createNode(value));

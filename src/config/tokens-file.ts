@@ -7,6 +7,7 @@
 //       ports: [2222, 8000-8100]          none when left out
 //       allow-ips: [10.0.0.0/8]           everywhere when left out
 //       streams-max: 100                  and further limits (base/token-limits.ts)
+//   oidc: the same with claims of a JWT in place of hashes (oidc.ts)
 //
 // Invariant: nothing is guessed: an unknown key, an empty list or a value that cannot be read is a
 // problem with its place, and a file with a problem gives no token at all. Must not know: secrets.
@@ -17,14 +18,15 @@ import { type Network, readNetwork } from '../base/network.ts';
 import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS, type TokenLimits } from '../base/token-limits.ts';
 import { type PortRange, portRange } from './address.ts';
 import { CONFIG_FILE_BYTES_MAX, type ConfigFile, parseYaml, readScalar } from './file.ts';
-import { InvalidText } from './option.ts';
+import { type ClaimRule, claimProblem, matchesEverybody, patternProblem } from './oidc.ts';
+import { InvalidText, type Kind } from './option.ts';
 import { nearestName, type Problems, quote } from './problems.ts';
-import { size } from './quantity.ts';
+import { duration, size } from './quantity.ts';
 import { readHostPattern } from './tunnel.ts';
 
 export interface TokenEntry extends TokenLimits {
   readonly name: string;
-  /** SHA-256 of the secrets, 64 hexadecimal digits each; the newest last. */
+  /** SHA-256 of the secrets, 64 hexadecimal digits each; the newest last; none for a rule. */
   readonly digests: readonly string[];
   /** Hosts, wildcards or `*`. */
   readonly hosts: readonly string[];
@@ -37,6 +39,10 @@ export interface TokenEntry extends TokenLimits {
   readonly isAdmin: boolean;
   readonly clientsMax?: number;
   readonly linksMax?: number;
+  /** Of a rule of `oidc`: which JWTs of the issuer it is for. */
+  readonly claims?: readonly ClaimRule[];
+  /** Of a rule: after so long a client must log in again. */
+  readonly sessionMaxMs?: number;
 }
 
 /** Guess: an operator with more has a program that could ask an issuer instead. */
@@ -48,6 +54,7 @@ const COUNT_MAX = 1_000_000;
 const byteLimit = size({ min: 1024, max: 1024 ** 5 });
 export const TOKEN_NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const HASH = /^sha256:([0-9a-f]{64})$/;
+const sessionLimit = duration({ min: 60_000, max: 7 * 24 * 3_600_000 });
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)$/;
 
 type Field = (reader: EntryReader, node: Node) => Partial<TokenEntry> | undefined;
@@ -115,6 +122,22 @@ const FIELDS: Readonly<Record<string, Field>> = {
     return linksMax === undefined ? undefined : { linksMax };
   },
   ...Object.fromEntries(TOKEN_LIMIT_FIELDS.map(limitField)),
+  claims: (reader, node) => {
+    const claims = reader.claims(node);
+    return claims && { claims };
+  },
+  'session-max': (reader, node) => {
+    const sessionMaxMs = reader.parsed(node, 'session-max', sessionLimit);
+    return sessionMaxMs === undefined ? undefined : { sessionMaxMs };
+  },
+};
+
+type Section = 'tokens' | 'oidc';
+
+/** What an entry of a section must have, and what belongs to the other one. */
+const SECTIONS: Readonly<Record<Section, { must: readonly string[]; never: readonly string[] }>> = {
+  tokens: { must: ['name', 'hashes'], never: ['claims', 'session-max'] },
+  oidc: { must: ['name', 'claims'], never: ['hashes', 'admin'] },
 };
 
 function limitField(field: keyof TokenLimits): [string, Field] {
@@ -122,7 +145,8 @@ function limitField(field: keyof TokenLimits): [string, Field] {
   return [
     key,
     (reader, node) => {
-      const value = unit === 'count' ? reader.count(node, key) : reader.bytes(node, key);
+      const value =
+        unit === 'count' ? reader.count(node, key) : reader.parsed(node, key, byteLimit);
       return value === undefined ? undefined : { [field]: value };
     },
   ];
@@ -148,6 +172,19 @@ export function readTokensFile(file: ConfigFile, problems: Problems): readonly T
   }
 }
 
+/** Rules without an issuer would let nobody in, in silence. */
+export function checkRules(
+  file: {
+    readonly path: string;
+    readonly entries: readonly TokenEntry[];
+    readonly hasIssuer: boolean;
+  },
+  problems: Problems,
+): void {
+  const isUsed = file.entries.some(({ claims }) => claims !== undefined);
+  if (isUsed && !file.hasIssuer) problems.add(`${file.path}: "oidc" needs --oidc-issuer`);
+}
+
 class EntryReader {
   readonly #file: ConfigFile;
   readonly #problems: Problems;
@@ -166,46 +203,58 @@ class EntryReader {
       this.#addAt(fault.pos[0], fault.message);
       return undefined;
     }
-    const list = this.#readRoot(root);
-    if (list === undefined) return undefined;
-    if (list.length > TOKENS_MAX) {
-      this.#addAt(0, `${list.length} tokens, at most ${TOKENS_MAX}`);
+    const sections = this.#readRoot(root);
+    if (sections === undefined) return undefined;
+    const nodes = sections.flatMap(({ list, section }) => list.map((node) => ({ node, section })));
+    if (nodes.length > TOKENS_MAX) {
+      this.#addAt(0, `${nodes.length} tokens, at most ${TOKENS_MAX}`);
       return undefined;
     }
-    const entries = list.flatMap((node) => this.#readEntry(node) ?? []);
+    const entries = nodes.flatMap(({ node, section }) => this.#readEntry(node, section) ?? []);
     this.#checkUnique(entries);
     return this.#isWhole ? entries : undefined;
   }
 
-  #readRoot(root: Node | null): readonly Node[] | undefined {
-    const only = isMap(root) && root.items.length === 1 ? root.items[0] : undefined;
-    const key = only?.key;
-    if (!isScalar(key) || key.value !== 'tokens' || !isSeq(only?.value)) {
-      this.#addAt(root?.range?.[0] ?? 0, 'the file must be "tokens:" and a list of tokens');
-      return undefined;
+  #readRoot(
+    root: Node | null,
+  ): readonly { readonly section: Section; readonly list: readonly Node[] }[] | undefined {
+    const pairs = isMap(root) ? root.items : [];
+    const sections = pairs.flatMap(({ key, value }) => {
+      const name = isScalar(key) ? key.value : undefined;
+      if ((name !== 'tokens' && name !== 'oidc') || !isSeq(value)) return [];
+      return [{ section: name, list: value.items as readonly Node[] } as const];
+    });
+    const isWhole = sections.length === pairs.length && sections.length > 0;
+    if (isWhole && new Set(sections.map(({ section }) => section)).size === pairs.length) {
+      return sections;
     }
-    return only.value.items as readonly Node[];
+    const right = 'the file must be "tokens:" and a list of tokens, or "oidc:" and a list of rules';
+    this.#addAt(root?.range?.[0] ?? 0, right);
+    return undefined;
   }
 
-  #readEntry(node: Node): TokenEntry | undefined {
+  #readEntry(node: Node, section: Section): TokenEntry | undefined {
+    const { must, never } = SECTIONS[section];
     if (!isMap(node)) {
       this.add(node, 'a token must be a map, from "name: NAME" on');
       return undefined;
     }
-    let entry: Partial<TokenEntry> = { hosts: [], ports: [], isAdmin: false };
+    let entry: Partial<TokenEntry> = { digests: [], hosts: [], ports: [], isAdmin: false };
     const seen = new Set<string>();
     for (const { key, value } of (node as YAMLMap<Node, Node | null>).items) {
       const name = isScalar(key) ? String(key.value) : '';
-      const field = Object.hasOwn(FIELDS, name) ? FIELDS[name] : undefined;
+      const isKnown = Object.hasOwn(FIELDS, name) && !never.includes(name);
+      const field = isKnown ? FIELDS[name] : undefined;
       if (field === undefined) {
-        const near = nearestName(name, Object.keys(FIELDS));
+        const names = Object.keys(FIELDS).filter((known) => !never.includes(known));
+        const near = nearestName(name, names);
         const hint = near === undefined ? '' : `; did you mean ${near}?`;
         this.add(key, `${quote(name)} is unknown${hint}`);
       } else if (seen.has(name)) this.add(key, `${quote(name)} is given twice`);
       else entry = { ...entry, ...field(this, value ?? key) };
       seen.add(name);
     }
-    for (const name of ['name', 'hashes']) {
+    for (const name of must) {
       if (!seen.has(name)) this.add(node, `the token has no ${quote(name)}`);
     }
     return this.#isWhole ? (entry as TokenEntry) : undefined;
@@ -247,15 +296,37 @@ class EntryReader {
     return read && Number(read.value);
   }
 
-  bytes(node: Node, name: string): number | undefined {
-    let bytes: number | undefined;
+  parsed(node: Node, name: string, kind: Kind<number>): number | undefined {
+    let value: number | undefined;
     this.text(node, name, (text) => {
-      const read = byteLimit.schema.safeParse(text);
-      if (!read.success) return read.error.issues[0]?.message ?? 'is not a size';
-      bytes = read.data;
+      const read = kind.schema.safeParse(text);
+      if (!read.success) return read.error.issues[0]?.message ?? `is no ${kind.name}`;
+      value = read.data;
       return text;
     });
-    return bytes;
+    return value;
+  }
+
+  claims(node: Node): readonly ClaimRule[] | undefined {
+    if (!isMap(node) || node.items.length === 0 || node.items.length > LIST_MAX) {
+      this.add(node, '"claims" must be a map of claims and what they must be');
+      return undefined;
+    }
+    const seen = new Set<string>();
+    const claims = (node as YAMLMap<Node, Node | null>).items.flatMap(({ key, value }) => {
+      const claim = isScalar(key) ? String(key.value) : '';
+      const problem = seen.has(claim) ? 'is given twice' : claimProblem(claim);
+      seen.add(claim);
+      if (problem !== undefined) this.add(key, `the claim ${quote(claim)} ${problem}`);
+      const patterns = this.list(value ?? key, claim, (text) => {
+        return patternProblem(text) ?? { value: text };
+      });
+      return patterns === undefined ? [] : [{ claim, patterns }];
+    });
+    if (matchesEverybody(claims)) {
+      this.add(node, '"claims" lets everybody of the issuer in; name at least one by more than *');
+    }
+    return claims;
   }
 
   list<T>(

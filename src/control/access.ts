@@ -14,18 +14,20 @@ import { readIfThere } from '../base/durable-file.ts';
 import { ConfigError, type ErrorCode } from '../base/errors.ts';
 import { withoutPort } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
+import { loggable } from '../base/loggable.ts';
 import type { Masked } from '../base/masked.ts';
 import type { Access as Login } from '../bridge/messages.ts';
-import type { TokenEntry } from '../config/config.ts';
+import type { OidcConfig, TokenEntry } from '../config/config.ts';
 import { Problems } from '../config/problems.ts';
-import { readTokensFile } from '../config/tokens-file.ts';
+import { checkRules, readTokensFile } from '../config/tokens-file.ts';
 import { FileWatch } from './file-watch.ts';
 import { LoginThrottle } from './login-throttle.ts';
+import { jwtOf, OidcIssuer } from './oidc-issuer.ts';
 import type { Client, ClientLimits, Holder, Scopes } from './registry.ts';
 import { mayServe } from './token-scope.ts';
 import { TokenShares, type TokenSharesOptions } from './token-shares.ts';
 import { TokenUsage, usageFileOf } from './token-usage.ts';
-import { ownerOf, type Principal, TokenGate } from './tokens.ts';
+import { entryNameOf, ownerOf, type Principal, TokenGate } from './tokens.ts';
 
 /** How often ends of validity are looked at. */
 const SWEEP_MS = 1000;
@@ -38,14 +40,18 @@ export interface AccessOptions extends Pick<TokenSharesOptions, 'accepting' | 'b
   readonly tokensFile: string | undefined;
   /** Path; undefined: beside the tokens file. */
   readonly tokensUsageFile: string | undefined;
+  /** Whose JWTs are looked at, by the rules of the tokens file. */
+  readonly oidc: OidcConfig | undefined;
   /** Ends every client that it is true for; gives how many. */
   readonly endClients: (isOver: (client: Client) => boolean, code: ErrorCode) => number;
-  readonly onRefusal: (reason: 'missing' | 'wrong' | 'throttled') => void;
+  readonly onRefusal: (reason: 'missing' | 'wrong' | 'throttled' | 'unavailable') => void;
   /** Counts files that were read again, by result. */
   readonly reloads: Map<string, number>;
   readonly clock: Clock;
   readonly log: Logger;
 }
+
+type Refusal = Exclude<Login, 'allowed' | 'unavailable'>;
 
 export interface Attempt {
   readonly authorization: string | undefined;
@@ -57,6 +63,7 @@ export class AccessControl implements Scopes {
   readonly #options: AccessOptions;
   readonly #gate: TokenGate;
   readonly #throttle: LoginThrottle;
+  readonly #issuer: OidcIssuer | undefined;
   readonly #usage: TokenUsage | undefined;
   /** Of the limits that hold for traffic. */
   readonly shares: TokenShares;
@@ -70,6 +77,8 @@ export class AccessControl implements Scopes {
     this.#gate = new TokenGate(options.token, options.clock);
     this.#throttle = new LoginThrottle(options.clock);
     const { tokensFile, tokensUsageFile, clock, log, accepting, bridges } = options;
+    const { oidc } = options;
+    this.#issuer = oidc === undefined ? undefined : new OidcIssuer({ ...oidc, clock, log });
     const path = tokensUsageFile ?? (tokensFile && usageFileOf(tokensFile));
     this.#usage = path === undefined ? undefined : new TokenUsage({ path, clock, log });
     this.shares = new TokenShares({ accepting, bridges, usage: this.#usage, clock, log });
@@ -79,7 +88,7 @@ export class AccessControl implements Scopes {
   async load(): Promise<void> {
     const { tokensFile } = this.#options;
     if (tokensFile === undefined) return;
-    const entries = await readEntries(tokensFile);
+    const entries = await this.#readEntries(tokensFile);
     await this.#usage?.load();
     this.#gate.replace(entries);
     this.shares.replace(entries);
@@ -114,10 +123,33 @@ export class AccessControl implements Scopes {
   }
 
   /** Who comes with this header; the reason why nobody does, otherwise. */
-  identify({ authorization, remoteAddress }: Attempt): Principal | Exclude<Login, 'allowed'> {
+  identify({ authorization, remoteAddress }: Attempt): Principal | Refusal {
     const address = withoutPort(remoteAddress);
-    const principal = this.#gate.identify(authorization, address);
-    if (principal !== undefined) return principal;
+    return this.#gate.identify(authorization, address) ?? this.#refuse(authorization, address);
+  }
+
+  /** The same for a link, which a JWT of the issuer may have too. */
+  async login(attempt: Attempt): Promise<Principal | Refusal | 'unavailable'> {
+    const { authorization, remoteAddress } = attempt;
+    const jwt = this.#issuer === undefined ? undefined : jwtOf(authorization);
+    const address = withoutPort(remoteAddress);
+    if (this.#issuer === undefined || jwt === undefined) return this.identify(attempt);
+    // A secret may look like one.
+    const known = this.#gate.identify(authorization, address);
+    if (known !== undefined) return known;
+    const claims = await this.#issuer.verify(jwt);
+    if (claims === 'unavailable') {
+      this.#options.onRefusal('unavailable');
+      return 'unavailable';
+    }
+    if (claims === 'refused') return this.#refuse(authorization, address);
+    const principal = this.#gate.identifyClaims(claims, address);
+    const fields = { rule: principal?.entry?.name, subject: loggable(String(claims.sub)) };
+    this.#options.log.info(fields, principal === undefined ? 'no rule fits' : 'login by JWT');
+    return principal ?? this.#refuse(authorization, address);
+  }
+
+  #refuse(authorization: string | undefined, address: string): Refusal {
     const { onRefusal } = this.#options;
     if (authorization === undefined) {
       // Nothing was guessed: health checks and browsers come without.
@@ -145,13 +177,17 @@ export class AccessControl implements Scopes {
     return ownerOf(credential);
   }
 
+  entryNameOf(credential: string): string {
+    return entryNameOf(credential);
+  }
+
   // --- inside ------------------------------------------------------------------------------
 
   async #reload(): Promise<void> {
     const { tokensFile, log } = this.#options;
     if (tokensFile === undefined) return;
     try {
-      const entries = await readEntries(tokensFile);
+      const entries = await this.#readEntries(tokensFile);
       this.#gate.replace(entries);
       this.shares.replace(entries);
       this.#count('ok');
@@ -186,7 +222,12 @@ export class AccessControl implements Scopes {
         scoped(client) && [...client.tunnels.keys()].some((name) => !this.mayServe(client, name)),
       'SLW_LINK_ENDED',
     );
-    if (revoked + narrowed > 0) log.info({ revoked, narrowed }, 'clients ended by their tokens');
+    const over = endClients(
+      ({ credential }) => this.#gate.isSessionOver(credential),
+      'SLW_LINK_ENDED',
+    );
+    const sum = { revoked, narrowed, over };
+    if (revoked + narrowed + over > 0) log.info(sum, 'clients ended by their tokens');
   }
 
   #sweepLater(): void {
@@ -195,13 +236,14 @@ export class AccessControl implements Scopes {
       this.#sweepLater();
     });
   }
-}
 
-async function readEntries(path: string): Promise<readonly TokenEntry[]> {
-  const text = await readIfThere(path);
-  if (text === undefined) throw new ConfigError([`--tokens-file: ${path} does not exist`]);
-  const problems = new Problems();
-  const entries = readTokensFile({ path, text }, problems);
-  problems.throwIfAny();
-  return entries;
+  async #readEntries(path: string): Promise<readonly TokenEntry[]> {
+    const text = await readIfThere(path);
+    if (text === undefined) throw new ConfigError([`--tokens-file: ${path} does not exist`]);
+    const problems = new Problems();
+    const entries = readTokensFile({ path, text }, problems);
+    checkRules({ path, entries, hasIssuer: this.#issuer !== undefined }, problems);
+    problems.throwIfAny();
+    return entries;
+  }
 }

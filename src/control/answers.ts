@@ -45,7 +45,7 @@ export interface Status {
 
 export interface AnswersOptions {
   /** `forbidden`: a token that is good, but not for this. */
-  readonly judge: (request: PlainRequest) => Access | 'forbidden';
+  readonly judge: (request: PlainRequest) => Exclude<Access, 'unavailable'> | 'forbidden';
   readonly isReady: () => boolean;
   readonly isServed: (tunnel: string) => boolean;
   readonly status: () => Promise<Status>;

@@ -317,9 +317,9 @@ class RunningNode implements ExitNode {
   }
 
   #createAccess(): AccessControl {
-    const { token, tokensFile, tokensUsageFile } = this.#config;
+    const { token, tokensFile, tokensUsageFile, oidc } = this.#config;
     return new AccessControl({
-      ...{ token, tokensFile, tokensUsageFile, accepting: this.#accepting },
+      ...{ token, tokensFile, tokensUsageFile, oidc, accepting: this.#accepting },
       bridges: () => this.#pool.bridges(),
       endClients: (isOver, code) => this.#registry.endClients(isOver, code),
       onRefusal: (reason) => this.#own.onRefusal(reason),
@@ -374,9 +374,9 @@ class RunningNode implements ExitNode {
 
   #serve(shard: number): Serve<ExitControlMethods> {
     return {
-      authorize: ({ identity, ...attempt }) => {
+      authorize: async ({ identity, ...attempt }) => {
         if (identity !== undefined) return { access: 'allowed' };
-        const found = this.#access.identify(attempt);
+        const found = await this.#access.login(attempt);
         if (typeof found === 'string') return { access: found };
         return { access: 'allowed', credential: found.credential };
       },

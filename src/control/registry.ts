@@ -59,6 +59,8 @@ export interface Scopes {
   limitsOf(holder: Holder): ClientLimits | undefined;
   /** Two credentials of one owner have one of these. */
   ownerOf(credential: string): string;
+  /** What limits are counted by: one for all owners whom one entry lets in. */
+  entryNameOf(credential: string): string;
 }
 
 /** Of all clients of an owner; absent: no limit. */
@@ -227,7 +229,7 @@ export class Registry {
     const { clientsMax, linksMax } = limits;
     if (clientsMax === undefined && linksMax === undefined) return;
     const own = [...this.#clients.values()].filter(
-      (one) => scopes.ownerOf(one.credential) === owner,
+      (one) => scopes.entryNameOf(one.credential) === scopes.entryNameOf(credential),
     );
     const others = own.filter(({ id }) => id !== client);
     // A client that is replaced makes room for itself.
@@ -405,7 +407,7 @@ export class Registry {
     this.#number += 1;
     const entry = this.#links.get(link);
     const options = entry?.tunnels.get(tunnel);
-    const token = this.#options.scopes?.ownerOf(entry?.client.credential ?? '') ?? '';
+    const token = this.#options.scopes?.entryNameOf(entry?.client.credential ?? '') ?? '';
     return {
       number: this.#number,
       kind,

@@ -1,7 +1,8 @@
-// Who may connect, by token: the shared one, and those of the tokens file.
+// Who may connect, by token: the shared one, those of the tokens file, and JWTs by its rules.
 //
 //   Authorization --digest--> the shared token: everything
 //                         --> an entry of the file: its scope, while it is valid
+//   claims of a JWT --patterns--> a rule of the file: likewise, until the session is over
 //
 // Invariant: digests alone are kept; the shared one is compared in constant time, and those of the
 // file are found by digest, of which a guess says nothing about another; an empty or missing header
@@ -14,12 +15,15 @@ import { plainAddress } from '../base/ip.ts';
 import type { Masked } from '../base/masked.ts';
 import { type AddressSet, networkSet } from '../base/network-set.ts';
 import type { TokenEntry } from '../config/config.ts';
+import { matchesClaims } from '../config/oidc.ts';
 
 /** Longest Authorization header that is looked at: a token and its scheme. */
 const AUTHORIZATION_LENGTH_MAX = 8192;
 const SCHEME = /^bearer +/i;
-/** Of a digest, to tell the two secrets of an entry apart. */
+/** Of a digest, to tell the two secrets of an entry apart, or one subject of a rule from others. */
 const MARK_LENGTH = 12;
+/** Unless the rule says: longer than a job of GitHub Actions runs (6 h). Guess. */
+const SESSION_MAX_MS = 24 * 3_600_000;
 
 /** Who a token says that its bearer is. */
 export interface Principal {
@@ -40,6 +44,8 @@ export class TokenGate {
   #shared: { readonly digest: Buffer; readonly principal: Principal } | undefined;
   #byDigest: ReadonlyMap<string, Known> = new Map();
   #byCredential: ReadonlyMap<string, Known> = new Map();
+  /** By name and what it asks for, so that another condition ends those who came by the old. */
+  #rules: ReadonlyMap<string, Known> = new Map();
 
   constructor(token: Masked | undefined, clock: Clock) {
     this.#clock = clock;
@@ -64,15 +70,18 @@ export class TokenGate {
   replace(entries: readonly TokenEntry[]): void {
     const byDigest = new Map<string, Known>();
     const byCredential = new Map<string, Known>();
+    const rules = new Map<string, Known>();
     for (const entry of entries) {
       const known = { entry, allowed: networkSet(entry.allowIps) };
       for (const digest of entry.digests) {
         byDigest.set(digest, known);
         byCredential.set(credentialOf(entry.name, digest), known);
       }
+      if (entry.claims !== undefined) rules.set(ruleKeyOf(entry), known);
     }
     this.#byDigest = byDigest;
     this.#byCredential = byCredential;
+    this.#rules = rules;
   }
 
   /** Whose token this Authorization header carries, from `remoteAddress`; undefined: nobody's. */
@@ -88,9 +97,34 @@ export class TokenGate {
     return entry && { entry, credential: credentialOf(entry.name, hex) };
   }
 
+  /** Whom the first rule that fits the claims of a verified JWT lets in; undefined: nobody. */
+  identifyClaims(
+    claims: Readonly<Record<string, unknown>>,
+    remoteAddress: string,
+  ): Principal | undefined {
+    for (const known of this.#rules.values()) {
+      const entry = this.#valid(known, remoteAddress);
+      if (entry?.claims === undefined || !matchesClaims(entry.claims, claims)) continue;
+      const subject = digestOf(String(claims.sub)).toString('hex').slice(0, MARK_LENGTH);
+      const endMs = Math.floor(this.#clock.wallMs() + (entry.sessionMaxMs ?? SESSION_MAX_MS));
+      const key = ruleKeyOf(entry).replace('#', `@${subject}#`);
+      return { entry, credential: `${key}.${endMs}` };
+    }
+    return undefined;
+  }
+
   /** The entry behind a credential that was given out, while it holds for `remoteAddress`. */
   entryOf(credential: string, remoteAddress: string): TokenEntry | undefined {
-    return this.#valid(this.#byCredential.get(credential), remoteAddress);
+    const rule = RULE_CREDENTIAL.exec(credential);
+    const known =
+      rule === null ? this.#byCredential.get(credential) : this.#rules.get(`${rule[1]}#${rule[2]}`);
+    return this.#valid(known, remoteAddress);
+  }
+
+  /** Must a client with this credential log in again? */
+  isSessionOver(credential: string): boolean {
+    const endMs = RULE_CREDENTIAL.exec(credential)?.[3];
+    return endMs !== undefined && this.#clock.wallMs() >= Number(endMs);
   }
 
   #valid(known: Known | undefined, remoteAddress: string): TokenEntry | undefined {
@@ -102,9 +136,22 @@ export class TokenGate {
   }
 }
 
-/** The name of the entry that a credential is of; empty for the shared token's. */
+/** `NAME@SUBJECT#CONDITIONS.END`; a name has none of these signs but the dot. */
+const RULE_CREDENTIAL = /^([^@#]+)@[0-9a-f]+#([0-9a-f]+)\.(\d+)$/;
+
+/** Whose a credential is: of an entry by name, and of a rule by name and subject; empty for the
+ * shared token's. */
 export function ownerOf(credential: string): string {
   return credential.split('#', 1)[0] ?? '';
+}
+
+/** The name of the entry or rule that a credential is of; empty for the shared token's. */
+export function entryNameOf(credential: string): string {
+  return ownerOf(credential).split('@', 1)[0] ?? '';
+}
+
+function ruleKeyOf({ name, claims }: TokenEntry): string {
+  return credentialOf(name, digestOf(JSON.stringify(claims)).toString('hex'));
 }
 
 function credentialOf(name: string, digest: string): string {

@@ -126,6 +126,7 @@ async function upgrade(
     const { authorization } = request.headers;
     const answer = await options.bridge.call('authorize', { authorization, ...peer });
     if (answer.access === 'throttled') return refuse(options, socket, 429, '/connect');
+    if (answer.access === 'unavailable') return refuse(options, socket, 503, '/connect');
     if (answer.access !== 'allowed') return refuse(options, socket, 401, '/connect');
     const { credential } = answer;
     if (credential !== undefined) peer = { ...peer, credential };

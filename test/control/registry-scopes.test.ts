@@ -34,6 +34,7 @@ class ScopedBench {
         limitsOf: ({ credential }) =>
           this.over.has(credential) ? undefined : { clientsMax: 1, linksMax: 2 },
         ownerOf,
+        entryNameOf: ownerOf,
       },
     });
   }

@@ -1,0 +1,163 @@
+// The issuer of JWTs: finds its keys, keeps them for a while, and says what a JWT of it claims.
+//
+//   verify --first, or after an hour--> discovery --> jwks_uri --> keys --signature, times--> claims
+//
+// Invariant: nothing passes but what the issuer signed, with a key pair, for this audience and now;
+// an issuer that does not answer is told apart from a JWT that is wrong; what it sends is bounded
+// in time and size, and is asked for no more often than the cool-downs say. Must not know: rules,
+// or who logs in. The only file that knows jose.
+
+import { createRemoteJWKSet, customFetch, errors, jwtVerify } from 'jose';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import { isTrustworthyUrl, type OidcConfig } from '../config/oidc.ts';
+
+/** With a key pair only: what is signed with a secret could be signed with the public key. */
+const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'];
+/** Clocks differ (design). */
+const CLOCK_TOLERANCE_SECONDS = 30;
+const FETCH_TIMEOUT_MS = 5000;
+/** Keys of large issuers are some 10 KiB. */
+const DOCUMENT_BYTES_MAX = 256 * 1024;
+/** The document says where the keys are, which hardly ever changes. Guess. */
+const DISCOVERY_MS = 3_600_000;
+/** After a failure the issuer is left alone for so long. Guess. */
+const FAILURE_COOLDOWN_MS = 10_000;
+/** A key that is not known makes the keys be fetched again, this often at most. */
+const KEYS_COOLDOWN_MS = 30_000;
+/** A key that the issuer has withdrawn is believed for so long. */
+const KEYS_MS = 600_000;
+/** Beyond it a login is told to come again: each is a signature's worth of work. Guess. */
+const VERIFYING_MAX = 64;
+const SCHEME = /^bearer +/i;
+const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+const JWT_LENGTH_MAX = 8192;
+/** Of the log: why a JWT is refused, or the issuer cannot be asked. */
+const LOG_MS = 10_000;
+
+export type Claims = Readonly<Record<string, unknown>>;
+
+type KeySet = ReturnType<typeof createRemoteJWKSet>;
+
+/** What looks like a JWT in an Authorization header. */
+export function jwtOf(authorization: string | undefined): string | undefined {
+  if (authorization === undefined || authorization.length > JWT_LENGTH_MAX) return undefined;
+  const text = authorization.replace(SCHEME, '').trimEnd();
+  return SCHEME.test(authorization) && JWT.test(text) ? text : undefined;
+}
+
+export class OidcIssuer {
+  readonly #options: OidcConfig & { readonly clock: Clock; readonly log: Logger };
+  #keys: { readonly set: KeySet; readonly foundMs: number } | undefined;
+  #finding: Promise<KeySet> | undefined;
+  #failedMs = Number.NEGATIVE_INFINITY;
+  #verifyingCount = 0;
+  #loggedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: OidcConfig & { readonly clock: Clock; readonly log: Logger }) {
+    this.#options = options;
+  }
+
+  /** What a JWT says, when all that is checked for every JWT is right. */
+  async verify(jwt: string): Promise<Claims | 'refused' | 'unavailable'> {
+    if (this.#verifyingCount >= VERIFYING_MAX) return 'unavailable';
+    this.#verifyingCount += 1;
+    try {
+      const { issuer, audience } = this.#options;
+      const { payload } = await jwtVerify(jwt, await this.#keySet(), {
+        ...{ issuer, audience, algorithms: ALGORITHMS },
+        clockTolerance: CLOCK_TOLERANCE_SECONDS,
+        requiredClaims: ['iss', 'aud', 'exp', 'sub'],
+      });
+      return payload;
+    } catch (error) {
+      return this.#explain(error);
+    } finally {
+      this.#verifyingCount -= 1;
+    }
+  }
+
+  #explain(error: unknown): 'refused' | 'unavailable' {
+    const { clock, log, issuer } = this.#options;
+    const isRefused = error instanceof errors.JOSEError && REFUSALS.has(error.code);
+    const nowMs = clock.nowMs();
+    if (nowMs - this.#loggedMs >= LOG_MS) {
+      this.#loggedMs = nowMs;
+      const reason = error instanceof Error ? error.message : String(error);
+      if (isRefused) log.warn({ issuer, reason }, 'a JWT is refused');
+      else log.error({ issuer, reason }, 'the issuer cannot be asked, its JWTs must wait');
+    }
+    return isRefused ? 'refused' : 'unavailable';
+  }
+
+  async #keySet(): Promise<KeySet> {
+    const { clock } = this.#options;
+    const nowMs = clock.nowMs();
+    if (this.#keys !== undefined && nowMs - this.#keys.foundMs < DISCOVERY_MS) {
+      return this.#keys.set;
+    }
+    if (nowMs - this.#failedMs < FAILURE_COOLDOWN_MS) {
+      throw new Error('it did not answer a moment ago');
+    }
+    this.#finding ??= this.#find().finally(() => {
+      this.#finding = undefined;
+    });
+    return this.#finding;
+  }
+
+  async #find(): Promise<KeySet> {
+    const { issuer, clock } = this.#options;
+    try {
+      const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
+      const answer = await fetchBounded(url, { signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
+      if (answer.status !== 200) throw new Error(`discovery answered ${answer.status}`);
+      const document = (await answer.json()) as { issuer?: unknown; jwks_uri?: unknown } | null;
+      const { issuer: named, jwks_uri: keysUrl } = document ?? {};
+      if (named !== issuer) throw new Error('discovery names another issuer');
+      if (typeof keysUrl !== 'string' || !isTrustworthyUrl(keysUrl)) {
+        throw new Error('discovery names no https jwks_uri');
+      }
+      const set = createRemoteJWKSet(new URL(keysUrl), {
+        timeoutDuration: FETCH_TIMEOUT_MS,
+        cooldownDuration: KEYS_COOLDOWN_MS,
+        cacheMaxAge: KEYS_MS,
+        [customFetch]: fetchBounded,
+      });
+      this.#keys = { set, foundMs: clock.nowMs() };
+      return set;
+    } catch (error) {
+      this.#failedMs = clock.nowMs();
+      throw error;
+    }
+  }
+}
+
+/** The JWT is at fault, and not the way to the keys. */
+const REFUSALS = new Set([
+  errors.JWTClaimValidationFailed.code,
+  errors.JWTExpired.code,
+  errors.JWTInvalid.code,
+  errors.JWSInvalid.code,
+  errors.JWSSignatureVerificationFailed.code,
+  errors.JOSEAlgNotAllowed.code,
+  errors.JOSENotSupported.code,
+  errors.JWKSNoMatchingKey.code,
+  errors.JWKSMultipleMatchingKeys.code,
+]);
+
+/** Follows nobody elsewhere, and reads no more than a document has. */
+async function fetchBounded(
+  url: string,
+  init: { readonly signal?: AbortSignal; readonly headers?: Headers },
+): Promise<Response> {
+  const { signal = AbortSignal.timeout(FETCH_TIMEOUT_MS), headers } = init;
+  const answer = await fetch(url, { signal, redirect: 'error', ...(headers && { headers }) });
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of answer.body ?? []) {
+    bytes += piece.length;
+    if (bytes > DOCUMENT_BYTES_MAX) throw new Error('the issuer sent too much');
+    pieces.push(piece);
+  }
+  return new Response(Buffer.concat(pieces), { status: answer.status });
+}
