@@ -18,6 +18,7 @@ import type {
 import { ShardPool } from '../bridge/pool.ts';
 import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
+import { DialToken } from './dial-token.ts';
 import { ServerLinks } from './server-links.ts';
 import { isExposed, ServerTrust } from './server-trust.ts';
 import { TunnelBoard } from './tunnel-board.ts';
@@ -80,6 +81,7 @@ class RunningClient implements Client {
   readonly #log: Logger;
   readonly #upstreams: readonly UpstreamEntry[];
   readonly #trust: ServerTrust;
+  readonly #token: DialToken;
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
   readonly #board: TunnelBoard;
   readonly #servers: readonly ServerLinks[];
@@ -97,6 +99,7 @@ class RunningClient implements Client {
     this.#log = options.log;
     this.#upstreams = upstreams;
     this.#trust = new ServerTrust({ trust: config.trust, clock: systemClock, log: options.log });
+    this.#token = new DialToken(config, options.log);
     this.#id = config.id ?? randomBytes(16).toString('hex');
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
@@ -177,7 +180,7 @@ class RunningClient implements Client {
   /** Dials once it is known whom to trust; whatever fails is told like a failed dial. */
   async #dialTrusted(link: string, url: string): Promise<void> {
     try {
-      const trust = await this.#trust.forDial(url);
+      const [trust, token] = await Promise.all([this.#trust.forDial(url), this.#token.read()]);
       // The client may have stopped meanwhile, or the shard may be restarting.
       if (this.#state !== 'running' || !this.#links.has(link)) return;
       const bridge = this.#bridgeOf(link);
@@ -186,7 +189,7 @@ class RunningClient implements Client {
         link,
         url,
         ...trust,
-        token: this.#config.token?.reveal() ?? '',
+        token,
         client: this.#id,
         instance: this.#instance,
         mask: this.#config.linkMask,

@@ -48,7 +48,7 @@ export function resolveToken(sources: TokenSources, problems: Problems): Masked 
   return undefined;
 }
 
-interface Unusable {
+export interface Unusable {
   readonly wrong: string;
 }
 
@@ -69,7 +69,8 @@ const READERS: Readonly<Record<(typeof WAYS)[number], Reader>> = {
   },
 };
 
-function checkToken(text: string): Masked | Unusable {
+/** What a file or a variable holds, as a token; or what is wrong with it. */
+export function checkToken(text: string): Masked | Unusable {
   const token = text.replace(/[\r\n]+$/, '');
   if (token.trim() === '') return { wrong: 'the token is empty' };
   if (token.length > TOKEN_LENGTH_MAX) {

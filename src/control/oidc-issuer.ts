@@ -5,9 +5,9 @@
 // Invariant: nothing passes but what the issuer signed, with a key pair, for this audience and now;
 // an issuer that does not answer is told apart from a JWT that is wrong; what it sends is bounded
 // in time and size, and is asked for no more often than the cool-downs say. Must not know: rules,
-// or who logs in. The only file that knows jose.
+// or who logs in. The only file that knows jose, which it loads when a JWT comes.
 
-import { createRemoteJWKSet, customFetch, errors, jwtVerify } from 'jose';
+import type { JWTVerifyGetKey } from 'jose';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { isTrustworthyUrl, type OidcConfig } from '../config/oidc.ts';
@@ -37,8 +37,6 @@ const LOG_MS = 10_000;
 
 export type Claims = Readonly<Record<string, unknown>>;
 
-type KeySet = ReturnType<typeof createRemoteJWKSet>;
-
 /** What looks like a JWT in an Authorization header. */
 export function jwtOf(authorization: string | undefined): string | undefined {
   if (authorization === undefined || authorization.length > JWT_LENGTH_MAX) return undefined;
@@ -48,8 +46,8 @@ export function jwtOf(authorization: string | undefined): string | undefined {
 
 export class OidcIssuer {
   readonly #options: OidcConfig & { readonly clock: Clock; readonly log: Logger };
-  #keys: { readonly set: KeySet; readonly foundMs: number } | undefined;
-  #finding: Promise<KeySet> | undefined;
+  #keys: { readonly set: JWTVerifyGetKey; readonly foundMs: number } | undefined;
+  #finding: Promise<JWTVerifyGetKey> | undefined;
   #failedMs = Number.NEGATIVE_INFINITY;
   #verifyingCount = 0;
   #loggedMs = Number.NEGATIVE_INFINITY;
@@ -64,6 +62,7 @@ export class OidcIssuer {
     this.#verifyingCount += 1;
     try {
       const { issuer, audience } = this.#options;
+      const { jwtVerify } = await import('jose');
       const { payload } = await jwtVerify(jwt, await this.#keySet(), {
         ...{ issuer, audience, algorithms: ALGORITHMS },
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
@@ -79,7 +78,7 @@ export class OidcIssuer {
 
   #explain(error: unknown): 'refused' | 'unavailable' {
     const { clock, log, issuer } = this.#options;
-    const isRefused = error instanceof errors.JOSEError && REFUSALS.has(error.code);
+    const isRefused = REFUSALS.has((error as { readonly code?: string }).code ?? '');
     const nowMs = clock.nowMs();
     if (nowMs - this.#loggedMs >= LOG_MS) {
       this.#loggedMs = nowMs;
@@ -90,7 +89,7 @@ export class OidcIssuer {
     return isRefused ? 'refused' : 'unavailable';
   }
 
-  async #keySet(): Promise<KeySet> {
+  async #keySet(): Promise<JWTVerifyGetKey> {
     const { clock } = this.#options;
     const nowMs = clock.nowMs();
     if (this.#keys !== undefined && nowMs - this.#keys.foundMs < DISCOVERY_MS) {
@@ -105,7 +104,7 @@ export class OidcIssuer {
     return this.#finding;
   }
 
-  async #find(): Promise<KeySet> {
+  async #find(): Promise<JWTVerifyGetKey> {
     const { issuer, clock } = this.#options;
     try {
       const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
@@ -117,6 +116,7 @@ export class OidcIssuer {
       if (typeof keysUrl !== 'string' || !isTrustworthyUrl(keysUrl)) {
         throw new Error('discovery names no https jwks_uri');
       }
+      const { createRemoteJWKSet, customFetch } = await import('jose');
       const set = createRemoteJWKSet(new URL(keysUrl), {
         timeoutDuration: FETCH_TIMEOUT_MS,
         cooldownDuration: KEYS_COOLDOWN_MS,
@@ -132,17 +132,17 @@ export class OidcIssuer {
   }
 }
 
-/** The JWT is at fault, and not the way to the keys. */
+/** Codes of jose: the JWT is at fault, and not the way to the keys. */
 const REFUSALS = new Set([
-  errors.JWTClaimValidationFailed.code,
-  errors.JWTExpired.code,
-  errors.JWTInvalid.code,
-  errors.JWSInvalid.code,
-  errors.JWSSignatureVerificationFailed.code,
-  errors.JOSEAlgNotAllowed.code,
-  errors.JOSENotSupported.code,
-  errors.JWKSNoMatchingKey.code,
-  errors.JWKSMultipleMatchingKeys.code,
+  'ERR_JWT_CLAIM_VALIDATION_FAILED',
+  'ERR_JWT_EXPIRED',
+  'ERR_JWT_INVALID',
+  'ERR_JWS_INVALID',
+  'ERR_JWS_SIGNATURE_VERIFICATION_FAILED',
+  'ERR_JOSE_ALG_NOT_ALLOWED',
+  'ERR_JOSE_NOT_SUPPORTED',
+  'ERR_JWKS_NO_MATCHING_KEY',
+  'ERR_JWKS_MULTIPLE_MATCHING_KEYS',
 ]);
 
 /** Follows nobody elsewhere, and reads no more than a document has. */
