@@ -82,7 +82,7 @@ test('each way of being wrong is refused', async (t) => {
   assert.ok(typeof leeway === 'object', 'clocks may differ by some seconds');
 });
 
-test('a new key is fetched when it is first met, and unknown ones do not flood the issuer', async (t) => {
+test('a new key is fetched when it is met, and unknown ones do not flood the issuer', async (t) => {
   const { issuer, oidc } = await scene(t);
   await oidc.verify(await issuer.sign());
   const forged = await createKey('forged', 'ES256');
@@ -90,6 +90,22 @@ test('a new key is fetched when it is first met, and unknown ones do not flood t
     assert.equal(await oidc.verify(await issuer.sign({ key: forged })), 'refused');
   }
   assert.ok(issuer.keysAsked <= 2, `asked ${issuer.keysAsked} times`);
+  const asked = issuer.keysAsked;
+  t.mock.timers.enable({ apis: ['Date'], now: systemClock.wallMs() + 60_000 });
+  await issuer.rotate();
+  assert.ok(typeof (await oidc.verify(await issuer.sign())) === 'object');
+  assert.equal(issuer.keysAsked, asked + 1);
+});
+
+test('a key that the issuer has withdrawn is forgotten within minutes', async (t) => {
+  const { issuer, oidc } = await scene(t);
+  const [old] = issuer.published;
+  assert.ok(old !== undefined);
+  assert.ok(typeof (await oidc.verify(await issuer.sign())) === 'object');
+  await issuer.rotate();
+  issuer.published.shift();
+  t.mock.timers.enable({ apis: ['Date'], now: systemClock.wallMs() + 11 * 60_000 });
+  assert.equal(await oidc.verify(await issuer.sign({ key: old })), 'refused');
 });
 
 test('an issuer that is down is unavailable, is left alone for a while, and comes back', async (t) => {

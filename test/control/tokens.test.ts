@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Masked } from '../../src/base/masked.ts';
-import { TokenGate } from '../../src/control/tokens.ts';
+import type { TokenEntry } from '../../src/config/config.ts';
+import { entryNameOf, ownerOf, TokenGate } from '../../src/control/tokens.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const TOKEN = 'correct-horse-battery-staple';
@@ -58,4 +59,35 @@ test('another shared token takes the place of the old one, and what was given ou
   assert.equal(shared.identify('Bearer another-shared-token-0123', '192.0.2.1'), undefined);
   assert.equal(shared.isShared(after.credential), false);
   assert.equal(shared.isShared(''), false, 'a certificate is no token');
+});
+
+test('the first rule that fits lets in, until its session is over or it asks for something else', () => {
+  const clock = new FakeClock();
+  const ruled = new TokenGate(undefined, clock);
+  const rule = (name: string, pattern: string, more: object = {}): TokenEntry => ({
+    ...{ name, digests: [], hosts: [], ports: [], isAdmin: false },
+    ...{ claims: [{ claim: 'sub', patterns: [pattern] }], ...more },
+  });
+  const address = '192.0.2.1';
+  const wide = rule('wide', 'repo:*', { sessionMaxMs: 60_000 });
+  ruled.replace([rule('first', 'repo:acme:*', { expiresMs: clock.wallMs() + 10_000 }), wide]);
+  const first = ruled.identifyClaims({ sub: 'repo:acme:x' }, address);
+  assert.equal(first?.entry?.name, 'first');
+  const credential = ruled.identifyClaims({ sub: 'repo:else:x' }, address)?.credential ?? '';
+  assert.equal(entryNameOf(credential), 'wide');
+  assert.notEqual(
+    ownerOf(credential),
+    ownerOf(ruled.identifyClaims({ sub: 'repo:else:y' }, address)?.credential ?? ''),
+  );
+  assert.equal(ruled.identifyClaims({ sub: 'user:x' }, address), undefined);
+  assert.equal(ruled.identifyClaims({}, address), undefined);
+  assert.equal(ruled.entryOf(credential, address), wide);
+  assert.equal(ruled.isSessionOver(credential), false);
+  clock.advance(60_000);
+  assert.equal(ruled.isSessionOver(credential), true);
+  assert.equal(ruled.entryOf(first?.credential ?? '', address), undefined, 'the rule has ended');
+  ruled.replace([rule('wide', 'repo:else:*')]);
+  assert.equal(ruled.entryOf(credential, address), undefined, 'another condition');
+  ruled.replace([rule('wide', 'repo:*', { allowIps: [] })]);
+  assert.equal(ruled.identify(`Bearer ${credential}`, address), undefined);
 });
