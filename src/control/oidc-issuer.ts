@@ -11,6 +11,7 @@ import type { JWTVerifyGetKey } from 'jose';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { isTrustworthyUrl, type OidcConfig } from '../config/oidc.ts';
+import { getDocument } from './https-get.ts';
 
 /** With a key pair only: what is signed with a secret could be signed with the public key. */
 const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'];
@@ -19,6 +20,7 @@ const CLOCK_TOLERANCE_SECONDS = 30;
 const FETCH_TIMEOUT_MS = 5000;
 /** Keys of large issuers are some 10 KiB. */
 const DOCUMENT_BYTES_MAX = 256 * 1024;
+const LIMITS = { timeoutMs: FETCH_TIMEOUT_MS, bytesMax: DOCUMENT_BYTES_MAX };
 /** The document says where the keys are, which hardly ever changes. Guess. */
 const DISCOVERY_MS = 3_600_000;
 /** After a failure the issuer is left alone for so long. Guess. */
@@ -108,10 +110,12 @@ export class OidcIssuer {
     const { issuer, clock } = this.#options;
     try {
       const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
-      const answer = await fetchBounded(url, { signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
-      if (answer.status !== 200) throw new Error(`discovery answered ${answer.status}`);
-      const document = (await answer.json()) as { issuer?: unknown; jwks_uri?: unknown } | null;
-      const { issuer: named, jwks_uri: keysUrl } = document ?? {};
+      const { status, body } = await getDocument(url, LIMITS);
+      if (status !== 200) throw new Error(`discovery answered ${status}`);
+      const { issuer: named, jwks_uri: keysUrl } = (JSON.parse(body.toString()) ?? {}) as {
+        readonly issuer?: unknown;
+        readonly jwks_uri?: unknown;
+      };
       if (named !== issuer) throw new Error('discovery names another issuer');
       if (typeof keysUrl !== 'string' || !isTrustworthyUrl(keysUrl)) {
         throw new Error('discovery names no https jwks_uri');
@@ -121,7 +125,7 @@ export class OidcIssuer {
         timeoutDuration: FETCH_TIMEOUT_MS,
         cooldownDuration: KEYS_COOLDOWN_MS,
         cacheMaxAge: KEYS_MS,
-        [customFetch]: fetchBounded,
+        [customFetch]: fetchKeys,
       });
       this.#keys = { set, foundMs: clock.nowMs() };
       return set;
@@ -145,19 +149,8 @@ const REFUSALS = new Set([
   'ERR_JWKS_MULTIPLE_MATCHING_KEYS',
 ]);
 
-/** Follows nobody elsewhere, and reads no more than a document has. */
-async function fetchBounded(
-  url: string,
-  init: { readonly signal?: AbortSignal; readonly headers?: Headers },
-): Promise<Response> {
-  const { signal = AbortSignal.timeout(FETCH_TIMEOUT_MS), headers } = init;
-  const answer = await fetch(url, { signal, redirect: 'error', ...(headers && { headers }) });
-  const pieces: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const piece of answer.body ?? []) {
-    bytes += piece.length;
-    if (bytes > DOCUMENT_BYTES_MAX) throw new Error('the issuer sent too much');
-    pieces.push(piece);
-  }
-  return new Response(Buffer.concat(pieces), { status: answer.status });
+/** What jose asks for keys with. */
+async function fetchKeys(url: string): Promise<Response> {
+  const { status, body } = await getDocument(url, LIMITS);
+  return new Response(new Uint8Array(body), { status });
 }

@@ -43,6 +43,7 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   'prom-client': /^control\/metrics\.ts$/u,
   'acme-client': /^control\/acme\.ts$/u,
   commander: /^cli\//u,
+  jose: /^control\/oidc-issuer\.ts$/u,
   '@peculiar/x509': /^control\/private-ca\.ts$/u,
   // The load generator of the benchmarks; the program itself never loads it.
   autocannon: /^$/u,

@@ -1,0 +1,46 @@
+// One GET of a small document, from a server that is to be trusted with it.
+//
+// Invariant: a certificate is verified whatever the environment says; nobody is followed elsewhere;
+// time and size are bounded, and a connection is not kept. Must not know: what is asked for.
+
+import http from 'node:http';
+import https from 'node:https';
+
+export interface GetLimits {
+  readonly timeoutMs: number;
+  readonly bytesMax: number;
+}
+
+export interface Got {
+  readonly status: number;
+  readonly body: Buffer;
+}
+
+/** Rejects when there is no whole answer within the limits. */
+export function getDocument(url: string, { timeoutMs, bytesMax }: GetLimits): Promise<Got> {
+  return new Promise((resolve, reject) => {
+    const options = {
+      agent: false,
+      signal: AbortSignal.timeout(timeoutMs),
+      headers: { accept: 'application/json', connection: 'close' },
+    };
+    const onAnswer = (answer: http.IncomingMessage): void => {
+      const pieces: Buffer[] = [];
+      let bytes = 0;
+      answer.on('error', reject);
+      answer.on('data', (piece: Buffer) => {
+        bytes += piece.length;
+        pieces.push(piece);
+        if (bytes > bytesMax) request.destroy(new Error(`more than ${bytesMax} bytes came`));
+      });
+      answer.on('end', () => {
+        resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(pieces) });
+      });
+    };
+    const request =
+      new URL(url).protocol === 'https:'
+        ? https.get(url, { ...options, rejectUnauthorized: true }, onAnswer)
+        : http.get(url, options, onAnswer);
+    request.on('error', reject);
+  });
+}
