@@ -1,5 +1,4 @@
-// Reads the file of --tokens-file: many tokens, each with what it may do.
-//
+// Reads the file of --tokens-file: many tokens, each with what it may do:
 //   tokens:
 //     - name: ci
 //       hashes: [sha256:9f86d0...]        one or two, so that a secret can be changed in peace

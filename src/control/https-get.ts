@@ -31,7 +31,10 @@ export function getDocument(url: string, { timeoutMs, bytesMax }: GetLimits): Pr
       answer.on('data', (piece: Buffer) => {
         bytes += piece.length;
         pieces.push(piece);
-        if (bytes > bytesMax) request.destroy(new Error(`more than ${bytesMax} bytes came`));
+        if (bytes <= bytesMax) return;
+        // First: with all of it read already, the end would be told all the same.
+        reject(new Error(`more than ${bytesMax} bytes came`));
+        request.destroy();
       });
       answer.on('end', () => {
         resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(pieces) });

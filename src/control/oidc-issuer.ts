@@ -1,6 +1,6 @@
 // The issuer of JWTs: finds its keys, keeps them for a while, and says what a JWT of it claims.
 //
-//   verify --first, or after an hour--> discovery --> jwks_uri --> keys --signature, times--> claims
+//   verify --first, each hour--> discovery --> jwks_uri --> keys --signature, times--> claims
 //
 // Invariant: nothing passes but what the issuer signed, with a key pair, for this audience and now;
 // an issuer that does not answer is told apart from a JWT that is wrong; what it sends is bounded

@@ -101,6 +101,26 @@ async function opensForSecretAlone(_t: TestContext, node: LocalNode): Promise<vo
   assert.ok(huge === 431 || huge === 0, String(huge));
 }
 
+/** Nobody is there: what it has not signed, or cannot be asked about, opens nothing. */
+const ISSUER = 'http://127.0.0.1:1';
+const RULES = 'oidc:\n  - name: one\n    hosts: ["*"]\n    claims: {sub: someone}\n';
+
+async function opensForNoJwt(_t: TestContext, node: LocalNode): Promise<void> {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const claims = part({ iss: ISSUER, aud: HOST, sub: 'someone', exp: 4_000_000_000 });
+  for (const token of ['', `${part({ alg: 'none' })}.${claims}.AA`, 'a.b.c']) {
+    assert.equal(await statusWith(node, token), 401, token);
+    const answer = await exchange(
+      node.controlPort,
+      requestFor('/connect', `Authorization: Bearer ${token}`, 'Sec-WebSocket-Version: 13').replace(
+        'Connection: close',
+        'Connection: Upgrade\r\nUpgrade: websocket',
+      ),
+    );
+    assert.match(answer, /^HTTP\/1\.1 (401|503) /u, token);
+  }
+}
+
 async function serve(t: TestContext, node: LocalNode, more: Flags = {}): Promise<void> {
   const site = await startHttp(t, (request, response) => {
     request.resume();
@@ -146,6 +166,18 @@ const SERVER_ROWS: Readonly<Record<string, Row>> = {
       const entry = `  - name: one\n    hashes: [sha256:${digest}]\n    admin: true\n`;
       return written(t, 'tokens.yaml', `tokens:\n${entry}`);
     },
+  },
+  'oidc-issuer': {
+    isLogin: true,
+    value: () => ISSUER,
+    flags: (t) => ({ 'oidc-audience': HOST, 'tokens-file': written(t, 'rules.yaml', RULES) }),
+    tries: opensForNoJwt,
+  },
+  'oidc-audience': {
+    isLogin: true,
+    value: () => HOST,
+    flags: (t) => ({ 'oidc-issuer': ISSUER, 'tokens-file': written(t, 'rules.yaml', RULES) }),
+    tries: opensForNoJwt,
   },
   'client-ca': {
     isLogin: true,
@@ -316,7 +348,14 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
     ...['letsencrypt-dns-hook', 'letsencrypt-dir', 'tcp-addr', 'tls-cert', 'tls-key'],
     ...['auto-tls', 'auto-tls-san', 'auto-tls-dir', 'shards', 'reuse-port', 'drain-delay'],
     ...['drain-timeout', 'log-level', 'log-format', 'access-log', 'error-pages'],
-    ...['allow-faults', 'fault', 'window-initial', 'window-max', 'session-memory-max'],
+    ...[
+      'tokens-usage-file',
+      'allow-faults',
+      'fault',
+      'window-initial',
+      'window-max',
+      'session-memory-max',
+    ],
     ...['frame-max', 'streams-per-link-max', 'upstream-connect-timeout', 'tcp-idle-timeout'],
     ...['half-close-timeout', 'link-ping-interval', 'link-dead-after', 'visitor-connections-max'],
     ...['header-timeout', 'body-idle-timeout', 'keep-alive-timeout', 'upstream-response-timeout'],
