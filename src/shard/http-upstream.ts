@@ -10,8 +10,7 @@ import type { HeaderEdits } from '../http/header-edits.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { SILENT_SINK } from './http-farewell.ts';
-import type { VisitorInfo } from './router.ts';
-import type { TokenBudget } from './token-budget.ts';
+import type { VisitorInfo, Way } from './router.ts';
 
 export class HttpUpstream {
   readonly #context: HttpContext;
@@ -19,8 +18,7 @@ export class HttpUpstream {
   readonly #sink: StreamSink;
   #stream: Stream | undefined;
   #tunnel = '';
-  #edits: HeaderEdits | undefined;
-  #budget: TokenBudget | undefined;
+  #way: Way | undefined;
   #requestsCount = 0;
   /** Received and not yet granted again. */
   #heldBytes = 0;
@@ -38,7 +36,7 @@ export class HttpUpstream {
 
   /** The header rules of the route that the last stream took. */
   get edits(): HeaderEdits | undefined {
-    return this.#edits;
+    return this.#way?.edits;
   }
 
   /** Makes ready for one more request to `tunnel`; a code when there is no way to it. */
@@ -46,7 +44,7 @@ export class HttpUpstream {
     const isUsable = this.#tunnel === tunnel && this.#stream?.isLeaving === false;
     const { router, clock } = this.#context;
     // A token with no room left: another's client may have some.
-    if (isUsable && this.#budget?.nextRequest(clock.nowMs()) === undefined) {
+    if (isUsable && this.#way?.budget?.nextRequest(clock.nowMs()) === undefined) {
       this.#requestsCount += 1;
       return undefined;
     }
@@ -54,8 +52,7 @@ export class HttpUpstream {
     const opened = router.openStream(tunnel, this.#visitor, this.#sink, clock.nowMs());
     if (typeof opened === 'string') return opened;
     this.#stream = opened.stream;
-    this.#edits = opened.edits;
-    this.#budget = opened.budget;
+    this.#way = opened.way;
     this.#tunnel = tunnel;
     this.#requestsCount = 1;
     return undefined;

@@ -34,11 +34,17 @@ export interface StreamOpener {
 }
 
 /** A stream, and what the client that was chosen for it has declared. */
+/** The way a stream goes; both hold from the next request on when they change. */
+export interface Way {
+  /** Of its client, for this tunnel. */
+  readonly edits: HeaderEdits | undefined;
+  /** Of the token that let its client in; undefined: it has no limits. */
+  readonly budget: TokenBudget | undefined;
+}
+
 export interface OpenedStream {
   readonly stream: Stream;
-  readonly edits: HeaderEdits | undefined;
-  /** Of the token that let its client in; absent: it has no limits. */
-  readonly budget?: TokenBudget | undefined;
+  readonly way: Way;
 }
 
 /** What an ingress asks. */
@@ -56,7 +62,7 @@ export interface Router {
   ): OpenedStream | ErrorCode;
 }
 
-interface Route {
+interface Route extends Way {
   readonly link: string;
   readonly shard: number;
   readonly client: StreamMeter;
@@ -64,7 +70,6 @@ interface Route {
   /** The name of its client's token. */
   readonly token: string | undefined;
   budget: TokenBudget | undefined;
-  /** Of its client, for this tunnel. */
   edits: HeaderEdits | undefined;
   /** Who may visit, as its client declared it; undefined: everyone. */
   networks: readonly string[] | undefined;
@@ -186,7 +191,7 @@ export class ShardRouter implements Router {
     stream.addMeter(tunnel.meter);
     stream.addMeter(route.client);
     stream.addMeter(route.own);
-    return { stream, edits: route.edits, budget };
+    return { stream, way: route };
   }
 
   /** Nobody may carry the visitor: for want of links, or for what the tokens of the links allow. */

@@ -17,6 +17,7 @@ import { eventually, within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
 import { scratchFolder } from '../support/programs.ts';
+import { RawVisitor } from '../support/raw-visitor.ts';
 import {
   type Answer,
   connectTo,
@@ -139,6 +140,23 @@ test('requests-per-second-max: on new connections and on kept ones, of this toke
   const kept = await sendRaw(on.node.httpPort, Buffer.from(one.repeat(30)));
   assert.match(kept, /HTTP\/1\.1 429 /);
   await untilLimited(on, 'requests-per-second-max');
+});
+
+test('requests-per-second-max holds for a kept connection once the file says it', async (t) => {
+  const on = await scene(t, {});
+  const visitor = await RawVisitor.connect(on.node.httpPort);
+  undoAfter(t, () => visitor.destroy());
+  const statuses = async (count: number): Promise<number[]> => {
+    visitor.forget();
+    visitor.send(Buffer.from(`GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`.repeat(count)));
+    await visitor.answersCount(count);
+    return visitor.answers().map(({ status }) => status);
+  };
+  assert.deepEqual(await statuses(5), [200, 200, 200, 200, 200]);
+  on.limit({ 'requests-per-second-max': '1' });
+  await eventually(RELOAD_MS, 'one too many is refused', async () => {
+    assert.deepEqual((await statuses(3)).at(-1), 429);
+  });
 });
 
 test('a visitor of a host that two tokens serve goes where there is room', async (t) => {

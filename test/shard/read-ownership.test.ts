@@ -161,7 +161,9 @@ async function createPath(
       sink: StreamSink,
     ): OpenedStream | ErrorCode => {
       const stream = far.open({ tunnel, address, port, link: '' }, sink);
-      return typeof stream === 'string' ? stream : { stream, edits: undefined };
+      return typeof stream === 'string'
+        ? stream
+        : { stream, way: { edits: undefined, budget: undefined } };
     },
   };
   const ledger = new VisitorLedger({ ...settings, connectionsPerAddressMax: 0 });

@@ -405,7 +405,7 @@ test('a stream comes with the rules of the client that was chosen for it', (t) =
   bench.apply('add', 'a', 'three/1');
   const seen = new Set<string>();
   for (let visitor = 0; visitor < 6; visitor += 1) {
-    const { edits } = bench.opened('a');
+    const { edits } = bench.opened('a').way;
     const link = bench.opener.chosen.at(-1)?.link ?? '';
     seen.add(`${link} ${edits?.hostLine?.toString() ?? 'as it was'}`);
   }
@@ -415,10 +415,10 @@ test('a stream comes with the rules of the client that was chosen for it', (t) =
     'two/1 Host: two.internal\r\n',
   ]);
   for (const link of ['one/1', 'three/1']) bench.router.removeLink(link);
-  const before = bench.opened('a').edits;
-  assert.equal(bench.opened('a').edits, before, 'made ready once, not for each stream');
+  const before = bench.opened('a').way.edits;
+  assert.equal(bench.opened('a').way.edits, before, 'made ready once, not for each stream');
   bench.apply('add', 'a', 'two/1', { options: { 'host-header': ['new.internal'] } });
-  assert.equal(bench.opened('a').edits?.hostLine?.toString(), 'Host: new.internal\r\n');
+  assert.equal(bench.opened('a').way.edits?.hostLine?.toString(), 'Host: new.internal\r\n');
   bench.apply('add', 'a', 'two/1');
-  assert.equal(bench.opened('a').edits, undefined);
+  assert.equal(bench.opened('a').way.edits, undefined);
 });

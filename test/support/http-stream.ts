@@ -131,6 +131,7 @@ export class LoopbackRouter implements Router {
     this.streams.push(stream);
     // The ingress uses what LoopbackStream has; the class has private fields, so that no other
     // class can be one to the compiler.
-    return { stream: stream as unknown as Stream, edits: this.edits.get(tunnel) };
+    const way = { edits: this.edits.get(tunnel), budget: undefined };
+    return { stream: stream as unknown as Stream, way };
   }
 }
