@@ -136,8 +136,19 @@ export interface ShardSample {
   readonly tlsRefused: readonly (readonly [string, number])[];
   /** Who was not on an allow list, by list. */
   readonly denied: readonly (readonly [string, number])[];
-  readonly loopDelay: { readonly p50: number; readonly p99: number; readonly max: number };
+  /** Of the time since the last sample for the same watch; absent for `none`. */
+  readonly loopDelay?: LoopDelay;
 }
+
+/** In seconds. */
+export interface LoopDelay {
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+/** Who watches the event loop: each has a measurement of its own, begun anew by its sample. */
+export type LoopWatch = 'scrape' | 'look' | 'none';
 
 /** Upper bounds of the request duration histogram: prom-client's defaults and a long tail. */
 export const REQUEST_BUCKETS_SECONDS: readonly number[] = [
@@ -293,7 +304,7 @@ export type ExitShardMethods = {
   challenges: { takes: readonly Challenge[]; gives: unknown };
   /** What session tickets are sealed with from now on. */
   ticketKey: { takes: Uint8Array; gives: unknown };
-  sample: { takes: undefined; gives: ShardSample };
+  sample: { takes: { loop: LoopWatch }; gives: ShardSample };
   /** Tell clients that a successor takes new links; these go on. */
   move: { takes: undefined; gives: unknown };
   /** Stop accepting, tell clients to go unless they moved; answered when no stream is left. */
@@ -371,7 +382,7 @@ export type ClientShardMethods = {
   /** Keep the link and offer the tunnels on it. */
   keep: { takes: { link: string }; gives: unknown };
   close: { takes: { link: string; code: ErrorCode }; gives: unknown };
-  sample: { takes: undefined; gives: ShardSample };
+  sample: { takes: { loop: LoopWatch }; gives: ShardSample };
   drain: { takes: undefined; gives: unknown };
   stop: { takes: undefined; gives: unknown };
 };

@@ -219,7 +219,7 @@ const server = {
   }),
   'admin-addr': one(addressOrOff, {
     default: '127.0.0.1:9123',
-    help: 'the same endpoints, served by the main thread; or off',
+    help: 'dashboard and the same endpoints, served by the main thread; or off',
   }),
   'tls-cert': optional(path, { help: 'certificate chain for the control port, PEM' }),
   'tls-key': optional(path, { help: 'private key of --tls-cert, PEM' }),

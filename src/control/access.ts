@@ -52,6 +52,8 @@ export interface AccessOptions extends Pick<TokenSharesOptions, 'accepting' | 'b
 }
 
 type Refusal = Exclude<Login, 'allowed' | 'unavailable'>;
+/** Who may look at the server, or why not; `forbidden`: a good token, but not for this. */
+export type Judgement = Principal | Refusal | 'forbidden';
 
 export interface Attempt {
   readonly authorization: string | undefined;
@@ -126,6 +128,19 @@ export class AccessControl implements Scopes {
   identify({ authorization, remoteAddress }: Attempt): Principal | Refusal {
     const address = withoutPort(remoteAddress);
     return this.#gate.identify(authorization, address) ?? this.#refuse(authorization, address);
+  }
+
+  /** The same for somebody who wants to look at all that there is. */
+  judge(attempt: Attempt): Judgement {
+    const found = this.identify(attempt);
+    if (typeof found === 'string') return found;
+    return found.entry === undefined || found.entry.isAdmin ? found : 'forbidden';
+  }
+
+  /** May the bearer of a credential that was found good still look? */
+  mayLook(holder: Holder): boolean {
+    const { credential } = holder;
+    return this.#gate.isShared(credential) || this.#entryOf(holder)?.isAdmin === true;
   }
 
   /** The same for a link, which a JWT of the issuer may have too. */

@@ -1,4 +1,4 @@
-// The admin address: the control port's plain answers, served by the main thread.
+// The admin address: the dashboard, and the control port's plain answers, by the main thread.
 //
 // Invariant: answers while shards are stuck or gone; refuses what a foreign page could make a
 // browser send (a Host that is no address of ours, a foreign Origin or Sec-Fetch-Site). Must not
@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Answers } from './answers.ts';
+import type { Dashboard } from './dashboard.ts';
 import type { InheritedSocket } from './inheritance.ts';
 
 const HEAD_TIMEOUT_MS = 10_000;
@@ -16,12 +17,15 @@ const CHECK_INTERVAL_MS = 2000;
 const CONNECTIONS_MAX = 256;
 const LOOPBACK = /^(::1|127\.|::ffff:127\.)/;
 const LOCAL_HOST = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
+/** What proxies add. */
+const FORWARDED_FIELDS = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'] as const;
 const ADDRESS_HOST = /^(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\])(:\d+)?$/i;
 
 export interface AdminPortOptions {
   readonly host: string;
   readonly port: number;
   readonly answers: Answers;
+  readonly dashboard: Dashboard;
   readonly log: Logger;
   /** A listening socket of a predecessor. */
   readonly inherited?: number | undefined;
@@ -55,47 +59,59 @@ export function openAdminPort(options: AdminPortOptions): Promise<AdminPort> {
       server.on('error', (error) => options.log.warn({ err: error.message }, 'admin address'));
       const { _handle: handle } = server as { readonly _handle?: { readonly fd?: number } };
       const socket = { name: 'admin', host, port, fds: [handle?.fd ?? -1] };
-      resolve({ port: portOf(server), socket, close: () => closeServer(server) });
+      const close = (): void => {
+        options.dashboard.close();
+        closeServer(server);
+      };
+      resolve({ port: portOf(server), socket, close });
     });
   });
 }
 
 async function answer(
-  { answers, log }: AdminPortOptions,
+  { answers, dashboard, log }: AdminPortOptions,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  request.resume();
   response.on('error', (error) => log.debug({ err: error.message }, 'answer was cut'));
-  if (isForeign(request)) {
+  const isTrusted = isOwn(request);
+  if (isForeign(request, isTrusted)) {
     response.writeHead(403, { 'content-type': 'text/plain' }).end('Forbidden\n');
     return;
   }
-  const { remoteAddress = '' } = request.socket;
+  const { remoteAddress: address = '', remotePort = 0 } = request.socket;
+  const remoteAddress = `${address}:${remotePort}`;
+  const { method = 'GET', url: target = '/' } = request;
   try {
-    const { status, headers, body } = await answers.answer(
-      {
-        method: request.method ?? 'GET',
-        target: request.url ?? '/',
-        authorization: request.headers.authorization,
-        remoteAddress: `${remoteAddress}:${request.socket.remotePort ?? 0}`,
-      },
-      LOOPBACK.test(remoteAddress),
-    );
-    response.writeHead(status, headers).end(request.method === 'HEAD' ? undefined : body);
+    const [path = ''] = target.split('?', 1);
+    if (await dashboard.visit({ request, response, path, isTrusted, remoteAddress })) return;
+    request.resume();
+    const { authorization } = request.headers;
+    const plain = { method, target, authorization, remoteAddress };
+    const { status, headers, body } = await answers.answer(plain, isTrusted);
+    response.writeHead(status, headers).end(method === 'HEAD' ? undefined : body);
   } catch (error) {
     log.error({ err: error }, 'admin answer failed');
-    response.writeHead(500).end();
+    if (!response.headersSent) response.writeHead(500);
+    response.end();
   }
 }
 
+/** From this machine, and not passed on by a proxy on it for somebody else. */
+function isOwn({ socket, headers }: IncomingMessage): boolean {
+  const isForwarded = FORWARDED_FIELDS.some((name) => headers[name] !== undefined);
+  return LOOPBACK.test(socket.remoteAddress ?? '') && !isForwarded;
+}
+
 /** A browser that was sent here by another site, or by a name that somebody rebound to us. */
-function isForeign(request: IncomingMessage): boolean {
+function isForeign(request: IncomingMessage, isTrusted: boolean): boolean {
   const { host = '', origin, 'sec-fetch-site': site } = request.headers;
-  const isOwnHost = LOCAL_HOST.test(host) || ADDRESS_HOST.test(host);
-  if (!isOwnHost) return true;
+  // A name may be anybody's; who must show a token gains nothing by one.
+  if (isTrusted && !LOCAL_HOST.test(host) && !ADDRESS_HOST.test(host)) return true;
   if (site !== undefined && site !== 'same-origin' && site !== 'none') return true;
-  return origin !== undefined && origin !== `http://${host}`;
+  // TLS may end at a proxy, which says that it is one.
+  const schemes = isTrusted ? ['http'] : ['http', 'https'];
+  return origin !== undefined && schemes.every((scheme) => origin !== `${scheme}://${host}`);
 }
 
 function portOf(server: Server): number {

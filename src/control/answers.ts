@@ -5,12 +5,8 @@
 // nothing of a request is reflected. Must not know: which listener the request came
 // from, beyond `isTrusted`.
 
-import {
-  type Access,
-  LOGIN_RETRY_SECONDS,
-  type PlainAnswer,
-  type PlainRequest,
-} from '../bridge/messages.ts';
+import { LOGIN_RETRY_SECONDS, type PlainAnswer, type PlainRequest } from '../bridge/messages.ts';
+import type { Judgement } from './access.ts';
 
 export interface StatusClient {
   readonly clientID: string;
@@ -23,6 +19,8 @@ export interface StatusClient {
   readonly version: string;
   readonly links: number;
   readonly upstreams: readonly string[];
+  /** What it serves: hosts, and ports as `tcp:2222`. */
+  readonly tunnels: readonly string[];
   readonly streams: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -45,7 +43,7 @@ export interface Status {
 
 export interface AnswersOptions {
   /** `forbidden`: a token that is good, but not for this. */
-  readonly judge: (request: PlainRequest) => Exclude<Access, 'unavailable'> | 'forbidden';
+  readonly judge: (request: PlainRequest) => Judgement;
   readonly isReady: () => boolean;
   readonly isServed: (tunnel: string) => boolean;
   readonly status: () => Promise<Status>;
@@ -95,7 +93,7 @@ export class Answers {
     }
     const isOpen = path === '/metrics' && isTrusted;
     const isKnown = request.identity !== undefined;
-    const access = isOpen || isKnown ? 'allowed' : this.#options.judge(request);
+    const access = isOpen || isKnown ? undefined : this.#options.judge(request);
     if (access === 'refused') return text(401, 'Unauthorized', { 'www-authenticate': 'Bearer' });
     if (access === 'forbidden') return text(403, 'Forbidden');
     if (access === 'throttled') {

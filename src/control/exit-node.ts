@@ -9,7 +9,7 @@ import { hostname } from 'node:os';
 import { MessageChannel } from 'node:worker_threads';
 import { sleep, systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
-import { droppedLogLines, type Logger } from '../base/log.ts';
+import type { Logger } from '../base/log.ts';
 import type { Bridge, Serve } from '../bridge/calls.ts';
 import type {
   ExitControlMethods,
@@ -26,15 +26,14 @@ import { Answers } from './answers.ts';
 import type { DnsHook } from './challenge-board.ts';
 import { ConfigReload, type ConfigSource } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
+import { Dashboard } from './dashboard.ts';
 import { HandOver, type StartSuccessor } from './hand-over.ts';
-import { Metrics } from './metrics.ts';
 import { OwnCounts } from './own-counts.ts';
 import { type Predecessor, succeed } from './predecessor.ts';
 import { PublicPorts } from './public-ports.ts';
+import { Readings } from './readings.ts';
 import { Registry } from './registry.ts';
-import { SampleBook } from './samples.ts';
 import { acceptingShards, shardSettings, shareLimits, visitorSettings } from './settings.ts';
-import { describeStatus } from './status.ts';
 import { VisitorTls } from './visitor-tls.ts';
 
 export interface StartOptions {
@@ -67,8 +66,6 @@ export interface ExitNode {
   takeOver(): void;
 }
 
-/** A scrape waits no longer for a shard; then its last sample counts. */
-const SAMPLE_TIMEOUT_MS = 1000;
 /** Exit code of a runtime failure (contract). */
 const EXIT_FAILURE = 1;
 /** For goodbyes at the end. */
@@ -109,13 +106,11 @@ class RunningNode implements ExitNode {
   readonly #log: Logger;
   readonly #pool: ShardPool<ExitControlMethods, ExitShardMethods>;
   readonly #registry: Registry;
-  readonly #samples = new SampleBook();
-  readonly #metrics: Metrics;
+  readonly #readings: Readings;
   readonly #answers: Answers;
   readonly #access: AccessControl;
   readonly #tls: ControlTls;
   readonly #nodeId = `${hostname()}-${process.pid}`;
-  readonly #startedMs = systemClock.wallMs();
   readonly #own: OwnCounts;
   readonly #ports: PublicPorts;
   readonly #https: VisitorTls | undefined;
@@ -164,14 +159,14 @@ class RunningNode implements ExitNode {
       serve: (shard) => this.#serve(shard),
       onStart: (shard, bridge) => this.#bringUp(shard, bridge),
       onGone: (shard) => {
-        this.#samples.retire(shard);
+        this.#readings.retire(shard);
         this.#access.shares.gone(shard);
         this.#registry.shardGone(shard);
         this.#ports.shardGone(shard);
       },
       onGiveUp: (reason) => void this.#end({ exitCode: EXIT_FAILURE, message: reason }),
     });
-    this.#metrics = new Metrics(this.#samples, () => this.#counts());
+    this.#readings = this.#createReadings();
     this.#answers = this.#createAnswers();
   }
 
@@ -273,7 +268,14 @@ class RunningNode implements ExitNode {
       name: 'admin',
       ...adminAddr,
     });
-    const options = { ...adminAddr, answers: this.#answers, log: this.#log, inherited };
+    const dashboard = new Dashboard({
+      judge: (attempt) => this.#access.judge(attempt),
+      mayLook: (holder) => this.#access.mayLook(holder),
+      look: () => this.#readings.look(),
+      clock: systemClock,
+      log: this.#log,
+    });
+    const options = { ...adminAddr, answers: this.#answers, dashboard, log: this.#log, inherited };
     this.#admin = await openAdminPort(options);
     const address = `${adminAddr.host}:${this.#admin.port}`;
     this.#log.info({ name: 'admin', address }, 'listening');
@@ -409,59 +411,37 @@ class RunningNode implements ExitNode {
     this.#https?.onTunnel(fields.tunnel);
   }
 
+  #createReadings(): Readings {
+    return new Readings({
+      bridges: () => this.#pool.bridges(),
+      registry: this.#registry,
+      config: () => this.#config,
+      version: this.#options.version,
+      counts: () => ({
+        authFailures: this.#own.authFailures,
+        controlRequests: this.#own.controlRequests,
+        shardRestarts: this.#pool.restarts,
+        certificates: [...this.#tls.notAfterSeconds(), ...(this.#https?.notAfterSeconds() ?? [])],
+        acmeOrders: this.#https?.orders ?? new Map(),
+        tokenLimited: this.#access.shares.limited(),
+        reloads: this.#tls.reloads,
+      }),
+    });
+  }
+
   #createAnswers(): Answers {
     return new Answers({
-      judge: (request) => {
-        const found = this.#access.identify(request);
-        if (typeof found === 'string') return found;
-        return found.entry === undefined || found.entry.isAdmin ? 'allowed' : 'forbidden';
-      },
+      judge: (request) => this.#access.judge(request),
       // While it takes over, visitors are served by the predecessor.
       isReady: () =>
         this.#state === 'ready' ||
         (this.#state === 'starting' && this.#options.predecessor !== undefined),
       isServed: (tunnel) => this.#registry.isServed(tunnel),
-      status: async () => {
-        await this.#sample();
-        return describeStatus({
-          registry: this.#registry,
-          totals: this.#samples.totals(),
-          config: this.#config,
-          version: this.#options.version,
-          startedMs: this.#startedMs,
-        });
-      },
-      metrics: async () => {
-        await this.#sample();
-        return { contentType: this.#metrics.contentType, text: await this.#metrics.render() };
-      },
+      status: () => this.#readings.status(),
+      metrics: () => this.#readings.metrics(),
       ca: () => this.#tls.ca,
       onAnswer: (path, status) => this.#own.onAnswer(path, status),
     });
-  }
-
-  async #sample(): Promise<void> {
-    const calls = this.#pool.bridges().map(async ([shard, bridge]) => {
-      this.#samples.set(shard, await bridge.call('sample', undefined, SAMPLE_TIMEOUT_MS));
-    });
-    await Promise.allSettled(calls);
-  }
-
-  #counts(): ReturnType<ConstructorParameters<typeof Metrics>[1]> {
-    return {
-      clients: this.#registry.clientsCount,
-      links: this.#registry.linksCount,
-      connects: this.#registry.connects,
-      authFailures: this.#own.authFailures,
-      controlRequests: this.#own.controlRequests,
-      shardRestarts: this.#pool.restarts,
-      logDropped: droppedLogLines(),
-      certificates: [...this.#tls.notAfterSeconds(), ...(this.#https?.notAfterSeconds() ?? [])],
-      acmeOrders: this.#https?.orders ?? new Map(),
-      tokenLimited: this.#access.shares.limited(),
-      reloads: this.#tls.reloads,
-      version: this.#options.version,
-    };
   }
 
   async #drain(delayMs: number, isMoved: boolean): Promise<void> {

@@ -177,10 +177,10 @@ const ROWS: readonly Row[] = [
     'summary',
     'Event-loop delay since the last scrape.',
     ({ totals }) =>
-      [...totals.shards].flatMap(([shard, { loopDelay }]) => [
-        { value: loopDelay.p50, labels: { shard, quantile: '0.5' } },
-        { value: loopDelay.p99, labels: { shard, quantile: '0.99' } },
-        { value: loopDelay.max, labels: { shard, quantile: '1' } },
+      [...totals.loopDelays.scrape].flatMap(([shard, { p50, p99, max }]) => [
+        { value: p50, labels: { shard, quantile: '0.5' } },
+        { value: p99, labels: { shard, quantile: '0.99' } },
+        { value: max, labels: { shard, quantile: '1' } },
       ]),
   ),
   row('sluiceway_acme_orders_total', 'counter', 'Certificate orders, by result.', ({ counts }) =>

@@ -5,7 +5,14 @@
 // deadline. Must not know: Prometheus, HTTP.
 
 import type { ErrorCode } from '../base/errors.ts';
-import type { LinkSample, RequestSample, ShardSample, TunnelSample } from '../bridge/messages.ts';
+import type {
+  LinkSample,
+  LoopDelay,
+  LoopWatch,
+  RequestSample,
+  ShardSample,
+  TunnelSample,
+} from '../bridge/messages.ts';
 
 export interface Totals {
   readonly tunnels: ReadonlyMap<string, TunnelTotal>;
@@ -21,7 +28,8 @@ export interface Totals {
   readonly tlsRefused: ReadonlyMap<string, number>;
   readonly denied: ReadonlyMap<string, number>;
   readonly visitorConnections: number;
-  readonly shards: ReadonlyMap<number, ShardSample>;
+  /** By shard: since the last scrape, and since the last look of the dashboard. */
+  readonly loopDelays: Readonly<Record<'scrape' | 'look', ReadonlyMap<number, LoopDelay>>>;
 }
 
 export interface TunnelTotal {
@@ -34,13 +42,20 @@ export interface TunnelTotal {
 export class SampleBook {
   readonly #last = new Map<number, ShardSample>();
   readonly #retired: ShardSample[] = [];
+  readonly #loopDelays = {
+    scrape: new Map<number, LoopDelay>(),
+    look: new Map<number, LoopDelay>(),
+  };
 
-  set(shard: number, sample: ShardSample): void {
+  set(shard: number, sample: ShardSample, loop: LoopWatch): void {
     this.#last.set(shard, sample);
+    const { loopDelay } = sample;
+    if (loop !== 'none' && loopDelay !== undefined) this.#loopDelays[loop].set(shard, loopDelay);
   }
 
   /** A shard is gone: its counts stay, its gauges do not. */
   retire(shard: number): void {
+    for (const delays of Object.values(this.#loopDelays)) delays.delete(shard);
     const last = this.#last.get(shard);
     if (last === undefined) return;
     this.#last.delete(shard);
@@ -68,7 +83,7 @@ export class SampleBook {
       tlsRefused: sumPairs(samples.flatMap((sample) => sample.tlsRefused)),
       denied: sumPairs(samples.flatMap((sample) => sample.denied)),
       visitorConnections: sum(samples, (sample) => sample.visitorConnections),
-      shards: this.#last,
+      loopDelays: this.#loopDelays,
     };
   }
 }

@@ -63,6 +63,7 @@ function describeClient(client: Client, { totals, registry }: StatusRequest): St
     version: client.agent.replace(/^sluiceway\//, ''),
     links: client.links.size,
     upstreams: [...client.tunnels.values()],
+    tunnels: [...client.tunnels.keys()],
     streams,
     bytesIn,
     bytesOut,

@@ -10,6 +10,7 @@ import type {
   ClientControlMethods,
   ClientShardMethods,
   LinkDial,
+  LoopWatch,
   ShardSample,
   ShardTask,
 } from '../bridge/messages.ts';
@@ -61,7 +62,7 @@ class ClientShard implements ShardOwner {
       dial: (dial: Method<'dial'>) => this.#dial(dial),
       keep: ({ link }: Method<'keep'>) => this.#links.get(link)?.offer(this.#upstreams.offers()),
       close: ({ link, code }: Method<'close'>) => this.#links.get(link)?.close(code),
-      sample: () => this.#sample(),
+      sample: ({ loop }: { readonly loop: LoopWatch }) => this.#sample(loop),
       drain: () => this.#drain(),
       stop: () => this.#stop(),
     };
@@ -97,9 +98,9 @@ class ClientShard implements ShardOwner {
     this.life.stop(() => this.#bridge.close());
   }
 
-  #sample(): ShardSample {
+  #sample(loop: LoopWatch): ShardSample {
     const gauges = [...this.#links.values()].flatMap((link) => link.gauge() ?? []);
     const none = { meshBytes: 0, visitorConnections: 0 };
-    return { ...this.life.meters.sample(), ...sampleLinks(gauges), ...none };
+    return { ...this.life.meters.sample(loop), ...sampleLinks(gauges), ...none };
   }
 }

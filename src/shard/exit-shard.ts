@@ -18,6 +18,7 @@ import type {
   Listening,
   ListenRequest,
   LiveSettings,
+  LoopWatch,
   ShardSample,
   ShardTask,
   VisitorSettings,
@@ -208,7 +209,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       certificates: (change: CertificateChange) => this.#https.setCertificates(change),
       challenges: (list: readonly Challenge[]) => this.#https.challenges.set(list),
       ticketKey: (key: Uint8Array) => this.#https.store.setTicketKey(key),
-      sample: () => this.#sample(),
+      sample: ({ loop }: { readonly loop: LoopWatch }) => this.#sample(loop),
       move: () => this.#leave('SLW_LINK_MOVED'),
       drain: ({ isMoved }: ExitShardMethods['drain']['takes']) => this.#drain(isMoved),
       stop: () => this.#stop(),
@@ -354,10 +355,10 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.life.stop(() => this.#bridge.close());
   }
 
-  #sample(): ShardSample {
+  #sample(loop: LoopWatch): ShardSample {
     this.#router.countWaits();
     return {
-      ...this.life.meters.sample(),
+      ...this.life.meters.sample(loop),
       ...sampleLinks([...this.#links.values()]),
       meshBytes: this.#mesh.receivedBytes,
       visitorConnections: this.#visitorsCount,

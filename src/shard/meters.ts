@@ -7,6 +7,8 @@ import { type ELDHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import type { ErrorCode } from '../base/errors.ts';
 import { droppedLogLines } from '../base/log.ts';
 import {
+  type LoopDelay,
+  type LoopWatch,
   REQUEST_BUCKETS_SECONDS,
   type RequestSample,
   type ShardSample,
@@ -23,6 +25,7 @@ export const OTHER = '_other';
 const ACCEPT_CODES_MAX = 32;
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE']);
 const LOOP_RESOLUTION_MS = 20;
+const NANOS = 1e9;
 
 export interface TunnelMeter extends StreamMeter {
   readonly results: Map<ErrorCode, number>;
@@ -48,12 +51,8 @@ export class Meters {
   readonly #limited = new LimitedCounts();
   readonly #protocolErrors = new Map<ErrorCode, number>();
   readonly #acceptErrors = new Map<string, number>();
-  readonly #loopDelay: ELDHistogram;
-
-  constructor() {
-    this.#loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
-    this.#loopDelay.enable();
-  }
+  /** The one for looks is begun by the first: most exit nodes are never looked at. */
+  readonly #loops = new Map<LoopWatch, ELDHistogram>([['scrape', watchLoop()]]);
 
   /** The meter of a registered tunnel. */
   tunnel(name: string): TunnelMeter {
@@ -128,15 +127,9 @@ export class Meters {
   }
 
   /** Everything but what only the shard's other parts know. */
-  sample(): Omit<ShardSample, 'links' | 'stalled' | 'meshBytes' | 'visitorConnections'> {
-    const delay = this.#loopDelay;
-    const nanos = 1e9;
-    const loopDelay = {
-      p50: delay.percentile(50) / nanos,
-      p99: delay.percentile(99) / nanos,
-      max: delay.max / nanos,
-    };
-    delay.reset();
+  sample(
+    loop: LoopWatch,
+  ): Omit<ShardSample, 'links' | 'stalled' | 'meshBytes' | 'visitorConnections'> {
     return {
       tunnels: [...this.#tunnels].map(([tunnel, meter]) => sampleTunnel(tunnel, meter)),
       requests: [...this.#requests].map(([key, counter]) => sampleRequest(key, counter)),
@@ -147,13 +140,36 @@ export class Meters {
       limited: this.#limited.sample(),
       tlsRefused: this.tlsRefusals.sample(),
       denied: [],
-      loopDelay,
+      ...(loop === 'none' ? {} : { loopDelay: this.#readLoop(loop) }),
     };
   }
 
   close(): void {
-    this.#loopDelay.disable();
+    for (const histogram of this.#loops.values()) histogram.disable();
   }
+
+  #readLoop(loop: LoopWatch): LoopDelay {
+    const histogram = this.#loops.get(loop) ?? watchLoop();
+    this.#loops.set(loop, histogram);
+    const loopDelay = {
+      p50: lateSeconds(histogram.percentile(50)),
+      p99: lateSeconds(histogram.percentile(99)),
+      max: lateSeconds(histogram.max),
+    };
+    histogram.reset();
+    return loopDelay;
+  }
+}
+
+/** Node measures from one timer to the next; what is beyond its interval is delay. */
+function lateSeconds(nanos: number): number {
+  return Math.max(0, nanos / NANOS - LOOP_RESOLUTION_MS / 1000);
+}
+
+function watchLoop(): ELDHistogram {
+  const histogram = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
+  histogram.enable();
+  return histogram;
 }
 
 function sampleTunnel(tunnel: string, meter: TunnelMeter): TunnelSample {

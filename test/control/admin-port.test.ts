@@ -4,9 +4,11 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../src/base/clock.ts';
 import type { PlainRequest } from '../../src/bridge/messages.ts';
 import { openAdminPort } from '../../src/control/admin-port.ts';
 import { Answers } from '../../src/control/answers.ts';
+import { Dashboard } from '../../src/control/dashboard.ts';
 import { LogLines } from '../support/log-lines.ts';
 import { sendRaw } from '../support/upstream.ts';
 
@@ -38,10 +40,22 @@ class NotingAnswers extends Answers {
   }
 }
 
+function createDashboard(log: LogLines): Dashboard {
+  return new Dashboard({
+    judge: () => 'refused',
+    mayLook: () => false,
+    look: () => Promise.reject(new Error('not asked')),
+    clock: systemClock,
+    log: log.log,
+  });
+}
+
 async function startAdmin(t: TestContext) {
   const answers = new NotingAnswers();
   const log = new LogLines('control');
-  const admin = await openAdminPort({ host: '127.0.0.1', port: 0, answers, log: log.log });
+  const dashboard = createDashboard(log);
+  const at = { host: '127.0.0.1', port: 0 };
+  const admin = await openAdminPort({ ...at, answers, dashboard, log: log.log });
   t.after(() => admin.close());
   return { answers, log, port: admin.port };
 }
@@ -113,8 +127,9 @@ test('garbage is refused', async (t) => {
 test('a port in use is refused, naming the option', async (t) => {
   const { port } = await startAdmin(t);
   const answers = new NotingAnswers();
-  const { log } = new LogLines('control');
-  const opening = openAdminPort({ host: '127.0.0.1', port, answers, log });
+  const log = new LogLines('control');
+  const dashboard = createDashboard(log);
+  const opening = openAdminPort({ host: '127.0.0.1', port, answers, dashboard, log: log.log });
   await assert.rejects(opening, (error: Error & { code: string }) => {
     assert.equal(error.code, 'SLW_LISTEN_FAILED');
     assert.match(error.message, /--admin-addr/);

@@ -20,7 +20,7 @@ class Bench {
   isReady = true;
   readonly answers = new Answers({
     judge: ({ authorization }) => {
-      if (authorization === GOOD) return 'allowed';
+      if (authorization === GOOD) return { entry: undefined, credential: '' };
       this.refusals.push(authorization === undefined ? 'missing' : 'wrong');
       return VERDICTS[authorization ?? ''] ?? 'refused';
     },

@@ -59,7 +59,7 @@ function filledBook(): SampleBook {
     inFlight: [['a.example', 2]],
     limited: [['request-body', 6]],
   });
-  book.set(0, sample);
+  book.set(0, sample, 'scrape');
   return book;
 }
 
@@ -139,8 +139,8 @@ test('hostile hosts and methods add a bounded number of series', async (t) => {
   t.after(() => meters.close());
   meters.tunnel('a.example');
   const book = new SampleBook();
-  const sample = () => shardSample(meters.sample());
-  book.set(0, sample());
+  const sample = () => shardSample(meters.sample('scrape'));
+  book.set(0, sample(), 'scrape');
   const before = await render(book);
   for (let index = 0; index < 10_000; index += 1) {
     const noise = Array.from({ length: 12 }, () => String.fromCharCode(random() * 0x10_000));
@@ -148,7 +148,7 @@ test('hostile hosts and methods add a bounded number of series', async (t) => {
     meters.onRequest(undefined, noise.join(''), 404, random() * 100);
     meters.onRequest('a.example', `GET${noise.join('')}`, 200, random() * 100);
   }
-  book.set(0, sample());
+  book.set(0, sample(), 'scrape');
   const after = await render(book);
   // A histogram is one series: its buckets are bounded by their table.
   const count = (page: string) =>

@@ -53,9 +53,9 @@ function counters(totals: Totals): number[] {
 
 test('shards are added up; a new sample replaces the one before', () => {
   const book = new SampleBook();
-  book.set(0, counted(1));
-  book.set(1, counted(10));
-  book.set(0, counted(5));
+  book.set(0, counted(1), 'scrape');
+  book.set(1, counted(10), 'scrape');
+  book.set(0, counted(5), 'scrape');
   const totals = book.totals();
   assert.deepEqual(totals.tunnels.get('a'), {
     streams: 4,
@@ -69,12 +69,12 @@ test('shards are added up; a new sample replaces the one before', () => {
   assert.equal(totals.requests.get('a GET 200')?.count, 15);
   assert.deepEqual([totals.meshBytes, totals.visitorConnections], [15, 6]);
   assert.deepEqual(totals.stalled, { held: 2, waiting: 4 });
-  assert.equal(totals.shards.size, 2);
+  assert.equal(totals.loopDelays.scrape.size, 2);
 });
 
 test('what a dead shard had counted stays, what it held does not', () => {
   const book = new SampleBook();
-  book.set(0, counted(7));
+  book.set(0, counted(7), 'scrape');
   const before = counters(book.totals());
   book.retire(0);
   book.retire(0);
@@ -83,8 +83,11 @@ test('what a dead shard had counted stays, what it held does not', () => {
   assert.deepEqual(counters(totals), before);
   assert.equal(totals.tunnels.get('a')?.streams, 0);
   assert.deepEqual(totals.stalled, { held: 0, waiting: 0 });
-  assert.deepEqual([totals.visitorConnections, totals.links.size, totals.shards.size], [0, 0, 0]);
-  book.set(0, counted(1));
+  assert.deepEqual(
+    [totals.visitorConnections, totals.links.size, totals.loopDelays.scrape.size],
+    [0, 0, 0],
+  );
+  book.set(0, counted(1), 'scrape');
   assert.equal(book.totals().tunnels.get('a')?.bytesIn, 8);
 });
 
@@ -108,7 +111,7 @@ test('no counter falls, however shards die and return', (t) => {
         } else {
           const count = (counts.get(shard) ?? 0) + by;
           counts.set(shard, count);
-          book.set(shard, counted(count));
+          book.set(shard, counted(count), 'scrape');
         }
         const now = counters(book.totals());
         before.forEach((value, index) => {
@@ -124,8 +127,8 @@ test('no counter falls, however shards die and return', (t) => {
 test('limits that a dead shard has counted stay, requests that it was serving do not', () => {
   const book = new SampleBook();
   const sample = shardSample({ inFlight: [['a.example', 3]], limited: [['request-body', 2]] });
-  book.set(0, sample);
-  book.set(1, sample);
+  book.set(0, sample, 'scrape');
+  book.set(1, sample, 'scrape');
   const sums = () => [
     book.totals().inFlight.get('a.example'),
     book.totals().limited.get('request-body'),
@@ -133,7 +136,7 @@ test('limits that a dead shard has counted stay, requests that it was serving do
   assert.deepEqual(sums(), [6, 4]);
   for (let death = 0; death < 3; death += 1) {
     book.retire(0);
-    book.set(0, sample);
+    book.set(0, sample, 'scrape');
   }
   assert.deepEqual(sums(), [6, 10]);
 });

@@ -37,7 +37,7 @@ test('names every client, what it serves and what went through, as visitors see 
     linkSample('0-1', { roundTripMs: 4.3219, streams: 2, bytesIn: 10, bytesOut: 1 }),
     linkSample('1-1', { roundTripMs: 7, streams: 3, bytesIn: 20, bytesOut: 2 }),
   ];
-  book.set(0, shardSample({ links }));
+  book.set(0, shardSample({ links }), 'scrape');
   const status = describeStatus({
     registry,
     totals: book.totals(),
@@ -61,6 +61,7 @@ test('names every client, what it serves and what went through, as visitors see 
         version: '0.9.1',
         links: 2,
         upstreams: ['a.example=http://127.0.0.1:3000', 'tcp:2222=127.0.0.1:22'],
+        tunnels: ['a.example', 'tcp:2222'],
         streams: 5,
         bytesIn: 3,
         bytesOut: 30,
@@ -74,6 +75,7 @@ test('names every client, what it serves and what went through, as visitors see 
         version: 'other/2',
         links: 1,
         upstreams: [],
+        tunnels: [],
         streams: 0,
         bytesIn: 0,
         bytesOut: 0,

@@ -51,6 +51,8 @@ test('the packed package runs where it is installed, without native code', async
     assert.ok(existsSync(entry), 'no dist/cli/main.js');
     assert.ok(existsSync(path.join(folder, 'node_modules/.bin/sluiceway')), 'no command');
     const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+    const page = path.join(home, 'dist/dashboard/page/index.html');
+    assert.ok(existsSync(page), 'no page of the dashboard');
     assert.deepEqual(
       files.filter((file) => file.endsWith('.node')),
       [],
@@ -67,5 +69,9 @@ test('the packed package runs where it is installed, without native code', async
     const tunnel = ['--upstream', `${HOST}=http://127.0.0.1:${upstream}`];
     await startClient(t, server, { entry, args: tunnel });
     assert.equal((await get(t, { port: server.httpPort, host: HOST })).body, 'packed');
+    for (const file of ['/', '/assets/app.js', '/assets/uplot.js']) {
+      const answer = await get(t, { port: server.adminPort, host: 'localhost', path: file });
+      assert.equal(answer.status, 200, file);
+    }
   });
 });

@@ -20,7 +20,7 @@ test('methods that nobody knows and hosts without a tunnel share one label', (t)
     meters.onRequest('site', '__proto__', 200, 1);
     meters.onRequest('site', 'get', 200, 1);
   }
-  const { requests } = meters.sample();
+  const { requests } = meters.sample('scrape');
   assert.deepEqual(
     requests.map(({ tunnel, method, status, count }) => [tunnel, method, status, count]),
     [
@@ -33,7 +33,7 @@ test('methods that nobody knows and hosts without a tunnel share one label', (t)
 test('durations fall into every bucket that holds them', (t) => {
   const meters = createMeters(t);
   for (const durationMs of [0.5, 1, 700, 61_000]) meters.onRequest('a', 'GET', 200, durationMs);
-  const [sample] = meters.sample().requests;
+  const [sample] = meters.sample('scrape').requests;
   const at = (seconds: number) => sample?.buckets[REQUEST_BUCKETS_SECONDS.indexOf(seconds)];
   assert.deepEqual([at(0.001), at(0.5), at(1), at(60), sample?.count], [2, 2, 3, 3, 4]);
   assert.equal(sample?.durationUs, 61_701_500);
@@ -48,7 +48,7 @@ test('a forgotten tunnel is counted from nothing when it comes back', (t) => {
   meters.onRequest('a', 'GET', 200, 1);
   meters.onRequest('a.b', 'GET', 200, 1);
   meters.forget('a');
-  const { tunnels, requests } = meters.sample();
+  const { tunnels, requests } = meters.sample('scrape');
   assert.deepEqual(
     tunnels.map(({ tunnel }) => tunnel),
     ['a.b'],
@@ -65,7 +65,7 @@ test('errors are counted by code, accept errors in a bounded number of them', (t
   for (let index = 0; index < 100; index += 1) meters.onAcceptError(`E${index}`);
   meters.onAcceptError('E0');
   meters.onProtocolError('SLW_WIRE_FLOOD');
-  const { acceptErrors, protocolErrors } = meters.sample();
+  const { acceptErrors, protocolErrors } = meters.sample('scrape');
   assert.equal(acceptErrors.length, 32);
   assert.deepEqual(acceptErrors[0], ['E0', 2]);
   assert.deepEqual(protocolErrors, [['SLW_WIRE_FLOOD', 1]]);

@@ -25,7 +25,10 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   bridge: { imports: [] },
   shard: { imports: ['mux', 'link', 'wire', 'http', 'edge', 'bridge'] },
   // The limits that the protocol promises are numbers, and control keeps some of them.
-  control: { imports: ['bridge', 'config', 'shard/entry.ts', 'wire/limits.ts'] },
+  control: {
+    imports: ['bridge', 'config', 'dashboard/assets.ts', 'shard/entry.ts', 'wire/limits.ts'],
+  },
+  dashboard: { imports: [] },
   client: { imports: ['bridge', 'config', 'shard/entry.ts'] },
   cli: {
     imports: ['config', 'control', 'client', 'bridge', 'http', 'wire', 'link', 'mux', 'shard'],
@@ -43,6 +46,8 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   'prom-client': /^control\/metrics\.ts$/u,
   'acme-client': /^control\/acme\.ts$/u,
   commander: /^cli\//u,
+  // Its built files are served; nothing imports it but the browser.
+  uplot: /^$/u,
   jose: /^control\/oidc-issuer\.ts$/u,
   '@peculiar/x509': /^control\/private-ca\.ts$/u,
   // The load generator of the benchmarks; the program itself never loads it.

@@ -1,0 +1,83 @@
+// Who has logged in to the dashboard: sessions by a random id in a cookie.
+//
+//   open --a token that may--> cookie --each request--> found --12 h, logout, token over--> gone
+//
+// Invariant: an id is kept as its digest alone, and a session is worth no more than the token that
+// opened it is now; there are so many, the oldest goes first. Must not know: tokens, pages.
+
+import { createHash, randomBytes } from 'node:crypto';
+import type { Clock } from '../base/clock.ts';
+import type { Holder } from './registry.ts';
+
+const SESSION_MS = 12 * 3_600_000;
+/** Guess: a team with its browsers; more is somebody who opens them by program. */
+const SESSIONS_MAX = 64;
+const ID_BYTES = 32;
+const COOKIE = 'sluiceway_session';
+const ATTRIBUTES = 'Path=/; HttpOnly; SameSite=Strict';
+/** Of a Cookie header: ours is first, or behind others of the same host. */
+const ID = new RegExp(`(?:^|; )${COOKIE}=([A-Za-z0-9_-]{43})(?:;|$)`);
+const COOKIE_HEADER_LENGTH_MAX = 8192;
+
+export interface DashboardSessionsOptions {
+  /** Is the token behind a credential still good, and for this? */
+  readonly mayLook: (holder: Holder) => boolean;
+  readonly clock: Clock;
+}
+
+interface Session {
+  readonly holder: Holder;
+  readonly endMs: number;
+}
+
+export class DashboardSessions {
+  readonly #options: DashboardSessionsOptions;
+  readonly #sessions = new Map<string, Session>();
+
+  constructor(options: DashboardSessionsOptions) {
+    this.#options = options;
+  }
+
+  get count(): number {
+    return this.#sessions.size;
+  }
+
+  /** Gives the Set-Cookie field. */
+  open(holder: Holder): string {
+    const id = randomBytes(ID_BYTES).toString('base64url');
+    const endMs = this.#options.clock.nowMs() + SESSION_MS;
+    const [oldest] = this.#sessions.keys();
+    if (this.#sessions.size >= SESSIONS_MAX && oldest !== undefined) this.#sessions.delete(oldest);
+    this.#sessions.set(digestOf(id), { holder, endMs });
+    return `${COOKIE}=${id}; Max-Age=${SESSION_MS / 1000}; ${ATTRIBUTES}`;
+  }
+
+  /** Does the cookie of a request belong to a session that still is? */
+  isOpen(cookie: string | undefined): boolean {
+    const key = keyOf(cookie);
+    const session = key === undefined ? undefined : this.#sessions.get(key);
+    if (key === undefined || session === undefined) return false;
+    const { clock, mayLook } = this.#options;
+    if (clock.nowMs() < session.endMs && mayLook(session.holder)) return true;
+    this.#sessions.delete(key);
+    return false;
+  }
+
+  /** Gives the Set-Cookie field that makes a browser forget. */
+  close(cookie: string | undefined): string {
+    const key = keyOf(cookie);
+    if (key !== undefined) this.#sessions.delete(key);
+    return `${COOKIE}=; Max-Age=0; ${ATTRIBUTES}`;
+  }
+}
+
+function keyOf(cookie = ''): string | undefined {
+  if (cookie.length > COOKIE_HEADER_LENGTH_MAX) return undefined;
+  const id = ID.exec(cookie)?.[1];
+  return id === undefined ? undefined : digestOf(id);
+}
+
+/** The id is 256 random bits: a plain digest cannot be searched, nor timed to any use. */
+function digestOf(id: string): string {
+  return createHash('sha256').update(id).digest('base64');
+}

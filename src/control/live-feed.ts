@@ -1,0 +1,97 @@
+// Sends what is seen of the exit node once a second to all who look, as server-sent events.
+//
+//   nobody --join()--> looking: one look a second, made once for all --the last leaves--> nobody
+//
+// Invariant: so many viewers and no more; nothing is queued for one who does not read, who is cut
+// instead; looks never overlap; one whose right has ended is ended too. Must not know: what is
+// seen, or who may look.
+
+import type { ServerResponse } from 'node:http';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+
+const INTERVAL_MS = 1000;
+/** Guess: a team and its screens; each costs some KB a second. */
+export const VIEWERS_MAX = 32;
+/** Unsent bytes of a viewer: a few snapshots; then it is not reading. */
+const UNSENT_BYTES_MAX = 1024 * 1024;
+const HEADERS = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  // Of nginx in front: it would hold events back.
+  'x-accel-buffering': 'no',
+};
+/** A browser asks again after so long. */
+const RETRY = 'retry: 2000\n\n';
+
+export interface LiveFeedOptions {
+  /** What to send: one line of JSON. */
+  readonly look: () => Promise<string>;
+  /** Nobody has looked for a while: what is seen next has nothing before it. */
+  readonly onFirst: () => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class LiveFeed {
+  readonly #options: LiveFeedOptions;
+  readonly #viewers = new Map<ServerResponse, () => boolean>();
+  #timer: Timer | undefined;
+
+  constructor(options: LiveFeedOptions) {
+    this.#options = options;
+  }
+
+  get viewersCount(): number {
+    return this.#viewers.size;
+  }
+
+  /** False: there are too many. `mayStay` is asked each second; `hello` is JSON for this one. */
+  join(response: ServerResponse, hello: string, mayStay: () => boolean): boolean {
+    if (this.#viewers.size >= VIEWERS_MAX) return false;
+    response.writeHead(200, HEADERS);
+    response.write(`${RETRY}event: hello\ndata: ${hello}\n\n`);
+    response.once('close', () => this.#leave(response));
+    this.#viewers.set(response, mayStay);
+    if (this.#timer === undefined) {
+      this.#options.onFirst();
+      this.#timer = this.#options.clock.after(0, () => void this.#turn());
+    }
+    return true;
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    for (const response of this.#viewers.keys()) response.destroy();
+  }
+
+  #leave(response: ServerResponse): void {
+    this.#viewers.delete(response);
+    if (this.#viewers.size > 0) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  async #turn(): Promise<void> {
+    const { clock, look, log } = this.#options;
+    const startMs = clock.nowMs();
+    try {
+      this.#send(await look());
+    } catch (error) {
+      log.error({ err: error }, 'a look for the dashboard failed');
+    }
+    if (this.#timer === undefined) return;
+    const restMs = Math.max(0, INTERVAL_MS - (clock.nowMs() - startMs));
+    this.#timer = clock.after(restMs, () => void this.#turn());
+  }
+
+  #send(json: string): void {
+    const event = `data: ${json}\n\n`;
+    for (const [response, mayStay] of this.#viewers) {
+      if (!mayStay()) response.end('event: over\ndata: \n\n');
+      else if (response.writableLength > UNSENT_BYTES_MAX) response.destroy();
+      else response.write(event);
+    }
+  }
+}

@@ -1,0 +1,67 @@
+// Goal: a session is worth what its token is, ends by time and logout, and there are so many.
+// Method: a clock moved by hand, cookies as browsers send them and as others might.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DashboardSessions } from '../../src/control/dashboard-sessions.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const HOLDER = { credential: 'ops#1', remoteAddress: '192.0.2.1:7' };
+const HOUR_MS = 3_600_000;
+
+class Bench {
+  readonly clock = new FakeClock();
+  isGood = true;
+  readonly sessions = new DashboardSessions({ mayLook: () => this.isGood, clock: this.clock });
+
+  /** What the browser sends from now on. */
+  open(): string {
+    return this.sessions.open(HOLDER).split(';')[0] ?? '';
+  }
+}
+
+test('a cookie is kept from scripts and other sites, and opens its session alone', () => {
+  const bench = new Bench();
+  const field = bench.sessions.open(HOLDER);
+  assert.match(
+    field,
+    /^sluiceway_session=[\w-]{43}; Max-Age=43200; Path=\/; HttpOnly; SameSite=Strict$/u,
+  );
+  const cookie = field.split(';')[0] ?? '';
+  for (const sent of [cookie, `a=b; ${cookie}`, `${cookie}; c=d`]) {
+    assert.equal(bench.sessions.isOpen(sent), true, sent);
+  }
+  const id = cookie.slice(cookie.indexOf('=') + 1);
+  const wrong = ['', id, `x${cookie}`, cookie.slice(0, -1), `${cookie}A`];
+  const odd = [`sluiceway_session=${'A'.repeat(43)}`, `${'a=b; '.repeat(2000)}${cookie}`];
+  assert.equal(bench.sessions.isOpen(undefined), false);
+  for (const sent of [...wrong, ...odd]) assert.equal(bench.sessions.isOpen(sent), false, sent);
+});
+
+test('it ends after twelve hours, by logout, and with its token', () => {
+  const bench = new Bench();
+  const first = bench.open();
+  bench.clock.advance(12 * HOUR_MS - 1);
+  assert.equal(bench.sessions.isOpen(first), true);
+  bench.clock.advance(2);
+  assert.equal(bench.sessions.isOpen(first), false);
+  const second = bench.open();
+  assert.match(bench.sessions.close(second), /^sluiceway_session=; Max-Age=0;/u);
+  assert.equal(bench.sessions.isOpen(second), false);
+  const third = bench.open();
+  bench.isGood = false;
+  assert.equal(bench.sessions.isOpen(third), false);
+  bench.isGood = true;
+  assert.equal(bench.sessions.isOpen(third), false, 'once over is over');
+  assert.equal(bench.sessions.count, 0);
+});
+
+test('the oldest goes when there are too many', () => {
+  const bench = new Bench();
+  const cookies = Array.from({ length: 65 }, () => bench.open());
+  assert.equal(bench.sessions.count, 64);
+  assert.deepEqual(
+    [0, 1, 64].map((index) => bench.sessions.isOpen(cookies[index])),
+    [false, true, true],
+  );
+});
