@@ -7,6 +7,7 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
+import type { InspectSettings } from '../base/inspection.ts';
 import type { Network } from '../base/network.ts';
 import type { OfferedOptions, TunnelOptions } from '../base/tunnel-options.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
@@ -43,12 +44,14 @@ export interface ShardSettings {
 export interface LiveSettings {
   readonly settings: ShardSettings;
   readonly limits: VisitorLimits;
+  readonly inspect: InspectSettings;
 }
 
 /** How a shard of the exit node treats visitors. */
 export interface VisitorSettings {
   /** Of this shard alone. */
   readonly limits: VisitorLimits;
+  readonly inspect: InspectSettings;
   readonly accessLog: boolean;
   /** The operator's own pages, by status. */
   readonly errorPages: readonly (readonly [number, string])[];
@@ -273,6 +276,50 @@ export interface TokenUse {
   readonly limited: readonly (readonly [string, number])[];
 }
 
+/** A request that was kept: what a list shows. Times are of its start, and since then. */
+export interface InspectedRequest {
+  /** `SHARD-NUMBER`. */
+  readonly id: string;
+  readonly tunnel: string;
+  readonly visitor: string;
+  readonly method: string;
+  /** Path and query, with secrets masked. */
+  readonly target: string;
+  readonly startedMs: number;
+  /** Until the head of the response; null while there is none. */
+  readonly firstByteMs: number | null;
+  /** Until the end of the response, or until it failed; null while it is under way. */
+  readonly durationMs: number | null;
+  /** 0 while there is none. */
+  readonly status: number;
+  /** Why it failed; SLW_NONE when it did not. */
+  readonly code: ErrorCode;
+  /** Of bodies, without their framing. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** The request that this one repeats; '' for a visitor's own. */
+  readonly replayOf: string;
+}
+
+/** As far as it was kept; text where it is UTF-8, else base64. */
+export interface KeptBody {
+  readonly text?: string;
+  readonly base64?: string;
+  readonly bytes: number;
+  readonly isWhole: boolean;
+}
+
+export interface InspectedDetail extends InspectedRequest {
+  /** As they came from the visitor and from the upstream, with secrets masked. */
+  readonly requestFields: readonly (readonly [name: string, value: string])[];
+  readonly responseFields: readonly (readonly [name: string, value: string])[];
+  /** Null when bodies are not kept. */
+  readonly requestBody: KeptBody | null;
+  readonly responseBody: KeptBody | null;
+  /** Why it cannot be repeated; '' when it can. */
+  readonly replayProblem: string;
+}
+
 /** A tunnel as a client asks for it. */
 export interface TunnelRequest {
   readonly name: string;
@@ -298,6 +345,17 @@ export type ExitShardMethods = {
   tokenBudgets: { takes: TokenBudgetChange; gives: unknown };
   /** Give back slots of a token that no stream has, half of them or all; the answer is how many. */
   recallSlots: { takes: { token: string; isAll: boolean }; gives: number };
+  /** The newest requests that are kept, of one tunnel or of all. */
+  inspected: {
+    takes: { tunnel: string | undefined; limit: number };
+    gives: readonly InspectedRequest[];
+  };
+  inspect: { takes: { id: string }; gives: InspectedDetail | undefined };
+  /** Sends a kept request again; undefined when it is no longer kept. */
+  replay: {
+    takes: { id: string };
+    gives: { readonly id: string } | { readonly problem: string } | undefined;
+  };
   closeLinks: { takes: { links: readonly string[]; code: ErrorCode }; gives: unknown };
   certificates: { takes: CertificateChange; gives: unknown };
   /** Answer these from now on, and no others. */

@@ -55,6 +55,9 @@ export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   'log-format': 'restart',
   'access-log': 'restart',
   'error-pages': 'restart',
+  inspect: 'live',
+  'inspect-requests': 'live',
+  'inspect-body-max': 'live',
   'allow-faults': 'restart',
   fault: 'restart',
   'window-initial': 'restart',
@@ -129,6 +132,7 @@ function mergeConfig(running: ServerConfig, next: ServerConfig): ServerConfig {
     drainTimeoutMs: next.drainTimeoutMs,
     logLevel: next.logLevel,
     limits: next.limits,
+    inspect: next.inspect,
     tuning: {
       ...running.tuning,
       tcpIdleTimeoutMs: tuning.tcpIdleTimeoutMs,

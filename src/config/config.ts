@@ -4,11 +4,13 @@
 // secret is right and the result can be cloned to another thread (all but the Masked token), or
 // one ConfigError lists every problem. Must not know: processes, sockets, commander.
 
+import type { InspectSettings } from '../base/inspection.ts';
 import { Masked } from '../base/masked.ts';
 import type { Network } from '../base/network.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { Address, PortRange } from './address.ts';
 import { buildHttps, type HttpsConfig } from './https-check.ts';
+import { buildInspect } from './inspect.ts';
 import { buildLimits } from './limits.ts';
 import type { OidcConfig } from './oidc.ts';
 import type { LogFormat } from './option.ts';
@@ -98,6 +100,7 @@ export interface ServerConfig {
   /** A folder. */
   readonly errorPages?: string;
   readonly limits: VisitorLimits;
+  readonly inspect: InspectSettings;
   readonly allowFaults: boolean;
   readonly fault?: Fault;
   readonly tuning: Tuning;
@@ -209,6 +212,7 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     accessLog: values['access-log'],
     ...present('errorPages', values['error-pages']),
     limits: buildLimits(values),
+    inspect: buildInspect(values),
     allowFaults: values['allow-faults'],
     ...present('fault', values.fault),
     tuning: {

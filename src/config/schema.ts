@@ -7,6 +7,7 @@
 
 import { address, addressOrOff, host, portRange, serverUrl } from './address.ts';
 import { certificateFiles, certificateName, issuer } from './https.ts';
+import { INSPECT_OPTIONS } from './inspect.ts';
 import { LIMIT_OPTIONS } from './limits.ts';
 import { network } from './network.ts';
 import { oidcIssuer } from './oidc.ts';
@@ -281,6 +282,7 @@ const server = {
   'error-pages': optional(path, {
     help: 'folder of pages of your own for errors, such as 503.html',
   }),
+  ...INSPECT_OPTIONS,
   'allow-faults': one(boolean, { default: 'false', help: 'let SLUICEWAY_FAULT break a shard' }),
   fault: optional(fault, {
     help: 'test hook, shard-throw:, shard-oom: or shard-block:SECONDS',

@@ -1,6 +1,6 @@
 // The dashboard on the admin address: its pages, the login to them, and the feed of what they show.
 //
-//   /  /login  /logout  /assets/NAME  /api/events
+//   /  /login  /logout  /assets/NAME  /api/events  /api/requests
 //
 // Invariant: from elsewhere than this machine nothing but the login page and the fixed files is
 // shown without a session or a good token; pages run no script and load nothing but ours; nothing
@@ -13,6 +13,7 @@ import { LOGIN_RETRY_SECONDS } from '../bridge/messages.ts';
 import { Assets } from '../dashboard/assets.ts';
 import type { Attempt, Judgement } from './access.ts';
 import { DashboardSessions } from './dashboard-sessions.ts';
+import type { RequestInspector } from './inspector.ts';
 import { LiveFeed } from './live-feed.ts';
 import type { Reading } from './readings.ts';
 import type { Holder } from './registry.ts';
@@ -21,6 +22,8 @@ import { Snapshots } from './snapshot.ts';
 /** A login form: a token of the greatest length, each character as three. */
 const FORM_BYTES_MAX = 32 * 1024;
 const ASSETS_PATH = '/assets/';
+const INSPECTOR_PATH = '/api/requests';
+const UNAUTHORIZED = { status: 401, headers: { 'www-authenticate': 'Bearer' }, body: '' };
 const POLICY = [
   ...["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"],
   ...["img-src 'self' data:", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"],
@@ -46,6 +49,7 @@ export interface DashboardOptions {
   readonly judge: (attempt: Attempt) => Judgement;
   readonly mayLook: (holder: Holder) => boolean;
   readonly look: () => Promise<Reading>;
+  readonly inspector: RequestInspector;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -102,7 +106,21 @@ export class Dashboard {
     } else if (path === '/api/events') {
       if (request.method === 'GET') this.#sendEvents(visit);
       else refuseMethod(visit);
-    } else return false;
+    } else return this.#visitInspector(visit);
+    return true;
+  }
+
+  async #visitInspector(visit: Visit): Promise<boolean> {
+    const { request, response } = visit;
+    const { method = 'GET', url = '/' } = request;
+    if (!visit.path.startsWith(INSPECTOR_PATH)) return false;
+    const answering = this.#isAllowed(visit)
+      ? this.#options.inspector.answer(method, url)
+      : Promise.resolve(UNAUTHORIZED);
+    if (answering === undefined) return false;
+    const { status, headers, body } = await answering;
+    response.writeHead(status, { ...FIELDS, ...headers });
+    response.end(method === 'HEAD' ? undefined : body);
     return true;
   }
 

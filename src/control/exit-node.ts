@@ -28,6 +28,7 @@ import { ConfigReload, type ConfigSource } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
 import { Dashboard } from './dashboard.ts';
 import { HandOver, type StartSuccessor } from './hand-over.ts';
+import { RequestInspector } from './inspector.ts';
 import { OwnCounts } from './own-counts.ts';
 import { type Predecessor, succeed } from './predecessor.ts';
 import { PublicPorts } from './public-ports.ts';
@@ -235,8 +236,9 @@ class RunningNode implements ExitNode {
     this.#access.share(config.token);
     const settings = await shardSettings(config, this.#options.version, this.#accepting);
     const limits = shareLimits(config.limits, this.#accepting);
-    this.#task = { settings, visitors: { ...this.#task.visitors, limits } };
-    this.#tellAll((bridge) => bridge.tell('settings', { settings, limits }));
+    const { inspect } = config;
+    this.#task = { settings, visitors: { ...this.#task.visitors, limits, inspect } };
+    this.#tellAll((bridge) => bridge.tell('settings', { settings, limits, inspect }));
   }
 
   async #watchTls(): Promise<void> {
@@ -272,6 +274,10 @@ class RunningNode implements ExitNode {
       judge: (attempt) => this.#access.judge(attempt),
       mayLook: (holder) => this.#access.mayLook(holder),
       look: () => this.#readings.look(),
+      inspector: new RequestInspector({
+        bridges: () => this.#pool.bridges(),
+        settings: () => this.#config.inspect,
+      }),
       clock: systemClock,
       log: this.#log,
     });
@@ -285,7 +291,8 @@ class RunningNode implements ExitNode {
   async #bringUp(shard: number, bridge: ShardBridge): Promise<void> {
     // It may have been started just before these were taken over.
     const { settings, visitors } = this.#task;
-    bridge.tell('settings', { settings, limits: visitors.limits });
+    const { limits, inspect } = visitors;
+    bridge.tell('settings', { settings, limits, inspect });
     this.#access.shares.bringUp(shard, bridge);
     bridge.tell('route', this.#registry.snapshot());
     this.#joinMesh(shard, bridge);

@@ -43,9 +43,10 @@ export async function visitorSettings(
   config: ServerConfig,
   accepting: number,
 ): Promise<VisitorSettings> {
-  const { limits, accessLog, errorPages } = config;
+  const { limits, inspect, accessLog, errorPages } = config;
   return {
     limits: shareLimits(limits, accepting),
+    inspect,
     accessLog,
     errorPages: await readErrorPages(errorPages),
   };

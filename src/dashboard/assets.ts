@@ -27,6 +27,7 @@ const FILES: Readonly<Record<string, readonly [type: string, place: string]>> = 
   'app.js': [SCRIPT, './page/app.js'],
   'charts.js': [SCRIPT, './page/charts.js'],
   'elements.js': [SCRIPT, './page/elements.js'],
+  'inspector.js': [SCRIPT, './page/inspector.js'],
   'format.js': [SCRIPT, './page/format.js'],
   'tables.js': [SCRIPT, './page/tables.js'],
   'uplot.css': [CSS, 'uplot:uPlot.min.css'],

@@ -39,6 +39,7 @@ import { Pages } from './http-page.ts';
 import { createHttpIngress, type HttpIngress } from './ingress-http.ts';
 import { HttpsIngress } from './ingress-https.ts';
 import { TcpIngress } from './ingress-tcp.ts';
+import { Inspector } from './inspector.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
 import { applySettings } from './live-settings.ts';
@@ -70,6 +71,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #mesh: Mesh;
   readonly #router: ShardRouter;
   readonly #budgets: TokenBudgets;
+  readonly #inspector: Inspector;
   readonly #http: HttpIngress;
   readonly #https: HttpsIngress;
   readonly #tcp: TcpIngress;
@@ -98,7 +100,9 @@ class ExitShard implements ShardOwner, StreamOpener {
     });
     const proxies = networkSet(settings.acceptProxyProtocol);
     this.#lists = new AllowLists(settings, proxies);
-    const { limits, accessLog, errorPages } = visitorsOf(task);
+    const { limits, inspect, accessLog, errorPages } = visitorsOf(task);
+    this.#inspector = new Inspector(shard, clock);
+    this.#inspector.apply(inspect);
     const onLimited = meters.onLimited.bind(meters);
     const tunnelLimits = createTunnelLimits(limits, clock, onLimited);
     this.#router = new ShardRouter(shard, this, meters, tunnelLimits);
@@ -125,6 +129,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       lists: this.#lists,
       gate: createRequestGate(limits, onLimited),
       requestBodyBytesMax: limits.requestBodyBytesMax,
+      inspector: this.#inspector.isOn ? this.#inspector : undefined,
     });
     this.#https = new HttpsIngress({ ...shared, http: this.#http, challenges, log });
     this.#tcp = new TcpIngress({ ...shared, onDenied: () => this.#lists.deny('tunnels') });
@@ -203,6 +208,13 @@ class ExitShard implements ShardOwner, StreamOpener {
       },
       recallSlots: ({ token, isAll }: ExitShardMethods['recallSlots']['takes']) =>
         this.#budgets.recall(token, isAll),
+      inspected: ({ tunnel, limit }: ExitShardMethods['inspected']['takes']) =>
+        this.#inspector.newest(tunnel, limit).map((trace) => trace.show()),
+      inspect: ({ id }: { readonly id: string }) => this.#inspector.traceOf(id)?.describe(),
+      replay: ({ id }: { readonly id: string }) => {
+        const trace = this.#inspector.traceOf(id);
+        return trace === undefined ? undefined : this.#http.replay(trace);
+      },
       closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) => {
         for (const link of links) this.#links.get(link)?.session.close(code);
       },
@@ -227,6 +239,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       links: this.#links,
       router: this.#router,
       http: this.#http,
+      inspector: this.#inspector,
       ...{ log, clock, onLimited: meters.onLimited.bind(meters) },
     };
     applySettings(parts, live);

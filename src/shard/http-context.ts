@@ -15,6 +15,7 @@ import type { AllowLists } from './allow-lists.ts';
 import { Farewells } from './http-farewell.ts';
 import type { HttpFront } from './http-front.ts';
 import { Pages } from './http-page.ts';
+import type { Inspector } from './inspector.ts';
 import type { Limit } from './limited.ts';
 import type { RequestGate } from './request-gate.ts';
 import type { Router } from './router.ts';
@@ -69,6 +70,8 @@ export interface HttpIngressOptions {
   readonly requestBodyBytesMax?: number;
   /** Answers before a tunnel is looked for. */
   readonly front?: HttpFront;
+  /** Undefined: no tunnel is inspected. */
+  readonly inspector?: Inspector | undefined;
   /** Added to every response over HTTPS: whole lines, or nothing. */
   readonly secureFields?: Buffer;
 }
@@ -87,6 +90,7 @@ export class HttpContext {
   requestBodyBytesMax: number;
   readonly front: HttpFront | undefined;
   readonly secureFields: Buffer | undefined;
+  inspector: Inspector | undefined;
   readonly slab = new Slab();
   readonly farewells = new Farewells();
   state: 'serving' | 'draining' = 'serving';
@@ -111,6 +115,7 @@ export class HttpContext {
     this.requestBodyBytesMax = options.requestBodyBytesMax || Number.POSITIVE_INFINITY;
     this.front = options.front;
     this.secureFields = options.secureFields;
+    this.inspector = options.inspector;
   }
 
   /** The trusted proxies, if `peer` is one of them. */

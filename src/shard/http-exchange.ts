@@ -23,6 +23,7 @@ import type { HttpContext, InFlight } from './http-context.ts';
 import { HttpUpstream } from './http-upstream.ts';
 import type { VisitorInfo } from './router.ts';
 import type { SocketOutlet } from './socket-outlet.ts';
+import type { Trace } from './trace.ts';
 
 /** Body bytes that are copied behind their head, to leave in one write (design: from 4 KiB not). */
 const JOINED_BYTES_MAX = 4096;
@@ -95,6 +96,8 @@ export class HttpExchange implements StreamSink {
   #inFlight: InFlight | undefined;
   /** Of the request at hand, while the access log is on. */
   #note: AccessNote | undefined;
+  /** The same, while its tunnel is inspected. */
+  #trace: Trace | undefined;
 
   constructor(context: HttpContext, owner: ExchangeOwner, visitor: VisitorInfo) {
     this.#context = context;
@@ -129,6 +132,7 @@ export class HttpExchange implements StreamSink {
     this.#requestBody.begin('none', 0, 'raw');
     this.#responseBody.begin('none', 0, 'raw');
     this.#note = this.#context.access?.note(this.#owner.forwarding.origin, head);
+    this.#trace = this.#context.inspector?.arrive(this.#owner, head, tunnel);
   }
 
   /** Counts the request, answered with `status` and so much of a body. */
@@ -137,6 +141,7 @@ export class HttpExchange implements StreamSink {
     this.countedMs = clock.nowMs();
     const durationMs = this.countedMs - this.#startMs;
     meter.onRequest(this.#tunnel, this.#method, status, durationMs);
+    this.#trace?.end(status, this.#requestBody.dataBytes, bytesOut);
     if (this.#note === undefined) return;
     const [tunnel, method, bytesIn] = [this.#tunnel, this.#method, this.#requestBody.dataBytes];
     access?.onRequest(this.#note, { tunnel, method, status, bytesIn, bytesOut, durationMs });
@@ -180,6 +185,7 @@ export class HttpExchange implements StreamSink {
       next = body.step(chunk, next);
       // Filtered trailers lie elsewhere, and are shorter than what was filtered.
       slab.append(body.bytes, body.start, body.end);
+      this.#trace?.sent(body);
     }
     body.release();
     const message = slab.take();
@@ -209,6 +215,7 @@ export class HttpExchange implements StreamSink {
         return chunk.length;
       }
       if (body.end === body.start) continue;
+      this.#trace?.sent(body);
       if (body.bytes === chunk) sentBytes += body.end - body.start;
       goesOn = this.#upstream.write(body.bytes.subarray(body.start, body.end)) && goesOn;
     }
@@ -355,6 +362,7 @@ export class HttpExchange implements StreamSink {
     writeResponseHead(parser, { connection: 'upgrade', isDecoded: false, edits }, slab, 0);
     this.#write(slab.take());
     this.#status = parser.status;
+    this.#trace?.answered(parser);
     this.meter(this.#status, 0);
     const stream = this.#upstream.release(rest.length);
     this.#settleState('free');
@@ -368,6 +376,7 @@ export class HttpExchange implements StreamSink {
     const body = this.#responseBody;
     const isDecoded = parser.isChunked && this.#minor === 0;
     this.#status = parser.status;
+    this.#trace?.answered(parser);
     this.#keepsUpstream = parser.isKeepAlive;
     this.#keepsVisitor = this.#mayKeepVisitor(parser, isDecoded);
     body.begin(parser.framing, parser.contentLength, isDecoded ? 'decode' : 'raw');
@@ -386,6 +395,7 @@ export class HttpExchange implements StreamSink {
     while (joins && !body.isDone && next < piece.length) {
       next = body.step(piece, next);
       slab.append(body.bytes, body.start, body.end);
+      this.#trace?.received(body);
     }
     this.#settleState(this.#state === 'sending' ? 'early' : 'answering');
     this.#owner.onProgress();
@@ -417,6 +427,7 @@ export class HttpExchange implements StreamSink {
       next = body.step(piece, next);
       const { bytes, start, end } = body;
       if (end === start) continue;
+      this.#trace?.received(body);
       if (bytes === piece) this.#passedBytes += end - start;
       this.#write(end - start === bytes.length ? bytes : bytes.subarray(start, end));
     }
@@ -457,12 +468,14 @@ export class HttpExchange implements StreamSink {
   }
 
   #fail(code: ErrorCode): void {
+    this.#trace?.fail(code);
     this.#upstream.reset('SLW_STREAM_CANCELLED');
     this.#settleState('free');
     this.#owner.onFailed(code);
   }
 
   #cut(): void {
+    this.#trace?.fail('SLW_STREAM_RESET');
     this.#upstream.reset('SLW_STREAM_CANCELLED');
     this.meter(this.#status, this.#responseBody.dataBytes);
     this.#settleState('free');

@@ -17,8 +17,11 @@ import {
   type SwitchOrigin,
   type VisitorHome,
 } from './http-visitor.ts';
+import type { Inspector } from './inspector.ts';
+import { type Replayed, replay } from './replay.ts';
 import type { RequestGate } from './request-gate.ts';
 import { SocketRelay, turnAway } from './socket-relay.ts';
+import type { Trace } from './trace.ts';
 
 export type { HttpIngressOptions, HttpLimits, HttpMeter } from './http-context.ts';
 
@@ -75,6 +78,15 @@ export class HttpIngress implements VisitorHome {
   /** 0: no limit. */
   setBodyLimit(bytes: number): void {
     this.#context.requestBodyBytesMax = bytes || Number.POSITIVE_INFINITY;
+  }
+
+  /** Undefined: no tunnel is inspected. */
+  setInspector(inspector: Inspector | undefined): void {
+    this.#context.inspector = inspector;
+  }
+
+  replay(trace: Trace): Promise<Replayed> {
+    return replay(this.#context, trace);
   }
 
   /** About once a second: deadlines. */

@@ -12,6 +12,7 @@ import type { LiveSettings, ShardSettings } from '../bridge/messages.ts';
 import type { AllowLists } from './allow-lists.ts';
 import type { ExitLink } from './exit-link.ts';
 import type { HttpIngress } from './ingress-http.ts';
+import type { Inspector } from './inspector.ts';
 import type { Limit } from './limited.ts';
 import type { Listeners } from './listeners.ts';
 import { createRequestGate } from './request-gate.ts';
@@ -29,6 +30,7 @@ export interface LiveParts {
   readonly links: ReadonlyMap<string, ExitLink>;
   readonly router: ShardRouter;
   readonly http: HttpIngress;
+  readonly inspector: Inspector;
   readonly clock: Clock;
   readonly log: Logger;
   readonly onLimited: (limit: Limit, times?: number) => void;
@@ -45,8 +47,9 @@ const TUNNEL_RATES = [
   'tunnelBytesOutPerSecondMax',
 ] as const;
 
-export function applySettings(parts: LiveParts, { settings, limits }: LiveSettings): void {
-  const { log, clock, onLimited, http, router } = parts;
+export function applySettings(parts: LiveParts, live: LiveSettings): void {
+  const { settings, limits, inspect } = live;
+  const { log, clock, onLimited, http, router, inspector } = parts;
   const before = { ...parts.limits };
   const differs = (name: keyof VisitorLimits): boolean => before[name] !== limits[name];
   Object.assign(parts.settings, settings);
@@ -58,6 +61,8 @@ export function applySettings(parts: LiveParts, { settings, limits }: LiveSettin
   http.setBodyLimit(limits.requestBodyBytesMax);
   if (GATE_RATES.some(differs)) http.setGate(createRequestGate(limits, onLimited));
   if (TUNNEL_RATES.some(differs)) router.setLimits(createTunnelLimits(limits, clock, onLimited));
+  inspector.apply(inspect);
+  http.setInspector(inspector.isOn ? inspector : undefined);
   parts.lists.replace(settings);
   cutDenied(parts);
 }

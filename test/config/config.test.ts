@@ -42,6 +42,7 @@ describe('the server configuration', () => {
         tunnelBytesOutPerSecondMax: 0,
         requestBodyBytesMax: 0,
       },
+      inspect: { tunnels: [], requestsMax: 100, bodyBytesMax: 0 },
       allowFaults: false,
     });
     assert.deepEqual(tuning, {

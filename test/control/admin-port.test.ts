@@ -9,8 +9,11 @@ import type { PlainRequest } from '../../src/bridge/messages.ts';
 import { openAdminPort } from '../../src/control/admin-port.ts';
 import { Answers } from '../../src/control/answers.ts';
 import { Dashboard } from '../../src/control/dashboard.ts';
+import { RequestInspector } from '../../src/control/inspector.ts';
 import { LogLines } from '../support/log-lines.ts';
 import { sendRaw } from '../support/upstream.ts';
+
+const INSPECT_OFF = { tunnels: [], requestsMax: 1, bodyBytesMax: 0 };
 
 interface Seen {
   readonly request: PlainRequest;
@@ -45,6 +48,7 @@ function createDashboard(log: LogLines): Dashboard {
     judge: () => 'refused',
     mayLook: () => false,
     look: () => Promise.reject(new Error('not asked')),
+    inspector: new RequestInspector({ bridges: () => [], settings: () => INSPECT_OFF }),
     clock: systemClock,
     log: log.log,
   });

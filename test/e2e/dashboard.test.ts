@@ -162,6 +162,59 @@ test('numbers move under load, at three sizes, in light and dark', async (t) => 
   await Promise.all(SIZES.map((size) => look(browser, url, size)));
 });
 
+test('the inspector shows a request and repeats it', async (t) => {
+  const browser = await startBrowser(t);
+  if (browser === undefined) return;
+  const server = await startServer(t, { args: ['--inspect', '*', '--inspect-body-max', '64KiB'] });
+  const seen: string[] = [];
+  const site = await startHttp(t, (request, response) => {
+    seen.push(`${request.method} ${request.url} ${request.headers.authorization}`);
+    request.resume();
+    const answer = JSON.stringify({ order: 4711, state: 'paid', lines: 3 }, undefined, 2);
+    response.setHeader('content-type', 'application/json');
+    response.setHeader('set-cookie', 'sid=hidden; HttpOnly');
+    response.writeHead(request.url === '/bad' ? 500 : 200).end(answer);
+  });
+  const upstream = ['--upstream', `shop.example.com=http://${LOOPBACK}:${site}`];
+  await startClient(t, server, { args: upstream });
+  const ask = async (method: string, target: string, body = ''): Promise<void> => {
+    const headers = {
+      ...{ host: 'shop.example.com', authorization: 'Bearer hidden', accept: 'application/json' },
+      ...{ 'user-agent': 'shop-app/3.2', 'content-length': body.length },
+    };
+    const at = { host: LOOPBACK, port: server.httpPort, path: target, method, headers };
+    const request = http.request({ ...at, agent: false });
+    request.end(body);
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    await once(response.resume(), 'end');
+  };
+  for (const target of ['/', '/cart', '/orders/4711?token=hidden', '/bad'])
+    await ask('GET', target);
+  await ask('POST', '/orders', '{"article":"A-17","count":2}');
+  const size = { width: 1440, height: 900 };
+  const { page, complaints } = await openPage(browser, size);
+  await page.goto(`http://${LOOPBACK}:${server.adminPort}/`);
+  await page.locator('#to-requests').click();
+  await page.locator('#requests-view tbody th', { hasText: '/cart' }).waitFor();
+  assert.deepEqual(await seriousFaults(page), []);
+  await page.locator('#requests-view tbody th a', { hasText: 'POST /orders' }).click();
+  await page.locator('.detail pre', { hasText: 'A-17' }).waitFor();
+  await page.locator('.detail dd', { hasText: 'Bearer •••' }).waitFor();
+  assert.deepEqual(await seriousFaults(page), []);
+  await picture(page, 'inspector-desktop');
+  const before = seen.length;
+  await page.locator('.detail button', { hasText: 'Replay' }).click();
+  await page.locator('.detail dt', { hasText: 'Replay of' }).waitFor();
+  assert.deepEqual(seen.slice(before), ['POST /orders Bearer hidden']);
+  assert.doesNotMatch(await page.content(), /hidden;|Bearer hidden|token=hidden/u);
+  await page.setViewportSize({ width: 390, height: 844 });
+  assert.equal(await isTooWide(page), false);
+  await picture(page, 'inspector-phone');
+  await page.locator('.detail a', { hasText: 'Close' }).click();
+  assert.equal(await page.locator('.detail').isHidden(), true);
+  assert.deepEqual(complaints, []);
+});
+
 test('from elsewhere a token is asked for, and a session ends when it is told to', async (t) => {
   const browser = await startBrowser(t);
   if (browser === undefined) return;

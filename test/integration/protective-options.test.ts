@@ -348,6 +348,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
     ...['letsencrypt-dns-hook', 'letsencrypt-dir', 'tcp-addr', 'tls-cert', 'tls-key'],
     ...['auto-tls', 'auto-tls-san', 'auto-tls-dir', 'shards', 'reuse-port', 'drain-delay'],
     ...['drain-timeout', 'log-level', 'log-format', 'access-log', 'error-pages'],
+    ...['inspect', 'inspect-requests', 'inspect-body-max'],
     ...[
       'tokens-usage-file',
       'allow-faults',

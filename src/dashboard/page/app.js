@@ -6,6 +6,7 @@
 import { Chart } from './charts.js';
 import { byId, setClass, setText } from './elements.js';
 import * as show from './format.js';
+import { InspectorView } from './inspector.js';
 import { Table } from './tables.js';
 
 const RETRY_MS = 5000;
@@ -238,5 +239,26 @@ async function comeAgain() {
   setTimeout(follow, RETRY_MS);
 }
 
+const inspector = new InspectorView(byId('requests-view'));
+
+/** `#/requests`, or `#/requests/ID` with one of them open; all else is the overview. */
+function showView() {
+  const [, view, id] = location.hash.split('/');
+  const isInspector = view === 'requests';
+  byId('overview').hidden = isInspector;
+  byId('requests-view').hidden = !isInspector;
+  for (const [name, isHere] of [
+    ['to-overview', !isInspector],
+    ['to-requests', isInspector],
+  ]) {
+    if (isHere) byId(name).setAttribute('aria-current', 'page');
+    else byId(name).removeAttribute('aria-current');
+  }
+  inspector.show(isInspector, id);
+  if (!isInspector) draw();
+}
+
+window.addEventListener('hashchange', showView);
 document.addEventListener('visibilitychange', draw);
+showView();
 follow();

@@ -3,7 +3,8 @@
 import { make, setClass, setText } from './elements.js';
 
 /**
- * `columns`: each with `title`, `cell(row, snapshot)` (a text, or a text and a class), and, if so,
+ * `columns`: each with `title`, `cell(row, snapshot)` (a text, or a text, a class and perhaps
+ * where it leads), and, if so,
  * `isNumber` and `isLater` (left out on a phone). The first column names the row.
  */
 export class Table {
@@ -26,13 +27,17 @@ export class Table {
     this.#scroll = make('div', region, table);
   }
 
-  show(rows, snapshot) {
+  /** `isChosen` marks a row. */
+  show(rows, snapshot, isChosen = (_row) => false) {
     const shown = rows.length === 0 ? this.#empty : this.#scroll;
     if (this.#root.firstChild !== shown) this.#root.replaceChildren(shown);
     const body = this.#body;
     while (body.rows.length > rows.length) body.deleteRow(-1);
     while (body.rows.length < rows.length) body.append(this.#makeRow());
-    for (const [index, row] of rows.entries()) this.#fill(body.rows[index], row, snapshot);
+    for (const [index, row] of rows.entries()) {
+      setClass(body.rows[index], isChosen(row) ? 'chosen' : '');
+      this.#fill(body.rows[index], row, snapshot);
+    }
   }
 
   #makeRow() {
@@ -45,13 +50,24 @@ export class Table {
   #fill(line, row, snapshot) {
     for (const [index, column] of this.#columns.entries()) {
       const found = column.cell(row, snapshot);
-      const [text, extra] = Array.isArray(found) ? found : [found, ''];
+      const [text, extra, href] = Array.isArray(found) ? found : [found, ''];
       const cell = line.cells[index];
-      setText(cell, text);
+      if (href === undefined) setText(cell, text);
+      else setLink(cell, text, href);
       setClass(cell, `${classOf(column)} ${extra ?? ''}`.trim());
       if (!column.isNumber && cell.title !== text) cell.title = text;
     }
   }
+}
+
+function setLink(cell, text, href) {
+  const known = cell.firstElementChild;
+  if (known === null) {
+    cell.replaceChildren(make('a', { href }, text));
+    return;
+  }
+  setText(known, text);
+  if (known.getAttribute('href') !== href) known.setAttribute('href', href);
 }
 
 function classOf({ isNumber, isLater }) {

@@ -1,0 +1,200 @@
+// One request that is inspected: what came from its visitor, and what from its upstream.
+//
+//   begun --sent--> --answered--> --received--> ended (with a status, and a code if it failed)
+//
+// Invariant: what is kept is copied and bounded, real values included, for a replay; only `show`
+// and `describe` leave the shard, and they mask. Must not know: how requests are carried.
+
+import type { Clock } from '../base/clock.ts';
+import type { ErrorCode } from '../base/errors.ts';
+import type { InspectedDetail, InspectedRequest, KeptBody } from '../bridge/messages.ts';
+import type { BodyReader } from '../http/body-reader.ts';
+import type { Forwarding } from '../http/forwarding.ts';
+import { showFields, showTarget } from '../http/masking.ts';
+import type { RequestParser } from '../http/request-head.ts';
+import type { ResponseParser } from '../http/response-head.ts';
+import { visitorOf } from '../http/trusted-forwarding.ts';
+
+export interface TraceOptions {
+  readonly id: string;
+  readonly tunnel: string;
+  readonly forwarding: Forwarding;
+  readonly port: number;
+  readonly bodyBytesMax: number;
+  readonly clock: Clock;
+  /** The request that this one repeats; '' for a visitor's own. */
+  readonly replayOf: string;
+  /** So many bytes more are kept. */
+  readonly onGrowth: (bytes: number) => void;
+}
+
+/** Spans of one body, as they passed: with the framing of chunks. */
+class Body {
+  readonly #pieces: Buffer[] = [];
+  keptBytes = 0;
+  isWhole = true;
+
+  /** Gives how many bytes were kept. */
+  add({ bytes, start, end }: BodyReader, bytesMax: number): number {
+    const length = Math.min(end - start, bytesMax - this.keptBytes);
+    if (length < end - start) this.isWhole = false;
+    if (length <= 0) return 0;
+    this.#pieces.push(Buffer.from(bytes.subarray(start, start + length)));
+    this.keptBytes += length;
+    return length;
+  }
+
+  bytes(): Buffer {
+    return Buffer.concat(this.#pieces);
+  }
+}
+
+export class Trace {
+  readonly id: string;
+  readonly tunnel: string;
+  readonly forwarding: Forwarding;
+  readonly port: number;
+  readonly method: string;
+  /** As it came from the visitor. */
+  readonly head: Buffer;
+  /** What it weighs in the inspector. */
+  bytes = 0;
+  readonly #options: TraceOptions;
+  readonly #visitor: string;
+  readonly #target: string;
+  readonly #framing: RequestParser['framing'];
+  readonly #isUpgrade: boolean;
+  readonly #startMs: number;
+  readonly #startWallMs: number;
+  readonly #request = new Body();
+  readonly #response = new Body();
+  #responseHead: Buffer | undefined;
+  #isResponseChunked = false;
+  #firstByteMs: number | null = null;
+  #durationMs: number | null = null;
+  #status = 0;
+  #code: ErrorCode = 'SLW_NONE';
+  #bytesIn = 0;
+  #bytesOut = 0;
+
+  constructor(options: TraceOptions, head: RequestParser) {
+    const { clock, forwarding } = options;
+    this.#options = options;
+    this.id = options.id;
+    this.tunnel = options.tunnel;
+    this.forwarding = forwarding;
+    this.port = options.port;
+    this.method = head.method;
+    this.head = Buffer.from(head.bytes.subarray(head.base, head.base + head.headBytes));
+    this.#framing = head.framing;
+    this.#isUpgrade = head.isUpgrade;
+    this.#visitor = visitorOf(head, forwarding.origin);
+    const [start, end] = [head.base + head.targetStart, head.base + head.targetEnd];
+    this.#target = `${head.targetPrefix}${head.bytes.toString('latin1', start, end)}`;
+    this.#startMs = clock.nowMs();
+    this.#startWallMs = clock.wallMs();
+  }
+
+  /** A span of the request's body. */
+  sent(body: BodyReader): void {
+    this.#grow(this.#request.add(body, this.#options.bodyBytesMax));
+  }
+
+  /** The final head of the response. */
+  answered({ bytes, base, headBytes, isChunked, status }: ResponseParser): void {
+    this.#responseHead = Buffer.from(bytes.subarray(base, base + headBytes));
+    this.#isResponseChunked = isChunked;
+    this.#status = status;
+    this.#firstByteMs = this.#elapsedMs();
+    this.#grow(headBytes);
+  }
+
+  /** A span of the response's body. */
+  received(body: BodyReader): void {
+    this.#grow(this.#response.add(body, this.#options.bodyBytesMax));
+  }
+
+  fail(code: ErrorCode): void {
+    this.#code = code;
+  }
+
+  end(status: number, bytesIn: number, bytesOut: number): void {
+    this.#status = status;
+    this.#bytesIn = bytesIn;
+    this.#bytesOut = bytesOut;
+    this.#durationMs = this.#elapsedMs();
+  }
+
+  /** What to send again behind the head; a reason when that cannot be done. */
+  replayable(): Buffer | { readonly problem: string } {
+    if (this.#isUpgrade) return { problem: 'a switch of protocols cannot be repeated' };
+    if (this.#durationMs === null) return { problem: 'the request is still under way' };
+    if (this.#framing === 'none') return Buffer.alloc(0);
+    const isWhole = this.#request.isWhole && this.#bytesIn > 0;
+    const isEmpty = this.#request.isWhole && this.#request.keptBytes === 0;
+    if (isWhole || (isEmpty && this.#framing === 'length')) return this.#request.bytes();
+    return { problem: 'its body was not kept whole; see --inspect-body-max' };
+  }
+
+  show(): InspectedRequest {
+    return {
+      ...{ id: this.id, tunnel: this.tunnel, visitor: this.#visitor, method: this.method },
+      target: showTarget(this.#target),
+      startedMs: this.#startWallMs,
+      ...{ firstByteMs: this.#firstByteMs, durationMs: this.#durationMs },
+      ...{ status: this.#status, code: this.#code },
+      ...{ bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, replayOf: this.#options.replayOf },
+    };
+  }
+
+  describe(): InspectedDetail {
+    const again = this.replayable();
+    const head = this.#responseHead;
+    return {
+      ...this.show(),
+      requestFields: showFields(this.head),
+      responseFields: head === undefined ? [] : showFields(head),
+      requestBody: this.#showBody(this.#request, this.#framing === 'chunked'),
+      responseBody: this.#showBody(this.#response, this.#isResponseChunked),
+      replayProblem: Buffer.isBuffer(again) ? '' : again.problem,
+    };
+  }
+
+  #showBody(body: Body, isChunked: boolean): KeptBody | null {
+    if (this.#options.bodyBytesMax === 0) return null;
+    const kept = body.bytes();
+    const bytes = isChunked ? withoutChunks(kept) : kept;
+    return { ...readable(bytes), bytes: bytes.length, isWhole: body.isWhole };
+  }
+
+  #elapsedMs(): number {
+    return this.#options.clock.nowMs() - this.#startMs;
+  }
+
+  #grow(bytes: number): void {
+    this.bytes += bytes;
+    if (bytes > 0) this.#options.onGrowth(bytes);
+  }
+}
+
+/** As text where it is one; a character that was cut at the end is left out. */
+function readable(bytes: Buffer): Pick<KeptBody, 'text' | 'base64'> {
+  try {
+    return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true }) };
+  } catch {
+    return { base64: bytes.toString('base64') };
+  }
+}
+
+/** The data of a chunked body, as far as it was kept; its framing was checked as it passed. */
+function withoutChunks(bytes: Buffer): Buffer {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const lineEnd = bytes.indexOf('\r\n', at);
+    const length = Number.parseInt(bytes.toString('latin1', at, lineEnd), 16);
+    if (lineEnd === -1 || !(length > 0)) break;
+    pieces.push(bytes.subarray(lineEnd + 2, lineEnd + 2 + length));
+    at = lineEnd + 2 + length + 2;
+  }
+  return Buffer.concat(pieces);
+}

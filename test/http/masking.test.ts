@@ -1,0 +1,102 @@
+// Goal: what is shown of a head lets nobody in, and leaves the rest readable. Method: tables of
+// fields and URLs as programs send them, and a property: a secret under a telling name never shows.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { MASK, showFields, showTarget } from '../../src/http/masking.ts';
+
+function shown(name: string, value: string): string {
+  const fields = showFields(Buffer.from(`GET / HTTP/1.1\r\n${name}: ${value}\r\n\r\n`, 'latin1'));
+  assert.equal(fields.length, 1, name);
+  assert.equal(fields[0]?.[0], name);
+  return fields[0]?.[1] ?? '';
+}
+
+test('fields that are secrets are masked, with what says which kind', () => {
+  const rows: readonly (readonly [name: string, value: string, shown: string])[] = [
+    ['Authorization', 'Bearer abc.def', `Bearer ${MASK}`],
+    ['authorization', 'Basic dXNlcjpwYXNz', `Basic ${MASK}`],
+    ['AUTHORIZATION', 'abc', MASK],
+    ['Proxy-Authorization', 'Digest username="u", response="r"', `Digest ${MASK}`],
+    ['Cookie', 'a=1; theme=dark; sid=2', `a=${MASK}; theme=${MASK}; sid=${MASK}`],
+    ['Set-Cookie', 'sid=x=y; Path=/; HttpOnly', `sid=${MASK}; Path=/; HttpOnly`],
+    ['Set-Cookie', 'bare; Path=/', `=${MASK}; Path=/`],
+    ['X-Api-Key', 'k', MASK],
+    ['X-Auth-Token', 'k', MASK],
+    ['X-CSRF-Token', 'k', MASK],
+    ['X-Hub-Signature-256', 'sha256=00', MASK],
+    ['X-Amz-Security-Token', 'k', MASK],
+    ['Sec-WebSocket-Key', 'dGhl', MASK],
+    [
+      'Referer',
+      'https://u:p@a.example/x?token=1&page=2',
+      `https://${MASK}@a.example/x?token=${MASK}&page=2`,
+    ],
+    ['Location', '/cb#access_token=1&state=2', `/cb#access_token=${MASK}&state=2`],
+    ['X-Original-URI', '/a?api_key=1', `/a?api_key=${MASK}`],
+  ];
+  for (const [name, value, wanted] of rows) assert.equal(shown(name, value), wanted, name);
+});
+
+test('fields that are none are shown as they came', () => {
+  const rows = [
+    ['Host', 'a.example'],
+    ['Accept', 'text/html;q=0.9, */*;q=0.1'],
+    ['Content-Type', 'multipart/form-data; boundary=x=y'],
+    ['User-Agent', 'curl/8 (key press)'],
+    ['X-Forwarded-For', '192.0.2.1'],
+    ['ETag', '"abc"'],
+    ['X-Empty', ''],
+  ] as const;
+  for (const [name, value] of rows) assert.equal(shown(name, value), value, name);
+});
+
+test('of a target parameters with telling names are masked, however they are written', () => {
+  const rows = [
+    ['/a?b=c', '/a?b=c'],
+    ['/a?token=1', `/a?token=${MASK}`],
+    ['/a?x=1&ACCESS_TOKEN=2&y=3', `/a?x=1&ACCESS_TOKEN=${MASK}&y=3`],
+    ['/a?x=1;password=2', `/a?x=1;password=${MASK}`],
+    ['/a?%74oken=1', `/a?%74oken=${MASK}`],
+    ['/a?%zzsecret=1', `/a?%zzsecret=${MASK}`],
+    ['/a?X-Amz-Signature=1', `/a?X-Amz-Signature=${MASK}`],
+    ['/a?sig=1&code=2&key=3', `/a?sig=${MASK}&code=${MASK}&key=${MASK}`],
+    ['/a?user[password]=1', `/a?user[password]=${MASK}`],
+    ['/a?design=1&monkey=2&postcode=3', '/a?design=1&monkey=2&postcode=3'],
+    ['/token/1', '/token/1'],
+  ] as const;
+  for (const [target, wanted] of rows) assert.equal(showTarget(target), wanted);
+});
+
+test('a secret under a telling name never shows', (t) => {
+  const seed = Number(process.env.SLUICEWAY_SEED ?? 97);
+  t.diagnostic(`seed ${seed}`);
+  const secret = fc.stringMatching(/^[A-Za-z0-9]{12,40}$/u);
+  const name = fc.constantFrom(
+    'token',
+    'Session-Id',
+    'api_key',
+    'client_secret',
+    'x-jwt',
+    'passwd',
+  );
+  const around = fc.stringMatching(/^[a-z0-9/=.,-]{0,20}$/u);
+  fc.assert(
+    fc.property(secret, name, around, around, (value, key, before, after) => {
+      const target = showTarget(`/${before}?q=${after}&${key}=${value}&z=${after}`);
+      assert.ok(!target.includes(value) || before.includes(value) || after.includes(value));
+      assert.equal(shown(`X-${key}`, value), MASK);
+    }),
+    { seed },
+  );
+});
+
+test('long and hostile values take no time to mask', () => {
+  const startMs = performance.now();
+  for (const piece of ['?a', '&=', '://', 'a=b&', '@', ';;', '?token=']) {
+    showTarget(piece.repeat(16_384 / piece.length));
+    shown('Cookie', piece.repeat(4000));
+  }
+  assert.ok(performance.now() - startMs < 2000);
+});

@@ -1,0 +1,110 @@
+// Goal: only inspected tunnels are kept, so many requests and bytes of them, and another setting
+// holds at once. Method: heads of one parser, begun by hand.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BodyReader } from '../../src/http/body-reader.ts';
+import { Forwarding } from '../../src/http/forwarding.ts';
+import { RequestParser } from '../../src/http/request-head.ts';
+import { Inspector } from '../../src/shard/inspector.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const forwarding = new Forwarding({
+  ...{ address: '192.0.2.1', scheme: 'http', localAuthority: 'x' },
+});
+const ON = { tunnels: ['a.example'], requestsMax: 3, bodyBytesMax: 0 };
+
+function head(target = '/', fields = ''): RequestParser {
+  const parser = new RequestParser();
+  const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: a.example\r\n${fields}\r\n`);
+  assert.ok(parser.push(bytes, 0) > 0);
+  return parser;
+}
+
+function begin(inspector: Inspector, tunnel: string, parser = head()) {
+  return inspector.begin({ tunnel, forwarding, port: 1, replayOf: '' }, parser);
+}
+
+/** A body of one span. */
+function span(bytes: number): BodyReader {
+  const reader = new BodyReader();
+  reader.begin('length', bytes, 'raw');
+  reader.step(Buffer.alloc(bytes, 'b'), 0);
+  return reader;
+}
+
+test('off, and for other tunnels, nothing is kept', () => {
+  const inspector = new Inspector(0, new FakeClock());
+  assert.equal(inspector.isOn, false);
+  assert.equal(begin(inspector, 'a.example'), undefined);
+  inspector.apply(ON);
+  assert.equal(begin(inspector, 'b.example'), undefined);
+  assert.equal(
+    inspector.arrive({ socket: {} as never, forwarding }, undefined, 'a.example'),
+    undefined,
+  );
+  assert.equal(inspector.arrive({ socket: {} as never, forwarding }, head(), undefined), undefined);
+  assert.deepEqual([inspector.keptBytes, inspector.newest(undefined, 9)], [0, []]);
+});
+
+test('the oldest of a tunnel goes when there are too many; * is every tunnel', () => {
+  const inspector = new Inspector(2, new FakeClock());
+  inspector.apply({ ...ON, tunnels: ['*'] });
+  for (let count = 0; count < 5; count += 1) begin(inspector, 'a.example', head(`/${count}`));
+  begin(inspector, 'b.example');
+  const targets = inspector.newest('a.example', 9).map((trace) => trace.show().target);
+  assert.deepEqual(targets, ['/4', '/3', '/2']);
+  assert.deepEqual(
+    inspector.newest(undefined, 2).map(({ id }) => id),
+    ['2-6', '2-5'],
+  );
+  assert.equal(inspector.traceOf('2-1'), undefined);
+  assert.equal(inspector.traceOf('2-3')?.show().target, '/2');
+});
+
+test('bytes are bounded over all tunnels, bodies that come later included', () => {
+  const inspector = new Inspector(0, new FakeClock());
+  inspector.apply({ tunnels: ['*'], requestsMax: 1000, bodyBytesMax: 1024 * 1024 });
+  const first = begin(inspector, 'a.example');
+  for (let count = 0; count < 40; count += 1) {
+    const trace = begin(inspector, `t${count}.example`);
+    for (let times = 0; times < 4; times += 1) trace?.received(span(512 * 1024));
+    assert.ok(inspector.keptBytes <= 16 * 1024 * 1024, `${inspector.keptBytes}`);
+  }
+  assert.ok(first !== undefined && inspector.traceOf(first.id) === undefined, 'the oldest went');
+  const before = inspector.keptBytes;
+  first.received(span(1024));
+  assert.equal(inspector.keptBytes, before, 'what was forgotten weighs nothing');
+  const kept = inspector.newest(undefined, 1000);
+  assert.ok(kept.length >= 15 && kept.length <= 16, `${kept.length}`);
+  const body = kept[0]?.describe().responseBody;
+  assert.deepEqual([body?.bytes, body?.isWhole], [1024 * 1024, false]);
+  inspector.apply({ ...ON, tunnels: [] });
+  assert.deepEqual([inspector.keptBytes, inspector.newest(undefined, 9)], [0, []]);
+});
+
+test('fewer requests, or other tunnels, are forgotten at once', () => {
+  const inspector = new Inspector(0, new FakeClock());
+  inspector.apply({ ...ON, tunnels: ['a.example', 'b.example'] });
+  for (const tunnel of ['a.example', 'b.example', 'a.example', 'b.example'])
+    begin(inspector, tunnel);
+  inspector.apply({ ...ON, requestsMax: 1 });
+  assert.deepEqual(
+    inspector.newest(undefined, 9).map(({ id }) => id),
+    ['0-3'],
+  );
+});
+
+test('what is shown is masked, what is sent again is not', () => {
+  const inspector = new Inspector(0, new FakeClock());
+  inspector.apply(ON);
+  const parser = head('/x?token=abc', 'Authorization: Bearer real\r\n');
+  const trace = begin(inspector, 'a.example', parser);
+  trace?.end(200, 0, 5);
+  const detail = trace?.describe();
+  assert.equal(detail?.target, '/x?token=•••');
+  assert.doesNotMatch(JSON.stringify(detail), /real|abc/u);
+  assert.match(trace?.head.toString() ?? '', /Bearer real/u);
+  assert.equal(detail?.requestBody, null);
+  assert.equal(detail?.replayProblem, '');
+});
