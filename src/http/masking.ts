@@ -9,16 +9,14 @@ export const MASK = '•••';
 /** Fields whose value is one, or is a list of them. */
 const SECRET_FIELDS = new Set(['authorization', 'proxy-authorization', 'x-amz-security-token']);
 const COOKIES = new Set(['cookie', 'set-cookie']);
-/** Parts of names, and short words that are a name, or a part of one between - _ and dots. */
-const SECRET_PARTS = [
-  ...['token', 'secret', 'passw', 'passphrase', 'api-?key', 'session', 'signature'],
-  ...['credential', 'jwt', 'csrf', 'xsrf', 'otp', 'private'],
-].join('|');
-const SECRET_WORDS = ['sig', 'key', 'auth', 'code', 'pwd', 'sid'].join('|');
-const SECRET_NAME = new RegExp(`${SECRET_PARTS}|(?:^|[-_.])(?:${SECRET_WORDS})(?:$|[-_.])`, 'i');
-/** `name=value` behind a ?, & or ;, as URLs have it. */
-const PARAMETER = /([?&;#])([^=&;#\s"'<>]{1,256})=([^&;#\s"'<>]*)/g;
-const USER_INFO = /(:\/\/)[^/?#\s@]+@/g;
+/** Parts of names. */
+const SECRET_PART =
+  /token|secret|passw|passphrase|api-?key|session|signature|credential|jwt|[cx]srf|otp|private/i;
+/** Words that are a name, or a part of one between - _ and dots. */
+const SECRET_WORD = /(?:^|[-_.])(?:sig|key|auth|code|pwd|sid)(?:$|[-_.])/i;
+/** What stands before a parameter, and what ends the last one of a URL within a text. */
+const SIGN = /([?&;#])/;
+const URL_END = /[\s"'<>]/;
 
 export type ShownField = readonly [name: string, value: string];
 
@@ -36,7 +34,7 @@ export function showFields(head: Buffer): ShownField[] {
 function showValue(name: string, value: string): string {
   if (COOKIES.has(name)) return showCookies(name, value);
   if (SECRET_FIELDS.has(name)) return showCredentials(value);
-  return SECRET_NAME.test(name) ? MASK : showTarget(value);
+  return isSecret(name) ? MASK : showTarget(value);
 }
 
 /** Scheme and mask: `Bearer •••`. */
@@ -48,18 +46,44 @@ function showCredentials(value: string): string {
 /** Every cookie may be a session, whatever its name; the attributes of a Set-Cookie are not. */
 function showCookies(name: string, value: string): string {
   const [first = '', ...attributes] = value.split(';');
-  const masked = (pair: string): string => pair.replace(/=.*$/s, `=${MASK}`);
-  if (name === 'cookie') return [first, ...attributes].map(masked).join(';');
-  return [masked(first.includes('=') ? first : `=${first}`), ...attributes].join(';');
+  if (name === 'cookie') return [first, ...attributes].map(withoutValue).join(';');
+  return [first.includes('=') ? withoutValue(first) : `=${MASK}`, ...attributes].join(';');
+}
+
+function withoutValue(pair: string): string {
+  const equals = pair.indexOf('=');
+  return equals === -1 ? pair : `${pair.slice(0, equals)}=${MASK}`;
 }
 
 /** Of a URL, or of a text with URLs: parameters with telling names, users with passwords. */
 export function showTarget(text: string): string {
-  return text
-    .replace(USER_INFO, `$1${MASK}@`)
-    .replace(PARAMETER, (whole, sign: string, name: string) =>
-      SECRET_NAME.test(decoded(name)) ? `${sign}${name}=${MASK}` : whole,
-    );
+  // Signs stand at odd places.
+  const [first = '', ...rest] = withoutUsers(text).split(SIGN);
+  return first + rest.map((piece, index) => (index % 2 === 0 ? piece : showPair(piece))).join('');
+}
+
+function showPair(pair: string): string {
+  const equals = pair.indexOf('=');
+  if (equals === -1 || !isSecret(decoded(pair.slice(0, equals)))) return pair;
+  const value = pair.slice(equals + 1);
+  const end = value.search(URL_END);
+  return `${pair.slice(0, equals)}=${MASK}${end === -1 ? '' : value.slice(end)}`;
+}
+
+/** What stands between :// and an @ of the same authority. */
+function withoutUsers(text: string): string {
+  const [first = '', ...authorities] = text.split('://');
+  const shown = authorities.map((rest) => {
+    const end = rest.search(/[/?#\s]/);
+    const authority = end === -1 ? rest : rest.slice(0, end);
+    const at = authority.lastIndexOf('@');
+    return at === -1 ? rest : `${MASK}${rest.slice(at)}`;
+  });
+  return [first, ...shown].join('://');
+}
+
+function isSecret(name: string): boolean {
+  return SECRET_PART.test(name) || SECRET_WORD.test(name);
 }
 
 function decoded(name: string): string {
