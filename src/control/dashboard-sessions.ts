@@ -16,7 +16,7 @@ const ID_BYTES = 32;
 const COOKIE = 'sluiceway_session';
 const ATTRIBUTES = 'Path=/; HttpOnly; SameSite=Strict';
 /** Of a Cookie header: ours is first, or behind others of the same host. */
-const ID = new RegExp(`(?:^|; )${COOKIE}=([A-Za-z0-9_-]{43})(?:;|$)`);
+const ID = /(?:^|; )sluiceway_session=([A-Za-z0-9_-]{43})(?:;|$)/;
 const COOKIE_HEADER_LENGTH_MAX = 8192;
 
 export interface DashboardSessionsOptions {
