@@ -1,6 +1,8 @@
 // Sends what is seen of the exit node once a second to all who look, as server-sent events.
 //
-//   nobody --join()--> looking: one look a second, made once for all --the last leaves--> nobody
+//   idle --join()--> waiting --a second--> looking --seen, sent--> waiting
+//    ^                 |                      |
+//    '--the last leaves'----------------------'
 //
 // Invariant: so many viewers and no more; nothing is queued for one who does not read, who is cut
 // instead; looks never overlap; one whose right has ended is ended too. Must not know: what is
@@ -37,6 +39,7 @@ export interface LiveFeedOptions {
 export class LiveFeed {
   readonly #options: LiveFeedOptions;
   readonly #viewers = new Map<ServerResponse, () => boolean>();
+  #state: 'idle' | 'waiting' | 'looking' = 'idle';
   #timer: Timer | undefined;
 
   constructor(options: LiveFeedOptions) {
@@ -54,9 +57,9 @@ export class LiveFeed {
     response.write(`${RETRY}event: hello\ndata: ${hello}\n\n`);
     response.once('close', () => this.#leave(response));
     this.#viewers.set(response, mayStay);
-    if (this.#timer === undefined) {
+    if (this.#state === 'idle') {
       this.#options.onFirst();
-      this.#timer = this.#options.clock.after(0, () => void this.#turn());
+      this.#wait(0);
     }
     return true;
   }
@@ -68,22 +71,28 @@ export class LiveFeed {
 
   #leave(response: ServerResponse): void {
     this.#viewers.delete(response);
-    if (this.#viewers.size > 0) return;
+    // A look that is under way finds out by itself.
+    if (this.#viewers.size > 0 || this.#state === 'looking') return;
     this.#timer?.cancel();
-    this.#timer = undefined;
+    this.#state = 'idle';
+  }
+
+  #wait(delayMs: number): void {
+    this.#state = 'waiting';
+    this.#timer = this.#options.clock.after(delayMs, () => void this.#turn());
   }
 
   async #turn(): Promise<void> {
     const { clock, look, log } = this.#options;
+    this.#state = 'looking';
     const startMs = clock.nowMs();
     try {
       this.#send(await look());
     } catch (error) {
       log.error({ err: error }, 'a look for the dashboard failed');
     }
-    if (this.#timer === undefined) return;
-    const restMs = Math.max(0, INTERVAL_MS - (clock.nowMs() - startMs));
-    this.#timer = clock.after(restMs, () => void this.#turn());
+    if (this.#viewers.size === 0) this.#state = 'idle';
+    else this.#wait(Math.max(0, INTERVAL_MS - (clock.nowMs() - startMs)));
   }
 
   #send(json: string): void {

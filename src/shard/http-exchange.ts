@@ -94,9 +94,8 @@ export class HttpExchange implements StreamSink {
   /** Of the piece at hand, what somebody else owns now. */
   #passedBytes = 0;
   #inFlight: InFlight | undefined;
-  /** Of the request at hand, while the access log is on. */
+  /** Of the request at hand, while the access log is on, and while its tunnel is inspected. */
   #note: AccessNote | undefined;
-  /** The same, while its tunnel is inspected. */
   #trace: Trace | undefined;
 
   constructor(context: HttpContext, owner: ExchangeOwner, visitor: VisitorInfo) {
@@ -251,6 +250,7 @@ export class HttpExchange implements StreamSink {
     if (this.#state === 'free') this.#upstream.part();
     else {
       this.#upstream.reset('SLW_STREAM_CANCELLED');
+      this.#trace?.fail('SLW_STREAM_CANCELLED');
       // What an upstream may have seen is counted, whether anybody waited for the answer or not.
       this.meter(this.#status || LEFT_STATUS, this.#responseBody.dataBytes);
     }

@@ -8,7 +8,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { InspectedDetail, InspectedRequest, KeptBody } from '../bridge/messages.ts';
-import type { BodyReader } from '../http/body-reader.ts';
+import { BodyReader } from '../http/body-reader.ts';
 import type { Forwarding } from '../http/forwarding.ts';
 import { showFields, showTarget } from '../http/masking.ts';
 import type { RequestParser } from '../http/request-head.ts';
@@ -63,6 +63,7 @@ export class Trace {
   readonly #visitor: string;
   readonly #target: string;
   readonly #framing: RequestParser['framing'];
+  readonly #contentLength: number;
   readonly #isUpgrade: boolean;
   readonly #startMs: number;
   readonly #startWallMs: number;
@@ -87,6 +88,7 @@ export class Trace {
     this.method = head.method;
     this.head = Buffer.from(head.bytes.subarray(head.base, head.base + head.headBytes));
     this.#framing = head.framing;
+    this.#contentLength = head.contentLength;
     this.#isUpgrade = head.isUpgrade;
     this.#visitor = visitorOf(head, forwarding.origin);
     const [start, end] = [head.base + head.targetStart, head.base + head.targetEnd];
@@ -129,11 +131,18 @@ export class Trace {
   replayable(): Buffer | { readonly problem: string } {
     if (this.#isUpgrade) return { problem: 'a switch of protocols cannot be repeated' };
     if (this.#durationMs === null) return { problem: 'the request is still under way' };
-    if (this.#framing === 'none') return Buffer.alloc(0);
-    const isWhole = this.#request.isWhole && this.#bytesIn > 0;
-    const isEmpty = this.#request.isWhole && this.#request.keptBytes === 0;
-    if (isWhole || (isEmpty && this.#framing === 'length')) return this.#request.bytes();
-    return { problem: 'its body was not kept whole; see --inspect-body-max' };
+    const bytes = this.#request.bytes();
+    return this.#isWholeBody(bytes)
+      ? bytes
+      : { problem: 'its body was not kept whole; see --inspect-body-max' };
+  }
+
+  /** Also one that the visitor never sent to its end is not whole. */
+  #isWholeBody(bytes: Buffer): boolean {
+    const reader = new BodyReader();
+    reader.begin(this.#framing, this.#contentLength, 'raw');
+    for (let at = 0; at < bytes.length && !reader.isDone; ) at = reader.step(bytes, at);
+    return reader.isComplete;
   }
 
   show(): InspectedRequest {

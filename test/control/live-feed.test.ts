@@ -124,6 +124,25 @@ test('looks never overlap, and one that fails is not the end', async () => {
   assert.equal(viewer.sent.at(-1), 'data: {"back":1}\n\n');
 });
 
+test('who comes while a look for those who left is under way does not double it', async () => {
+  const bench = new Bench();
+  const answers: ((json: string) => void)[] = [];
+  bench.answer = () => new Promise((resolve) => answers.push(resolve));
+  const first = bench.join();
+  await bench.seconds(1);
+  first.destroy();
+  const second = bench.join();
+  answers[0]?.('{}');
+  bench.answer = async () => '{}';
+  await bench.seconds(5);
+  assert.ok(bench.looks === 5 || bench.looks === 6, `${bench.looks} looks in six seconds`);
+  assert.equal(second.sent.length, bench.looks + 1);
+  second.destroy();
+  const { looks } = bench;
+  await bench.seconds(3);
+  assert.equal(bench.looks, looks);
+});
+
 test('there is an end to how many look, and to all of it', async () => {
   const bench = new Bench();
   const viewers = Array.from({ length: VIEWERS_MAX }, () => bench.join());
