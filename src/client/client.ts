@@ -5,7 +5,7 @@
 // else is tried again. Must not know: frames, sockets, what is printed where.
 
 import { randomBytes } from 'node:crypto';
-import { sleep, systemClock, type Timer } from '../base/clock.ts';
+import { isoTimeOf, sleep, systemClock, type Timer } from '../base/clock.ts';
 import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Bridge, Serve } from '../bridge/calls.ts';
@@ -19,8 +19,10 @@ import { ShardPool } from '../bridge/pool.ts';
 import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { DialToken } from './dial-token.ts';
+import { describeLink, type LocalServer, type LocalStatus } from './local-status.ts';
 import { ServerLinks } from './server-links.ts';
 import { isExposed, ServerTrust } from './server-trust.ts';
+import { openStatusSocket, type StatusSocket } from './status-socket.ts';
 import { TunnelBoard } from './tunnel-board.ts';
 import { readUpstreams } from './upstream-entries.ts';
 
@@ -48,6 +50,8 @@ const EXIT_AUTH_REFUSED = 3;
 /** A refused tunnel that may be accepted later is offered again after so long. Guess. */
 const OFFER_AGAIN_MS = 15_000;
 const STOP_TIMEOUT_MS = 2000;
+/** Who asks for the local status waits no longer for a shard. */
+const SAMPLE_TIMEOUT_MS = 1000;
 
 /** Endings that trying again does not cure. */
 const FINAL: Partial<Record<ErrorCode, { exitCode: number; advice: string }>> = {
@@ -90,6 +94,9 @@ class RunningClient implements Client {
   /** Where each link lives: its server, and its shard here. */
   readonly #links = new Map<string, { server: ServerLinks; shard: number }>();
   readonly #offers = new Map<string, Timer>();
+  readonly #startedMs = systemClock.wallMs();
+  readonly #version: string;
+  #status: StatusSocket | undefined;
   #linkCount = 0;
   #state: 'running' | 'draining' | 'stopped' = 'running';
   #settle: (ending: Ending) => void = () => {};
@@ -97,6 +104,7 @@ class RunningClient implements Client {
   constructor(config: ClientConfig, options: StartOptions, upstreams: readonly UpstreamEntry[]) {
     this.#config = config;
     this.#log = options.log;
+    this.#version = options.version;
     this.#upstreams = upstreams;
     this.#trust = new ServerTrust({ trust: config.trust, clock: systemClock, log: options.log });
     this.#token = new DialToken(config, options.log);
@@ -138,6 +146,7 @@ class RunningClient implements Client {
       this.#log.warn({ url }, 'not encrypted: the token and all traffic can be read on the way');
     }
     for (const server of this.#servers) server.fill();
+    await this.#openStatus();
   }
 
   drain(): void {
@@ -148,6 +157,46 @@ class RunningClient implements Client {
 
   stop(): void {
     void this.#end({ exitCode: EXIT_FAILURE, message: 'stopped before streams had ended' });
+  }
+
+  async #openStatus(): Promise<void> {
+    const { statusDir: folder } = this.#config;
+    if (folder === undefined) return;
+    const tell = (): Promise<LocalStatus> => this.#describe();
+    const socket = await openStatusSocket({ folder, pid: process.pid, tell, log: this.#log });
+    if (this.#state === 'stopped') socket?.close();
+    else this.#status = socket;
+  }
+
+  async #describe(): Promise<LocalStatus> {
+    const calls = this.#pool
+      .bridges()
+      .map(([, bridge]) => bridge.call('sample', { loop: 'none' }, SAMPLE_TIMEOUT_MS));
+    const samples = (await Promise.allSettled(calls)).flatMap((result) =>
+      result.status === 'fulfilled' ? result.value.links : [],
+    );
+    const byLink = new Map(samples.map((sample) => [sample.link, sample]));
+    return {
+      clientID: this.#id,
+      pid: process.pid,
+      version: this.#version,
+      since: isoTimeOf(this.#startedMs),
+      state: this.#state,
+      servers: this.#servers.map((server): LocalServer => {
+        const isUp = server.upCount > 0;
+        return {
+          url: server.url,
+          state: isUp ? 'connected' : 'connecting',
+          lastError: server.lastError,
+          links: server.views().map((view) => describeLink(view, byLink.get(view.link))),
+          tunnels: this.#config.tunnels.map(({ name, label }) => ({
+            name,
+            label,
+            state: isUp ? this.#board.stateOf(server.url, name) : 'waiting',
+          })),
+        };
+      }),
+    };
   }
 
   async #bringUp(bridge: ShardBridge): Promise<void> {
@@ -292,6 +341,7 @@ class RunningClient implements Client {
     this.#state = 'stopped';
     for (const server of this.#servers) server.close();
     for (const timer of this.#offers.values()) timer.cancel();
+    this.#status?.close();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
     this.#settle(ending);
   }

@@ -12,6 +12,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { LinkWelcome } from '../bridge/messages.ts';
+import type { LinkView } from './local-status.ts';
 
 /** Links to one server at most (contract). */
 const LINKS_MAX = 16;
@@ -59,6 +60,8 @@ export class ServerLinks {
   #searches = 0;
   #retry: Timer | undefined;
   #state: 'open' | 'closed' = 'open';
+  /** Of the last failure; empty when there was none since a link came up. */
+  lastError = '';
 
   constructor(options: ServerLinksOptions) {
     this.url = options.url;
@@ -70,6 +73,15 @@ export class ServerLinks {
   /** Links that carry streams. */
   get upCount(): number {
     return this.#count('up');
+  }
+
+  /** All links, for whoever looks. */
+  views(): LinkView[] {
+    return [...this.#links].map(([link, { state, shard }]) => ({
+      link,
+      state,
+      serverShard: shard,
+    }));
   }
 
   /** Dials what is missing. */
@@ -93,6 +105,7 @@ export class ServerLinks {
       this.#searchLater();
     } else {
       entry.state = 'up';
+      this.lastError = '';
       entry.shard = shard;
       entry.upMs = this.#options.clock.nowMs();
       this.#options.log.info({ url: this.url, link, node, shard, agent }, 'link up');
@@ -122,6 +135,7 @@ export class ServerLinks {
     if (wellForMs >= BACKOFF_RESET_MS) this.#backoff.reset();
     // Expected, and its successor has been dialled.
     if (entry.state === 'leaving') return;
+    this.lastError = detail === '' ? code : `${code}: ${detail}`;
     this.#options.onFailure(code, detail, this.#backoff.attempts + 1);
     this.#retryLater();
   }

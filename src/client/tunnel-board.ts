@@ -44,6 +44,11 @@ export class TunnelBoard {
     }
     return isWorthRetrying;
   }
+
+  /** `up`, the code of its refusal, or `waiting`, as it was last told. */
+  stateOf(url: string, name: string): string {
+    return this.#told.get(`${url} ${name}`) ?? 'waiting';
+  }
 }
 
 /** Codes come from the server, whose table may be another. */

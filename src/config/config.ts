@@ -22,7 +22,13 @@ import {
   resolveValues,
 } from './resolve.ts';
 import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
-import { type AutoTlsConfig, buildAutoTls, buildTrust, type TrustConfig } from './trust.ts';
+import {
+  type AutoTlsConfig,
+  buildAutoTls,
+  buildTrust,
+  runtimeFolder,
+  type TrustConfig,
+} from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
 import { declaring } from './upstream-options.ts';
 
@@ -115,6 +121,8 @@ export interface ClientConfig {
   readonly tokenFile?: string;
   readonly trust: TrustConfig;
   readonly tunnels: readonly TunnelSpec[];
+  /** Folder of the socket on which it says how it is; absent for none. */
+  readonly statusDir?: string;
   /** The header written toward upstreams of TCP and TLS tunnels. */
   readonly proxyProtocol: 'off' | 'v1' | 'v2';
   readonly id?: string;
@@ -135,6 +143,9 @@ export interface StatusConfig {
   readonly url: string;
   readonly token?: Masked;
   readonly trust: TrustConfig;
+  /** Ask the clients on this machine, and not a server. */
+  readonly local: boolean;
+  readonly statusDir?: string;
   readonly json: boolean;
   readonly watch: boolean;
   readonly watchIntervalMs: number;
@@ -238,6 +249,7 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
     ...present('tokenFile', values['token-file']),
     trust: buildTrust(values, env),
     tunnels: withDefaults(values),
+    ...present('statusDir', buildStatusDir(values['status-dir'], env)),
     proxyProtocol: values['proxy-protocol'],
     ...present('id', values.id),
     links: values.links,
@@ -266,11 +278,17 @@ function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
   return tunnels.map((tunnel) => ({ ...tunnel, ...declaring(declaredOf(tunnel, defaults)) }));
 }
 
+function buildStatusDir(given: string | undefined, env: Environment): string | undefined {
+  return given === 'off' ? undefined : (given ?? runtimeFolder(env));
+}
+
 function buildStatus({ values, token }: Resolution<'status'>, env: Environment): StatusConfig {
   return {
     url: values.url ?? '',
     ...present('token', token),
     trust: buildTrust(values, env),
+    local: values.local,
+    ...present('statusDir', buildStatusDir(values['status-dir'], env)),
     json: values.json,
     watch: values.watch,
     watchIntervalMs: values['watch-interval'],

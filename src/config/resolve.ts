@@ -67,7 +67,7 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   const parsed = followed as Partial<Values<C>>;
   const tokenTexts = untyped as Partial<Values<Command>>;
   // What is wrong with a certificate is a problem of its own: it never means "no token needed".
-  const substitutes = command === 'server' ? ['client-ca', 'tokens-file'] : ['tls-client-cert'];
+  const substitutes = SUBSTITUTES[command];
   const substitute = substitutes.some((name) => given.has(name));
   const sources = { given, parsed: tokenTexts, env, readFile, substitute };
   const token = resolveToken(sources, problems);
@@ -77,6 +77,13 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   // No problem means that every option of the table was parsed by its own kind.
   return { values: parsed as Values<C>, token, given, listFiles: [...listFiles] };
 }
+
+/** What may stand in for a token. */
+const SUBSTITUTES: Readonly<Record<Command, readonly string[]>> = {
+  server: ['client-ca', 'tokens-file'],
+  client: ['tls-client-cert'],
+  status: ['tls-client-cert', 'local'],
+};
 
 function parseTable(
   table: OptionTable,
@@ -129,7 +136,8 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     checkTrust(context, context.parsed.url ?? []);
   },
   status(context) {
-    if (!context.given.has('url')) context.problems.add(URL_REQUIRED);
+    const { local } = context.parsed;
+    if (local !== true && !context.given.has('url')) context.problems.add(URL_REQUIRED);
     checkTrust(context, context.parsed.url === undefined ? [] : [context.parsed.url]);
   },
 };

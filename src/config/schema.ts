@@ -306,6 +306,11 @@ const trustOptions = {
   'tls-client-key': optional(path, { help: 'private key of --tls-client-cert, PEM' }),
 };
 
+/** `off` is none. */
+const statusDir = optional(path, {
+  help: 'folder of the sockets for status --local; or off',
+});
+
 const client = {
   config: configFile,
   url: many(serverUrl, { help: 'server to connect to, such as wss://tunnel.example.com:8123' }),
@@ -340,6 +345,7 @@ const client = {
     help: 'field that responses gain; likewise',
   }),
   'response-header-remove': many(headerName, { help: 'field that responses lose; likewise' }),
+  'status-dir': statusDir,
   id: optional(
     text('ID', /^[A-Za-z0-9._-]{1,64}$/, 'is not an id; write 1 to 64 letters, digits, . _ or -'),
     { help: 'a new client with the same id replaces the old one; random by default' },
@@ -368,6 +374,8 @@ const status = {
   url: optional(serverUrl, { help: 'server to ask, such as wss://tunnel.example.com:8123' }),
   ...tokenOptions,
   ...trustOptions,
+  local: one(boolean, { default: 'false', help: 'ask the clients of this user on this machine' }),
+  'status-dir': statusDir,
   json: one(boolean, { default: 'false', help: 'print the answer as it came' }),
   wide: one(boolean, {
     default: 'false',

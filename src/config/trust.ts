@@ -159,6 +159,14 @@ export function trustProblems(
   return problems;
 }
 
+/** For sockets of what runs: where systemd says, the user's folder for them, or that of state. */
+export function runtimeFolder(env: Environment): string {
+  const service = env.RUNTIME_DIRECTORY?.split(':', 1)[0] ?? '';
+  if (isAbsolute(service)) return service;
+  const { XDG_RUNTIME_DIR: runtime = '' } = env;
+  return isAbsolute(runtime) ? join(runtime, 'sluiceway') : join(stateFolder(env), 'run');
+}
+
 /** For what must not be forgotten: where systemd says, the user's folder, or the system's. */
 export function stateFolder(env: Environment): string {
   const service = env.STATE_DIRECTORY?.split(':', 1)[0] ?? '';

@@ -165,6 +165,7 @@ test('a server that never answers is a timeout', async (t) => {
     trust,
     json: false,
     watch: false,
+    local: false,
     watchIntervalMs: 2000,
     wide: false,
   };

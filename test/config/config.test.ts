@@ -127,6 +127,7 @@ describe('the client configuration', () => {
           label: 'example.com=http://localhost:3000',
         },
       ],
+      statusDir: '/var/lib/sluiceway/run',
       links: 0,
       linkMask: 'auto',
       proxyProtocol: 'off',

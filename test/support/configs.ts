@@ -46,7 +46,7 @@ export function serverConfig(
 export function clientConfig(flags: Flags): ClientConfig {
   return resolveConfig({
     command: 'client',
-    flags: { ...QUIET, 'drain-timeout': '3s', ...flags },
+    flags: { ...QUIET, 'drain-timeout': '3s', 'status-dir': 'off', ...flags },
     env: { SLUICEWAY_TOKEN: TOKEN },
     defaults: { cores: 2, logFormat: 'json' },
     readFile: (path) => readFileSync(path, 'utf8'),

@@ -155,7 +155,9 @@ export function environment(more: Readonly<Record<string, string>> = {}): NodeJS
   const clean = Object.entries(process.env).filter(
     ([name]) => !/^(?:SLUICEWAY_|NODE_OPTIONS$|NODE_TEST_CONTEXT$|HTTPS?_PROXY$)/iu.test(name),
   );
-  return { ...Object.fromEntries(clean), SLUICEWAY_TOKEN: TOKEN, ...more };
+  // No sockets in the folders of whoever runs the tests.
+  const own = { SLUICEWAY_TOKEN: TOKEN, SLUICEWAY_STATUS_DIR: 'off' };
+  return { ...Object.fromEntries(clean), ...own, ...more };
 }
 
 /** Waits until the server of `--admin-addr` says that `tunnel` is served, or is not. */

@@ -108,6 +108,7 @@ async function describe({ controlPort, httpPort, token }: Started): Promise<stri
       trust: NO_TLS,
       json: false,
       watch: false,
+      local: false,
       watchIntervalMs: 2000,
       wide: false,
     },

@@ -15,6 +15,7 @@ import { type BuildInfo, readBuildInfo } from '../build-info.ts';
 import { answer, complain, inBytes, inWords, readTimestamp, table } from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
 import { warnAtStart } from '../warnings.ts';
+import { askLocalForText } from './status-local.ts';
 
 /** Contract: exit code 4 after this long. */
 const TIMEOUT_MS = 10_000;
@@ -78,6 +79,7 @@ export async function askForText(
   build: BuildInfo,
   timeoutMs = TIMEOUT_MS,
 ): Promise<string> {
+  if (config.local) return askLocalForText({ folder: config.statusDir, json: config.json });
   const trust = await new ServerTrust({ trust: config.trust, clock: systemClock }).forDial(
     config.url,
   );

@@ -1,0 +1,63 @@
+// What a client says of itself to its own user: servers, links, tunnels, and how much went through.
+//
+// Invariant: holds nothing that a log would not: labels, addresses, numbers. Must not know: who
+// asks, or how it is sent.
+
+import type { LinkSample } from '../bridge/messages.ts';
+
+export interface LocalLink {
+  readonly link: string;
+  readonly state: 'dialling' | 'up' | 'leaving';
+  /** Of the server; -1 before it has said. */
+  readonly serverShard: number;
+  /** 0 before the first answer to a ping. */
+  readonly rttMs: number;
+  readonly streams: number;
+  /** From visitors. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+export interface LocalServer {
+  readonly url: string;
+  readonly state: 'connected' | 'connecting';
+  /** Of the last failure; empty when there was none since it was connected. */
+  readonly lastError: string;
+  readonly links: readonly LocalLink[];
+  readonly tunnels: readonly LocalTunnel[];
+}
+
+export interface LocalTunnel {
+  readonly name: string;
+  readonly label: string;
+  /** `up`, `waiting`, or the code of its refusal. */
+  readonly state: string;
+}
+
+export interface LocalStatus {
+  readonly clientID: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly since: string;
+  readonly state: 'running' | 'draining' | 'stopped';
+  readonly servers: readonly LocalServer[];
+}
+
+export interface LinkView {
+  readonly link: string;
+  readonly state: LocalLink['state'];
+  readonly serverShard: number;
+}
+
+/** Joins what control knows of a link with what its shard has counted. */
+export function describeLink(view: LinkView, sample: LinkSample | undefined): LocalLink {
+  const roundTripMs = sample?.roundTripMs ?? 0;
+  return {
+    ...view,
+    rttMs: Math.round(roundTripMs * 100) / 100,
+    streams: sample?.streams ?? 0,
+    // What comes from the server is what visitors sent.
+    bytesIn: sample?.bytesIn ?? 0,
+    bytesOut: sample?.bytesOut ?? 0,
+  };
+}
