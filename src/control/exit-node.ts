@@ -400,6 +400,8 @@ class RunningNode implements ExitNode {
         const client = this.#registry.clientOf(link)?.id;
         for (const { name, code, reason } of results) {
           if (code === '') this.#onTunnelUp({ client, link, tunnel: name });
+          // Nobody was refused: the client left while its port was being opened.
+          else if (code === 'SLW_LINK_LOST') this.#log.info({ link, tunnel: name }, 'link left');
           else this.#log.warn({ client, link, tunnel: name, code, reason }, 'tunnel refused');
         }
         return results;
