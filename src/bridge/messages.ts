@@ -248,6 +248,8 @@ export interface TokenBudgetShare {
   readonly token: string;
   /** Open streams more than it was given so far. */
   readonly slots?: number;
+  /** More are open than the limit, which was lowered: none begins, whatever slots there are. */
+  readonly isFull?: boolean;
   readonly requestsPerSecond?: number;
   readonly bytesInPerSecond?: number;
   readonly bytesOutPerSecond?: number;

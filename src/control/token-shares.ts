@@ -47,7 +47,7 @@ interface Ledger {
   readonly token: string;
   limits: TokenLimits;
   month: 'open' | 'spent';
-  /** Slots that no shard holds; below zero: the limit was lowered below what is open. */
+  /** Slots that no shard holds; below zero: the limit was lowered, and some are to come back. */
   pool: number;
   readonly held: Map<number, number>;
   recalling: Promise<void> | undefined;
@@ -168,7 +168,7 @@ export class TokenShares {
     };
     return {
       token,
-      ...(limits.streamsMax === undefined ? {} : { slots }),
+      ...(limits.streamsMax === undefined ? {} : { slots, isFull: ledger.pool < 0 }),
       ...(requestsPerSecondMax === undefined
         ? {}
         : { requestsPerSecond: part(requestsPerSecondMax, 'requests') }),
@@ -272,6 +272,8 @@ export class TokenShares {
       ledger.pool += back;
     });
     await Promise.allSettled(calls);
+    // Room again: they may go on.
+    if (isAll && ledger.pool >= 0) this.#tell([ledger]);
   }
 }
 

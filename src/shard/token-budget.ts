@@ -37,6 +37,7 @@ export class TokenBudget {
   /** While the month's bytes are limited: to be cut when they are used up. */
   readonly #streams = new Set<Stream>();
   #slots: number | undefined;
+  #isFull = false;
   #requests: TokenBucket | undefined;
   #in: Throttle | undefined;
   #out: Throttle | undefined;
@@ -66,6 +67,7 @@ export class TokenBudget {
     const nowMs = this.#options.clock.nowMs();
     const { slots, requestsPerSecond } = share;
     this.#slots = slots === undefined ? undefined : (this.#slots ?? 0) + slots;
+    this.#isFull = share.isFull === true;
     this.#requests = bucketAt(this.#requests, requestsPerSecond, nowMs);
     this.#in = this.#throttleAt(this.#in, share.bytesInPerSecond);
     this.#out = this.#throttleAt(this.#out, share.bytesOutPerSecond);
@@ -94,7 +96,8 @@ export class TokenBudget {
   /** A code when no stream, or no request at `requestMs`, may begin now. */
   refusal(requestMs: number | undefined): ErrorCode | undefined {
     if (this.#month === 'spent') return 'SLW_STREAM_TOKEN_SPENT';
-    if (this.#slots !== undefined && this.#meter.streams >= this.#slots) {
+    const isFull = this.#slots !== undefined && this.#meter.streams >= this.#slots;
+    if (isFull || this.#isFull) {
       return 'SLW_STREAM_TOKEN_LIMIT';
     }
     return requestMs === undefined ? undefined : this.#requestRefusal(requestMs);
