@@ -65,8 +65,10 @@ export class LiveFeed {
   }
 
   close(): void {
+    const viewers = [...this.#viewers.keys()];
+    this.#viewers.clear();
     this.#timer?.cancel();
-    for (const response of this.#viewers.keys()) response.destroy();
+    for (const response of viewers) response.destroy();
   }
 
   #leave(response: ServerResponse): void {
@@ -98,8 +100,12 @@ export class LiveFeed {
   #send(json: string): void {
     const event = `data: ${json}\n\n`;
     for (const [response, mayStay] of this.#viewers) {
-      if (!mayStay()) response.end('event: over\ndata: \n\n');
-      else if (response.writableLength > UNSENT_BYTES_MAX) response.destroy();
+      if (!mayStay()) {
+        // Told once; one who does not read would keep its place for ever.
+        this.#viewers.delete(response);
+        if (response.writableLength > 0) response.destroy();
+        else response.end('event: over\ndata: \n\n');
+      } else if (response.writableLength > UNSENT_BYTES_MAX) response.destroy();
       else response.write(event);
     }
   }

@@ -108,6 +108,21 @@ test('who does not read is cut, who may not stay is told, the others go on', asy
   assert.equal(good.sent.length, 4);
 });
 
+test('who may not stay is told once and keeps no place, reading or not', async () => {
+  const bench = new Bench();
+  const [over, stuck] = [bench.join(), bench.join()];
+  await bench.seconds(1);
+  // Neither tells that it is closed.
+  over.emit = () => false;
+  stuck.emit = () => false;
+  over.mayStay = false;
+  stuck.mayStay = false;
+  stuck.writableLength = 10;
+  await bench.seconds(3);
+  assert.deepEqual([over.state, stuck.state, bench.feed.viewersCount], ['ended', 'destroyed', 0]);
+  assert.equal(over.sent.filter((text) => text.startsWith('event: over')).length, 1);
+});
+
 test('looks never overlap, and one that fails is not the end', async () => {
   const bench = new Bench();
   const viewer = bench.join();

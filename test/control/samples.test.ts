@@ -140,3 +140,15 @@ test('limits that a dead shard has counted stay, requests that it was serving do
   }
   assert.deepEqual(sums(), [6, 10]);
 });
+
+test('a look of the dashboard leaves the loop delay of the last scrape as it was', () => {
+  const delay = (max: number) => ({ p50: 0, p99: 0, max });
+  const book = new SampleBook();
+  book.set(0, shardSample({ loopDelay: delay(7) }), 'scrape');
+  book.set(0, shardSample({ loopDelay: delay(1) }), 'look');
+  book.set(0, shardSample({ loopDelay: delay(2) }), 'none');
+  const { scrape, look } = book.totals().loopDelays;
+  assert.deepEqual([scrape.get(0)?.max, look.get(0)?.max], [7, 1]);
+  book.retire(0);
+  assert.deepEqual([scrape.size, look.size], [0, 0]);
+});

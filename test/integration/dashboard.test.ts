@@ -194,10 +194,6 @@ test('a snapshot a second, the same for all, with what visitors did', async (t) 
   const moments = new Set(second.snapshots.map(({ atMs }) => atMs));
   const shared = first.snapshots.filter(({ atMs }) => moments.has(atMs));
   assert.ok(shared.length >= second.snapshots.length - 1, 'made once for both');
-  // The dashboard looks by itself: what Prometheus is told of the event loop is not shortened.
-  await node.untilMetric('sluiceway_shard_loop_delay_seconds{shard="0",quantile="1"}', (value) => {
-    return value >= 0 && value < 5;
-  });
 });
 
 test('33 viewers are one too many', async (t) => {

@@ -70,3 +70,26 @@ test('errors are counted by code, accept errors in a bounded number of them', (t
   assert.deepEqual(acceptErrors[0], ['E0', 2]);
   assert.deepEqual(protocolErrors, [['SLW_WIRE_FLOOD', 1]]);
 });
+
+test('scrapes and looks each have a loop delay of their own, without the interval it is measured at', async (t) => {
+  const meters = createMeters(t);
+  assert.equal('loopDelay' in meters.sample('none'), false);
+  meters.sample('look');
+  // The loop stands still for a while, and both have to see it.
+  const untilMs = performance.now() + 120;
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  while (performance.now() < untilMs);
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  const look = meters.sample('look').loopDelay;
+  assert.ok((look?.max ?? 0) > 0.03, `the look saw ${look?.max}`);
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  const scrape = meters.sample('scrape').loopDelay;
+  assert.ok((scrape?.max ?? 0) >= (look?.max ?? 1), 'the look took nothing from the scrape');
+  // At rest nearly nothing; a busy machine is given time.
+  let leastSeconds = 1;
+  for (let turn = 0; turn < 50 && leastSeconds >= 0.02; turn += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    leastSeconds = Math.min(leastSeconds, meters.sample('scrape').loopDelay?.p50 ?? 1);
+  }
+  assert.ok(leastSeconds < 0.02, `${leastSeconds} s at rest`);
+});

@@ -69,6 +69,8 @@ export class InspectorView {
     } catch (error) {
       this.#say(`No answer: ${error.message}`);
     }
+    // Another may have been begun meanwhile: one timer is left, of the last that ends.
+    clearTimeout(this.#timer);
     if (this.#isShown) this.#timer = setTimeout(() => void this.#refresh(), POLL_MS);
   }
 
@@ -99,6 +101,8 @@ export class InspectorView {
     } catch (error) {
       detail = { id, problem: error.message };
     }
+    // Another one was chosen while this one was asked for.
+    if (id !== this.#id) return;
     // Drawn again only when it has changed: a selection in it stays.
     const text = JSON.stringify(detail);
     if (text === this.#shownDetail && this.#detail.childElementCount > 0) return;
