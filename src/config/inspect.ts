@@ -4,19 +4,31 @@
 // Must not know: what is kept, or how.
 
 import type { InspectSettings } from '../base/inspection.ts';
-import { many, one, type ValuesOf } from './option.ts';
-import { integer, size, text } from './quantity.ts';
+import { InvalidText, type Kind, kindOf, many, one, type ValuesOf } from './option.ts';
+import { integer, size } from './quantity.ts';
+import { readTunnelName } from './tunnel.ts';
 
 /** Guess: what somebody scrolls through. */
 const REQUESTS_MAX = 1000;
 const BODY_BYTES_MAX = 1024 * 1024;
-const NAME = /^(?:\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?(?:\/[^\s?#]{0,255})?)$/i;
+const RIGHT =
+  'is no HTTP tunnel; write its name, such as example.com or example.com/api, or * for all';
+
+/** In the form in which clients register it. */
+const tunnelName: Kind<string> = kindOf(
+  'tunnel name',
+  'NAME',
+  (text) => {
+    const name = readTunnelName(text);
+    return name instanceof InvalidText ? new InvalidText(RIGHT) : name;
+  },
+  String,
+);
 
 export const INSPECT_OPTIONS = {
-  inspect: many(
-    text('NAME', NAME, 'is no HTTP tunnel; write its name, such as example.com, or * for all'),
-    { help: 'keep the last requests of this tunnel for the dashboard; * for all; repeat' },
-  ),
+  inspect: many(tunnelName, {
+    help: 'keep the last requests of this tunnel for the dashboard; * for all; repeat',
+  }),
   'inspect-requests': one(integer({ min: 1, max: REQUESTS_MAX }), {
     default: '100',
     help: 'requests kept of each inspected tunnel',
@@ -29,7 +41,7 @@ export const INSPECT_OPTIONS = {
 
 export function buildInspect(values: ValuesOf<typeof INSPECT_OPTIONS>): InspectSettings {
   return {
-    tunnels: values.inspect.map((name) => name.toLowerCase()),
+    tunnels: values.inspect,
     requestsMax: values['inspect-requests'],
     bodyBytesMax: values['inspect-body-max'],
   };

@@ -121,7 +121,7 @@ function readNameAndUpstream(text: string): TunnelSpec | InvalidText {
 }
 
 /** A host pattern, with or without a path. */
-function readTunnelName(text: string): string | InvalidText {
+export function readTunnelName(text: string): string | InvalidText {
   const slash = text.indexOf('/');
   const pattern = readHostPattern(slash === -1 ? text : text.slice(0, slash));
   if (pattern instanceof InvalidText || slash === -1) return pattern;

@@ -80,7 +80,7 @@ export class Inspector {
         bodyBytesMax: this.#settings.bodyBytesMax,
         clock: this.#clock,
         onGrowth: (bytes) => {
-          // One that was forgotten while it was under way weighs nothing here.
+          // A head that comes when it is forgotten already weighs nothing here.
           if (this.#traces.has(id)) this.#grow(bytes);
         },
       },
@@ -123,6 +123,7 @@ export class Inspector {
   #forget(trace: Trace | undefined): void {
     if (trace === undefined || !this.#traces.delete(trace.id)) return;
     this.#keptBytes -= trace.bytes;
+    trace.drop();
     // The oldest of all is the oldest of its tunnel.
     const traces = this.#byTunnel.get(trace.tunnel) ?? [];
     traces.shift();

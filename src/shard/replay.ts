@@ -7,7 +7,7 @@
 // the response goes nowhere but into the new trace; one deadline. Must not know: who asked.
 
 import type { Timer } from '../base/clock.ts';
-import type { ErrorCode } from '../base/errors.ts';
+import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import { BodyReader } from '../http/body-reader.ts';
 import { PUSH } from '../http/head-parser.ts';
@@ -21,7 +21,6 @@ import type { Trace } from './trace.ts';
 
 /** Somebody waits before a screen. Guess. */
 const REPLAY_MS = 30_000;
-const BAD_GATEWAY = 502;
 const NO_INSPECTOR = 'the tunnel is no longer inspected';
 
 export type Replayed = { readonly id: string } | { readonly problem: string };
@@ -153,7 +152,8 @@ class Replay implements StreamSink {
     this.#state = 'done';
     this.#timer.cancel();
     if (code !== 'SLW_NONE') this.#trace.fail(code);
-    const status = hasHead ? this.#parser.status : BAD_GATEWAY;
+    // What a visitor would have got.
+    const status = hasHead ? this.#parser.status : ERRORS[code].status;
     this.#trace.end(status, this.#sentBytes, this.#body.dataBytes);
     const stream = this.#stream;
     this.#stream = undefined;

@@ -33,7 +33,6 @@ export interface StreamOpener {
   open(shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode;
 }
 
-/** A stream, and what the client that was chosen for it has declared. */
 /** The way a stream goes; both hold from the next request on when they change. */
 export interface Way {
   /** Of its client, for this tunnel. */
@@ -42,6 +41,7 @@ export interface Way {
   readonly budget: TokenBudget | undefined;
 }
 
+/** A stream, and what holds for the way to the client that was chosen for it. */
 export interface OpenedStream {
   readonly stream: Stream;
   readonly way: Way;

@@ -96,10 +96,7 @@ export class TokenBudget {
   /** A code when no stream, or no request at `requestMs`, may begin now. */
   refusal(requestMs: number | undefined): ErrorCode | undefined {
     if (this.#month === 'spent') return 'SLW_STREAM_TOKEN_SPENT';
-    const isFull = this.#slots !== undefined && this.#meter.streams >= this.#slots;
-    if (isFull || this.#isFull) {
-      return 'SLW_STREAM_TOKEN_LIMIT';
-    }
+    if (this.#isFull || this.#hasNoSlot) return 'SLW_STREAM_TOKEN_LIMIT';
     return requestMs === undefined ? undefined : this.#requestRefusal(requestMs);
   }
 
@@ -129,7 +126,7 @@ export class TokenBudget {
     if (this.#in !== undefined || this.#out !== undefined) stream.throttle(this.#in, this.#out);
     if (this.#month !== undefined) this.#streams.add(stream);
     // Before the next visitor needs it.
-    if (this.#slots !== undefined && this.#meter.streams >= this.#slots) this.#askForSlots();
+    if (this.#hasNoSlot) this.#askForSlots();
   }
 
   /** What was used since the last call; undefined while nothing is. */
@@ -154,6 +151,10 @@ export class TokenBudget {
     const isNews = isAny || this.#reportedAny;
     this.#reportedAny = isAny;
     return isNews ? use : undefined;
+  }
+
+  get #hasNoSlot(): boolean {
+    return this.#slots !== undefined && this.#meter.streams >= this.#slots;
   }
 
   #requestRefusal(nowMs: number): ErrorCode | undefined {

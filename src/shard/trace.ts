@@ -15,6 +15,8 @@ import type { RequestParser } from '../http/request-head.ts';
 import type { ResponseParser } from '../http/response-head.ts';
 import { visitorOf } from '../http/trusted-forwarding.ts';
 
+const EMPTY = Buffer.alloc(0);
+
 export interface TraceOptions {
   readonly id: string;
   readonly tunnel: string;
@@ -28,24 +30,43 @@ export interface TraceOptions {
   readonly onGrowth: (bytes: number) => void;
 }
 
-/** Spans of one body, as they passed: with the framing of chunks. */
+/**
+ * Spans of one body, as they passed: with the framing of chunks. In one piece of memory that
+ * doubles: a body that comes byte by byte would weigh a hundred times as much in pieces.
+ */
 class Body {
-  readonly #pieces: Buffer[] = [];
-  keptBytes = 0;
+  #bytes = EMPTY;
+  #keptBytes = 0;
   isWhole = true;
 
-  /** Gives how many bytes were kept. */
+  /** Gives by how much the memory grew. */
   add({ bytes, start, end }: BodyReader, bytesMax: number): number {
-    const length = Math.min(end - start, bytesMax - this.keptBytes);
+    const length = Math.max(0, Math.min(end - start, bytesMax - this.#keptBytes));
     if (length < end - start) this.isWhole = false;
-    if (length <= 0) return 0;
-    this.#pieces.push(Buffer.from(bytes.subarray(start, start + length)));
-    this.keptBytes += length;
-    return length;
+    const growth = this.#makeRoom(this.#keptBytes + length, bytesMax);
+    bytes.copy(this.#bytes, this.#keptBytes, start, start + length);
+    this.#keptBytes += length;
+    return growth;
   }
 
-  bytes(): Buffer {
-    return Buffer.concat(this.#pieces);
+  /** Valid until the next `add`. */
+  get kept(): Buffer {
+    return this.#bytes.subarray(0, this.#keptBytes);
+  }
+
+  drop(): void {
+    this.#bytes = EMPTY;
+    this.#keptBytes = 0;
+    this.isWhole = false;
+  }
+
+  #makeRoom(wantedBytes: number, bytesMax: number): number {
+    const before = this.#bytes.length;
+    if (wantedBytes <= before) return 0;
+    const larger = Buffer.alloc(Math.min(bytesMax, Math.max(wantedBytes, before * 2)));
+    this.kept.copy(larger);
+    this.#bytes = larger;
+    return larger.length - before;
   }
 }
 
@@ -65,6 +86,8 @@ export class Trace {
   readonly #framing: RequestParser['framing'];
   readonly #contentLength: number;
   readonly #isUpgrade: boolean;
+  /** Of each body; 0 once it is forgotten. */
+  #bodyBytesMax: number;
   readonly #startMs: number;
   readonly #startWallMs: number;
   readonly #request = new Body();
@@ -90,6 +113,7 @@ export class Trace {
     this.#framing = head.framing;
     this.#contentLength = head.contentLength;
     this.#isUpgrade = head.isUpgrade;
+    this.#bodyBytesMax = options.bodyBytesMax;
     this.#visitor = visitorOf(head, forwarding.origin);
     const [start, end] = [head.base + head.targetStart, head.base + head.targetEnd];
     this.#target = `${head.targetPrefix}${head.bytes.toString('latin1', start, end)}`;
@@ -99,7 +123,7 @@ export class Trace {
 
   /** A span of the request's body. */
   sent(body: BodyReader): void {
-    this.#grow(this.#request.add(body, this.#options.bodyBytesMax));
+    this.#grow(this.#request.add(body, this.#bodyBytesMax));
   }
 
   /** The final head of the response. */
@@ -113,7 +137,15 @@ export class Trace {
 
   /** A span of the response's body. */
   received(body: BodyReader): void {
-    this.#grow(this.#response.add(body, this.#options.bodyBytesMax));
+    this.#grow(this.#response.add(body, this.#bodyBytesMax));
+  }
+
+  /** Nobody can look at it any more: of a request that is under way nothing is kept. */
+  drop(): void {
+    this.#bodyBytesMax = 0;
+    this.#request.drop();
+    this.#response.drop();
+    this.#responseHead = undefined;
   }
 
   fail(code: ErrorCode): void {
@@ -131,7 +163,7 @@ export class Trace {
   replayable(): Buffer | { readonly problem: string } {
     if (this.#isUpgrade) return { problem: 'a switch of protocols cannot be repeated' };
     if (this.#durationMs === null) return { problem: 'the request is still under way' };
-    const bytes = this.#request.bytes();
+    const bytes = this.#request.kept;
     return this.#isWholeBody(bytes)
       ? bytes
       : { problem: 'its body was not kept whole; see --inspect-body-max' };
@@ -171,8 +203,7 @@ export class Trace {
 
   #showBody(body: Body, isChunked: boolean): KeptBody | null {
     if (this.#options.bodyBytesMax === 0) return null;
-    const kept = body.bytes();
-    const bytes = isChunked ? withoutChunks(kept) : kept;
+    const bytes = isChunked ? withoutChunks(body.kept) : body.kept;
     return { ...readable(bytes), bytes: bytes.length, isWhole: body.isWhole };
   }
 

@@ -16,11 +16,12 @@ import {
   ENTRY,
   environment,
   spawnClient,
+  startClient,
   startTunnel,
   type TestTunnel,
   TOKEN,
 } from '../support/tunnel.ts';
-import { startTcp } from '../support/upstream.ts';
+import { get, startHttp, startTcp } from '../support/upstream.ts';
 
 interface Place {
   readonly tunnel: TestTunnel;
@@ -151,6 +152,38 @@ test('a malformed file is named with line and column; log level and limits chang
   const others = await Promise.all([visit(port), visit(port), visit(port)]);
   assert.ok(others.includes(undefined), 'each shard has a share of one');
   for (const socket of [first, ...others]) socket?.destroy();
+});
+
+test('the inspector is switched on and off while visitors come', async (t) => {
+  const { tunnel, write } = await startPlace(t, 'log-level: debug\n', '');
+  const host = 'seen.example.com';
+  const site = await startHttp(t, (_request, response) => response.end('seen'));
+  const args = ['--upstream', `${host}=http://127.0.0.1:${site}`];
+  await startClient(t, tunnel, { args });
+  const reload = async (text: string): Promise<void> => {
+    const before = tunnel.process.stderr.length;
+    await write('server.yaml', `log-level: debug\n${text}`);
+    tunnel.process.kill('SIGHUP');
+    for (const shard of [0, 1]) {
+      const isTaken = isLine('settings taken over', `"shard":${shard}`);
+      await tunnel.process.line('taken over', (line) => {
+        return isTaken(line) && tunnel.process.stderr.lastIndexOf(line) >= before;
+      });
+    }
+  };
+  const kept = async (): Promise<{ readonly isOn: boolean; readonly count: number }> => {
+    for (let visits = 0; visits < 8; visits += 1) {
+      await get(t, { port: tunnel.httpPort, host });
+    }
+    const answer = await fetch(`http://127.0.0.1:${tunnel.adminPort}/api/requests`);
+    const { isOn, requests } = (await answer.json()) as { isOn: boolean; requests: unknown[] };
+    return { isOn, count: requests.length };
+  };
+  assert.deepEqual(await kept(), { isOn: false, count: 0 });
+  await reload(`inspect: [${host.toUpperCase()}]\n`);
+  assert.deepEqual(await kept(), { isOn: true, count: 8 });
+  await reload('');
+  assert.deepEqual(await kept(), { isOn: false, count: 0 });
 });
 
 test('a client that is no longer on the list loses its links', async (t) => {

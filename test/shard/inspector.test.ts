@@ -83,6 +83,20 @@ test('bytes are bounded over all tunnels, bodies that come later included', () =
   assert.deepEqual([inspector.keptBytes, inspector.newest(undefined, 9)], [0, []]);
 });
 
+test('a body that comes byte by byte is kept in one piece, and not once it is forgotten', () => {
+  const inspector = new Inspector(0, new FakeClock());
+  inspector.apply({ ...ON, requestsMax: 1, bodyBytesMax: 4096 });
+  const trace = begin(inspector, 'a.example');
+  const before = inspector.keptBytes;
+  for (let count = 0; count < 5000; count += 1) trace?.received(span(1));
+  assert.equal(inspector.keptBytes - before, 4096);
+  const body = trace?.describe().responseBody;
+  assert.deepEqual([body?.text, body?.isWhole], ['b'.repeat(4096), false]);
+  begin(inspector, 'a.example');
+  trace?.received(span(100));
+  assert.equal(trace?.describe().responseBody?.bytes, 0, 'it keeps nothing any more');
+});
+
 test('fewer requests, or other tunnels, are forgotten at once', () => {
   const inspector = new Inspector(0, new FakeClock());
   inspector.apply({ ...ON, tunnels: ['a.example', 'b.example'] });
