@@ -146,7 +146,8 @@ class RunningClient implements Client {
       this.#log.warn({ url }, 'not encrypted: the token and all traffic can be read on the way');
     }
     for (const server of this.#servers) server.fill();
-    await this.#openStatus();
+    // A slow folder holds nobody up.
+    void this.#openStatus();
   }
 
   drain(): void {

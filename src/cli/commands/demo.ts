@@ -31,6 +31,7 @@ interface Demo {
 interface Started {
   readonly controlPort: number;
   readonly httpPort: number;
+  readonly adminPort: number;
   readonly token: string;
 }
 
@@ -65,13 +66,14 @@ async function start({ children, site }: Demo): Promise<Started> {
     args: [
       ...['server', '--log-format', 'json', '--shards', '2', '--tcp-addr', LOOPBACK],
       ...['--control-addr', `${LOOPBACK}:0`, '--http-addr', `${LOOPBACK}:0`],
-      ...['--admin-addr', 'off', '--drain-delay', '0s', '--drain-timeout', '1s'],
+      ...['--admin-addr', `${LOOPBACK}:0`, '--drain-delay', '0s', '--drain-timeout', '1s'],
     ],
   });
   children.push(server);
-  const [controlPort, httpPort] = await Promise.all([
+  const [controlPort, httpPort, adminPort] = await Promise.all([
     listeningPort(server, 'control'),
     listeningPort(server, 'http'),
+    listeningPort(server, 'admin'),
   ]);
   const client = new Child({
     name: 'client',
@@ -83,7 +85,7 @@ async function start({ children, site }: Demo): Promise<Started> {
   });
   children.push(client);
   await client.line((line) => line.includes(HOST) && line.includes(' -> '));
-  return { controlPort, httpPort, token };
+  return { controlPort, httpPort, adminPort, token };
 }
 
 /** Ours without what would configure the children, plus the token. */
@@ -99,7 +101,7 @@ async function listeningPort(server: Child, name: string): Promise<number> {
   return Number(/"address":"[^"]*:(\d+)"/.exec(line)?.[1]);
 }
 
-async function describe({ controlPort, httpPort, token }: Started): Promise<string> {
+async function describe({ controlPort, httpPort, adminPort, token }: Started): Promise<string> {
   const url = `ws://${LOOPBACK}:${controlPort}/connect`;
   const status = await askForText(
     {
@@ -120,6 +122,7 @@ async function describe({ controlPort, httpPort, token }: Started): Promise<stri
     '',
     `  open   ${site}`,
     `  or     curl ${site}`,
+    `  watch  http://${LOOPBACK}:${adminPort}`,
     '',
     status,
     'Stop with Ctrl-C.',
