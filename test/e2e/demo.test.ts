@@ -13,6 +13,6 @@ test('demo --check tunnels its own page, shows the status table and says how to 
   assert.equal(run.code, 0, `${run.stdout}\n${run.stderr}`);
   assert.match(run.stdout, /http:\/\/demo\.localhost:\d+/u);
   assert.match(run.stdout, /^Client ID +Remote Address +Connected +Upstreams$/mu);
-  assert.match(run.stdout, /^  watch  http:\/\/127\.0\.0\.1:\d+$/mu);
+  assert.match(run.stdout, /^ {2}watch {2}http:\/\/127\.0\.0\.1:\d+$/mu);
   assert.match(run.stdout, /Ctrl-C/u);
 });
