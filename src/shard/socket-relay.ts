@@ -203,12 +203,22 @@ function ignoreError(): void {
   // 'close' follows.
 }
 
-/** Ends a socket so that its peer sees a cut, not an end. */
+/** Ends a socket so that its peer sees a cut, not an end; 'close' follows. */
 export function cutSocket(socket: Socket): void {
   // RST needs a connected TCP handle; TLS shows a cut by the missing close_notify.
   const isPlainTcp = !socket.connecting && !(socket instanceof TLSSocket);
-  if (isPlainTcp) socket.resetAndDestroy();
-  else socket.destroy();
+  if (!isPlainTcp) socket.destroy();
+  else if (isShuttingDown(socket)) socket.once('finish', () => socket.resetAndDestroy());
+  else socket.resetAndDestroy();
+}
+
+/**
+ * Our FIN is on its way to the kernel, which takes it within this turn of the loop. Until then
+ * libuv refuses a reset (`uv_tcp_close_reset` gives EINVAL beside a `uv_shutdown`), and Node would
+ * never close the descriptor, nor tell of it. With bytes before the FIN no shutdown has begun.
+ */
+function isShuttingDown(socket: Socket): boolean {
+  return socket.writableEnded && !socket.writableFinished && socket.writableLength === 0;
 }
 
 function dialFailure(error: NodeJS.ErrnoException): ErrorCode {

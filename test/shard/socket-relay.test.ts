@@ -7,7 +7,7 @@ import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
 import type { Stream } from '../../src/mux/stream.ts';
-import { type RelayLimits, SocketRelay } from '../../src/shard/socket-relay.ts';
+import { cutSocket, type RelayLimits, SocketRelay } from '../../src/shard/socket-relay.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { bodyFrame, RawPeer, valueFrame, type WrittenFrame } from '../mux/raw-peer.ts';
 import { eventually } from '../support/deadline.ts';
@@ -160,6 +160,29 @@ test('a reset of the socket is a reset of the stream, never an end', async (t) =
   assert.equal(bench.stream.isEnded, true);
   assert.equal(bench.relays.size, 0);
 });
+
+const LATER = {
+  'in the same turn': (cut: () => void) => cut(),
+  'a tick later': (cut: () => void) => process.nextTick(cut),
+  'a turn later': (cut: () => void) => void setImmediate(cut),
+} as const;
+
+for (const [when, later] of Object.entries(LATER)) {
+  for (const bytes of [0, 1000, 8 * MIB]) {
+    test(`a cut ${when} as an end behind ${bytes} bytes closes the socket`, async (t) => {
+      const { ours, theirs } = await createSocketPair(t);
+      const errors: Error[] = [];
+      ours.on('error', (error) => errors.push(error));
+      theirs.on('error', () => {});
+      const closed = eventOf(ours, 'close');
+      if (bytes > 0) ours.write(Buffer.alloc(bytes));
+      ours.end();
+      later(() => cutSocket(ours));
+      await closed;
+      assert.deepEqual(errors, []);
+    });
+  }
+}
 
 test('a reset behind a FIN of the socket is still a reset', async (t) => {
   const { bench, ours, theirs } = await visitorBench(t);

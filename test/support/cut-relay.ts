@@ -6,6 +6,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import type { TestContext } from 'node:test';
+import { cutSocket } from '../../src/shard/socket-relay.ts';
 import { undoAfter } from './cleanup.ts';
 
 const LOOPBACK = '127.0.0.1';
@@ -39,8 +40,8 @@ export class CutRelay {
   /** Cuts what is connected; what comes later passes. */
   cut(): void {
     for (const [client, upstream] of this.#pairs) {
-      client.resetAndDestroy();
-      upstream.resetAndDestroy();
+      cutSocket(client);
+      cutSocket(upstream);
     }
     this.#pairs.clear();
   }
@@ -69,7 +70,7 @@ export class CutRelay {
   #join(client: net.Socket, target: number, options: RelayOptions): void {
     client.on('error', ignore);
     if (this.#state === 'down') {
-      client.resetAndDestroy();
+      cutSocket(client);
       return;
     }
     const upstream = net.connect({ port: target, host: LOOPBACK });
@@ -89,7 +90,7 @@ export class CutRelay {
 
   #cutPair(pair: readonly [net.Socket, net.Socket]): void {
     this.#pairs.delete(pair);
-    for (const socket of pair) socket.resetAndDestroy();
+    for (const socket of pair) cutSocket(socket);
   }
 }
 

@@ -5,6 +5,7 @@
 
 import { EventEmitter, once } from 'node:events';
 import net from 'node:net';
+import { cutSocket } from '../../src/shard/socket-relay.ts';
 import { within } from './deadline.ts';
 
 const WAIT_MS = 10_000;
@@ -57,7 +58,7 @@ export class RawVisitor {
   }
 
   reset(): void {
-    this.#socket.resetAndDestroy();
+    cutSocket(this.#socket);
   }
 
   /** Lets go of the answers that were read. */
