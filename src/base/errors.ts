@@ -121,6 +121,15 @@ export const ERRORS = {
     false,
     "the token's bytes of this month are used up",
   ),
+  SLW_FORWARD_NOT_ALLOWED: row(46, 0, 'operator', false, 'no rule of --client-forwarding fits'),
+  SLW_FORWARD_TOKEN: row(47, 0, 'operator', false, 'the token has no forward to this target'),
+  SLW_FORWARD_ADDRESS: row(
+    48,
+    0,
+    'operator',
+    false,
+    'the target has a reserved address, which no rule names',
+  ),
   SLW_STREAM_TOKEN_LIMIT: row(-1, 429, 'operator', true, 'too many open streams of this token'),
   SLW_HTTP_TOKEN_LIMIT: row(-1, 429, 'operator', true, 'too many requests a second for this token'),
 } as const satisfies Record<string, ErrorRow>;

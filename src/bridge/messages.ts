@@ -7,8 +7,10 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
+import type { ForwardRule } from '../base/forward-rules.ts';
 import type { InspectSettings } from '../base/inspection.ts';
 import type { Network } from '../base/network.ts';
+import type { Target } from '../base/target.ts';
 import type { OfferedOptions, TunnelOptions } from '../base/tunnel-options.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 
@@ -38,6 +40,8 @@ export interface ShardSettings {
   readonly controlAllowIps?: readonly Network[];
   readonly acceptProxyProtocol?: readonly Network[];
   readonly trustedProxies?: readonly Network[];
+  /** What clients may reach. */
+  readonly clientForwarding?: readonly ForwardRule[];
 }
 
 /** What a running shard takes over; of `settings` only what may change differs. */
@@ -195,6 +199,14 @@ export interface LinkHello {
   readonly credential?: string;
 }
 
+/** What a client that was let in may do by the token that let it in. */
+export interface ClientGrant {
+  /** The name of the token; absent: one that has no name. */
+  readonly token?: string;
+  /** What it may reach; absent: all that the server allows. */
+  readonly forwards?: readonly ForwardRule[];
+}
+
 export interface PlainRequest {
   readonly method: string;
   readonly target: string;
@@ -345,6 +357,11 @@ export type ExitShardMethods = {
   tls: { takes: PortTls; gives: unknown };
   settings: { takes: LiveSettings; gives: unknown };
   tokenBudgets: { takes: TokenBudgetChange; gives: unknown };
+  /** What holds for links from now on. */
+  grants: {
+    takes: readonly { readonly link: string; readonly grant: ClientGrant }[];
+    gives: unknown;
+  };
   /** Give back slots of a token that no stream has, half of them or all; the answer is how many. */
   recallSlots: { takes: { token: string; isAll: boolean }; gives: number };
   /** The newest requests that are kept, of one tunnel or of all. */
@@ -378,7 +395,7 @@ export type ExitControlMethods = {
     takes: { authorization: string | undefined; remoteAddress: string; identity?: string };
     gives: { access: Access; credential?: string };
   };
-  hello: { takes: LinkHello; gives: { node: string; shards: number } };
+  hello: { takes: LinkHello; gives: { node: string; shards: number; grant: ClientGrant } };
   register: {
     takes: { link: string; tunnels: readonly TunnelRequest[] };
     gives: readonly TunnelAnswer[];
@@ -414,8 +431,19 @@ export interface UpstreamEntry {
   readonly options?: TunnelOptions | undefined;
 }
 
+/** A port of the client's own, for a service on the server's side. */
+export interface LocalListen {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  /** Absent: whoever connects says whom it wants, by SOCKS. */
+  readonly target?: Target;
+}
+
 export interface LinkDial {
   readonly link: string;
+  /** The place of the server among those of the client. */
+  readonly server: number;
   readonly url: string;
   /** Empty: the certificate of `own` stands in for it. */
   readonly token: string;
@@ -438,6 +466,8 @@ export interface LinkWelcome {
 /** What the client's control asks or tells a shard. */
 export type ClientShardMethods = {
   upstreams: { takes: readonly UpstreamEntry[]; gives: unknown };
+  /** Opens a local port; the answer is which. */
+  listenLocal: { takes: LocalListen; gives: number };
   dial: { takes: LinkDial; gives: unknown };
   /** Keep the link and offer the tunnels on it. */
   keep: { takes: { link: string }; gives: unknown };

@@ -19,6 +19,7 @@ import { ShardPool } from '../bridge/pool.ts';
 import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { DialToken } from './dial-token.ts';
+import { FORWARDING_SHARD, LocalForwards } from './local-forwards.ts';
 import { describeLink, type LocalServer, type LocalStatus } from './local-status.ts';
 import { ServerLinks } from './server-links.ts';
 import { isExposed, ServerTrust } from './server-trust.ts';
@@ -88,6 +89,7 @@ class RunningClient implements Client {
   readonly #token: DialToken;
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
   readonly #board: TunnelBoard;
+  readonly #forwards: LocalForwards;
   readonly #servers: readonly ServerLinks[];
   readonly #id: string;
   readonly #instance = randomBytes(16).toString('hex');
@@ -114,6 +116,7 @@ class RunningClient implements Client {
     });
     const { log, onTunnelUp } = options;
     this.#board = new TunnelBoard({ tunnels: config.tunnels, log, onTunnelUp });
+    this.#forwards = new LocalForwards(config, log, onTunnelUp);
     this.#servers = config.urls.map((url) => this.#createServer(url));
     const settings = shardSettings(config, options.version);
     this.#pool = new ShardPool({
@@ -128,7 +131,7 @@ class RunningClient implements Client {
         fault: undefined,
       }),
       serve: () => this.#serve(),
-      onStart: (_shard, bridge) => this.#bringUp(bridge),
+      onStart: (shard, bridge) => this.#bringUp(shard, bridge),
       onGone: (shard) => this.#onShardGone(shard),
       onGiveUp: (reason) => void this.#end({ exitCode: EXIT_FAILURE, message: reason }),
     });
@@ -200,8 +203,9 @@ class RunningClient implements Client {
     };
   }
 
-  async #bringUp(bridge: ShardBridge): Promise<void> {
+  async #bringUp(shard: number, bridge: ShardBridge): Promise<void> {
     await bridge.call('upstreams', this.#upstreams);
+    if (shard === FORWARDING_SHARD) await this.#forwards.open(bridge);
   }
 
   #createServer(url: string): ServerLinks {
@@ -212,7 +216,10 @@ class RunningClient implements Client {
       log: this.#log,
       random: Math.random,
       dial: (server) => this.#dial(server),
-      keep: (link) => this.#bridgeOf(link)?.tell('keep', { link }),
+      keep: (link) => {
+        this.#bridgeOf(link)?.tell('keep', { link });
+        this.#forwards.tell();
+      },
       close: (link, code) => this.#bridgeOf(link)?.tell('close', { link, code }),
       onFailure: (code, detail, attempts) => this.#onFailure(url, { code, detail, attempts }),
     });
@@ -221,10 +228,19 @@ class RunningClient implements Client {
   #dial(server: ServerLinks): string {
     this.#linkCount += 1;
     const link = `link-${this.#linkCount}`;
-    const shard = this.#linkCount % this.#config.shards;
+    const shard = this.#emptiestShard(server);
     this.#links.set(link, { server, shard });
     void this.#dialTrusted(link, server.url);
     return link;
+  }
+
+  /** Of those with the fewest links to `server` the first, so that local forwards find one. */
+  #emptiestShard(server: ServerLinks): number {
+    const counts = new Array<number>(this.#config.shards).fill(0);
+    for (const entry of this.#links.values()) {
+      if (entry.server === server) counts[entry.shard] = (counts[entry.shard] ?? 0) + 1;
+    }
+    return counts.indexOf(Math.min(...counts));
   }
 
   /** Dials once it is known whom to trust; whatever fails is told like a failed dial. */
@@ -237,6 +253,7 @@ class RunningClient implements Client {
       if (bridge === undefined) throw new SluicewayError('SLW_SHARD_FAILED', 'shard is restarting');
       bridge.tell('dial', {
         link,
+        server: this.#config.urls.indexOf(url),
         url,
         ...trust,
         token,

@@ -9,7 +9,7 @@ import type { Clock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { unbracketed } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
-import { isLoopbackHost } from '../config/address.ts';
+import { isLoopbackHost } from '../base/target.ts';
 import type { TrustConfig } from '../config/config.ts';
 import { isFetched } from '../config/trust.ts';
 import { fetchServerCa, type ServerCa } from './server-ca.ts';

@@ -4,11 +4,14 @@
 // secret is right and the result can be cloned to another thread (all but the Masked token), or
 // one ConfigError lists every problem. Must not know: processes, sockets, commander.
 
+import type { ForwardRule } from '../base/forward-rules.ts';
 import type { InspectSettings } from '../base/inspection.ts';
 import { Masked } from '../base/masked.ts';
 import type { Network } from '../base/network.ts';
+import type { PortRange } from '../base/target.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
-import type { Address, PortRange } from './address.ts';
+import type { Address } from './address.ts';
+import type { LocalForward } from './forward.ts';
 import { buildHttps, type HttpsConfig } from './https-check.ts';
 import { buildInspect } from './inspect.ts';
 import { buildLimits } from './limits.ts';
@@ -32,7 +35,9 @@ import {
 import type { TunnelSpec } from './tunnel.ts';
 import { declaring } from './upstream-options.ts';
 
-export type { Address, PortRange } from './address.ts';
+export type { PortRange } from '../base/target.ts';
+export type { Address } from './address.ts';
+export type { LocalForward } from './forward.ts';
 export type { CertificateFiles } from './https.ts';
 export type { ChallengeChoice, HttpsConfig, LetsEncryptConfig } from './https-check.ts';
 export type { OidcConfig } from './oidc.ts';
@@ -82,6 +87,8 @@ export interface ServerConfig {
   readonly acceptProxyProtocol: readonly Network[];
   /** Peers whose forwarding fields are believed. */
   readonly trustedProxies: readonly Network[];
+  /** What clients may reach; empty is nothing. */
+  readonly clientForwarding: readonly ForwardRule[];
   /** Paths, both or none. */
   readonly tlsCert?: string;
   readonly tlsKey?: string;
@@ -121,6 +128,12 @@ export interface ClientConfig {
   readonly tokenFile?: string;
   readonly trust: TrustConfig;
   readonly tunnels: readonly TunnelSpec[];
+  /** What it listens on for services on the server's side. */
+  readonly locals: readonly LocalForward[];
+  /** Port of the SOCKS proxy; absent for none. */
+  readonly localSocks?: number;
+  /** Where both listen. */
+  readonly localHost: string;
   /** Folder of the socket on which it says how it is; absent for none. */
   readonly statusDir?: string;
   /** The header written toward upstreams of TCP and TLS tunnels. */
@@ -206,6 +219,7 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     controlAllowIps: values['control-allow-ips'],
     acceptProxyProtocol: values['accept-proxy-protocol'],
     trustedProxies: values['trusted-proxies'],
+    clientForwarding: values['client-forwarding'],
     ...present('tlsCert', values['tls-cert']),
     ...present('tlsKey', values['tls-key']),
     ...present('autoTls', buildAutoTls(values, env)),
@@ -249,6 +263,9 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
     ...present('tokenFile', values['token-file']),
     trust: buildTrust(values, env),
     tunnels: withDefaults(values),
+    locals: values.local,
+    ...present('localSocks', values['local-socks']),
+    localHost: values['local-addr'],
     ...present('statusDir', buildStatusDir(values['status-dir'], env)),
     proxyProtocol: values['proxy-protocol'],
     ...present('id', values.id),

@@ -5,7 +5,7 @@
 // options depend on each other (https-check.ts), or how certificates are had.
 
 import { isIP } from 'node:net';
-import { readHostName } from './address.ts';
+import { readHostName } from '../base/target.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 
 export interface CertificateFiles {

@@ -4,7 +4,7 @@
 // only this machine is asked; a rule names a claim that tells its bearers from the issuer's others.
 // Must not know: keys, signatures, or who is asked.
 
-import { isLoopbackHost } from './address.ts';
+import { isLoopbackHost } from '../base/target.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 
 export interface OidcConfig {

@@ -6,8 +6,8 @@
 
 import type { Masked } from '../base/masked.ts';
 import { showNetwork } from '../base/network.ts';
+import { showTarget } from '../base/target.ts';
 import { boundsProblem, TUNNEL_OPTION_NAMES, type TunnelOptions } from '../base/tunnel-options.ts';
-import { showAddress } from './address.ts';
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
 import type { ConfigFile } from './file.ts';
 import { checkHttps, followHttps } from './https-check.ts';
@@ -132,6 +132,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     checkRelations(context);
     checkUrls(context);
     checkTunnels(context);
+    checkLocals(context);
     checkUpstreams(context);
     checkTrust(context, context.parsed.url ?? []);
   },
@@ -167,7 +168,7 @@ function checkListeners({ parsed, given, problems }: CheckContext<'server'>): vo
   for (const name of LISTENERS) {
     const value = parsed[name];
     if (value === undefined || value === 'off' || value.port === 0) continue;
-    const shown = showAddress(value);
+    const shown = showTarget(value);
     const other = seen.get(shown);
     if (other === undefined) seen.set(shown, name);
     else problems.add(`${labelOf(given, name)}: ${shown} is also --${other}`);
@@ -263,10 +264,12 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
   if (upstream === undefined || tcp === undefined || tls === undefined) return;
   const tunnels = [...upstream, ...tcp, ...tls];
   const count = tunnels.length;
-  if (count === 0) {
+  const { local, 'local-socks': socks } = parsed;
+  const isForwarding = socks !== undefined || local === undefined || local.length > 0;
+  if (count === 0 && !isForwarding) {
     problems.add(
       'a client needs a tunnel; give --upstream, such as example.com=http://127.0.0.1:3000, ' +
-        'or --tcp, such as 2222=127.0.0.1:22',
+        '--tcp, such as 2222=127.0.0.1:22, or --local, such as 4222:nats.default.svc:4222',
     );
   }
   if (count > TUNNELS_MAX) {
@@ -287,6 +290,20 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
     const label = labelOf(given, OPTION_OF[kind]);
     if (seen.has(name)) problems.add(`${label}: ${quote(name)} is given twice`);
     seen.add(name);
+  }
+}
+
+/** Each local port has one listener. */
+function checkLocals({ parsed, given, problems }: CheckContext<'client'>): void {
+  const { local = [], 'local-socks': socks } = parsed;
+  const ports = local.map(({ port }) => port);
+  const isTwice = (port: number, index: number): boolean => ports.indexOf(port) !== index;
+  const repeated = ports.find((port, index) => port !== 0 && isTwice(port, index));
+  if (repeated !== undefined) {
+    problems.add(`${labelOf(given, 'local')}: port ${repeated} is given twice`);
+  }
+  if (socks !== undefined && socks !== 0 && ports.includes(socks)) {
+    problems.add(`${labelOf(given, 'local-socks')}: port ${socks} is one of --local too`);
   }
 }
 

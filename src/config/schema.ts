@@ -6,6 +6,7 @@
 // values are merged, or who uses them.
 
 import { address, addressOrOff, host, portRange, serverUrl } from './address.ts';
+import { forwardRule, localForward } from './forward.ts';
 import { certificateFiles, certificateName, issuer } from './https.ts';
 import { INSPECT_OPTIONS } from './inspect.ts';
 import { LIMIT_OPTIONS } from './limits.ts';
@@ -236,6 +237,9 @@ const server = {
   'trusted-proxies': many(network, {
     help: 'peers whose X-Forwarded-For, -Proto and -Host are believed; @FILE has one a line',
   }),
+  'client-forwarding': many(forwardRule, {
+    help: 'let clients reach HOST:PORT from here by --local, such as nats.default.svc:4222',
+  }),
   'auto-tls': optional(boolean, {
     help: 'make a private CA for the control port; on without --tls-cert, unless on loopback',
   }),
@@ -324,6 +328,13 @@ const client = {
   }),
   'tls-passthrough': many(tlsTunnel, {
     help: 'TLS tunnel by server name, not decrypted, such as example.com=127.0.0.1:443',
+  }),
+  local: many(localForward, {
+    help: 'listen here and dial from the server, such as 4222:nats.default.svc:4222',
+  }),
+  'local-addr': one(host, { default: '127.0.0.1', help: 'address on which --local listens' }),
+  'local-socks': optional(integer({ min: 0, max: 65_535 }), {
+    help: 'port of a SOCKS5 proxy on --local-addr, which dials from the server',
   }),
   'proxy-protocol': one(choice(['off', 'v1', 'v2']), {
     default: 'off',

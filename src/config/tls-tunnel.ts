@@ -4,9 +4,9 @@
 // never an address, a path or the catch-all. Must not know: certificates, or who dials.
 
 import { isIP } from 'node:net';
-import { bracketed } from './address.ts';
+import { bracketed, readTarget } from '../base/target.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
-import { readHostPattern, readTarget, type TunnelSpec } from './tunnel.ts';
+import { readHostPattern, type TunnelSpec } from './tunnel.ts';
 import {
   declaring,
   readRawOptions,

@@ -3,7 +3,7 @@
 //     - name: ci
 //       hashes: [sha256:9f86d0...]        one or two, so that a secret can be changed in peace
 //       hosts: ["*.ci.example.com"]       none when left out
-//       ports: [2222, 8000-8100]          none when left out
+//       ports: [2222, 8000-8100]          none when left out, and so for forwards
 //       allow-ips: [10.0.0.0/8]           everywhere when left out
 //       streams-max: 100                  and further limits (base/token-limits.ts)
 //   oidc: the same with claims of a JWT in place of hashes (oidc.ts)
@@ -13,9 +13,11 @@
 
 import { isMap, isScalar, isSeq, LineCounter, type Node, type YAMLMap } from 'yaml';
 import { wallMsOf } from '../base/clock.ts';
+import { type ForwardRule, readForwardRule } from '../base/forward-rules.ts';
 import { type Network, readNetwork } from '../base/network.ts';
+import type { PortRange } from '../base/target.ts';
 import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS, type TokenLimits } from '../base/token-limits.ts';
-import { type PortRange, portRange } from './address.ts';
+import { portRange } from './address.ts';
 import { CONFIG_FILE_BYTES_MAX, type ConfigFile, parseYaml, readScalar } from './file.ts';
 import { type ClaimRule, claimProblem, matchesEverybody, patternProblem } from './oidc.ts';
 import { InvalidText, type Kind } from './option.ts';
@@ -30,6 +32,8 @@ export interface TokenEntry extends TokenLimits {
   /** Hosts, wildcards or `*`. */
   readonly hosts: readonly string[];
   readonly ports: readonly PortRange[];
+  /** What its clients may reach, of what the server allows; absent: nothing. */
+  readonly forwards?: readonly ForwardRule[];
   /** Absent: clients may come from everywhere. */
   readonly allowIps?: readonly Network[];
   /** Absent: it does not end by itself. */
@@ -92,6 +96,13 @@ const FIELDS: Readonly<Record<string, Field>> = {
       return read.success ? { value: read.data } : NO_PORT;
     });
     return ports && { ports };
+  },
+  forwards: (reader, node) => {
+    const forwards = reader.list(node, 'forwards', (text) => {
+      const read = readForwardRule(text);
+      return typeof read === 'string' ? read : { value: read };
+    });
+    return forwards && { forwards };
   },
   'allow-ips': (reader, node) => {
     const allowIps = reader.list(node, 'allow-ips', (text) => {

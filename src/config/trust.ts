@@ -6,7 +6,8 @@
 
 import { isIP } from 'node:net';
 import { isAbsolute, join } from 'node:path';
-import { type Address, isLoopbackHost, readHost } from './address.ts';
+import { isLoopbackHost, readHost } from '../base/target.ts';
+import type { Address } from './address.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 
 /** The server's private CA. */

@@ -6,16 +6,15 @@
 
 import { isIP } from 'node:net';
 import { readPathPrefix } from '../base/path-prefix.ts';
-import type { TunnelOptions } from '../base/tunnel-options.ts';
 import {
   bracketed,
   HOST_LENGTH_MAX,
   PORT_MAX,
-  readHost,
   readHostName,
   readPort,
-  splitHostPort,
-} from './address.ts';
+  readTarget,
+} from '../base/target.ts';
+import type { TunnelOptions } from '../base/tunnel-options.ts';
 import { InvalidText, type Kind, kindOf, type MapPairs } from './option.ts';
 import {
   declaring,
@@ -190,19 +189,6 @@ function readTcpTunnel(whole: string): TunnelSpec | InvalidText {
   const label = `${name}=${bracketed(target.host)}:${target.port}`;
   const upstream = { ...target, tls: false };
   return { name, kind: 'tcp', upstream, label, ...declaring(options) };
-}
-
-/** A host and a port to dial; without a port, `portless` if there is one. */
-export function readTarget(
-  authority: string,
-  portless: number | undefined,
-): { readonly host: string; readonly port: number } | undefined {
-  const parts = splitHostPort(authority);
-  const host = readHost(parts === undefined ? authority : parts[0]);
-  // A bare IPv6 address is refused: nobody can tell its last group from a port.
-  if (host === undefined || (parts === undefined && isIP(authority) === 6)) return undefined;
-  const port = parts === undefined ? portless : readPort(parts[1]);
-  return port === undefined || port === 0 ? undefined : { host, port };
 }
 
 function showHttpUpstream(upstream: Upstream): string {

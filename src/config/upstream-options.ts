@@ -6,6 +6,7 @@
 // and `\\` inside, so that a text has one reading; what a key declares for the exit node is checked
 // by the exit node's own rules. Must not know: names and addresses, or who dials.
 
+import { readHostName } from '../base/target.ts';
 import {
   boundsProblem,
   isTunnelOption,
@@ -14,7 +15,6 @@ import {
   type TunnelOptionName,
   type TunnelOptions,
 } from '../base/tunnel-options.ts';
-import { readHostName } from './address.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 import { nearestName, quote } from './problems.ts';
 

@@ -16,7 +16,7 @@ import { withoutPort } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
 import type { Masked } from '../base/masked.ts';
-import type { Access as Login } from '../bridge/messages.ts';
+import type { ClientGrant, Access as Login } from '../bridge/messages.ts';
 import type { OidcConfig, TokenEntry } from '../config/config.ts';
 import { Problems } from '../config/problems.ts';
 import { checkRules, readTokensFile } from '../config/tokens-file.ts';
@@ -44,6 +44,8 @@ export interface AccessOptions extends Pick<TokenSharesOptions, 'accepting' | 'b
   readonly oidc: OidcConfig | undefined;
   /** Ends every client that it is true for; gives how many. */
   readonly endClients: (isOver: (client: Client) => boolean, code: ErrorCode) => number;
+  /** Tokens have changed: what clients were granted may have too. */
+  readonly onGrants: () => void;
   readonly onRefusal: (reason: 'missing' | 'wrong' | 'throttled' | 'unavailable') => void;
   /** Counts files that were read again, by result. */
   readonly reloads: Map<string, number>;
@@ -188,6 +190,14 @@ export class AccessControl implements Scopes {
     return this.#gate.isShared(holder.credential) ? {} : this.#entryOf(holder);
   }
 
+  /** What the holder may do beside serving tunnels. */
+  grantOf(holder: Holder): ClientGrant {
+    const { credential } = holder;
+    if (credential === '' || this.#gate.isShared(credential)) return {};
+    const forwards = this.#entryOf(holder)?.forwards ?? [];
+    return { token: entryNameOf(credential), forwards };
+  }
+
   ownerOf(credential: string): string {
     return ownerOf(credential);
   }
@@ -208,6 +218,7 @@ export class AccessControl implements Scopes {
       this.#count('ok');
       log.info({ tokens: entries.length }, 'tokens were read again');
       this.#endOver();
+      this.#options.onGrants();
     } catch (error) {
       this.#count('failed');
       const problems = error instanceof ConfigError ? error.problems : [String(error)];

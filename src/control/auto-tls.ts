@@ -12,7 +12,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import type { Clock, Timer } from '../base/clock.ts';
 import { ConfigError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { readHost } from '../config/address.ts';
+import { readHost } from '../base/target.ts';
 import { CertificateStore } from './certificate-store.ts';
 import type { KeyPair } from './private-ca.ts';
 

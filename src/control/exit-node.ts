@@ -331,6 +331,7 @@ class RunningNode implements ExitNode {
       ...{ token, tokensFile, tokensUsageFile, oidc, accepting: this.#accepting },
       bridges: () => this.#pool.bridges(),
       endClients: (isOver, code) => this.#registry.endClients(isOver, code),
+      onGrants: () => this.#tellGrants(),
       onRefusal: (reason) => this.#own.onRefusal(reason),
       reloads: this.#tls.reloads,
       clock: systemClock,
@@ -372,6 +373,14 @@ class RunningNode implements ExitNode {
     });
   }
 
+  #tellGrants(): void {
+    for (const [shard, links] of this.#registry.linksByShard()) {
+      const grantOf = this.#access.grantOf.bind(this.#access);
+      const grants = links.map(({ link, client }) => ({ link, grant: grantOf(client) }));
+      this.#pool.bridge(shard)?.tell('grants', grants);
+    }
+  }
+
   #tellAll(tell: (bridge: ShardBridge) => void): void {
     for (const [, bridge] of this.#pool.bridges()) tell(bridge);
   }
@@ -393,7 +402,10 @@ class RunningNode implements ExitNode {
         this.#registry.hello(hello, shard);
         const { client, link, remoteAddress, identity, agent } = hello;
         this.#log.info({ client, link, remoteAddress, identity, agent }, 'client link up');
-        return { node: this.#nodeId, shards: this.#acceptsEverywhere ? this.#config.shards : 1 };
+        const { credential = '' } = hello;
+        const grant = this.#access.grantOf({ credential, remoteAddress });
+        const shards = this.#acceptsEverywhere ? this.#config.shards : 1;
+        return { node: this.#nodeId, shards, grant };
       },
       register: async ({ link, tunnels }) => {
         const results = await this.#registry.register(link, tunnels);

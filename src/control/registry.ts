@@ -129,6 +129,20 @@ export class Registry {
     return this.#links.get(link)?.client;
   }
 
+  /** Every link with its client, by shard. */
+  linksByShard(): ReadonlyMap<
+    number,
+    readonly { readonly link: string; readonly client: Client }[]
+  > {
+    const byShard = new Map<number, { link: string; client: Client }[]>();
+    for (const [link, { shard, client }] of this.#links) {
+      const links = byShard.get(shard) ?? [];
+      byShard.set(shard, links);
+      links.push({ link, client });
+    }
+    return byShard;
+  }
+
   /** Does a client serve the tunnel now? */
   isServed(name: string): boolean {
     return (this.#tunnels.get(name)?.links.size ?? 0) > 0;

@@ -34,6 +34,7 @@ export async function shardSettings(
     controlAllowIps: config.controlAllowIps,
     acceptProxyProtocol: config.acceptProxyProtocol,
     trustedProxies: config.trustedProxies,
+    clientForwarding: config.clientForwarding,
     visitorConnectionsMax: Math.max(1, Math.floor(connections / accepting)),
   };
 }

@@ -10,8 +10,9 @@ import type { Network } from '../base/network.ts';
 import { type AddressSet, networkSet } from '../base/network-set.ts';
 import type { Arrival } from './arrivals.ts';
 
-/** `tunnels`: those that clients declare, which the router keeps; here they are counted. */
-const LISTS = ['visitors', 'clients', 'tunnels'] as const;
+/** Those of `tunnels`, that clients declare, and of `forwards` are kept elsewhere, and counted
+ * here. */
+const LISTS = ['visitors', 'clients', 'tunnels', 'forwards'] as const;
 
 export type AllowListName = (typeof LISTS)[number];
 

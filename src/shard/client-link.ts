@@ -1,14 +1,18 @@
 // A link at the client: dial, HELLO, WELCOME, the tunnels on offer, streams, and its end.
 //
-//   dialling --101--> greeting --WELCOME, told to control--> welcomed --keep--> REGISTER
+//   dialling --101--> greeting --WELCOME, told to control--> welcomed --keep--> kept, REGISTER
+//                                                  kept --GOAWAY, ours or theirs--> leaving
 //
 // Invariant: told to control exactly once that it ended, whatever the reason and however far it
 // came. Must not know: whether it will be dialled again, or what else the client holds.
 
+import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, type SluicewayError, WireError } from '../base/errors.ts';
+import { plainAddress } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
+import { showTarget, type Target } from '../base/target.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type {
   ClientControlMethods,
@@ -19,7 +23,7 @@ import type {
 import { dialWebSocket, type Upgraded } from '../link/ws-handshake.ts';
 import { type MaskKey, WsLink } from '../link/ws-link.ts';
 import type { Session, SessionEvents } from '../mux/session.ts';
-import type { Stream, StreamMeter } from '../mux/stream.ts';
+import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';
 import { FRAME } from '../wire/frame.ts';
 import {
   decodeRegistered,
@@ -27,12 +31,14 @@ import {
   encodeHello,
   encodeRegister,
   FEATURES,
+  FORWARD,
   type Open,
   type TunnelOffer,
   VERSIONS,
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
 import type { LinkGauge } from './link-sample.ts';
+import type { ForwardLink } from './local-ingress.ts';
 import { createSession } from './session-settings.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -44,6 +50,8 @@ const REGISTER_BYTES_MAX = CONTROL_BODY_BYTES_MAX - 1024;
 const OFFER_OVERHEAD_BYTES = 40;
 /** Of one text in msgpack, and of the list around it. */
 const TEXT_OVERHEAD_BYTES = 6;
+/** In which REGISTERED may come; a REGISTER may cross a GOAWAY. */
+const ANSWERED: ReadonlySet<string> = new Set(['welcomed', 'kept', 'leaving']);
 const LOOPBACK = /^(::1|::ffff:127\.|127\.)/;
 
 export interface ClientLinkOptions {
@@ -57,11 +65,11 @@ export interface ClientLinkOptions {
   readonly onIdle: () => void;
 }
 
-export class ClientLink implements SessionEvents {
+export class ClientLink implements SessionEvents, ForwardLink {
   readonly #options: ClientLinkOptions;
   readonly #meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
   readonly #giveUp: () => void;
-  #state: 'dialling' | 'greeting' | 'welcomed' | 'ended' = 'dialling';
+  #state: 'dialling' | 'greeting' | 'welcomed' | 'kept' | 'leaving' | 'ended' = 'dialling';
   #session: Session | undefined;
   #sinceMs: number;
   #calls = 0;
@@ -83,6 +91,26 @@ export class ClientLink implements SessionEvents {
     return this.#session?.streamsCount ?? 0;
   }
 
+  get server(): number {
+    return this.#options.dial.server;
+  }
+
+  /** Once control keeps it, and until either side has said that it goes. */
+  get canForward(): boolean {
+    return this.#state === 'kept' && this.#session?.canOpen === true;
+  }
+
+  /** Opens a stream for `from`, which the exit node shall join to `target`. */
+  openForward(target: Target, from: Socket, sink: StreamSink): Stream | ErrorCode {
+    const { remoteAddress = '', remotePort = 0 } = from;
+    const tunnel = `${FORWARD}${showTarget(target)}`;
+    const address = plainAddress(remoteAddress);
+    const opened = this.#session?.open({ tunnel, address, port: remotePort, link: '' }, sink);
+    if (opened === undefined) return 'SLW_STREAM_NO_LINK';
+    if (typeof opened !== 'string') opened.addMeter(this.#meter);
+    return opened;
+  }
+
   tick(nowMs: number): void {
     const isLate = this.#state === 'greeting' && nowMs - this.#sinceMs >= WELCOME_TIMEOUT_MS;
     if (isLate) this.#session?.close('SLW_LINK_HELLO_TIMEOUT');
@@ -91,7 +119,8 @@ export class ClientLink implements SessionEvents {
 
   /** Registers `offers`, in as many messages as they need. */
   offer(offers: readonly TunnelOffer[]): void {
-    if (this.#state !== 'welcomed') return;
+    if (this.#state !== 'welcomed' && this.#state !== 'kept') return;
+    this.#state = 'kept';
     for (const tunnels of pack(offers)) {
       this.#calls += 1;
       const body = encodeRegister({ call: this.#calls, tunnels });
@@ -101,6 +130,7 @@ export class ClientLink implements SessionEvents {
 
   /** No new streams; those that live go on. */
   leave(): void {
+    if (this.#state === 'kept') this.#state = 'leaving';
     this.#session?.leave('SLW_LINK_DRAINING');
   }
 
@@ -128,7 +158,7 @@ export class ClientLink implements SessionEvents {
       this.#state = 'welcomed';
       this.#session?.activate(limits);
       bridge.tell('welcomed', { link: dial.link, node, shard, shards, agent: loggable(agent) });
-    } else if (type === FRAME.REGISTERED && this.#state === 'welcomed') {
+    } else if (type === FRAME.REGISTERED && ANSWERED.has(this.#state)) {
       const { results } = decodeRegistered(body);
       bridge.tell('registered', {
         link: dial.link,
@@ -149,6 +179,7 @@ export class ClientLink implements SessionEvents {
   }
 
   onGoAway(code: ErrorCode): void {
+    if (this.#state === 'kept') this.#state = 'leaving';
     this.#options.bridge.tell('goAway', { link: this.#options.dial.link, code });
   }
 

@@ -1,5 +1,7 @@
 // A shard of the client: dials links for control, and serves their streams with upstreams.
 //
+//   upstreams: streams that exit nodes open          local ports: streams that this side opens
+//
 // Invariant: only tunnels of its own configuration are dialled, whatever an exit node asks for;
 // everything that happens to a link is told to control. Must not know: when to dial again, how
 // many links there should be, or what is printed.
@@ -10,13 +12,17 @@ import type {
   ClientControlMethods,
   ClientShardMethods,
   LinkDial,
+  LocalListen,
   LoopWatch,
   ShardSample,
   ShardTask,
 } from '../bridge/messages.ts';
 import { ClientLink } from './client-link.ts';
 import { sampleLinks } from './link-sample.ts';
+import { Listeners } from './listeners.ts';
+import { LocalIngress } from './local-ingress.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
+import { SocksFront } from './socks-front.ts';
 import { Upstreams } from './upstreams.ts';
 
 export async function runClientShard(task: ShardTask): Promise<void> {
@@ -32,40 +38,69 @@ class ClientShard implements ShardOwner {
   readonly #bridge: Bridge<ClientShardMethods, ClientControlMethods>;
   readonly #upstreams: Upstreams;
   readonly #links = new Map<string, ClientLink>();
+  readonly #listeners: Listeners;
+  readonly #locals: LocalIngress;
+  readonly #socks: SocksFront;
 
   constructor(task: ShardTask) {
     this.#task = task;
     this.life = new ShardLife(task, this);
     const { clock, meters, log } = this.life;
     this.#upstreams = new Upstreams({ limits: task.settings, clock, meters, log });
+    this.#listeners = new Listeners(meters);
+    this.#locals = new LocalIngress({
+      links: () => this.#links.values(),
+      ...{ limits: task.settings, clock, meters, log },
+    });
+    this.#socks = new SocksFront({ ingress: this.#locals, clock });
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
   }
 
   onTick(nowMs: number): void {
     for (const link of this.#links.values()) link.tick(nowMs);
     this.#upstreams.sweep(nowMs);
+    this.#locals.sweep(nowMs);
+    this.#socks.sweep(nowMs);
   }
 
   isDrained(): boolean {
-    if (this.#upstreams.connectionsCount > 0) return false;
+    if (this.#connectionsCount > 0) return false;
     for (const link of this.#links.values()) if (link.streamsCount > 0) return false;
     return true;
   }
 
   onCrash(): void {
     this.#upstreams.cutAll();
+    this.#listeners.cutAll();
+  }
+
+  get #connectionsCount(): number {
+    const locals = this.#locals.connectionsCount + this.#socks.connectionsCount;
+    return this.#upstreams.connectionsCount + locals;
   }
 
   #methods(): ConstructorParameters<typeof Bridge<ClientShardMethods, ClientControlMethods>>[1] {
     return {
       upstreams: (entries: Method<'upstreams'>) => this.#upstreams.replace(entries),
       dial: (dial: Method<'dial'>) => this.#dial(dial),
-      keep: ({ link }: Method<'keep'>) => this.#links.get(link)?.offer(this.#upstreams.offers()),
+      listenLocal: (listen: Method<'listenLocal'>) => this.#listen(listen),
+      keep: ({ link }: Method<'keep'>) => {
+        this.#links.get(link)?.offer(this.#upstreams.offers());
+        this.#locals.onLinkUp();
+      },
       close: ({ link, code }: Method<'close'>) => this.#links.get(link)?.close(code),
       sample: ({ loop }: { readonly loop: LoopWatch }) => this.#sample(loop),
       drain: () => this.#drain(),
       stop: () => this.#stop(),
     };
+  }
+
+  async #listen({ target, ...listen }: LocalListen): Promise<number> {
+    const { port } = await this.#listeners.open({ ...listen, reusePort: false }, (socket) => {
+      if (target === undefined) this.#socks.accept(socket);
+      else this.#locals.accept(target, socket);
+    });
+    return port;
   }
 
   #dial(dial: LinkDial): void {
@@ -89,11 +124,15 @@ class ClientShard implements ShardOwner {
   }
 
   #drain(): Promise<undefined> {
+    this.#listeners.closeAll();
+    this.#locals.drain();
+    this.#socks.drain();
     for (const link of this.#links.values()) link.leave();
     return this.life.drain();
   }
 
   #stop(): void {
+    this.#listeners.closeAll();
     for (const link of [...this.#links.values()]) link.close('SLW_LINK_ENDED');
     this.life.stop(() => this.#bridge.close());
   }

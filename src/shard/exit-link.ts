@@ -3,15 +3,17 @@
 //   accepted --HELLO--> control: hello --WELCOME--> active --REGISTER--> control: register
 //
 // Invariant: nothing but HELLO is read before control has agreed to it; every end is told to
-// control exactly once; a client opens no stream here. Must not know: tokens, routes, sockets of
-// visitors.
+// control exactly once; what a client opens goes where forwards go. Must not know: tokens, routes,
+// sockets of visitors.
 
 import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, SluicewayError, WireError } from '../base/errors.ts';
+import { ForwardRules } from '../base/forward-rules.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type {
+  ClientGrant,
   ExitControlMethods,
   ExitShardMethods,
   ShardSettings,
@@ -30,10 +32,14 @@ import {
   encodeWelcome,
   FEATURES,
   type Hello,
+  type Open,
   VERSIONS,
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
+import type { ForwardScope, Forwards } from './forwards.ts';
 import { createSession } from './session-settings.ts';
+import type { TokenBudget } from './token-budget.ts';
+import type { TokenBudgets } from './token-budgets.ts';
 
 /** From the upgrade to the hello (design: B1). */
 const HELLO_TIMEOUT_MS = 10_000;
@@ -59,6 +65,8 @@ export interface ExitLinkOptions {
   readonly bridge: Bridge<ExitShardMethods, ExitControlMethods>;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly forwards: Forwards;
+  readonly budgets: TokenBudgets;
   /** The link is gone; forget it. */
   readonly onEnd: (exitLink: ExitLink, code: ErrorCode) => void;
   /** A leaving link has no stream left. */
@@ -69,13 +77,16 @@ export interface ExitLinkOptions {
   readonly onLeaving: (exitLink: ExitLink) => void;
 }
 
-export class ExitLink implements SessionEvents {
+export class ExitLink implements SessionEvents, ForwardScope {
   readonly key: string;
   readonly session: Session;
   readonly meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
   readonly #options: ExitLinkOptions;
   readonly #acceptedMs: number;
   readonly remoteAddress: string;
+  /** What its token allows it to reach; undefined: all that the server allows. */
+  rules: ForwardRules | undefined;
+  #token: string | undefined;
   /** Control messages since the last tick. */
   #controls = 0;
   #state: 'waiting' | 'asking' | 'active' | 'ended' = 'waiting';
@@ -114,8 +125,24 @@ export class ExitLink implements SessionEvents {
     }
   }
 
-  onOpen(stream: Stream): void {
-    stream.reset('SLW_STREAM_UNKNOWN_TUNNEL');
+  /** For the log. */
+  get link(): string {
+    return this.key;
+  }
+
+  get budget(): TokenBudget | undefined {
+    return this.#options.budgets.of(this.#token);
+  }
+
+  /** What its token allows from now on. */
+  grant({ token, forwards }: ClientGrant): void {
+    this.#token = token;
+    this.rules = forwards && new ForwardRules(forwards);
+  }
+
+  onOpen(stream: Stream, open: Open): void {
+    stream.addMeter(this.meter);
+    this.#options.forwards.serve(stream, open, this);
   }
 
   onGoAway(code: ErrorCode): void {
@@ -161,7 +188,8 @@ export class ExitLink implements SessionEvents {
       if (this.#state !== 'asking') return;
       this.#state = 'active';
       const features = FEATURES.filter((feature) => hello.features.includes(feature));
-      const { node, shards } = answer;
+      const { node, shards, grant } = answer;
+      this.grant(grant);
       const limits = this.session.announce();
       this.session.sendControl(
         FRAME.WELCOME,

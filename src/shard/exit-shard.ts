@@ -34,6 +34,7 @@ import { type Arrival, Arrivals } from './arrivals.ts';
 import { createControlPort, type LinkPeer } from './control-port.ts';
 import { ExitLink } from './exit-link.ts';
 import { armFault } from './fault.ts';
+import { Forwards } from './forwards.ts';
 import { frontOptions } from './http-front.ts';
 import { Pages } from './http-page.ts';
 import { createHttpIngress, type HttpIngress } from './ingress-http.ts';
@@ -76,6 +77,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #https: HttpsIngress;
   readonly #tcp: TcpIngress;
   readonly #tls: TlsFront;
+  readonly #forwards: Forwards;
   /** Undefined: every visitor comes by itself. */
   readonly #arrivals: Arrivals | undefined;
   readonly #ledgerLimits: LedgerLimits;
@@ -142,6 +144,10 @@ class ExitShard implements ShardOwner, StreamOpener {
       terminator: this.#https,
       onRefused: (reason) => meters.tlsRefusals.add(reason),
     });
+    this.#forwards = new Forwards({
+      ...{ limits: settings, rules: settings.clientForwarding ?? [], clock, meters, log },
+      onDenied: () => this.#lists.deny('forwards'),
+    });
     const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
     if (proxies !== undefined) {
       this.#arrivals = new Arrivals({ proxies, limits: settings, clock, log, onRefused });
@@ -158,6 +164,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#https.sweep(nowMs);
     this.#tcp.sweep(nowMs);
     this.#tls.sweep(nowMs);
+    this.#forwards.sweep(nowMs);
     this.#arrivals?.sweep(nowMs);
     this.#reportUse();
   }
@@ -170,6 +177,7 @@ class ExitShard implements ShardOwner, StreamOpener {
 
   onCrash(): void {
     this.#listeners.cutAll();
+    this.#forwards.cutAll();
   }
 
   // --- StreamOpener: what the router asks ---------------------------------------------------
@@ -206,6 +214,10 @@ class ExitShard implements ShardOwner, StreamOpener {
       tokenBudgets: (change: ExitShardMethods['tokenBudgets']['takes']) => {
         if (this.#budgets.apply(change)) this.#router.setBudgets(this.#budgets);
       },
+      grants: (grants: ExitShardMethods['grants']['takes']) => {
+        for (const { link, grant } of grants) this.#links.get(link)?.grant(grant);
+        this.#forwards.recheck();
+      },
       recallSlots: ({ token, isAll }: ExitShardMethods['recallSlots']['takes']) =>
         this.#budgets.recall(token, isAll),
       inspected: ({ tunnel, limit }: ExitShardMethods['inspected']['takes']) =>
@@ -240,6 +252,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       router: this.#router,
       http: this.#http,
       inspector: this.#inspector,
+      forwards: this.#forwards,
       ...{ log, clock, onLimited: meters.onLimited.bind(meters) },
     };
     applySettings(parts, live);
@@ -325,6 +338,8 @@ class ExitShard implements ShardOwner, StreamOpener {
       bridge: this.#bridge,
       clock: this.life.clock,
       log: this.life.log,
+      forwards: this.#forwards,
+      budgets: this.#budgets,
       onEnd: (_link, code) => this.#forgetLink(key, code),
       onIdle: () => this.life.checkDrained(),
       onActive: ({ session }) => {

@@ -11,6 +11,7 @@ import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { LiveSettings, ShardSettings } from '../bridge/messages.ts';
 import type { AllowLists } from './allow-lists.ts';
 import type { ExitLink } from './exit-link.ts';
+import type { Forwards } from './forwards.ts';
 import type { HttpIngress } from './ingress-http.ts';
 import type { Inspector } from './inspector.ts';
 import type { Limit } from './limited.ts';
@@ -31,6 +32,7 @@ export interface LiveParts {
   readonly router: ShardRouter;
   readonly http: HttpIngress;
   readonly inspector: Inspector;
+  readonly forwards: Forwards;
   readonly clock: Clock;
   readonly log: Logger;
   readonly onLimited: (limit: Limit, times?: number) => void;
@@ -64,6 +66,7 @@ export function applySettings(parts: LiveParts, live: LiveSettings): void {
   inspector.apply(inspect);
   http.setInspector(inspector.isOn ? inspector : undefined);
   parts.lists.replace(settings);
+  parts.forwards.replace(settings.clientForwarding ?? []);
   cutDenied(parts);
 }
 

@@ -8,7 +8,7 @@
 
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import type { ErrorCode } from '../base/errors.ts';
+import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
@@ -222,6 +222,7 @@ function isShuttingDown(socket: Socket): boolean {
 }
 
 function dialFailure(error: NodeJS.ErrnoException): ErrorCode {
+  if (error instanceof SluicewayError) return error.code;
   if (error.code === 'ECONNREFUSED') return 'SLW_STREAM_REFUSED';
   return error.code === 'ETIMEDOUT' ? 'SLW_STREAM_CONNECT_TIMEOUT' : 'SLW_STREAM_UNREACHABLE';
 }

@@ -14,11 +14,10 @@ import type { Stream } from '../mux/stream.ts';
 import { type Open, TEXT_LENGTH_MAX, type TunnelOffer } from '../wire/hello.ts';
 import type { Meters } from './meters.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';
+import { Told } from './told.ts';
 
 /** First TCP keep-alive probe on an idle upstream connection (design, section 4.1). */
 const KEEP_ALIVE_MS = 60_000;
-/** One line a tunnel in so long: each of its visitors meets the same. Guess. */
-const TOLD_AGAIN_MS = 60_000;
 
 export interface UpstreamsOptions {
   readonly limits: RelayLimits;
@@ -30,8 +29,8 @@ export interface UpstreamsOptions {
 export class Upstreams {
   readonly #options: UpstreamsOptions;
   readonly #relays = new Set<SocketRelay>();
-  /** When it was last told that a tunnel's upstream is not trusted. */
-  readonly #toldMs = new Map<string, number>();
+  /** Of tunnels whose upstream is not trusted. */
+  readonly #told = new Told();
   #entries: ReadonlyMap<string, UpstreamEntry> = new Map();
 
   constructor(options: UpstreamsOptions) {
@@ -84,9 +83,7 @@ export class Upstreams {
       // Of a socket that was trusted the relay tells enough.
       if (socket.authorized || error.code === 'ECONNREFUSED') return;
       const { clock, log } = this.#options;
-      const nowMs = clock.nowMs();
-      if (nowMs - (this.#toldMs.get(tunnel) ?? Number.NEGATIVE_INFINITY) < TOLD_AGAIN_MS) return;
-      this.#toldMs.set(tunnel, nowMs);
+      if (!this.#told.isNews(tunnel, clock.nowMs())) return;
       const detail = { code: error.code, reason: loggable(error.message) };
       log.error({ tunnel, ...detail }, 'no TLS connection to the upstream');
     });

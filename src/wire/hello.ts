@@ -20,6 +20,8 @@ export const VERSIONS: readonly number[] = [1];
 /** Features that we offer. None yet: a feature is active when both sides name it. */
 export const FEATURES: readonly string[] = [];
 
+/** Begins the `tunnel` of an OPEN from a client, before the target. */
+export const FORWARD = 'forward:';
 export const TEXT_LENGTH_MAX = 512;
 /** A text of a tunnel's option, such as a header field. */
 const OPTION_TEXT_LENGTH_MAX = 4096;
@@ -87,6 +89,7 @@ export interface Unregister {
 }
 
 export interface Open {
+  /** As registered; from a client `forward:HOST:PORT`. */
   readonly tunnel: string;
   /** Credit that the acceptor has towards the opener. */
   readonly window: number;

@@ -31,6 +31,7 @@ describe('the server configuration', () => {
       controlAllowIps: [],
       acceptProxyProtocol: [],
       trustedProxies: [],
+      clientForwarding: [],
       accessLog: false,
       limits: {
         connectionsPerAddressMax: 0,
@@ -127,6 +128,8 @@ describe('the client configuration', () => {
           label: 'example.com=http://localhost:3000',
         },
       ],
+      locals: [],
+      localHost: '127.0.0.1',
       statusDir: '/var/lib/sluiceway/run',
       links: 0,
       linkMask: 'auto',

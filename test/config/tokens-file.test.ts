@@ -134,7 +134,14 @@ describe('a tokens file', () => {
 });
 
 describe('a change of the file', () => {
-  const bare = { hosts: [], ports: [], allowIps: [], expires: undefined, isAdmin: false };
+  const bare = {
+    hosts: [],
+    ports: [],
+    forwards: [],
+    allowIps: [],
+    expires: undefined,
+    isAdmin: false,
+  };
   const file = (text: string): { path: string; text: string } => ({ path: PATH, text });
 
   test('adds, rotates and removes, and keeps comments', () => {

@@ -1,67 +1,17 @@
 // A real PostgreSQL behind a TCP tunnel: queries, a long answer, and pgbench without a failure.
 
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdirSync } from 'node:fs';
-import path from 'node:path';
-import test, { type TestContext } from 'node:test';
-import { freePort } from '../support/free-port.ts';
-import { runProgram, startProcess } from '../support/process.ts';
-import { requirePrograms, scratchFolder } from '../support/programs.ts';
-import { environment, tcpTunnel } from '../support/tunnel.ts';
+import test from 'node:test';
+import { POSTGRES_PROGRAMS, startPostgres } from '../support/postgres.ts';
+import { runProgram } from '../support/process.ts';
+import { requirePrograms } from '../support/programs.ts';
+import { tcpTunnel } from '../support/tunnel.ts';
 
-const PROGRAMS = ['initdb', 'postgres', 'psql', 'pgbench', 'id'] as const;
 const BENCH_SECONDS = 10;
 const BENCH_CLIENTS = 8;
 
-type Programs = Record<(typeof PROGRAMS)[number], string>;
-
-/** PostgreSQL refuses to run as root, so root lends it the ids of Debian's `postgres`. */
-async function serverIds(
-  t: TestContext,
-  programs: Programs,
-): Promise<{ uid?: number; gid?: number }> {
-  if (process.getuid?.() !== 0) return {};
-  const ids: number[] = [];
-  for (const flag of ['-u', '-g']) {
-    const run = await runProgram(t, { command: programs.id, args: [flag, 'postgres'] });
-    assert.equal(run.code, 0, run.stderr);
-    ids.push(Number(run.stdout));
-  }
-  const [uid, gid] = ids;
-  assert.ok(uid !== undefined && gid !== undefined);
-  return { uid, gid };
-}
-
-async function startPostgres(t: TestContext, programs: Programs): Promise<number> {
-  const folder = scratchFolder(t);
-  const ids = await serverIds(t, programs);
-  const data = path.join(folder, 'data');
-  mkdirSync(data, { mode: 0o700 });
-  chmodSync(folder, 0o755);
-  if (ids.uid !== undefined) chownSync(data, ids.uid, ids.gid ?? ids.uid);
-  const env = environment({ HOME: data, LC_ALL: 'C' });
-  const init = await runProgram(t, {
-    ...{ command: programs.initdb, env, cwd: data, ms: 120_000, ...ids },
-    args: ['-D', data, '-A', 'trust', '-U', 'postgres', '-E', 'UTF8', '--no-sync'],
-  });
-  assert.equal(init.code, 0, init.stderr);
-  const port = await freePort();
-  const server = startProcess(t, {
-    ...{ name: 'postgres', command: programs.postgres, env, cwd: data, ...ids },
-    args: [
-      ...['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1'],
-      ...['-c', 'unix_socket_directories=', '-c', 'fsync=off'],
-    ],
-    // A fast shutdown; SIGTERM would wait for clients to leave.
-    endSignal: 'SIGINT',
-    endCode: 0,
-  });
-  await server.line('postgres is ready', (line) => line.includes('ready to accept connections'));
-  return port;
-}
-
 test('PostgreSQL serves queries and pgbench through a TCP tunnel', async (t) => {
-  const programs = requirePrograms(t, PROGRAMS);
+  const programs = requirePrograms(t, POSTGRES_PROGRAMS);
   if (programs === undefined) return;
   const port = await tcpTunnel(t, await startPostgres(t, programs));
   const peer = ['-h', '127.0.0.1', '-p', String(port), '-U', 'postgres'];

@@ -225,6 +225,20 @@ const SERVER_ROWS: Readonly<Record<string, Row>> = {
       assert.match(await exchange(node.httpPort, lie), /seen 127\.0\.0\.1$/u);
     },
   },
+  'client-forwarding': {
+    value: () => 'elsewhere.example:80',
+    tries: async (t, node) => {
+      const echo = await startTcp(t, (socket) => socket.end('served'));
+      const port = await freePort();
+      const env = { SLUICEWAY_TOKEN: SECRET };
+      const local = `${port}:127.0.0.1:${echo}`;
+      const given: Given = { option: 'local', value: local, channel: 'flag', env };
+      const config = clientOf({ ...given, flags: { url: `ws://${LOOPBACK}:${node.controlPort}` } });
+      const client = await startLocalClient(t, node, { flags: { local }, config, complains: true });
+      await client.log.line('local forward up');
+      assert.equal(await exchange(port, 'x'), '');
+    },
+  },
   'tcp-ports': {
     value: () => '1024-1025',
     tries: async (t, node) => {
@@ -367,6 +381,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
   client: [
     ...['config', 'url', 'auto-tls', 'known-servers', 'tls-client-cert', 'tls-client-key'],
     ...['upstream', 'tcp', 'tls-passthrough', 'proxy-protocol', 'host-header'],
+    ...['local', 'local-addr', 'local-socks'],
     ...['request-header-add', 'request-header-remove', 'response-header-add'],
     ...[
       'response-header-remove',

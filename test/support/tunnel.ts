@@ -9,6 +9,7 @@ import process from 'node:process';
 import type { TestContext } from 'node:test';
 import { eventually } from './deadline.ts';
 import { freePort } from './free-port.ts';
+import type { Netns } from './netns.ts';
 import { startProcess, type TestProcess } from './process.ts';
 
 export const ENTRY = path.resolve(import.meta.dirname, '../../src/cli/main.ts');
@@ -29,6 +30,8 @@ export interface ServerOptions {
   readonly endsItself?: boolean;
   readonly drainDelay?: string;
   readonly drainTimeout?: string;
+  /** Where it runs; here when left out. */
+  readonly netns?: Netns;
   /** Fixed ports, for a server that comes back at its old place; free ones when left out. */
   readonly ports?: Ports;
 }
@@ -53,8 +56,7 @@ export async function startServer(
   const ports = options.ports ?? { control: 0, http: 0, admin: 0 };
   const server = startProcess(t, {
     name: 'server',
-    command: process.execPath,
-    args: [
+    ...nodeIn(options.netns, [
       ...[options.entry ?? ENTRY, 'server', '--log-format', 'json'],
       ...['--control-addr', `${LOOPBACK}:${ports.control}`],
       ...['--http-addr', `${LOOPBACK}:${ports.http}`],
@@ -64,7 +66,7 @@ export async function startServer(
       ...['--drain-delay', options.drainDelay ?? '0s'],
       ...['--drain-timeout', options.drainTimeout ?? '3s'],
       ...(options.args ?? []),
-    ],
+    ]),
     env: environment(options.env),
     endCode: 0,
     endsItself: options.endsItself ?? false,
@@ -82,6 +84,9 @@ export interface ClientOptions {
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly entry?: string;
+  readonly netns?: Netns;
+  /** Where it dials, when not loopback. */
+  readonly url?: string;
   /** Tunnels that must be up before the test goes on; all that `args` names when left out. */
   readonly tunnels?: number;
 }
@@ -93,11 +98,15 @@ export async function startClient(
 ): Promise<TestProcess> {
   const client = spawnClient(t, server, options);
   const named = options.args.filter((arg) =>
-    /^--(?:upstream|tcp|tls-passthrough)$/u.test(arg),
+    /^--(?:upstream|tcp|tls-passthrough|local|local-socks)$/u.test(arg),
   ).length;
   const wanted = options.tunnels ?? named;
   await client.line(`${wanted} tunnels up`, () => client.stdout.length >= wanted, START_MS);
   return client;
+}
+
+function nodeIn(netns: Netns | undefined, args: readonly string[]) {
+  return netns?.inside(process.execPath, args) ?? { command: process.execPath, args };
 }
 
 /** A client that is not waited for: it may be refused. */
@@ -108,12 +117,11 @@ export function spawnClient(
 ): TestProcess {
   return startProcess(t, {
     name: 'client',
-    command: process.execPath,
-    args: [
+    ...nodeIn(options.netns, [
       ...[options.entry ?? ENTRY, 'client', '--log-format', 'json'],
-      ...['--url', `ws://${LOOPBACK}:${server.controlPort}`, '--drain-timeout', '3s'],
-      ...options.args,
-    ],
+      ...['--url', options.url ?? `ws://${LOOPBACK}:${server.controlPort}`],
+      ...['--drain-timeout', '3s', ...options.args],
+    ]),
     env: environment(options.env),
     endCode: 0,
   });

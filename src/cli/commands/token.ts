@@ -7,6 +7,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { isoTimeOf, systemClock } from '../../base/clock.ts';
 import { readIfThere, rewriteFile } from '../../base/durable-file.ts';
 import { ConfigError } from '../../base/errors.ts';
+import { showForwardRule } from '../../base/forward-rules.ts';
+import { showPortRange } from '../../base/target.ts';
 import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS } from '../../base/token-limits.ts';
 import type { TokenEntry } from '../../config/config.ts';
 import { showSize } from '../../config/quantity.ts';
@@ -22,6 +24,7 @@ export interface TokenFlags {
   readonly tokensUsageFile?: string;
   readonly host?: readonly string[];
   readonly port?: readonly string[];
+  readonly forward?: readonly string[];
   readonly allowIp?: readonly string[];
   readonly expires?: string;
   readonly admin?: boolean;
@@ -56,6 +59,7 @@ export async function createToken(name: string, flags: TokenFlags): Promise<void
   const { secret, hash } = createSecret();
   const text = addToken(file, {
     ...{ name, hash, hosts: flags.host ?? [], ports: flags.port ?? [] },
+    forwards: flags.forward ?? [],
     ...{ allowIps: flags.allowIp ?? [], expires: flags.expires, isAdmin: flags.admin === true },
     limits: limitsOf(flags),
   });
@@ -89,6 +93,7 @@ export async function listTokensFile(flags: TokenFlags): Promise<void> {
     String(entry.secrets),
     entry.hosts.join(' ') || '-',
     entry.ports.join(' ') || '-',
+    entry.forwards?.join(' ') ?? '-',
     entry.expires ?? 'never',
     entry.admin ? 'yes' : 'no',
     Object.entries(entry.limits ?? {})
@@ -96,7 +101,17 @@ export async function listTokensFile(flags: TokenFlags): Promise<void> {
       .join(' ') || '-',
     entry.bytesThisMonth === undefined ? '-' : showSize(entry.bytesThisMonth),
   ]);
-  const heads = ['Name', 'Secrets', 'Hosts', 'Ports', 'Expires', 'Admin', 'Limits', 'This month'];
+  const heads = [
+    'Name',
+    'Secrets',
+    'Hosts',
+    'Ports',
+    'Forwards',
+    'Expires',
+    'Admin',
+    'Limits',
+    'This month',
+  ];
   answer(table([heads, ...rows]));
 }
 
@@ -125,13 +140,14 @@ function limitsGiven(entry: TokenEntry): Record<string, number> {
 }
 
 function describe(entry: TokenEntry, used: ReadonlyMap<string, number>) {
-  const { name, digests, hosts, ports, expiresMs, isAdmin } = entry;
+  const { name, digests, hosts, ports, forwards, expiresMs, isAdmin } = entry;
   const limits = limitsGiven(entry);
   return {
     name,
     secrets: digests.length,
     hosts,
-    ports: ports.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`)),
+    ports: ports.map(showPortRange),
+    ...(forwards === undefined ? {} : { forwards: forwards.map(showForwardRule) }),
     ...(expiresMs === undefined ? {} : { expires: isoTimeOf(expiresMs) }),
     admin: isAdmin,
     ...(Object.keys(limits).length > 0 ? { limits } : {}),

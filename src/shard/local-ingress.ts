@@ -1,0 +1,201 @@
+// Local forwards at the client: a connection on a local port becomes a stream that the exit node
+// dials for.
+//
+//   accepted --a link is up--> OPEN forward:HOST:PORT --> relay
+//            --none is up--> waiting --a link comes up--> the same
+//                                    --LINK_WAIT_MS--> reset
+//
+// Invariant: listeners outlive links; a connection that cannot be served is reset and never looks
+// like a clean end; of servers the first that has a link is used. Must not know: who listens, what
+// the rules at the exit node are.
+
+import type { Socket } from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import { ERRORS, type ErrorCode } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { showTarget, type Target } from '../base/target.ts';
+import type { Stream, StreamSink } from '../mux/stream.ts';
+import { type Meters, OTHER } from './meters.ts';
+import { type RelayEnd, type RelayLimits, SocketRelay, turnAway } from './socket-relay.ts';
+import { Told } from './told.ts';
+
+/** For a link, when none is up: the back-off's first tries fit in it. Guess. */
+const LINK_WAIT_MS = 5000;
+/** Connections that wait for a link. Guess. */
+const WAITING_MAX = 1024;
+
+/** A link as local connections see it. */
+export interface ForwardLink {
+  /** The place of its server among those of the client. */
+  readonly server: number;
+  readonly canForward: boolean;
+  readonly streamsCount: number;
+  openForward(target: Target, from: Socket, sink: StreamSink): Stream | ErrorCode;
+}
+
+export interface LocalIngressOptions {
+  readonly links: () => Iterable<ForwardLink>;
+  readonly limits: RelayLimits;
+  readonly clock: Clock;
+  readonly meters: Meters;
+  readonly log: Logger;
+}
+
+/** What to do once a link is up; with none, who waits is turned away. */
+type Begin = (link: ForwardLink | undefined) => void;
+
+interface Waiting {
+  readonly begin: Begin;
+  readonly deadlineMs: number;
+}
+
+export class LocalIngress {
+  readonly #options: LocalIngressOptions;
+  readonly #relays = new Set<SocketRelay>();
+  /** In the order of their deadlines. */
+  readonly #waiting = new Set<Waiting>();
+  readonly #told = new Told();
+
+  constructor(options: LocalIngressOptions) {
+    this.#options = options;
+  }
+
+  get connectionsCount(): number {
+    return this.#relays.size + this.#waiting.size;
+  }
+
+  accept(target: Target, socket: Socket): void {
+    this.whenLinked(socket, (link) => {
+      if (link === undefined) this.#refuse(target, socket);
+      else this.#open(link, target, socket);
+    });
+  }
+
+  /** Calls `begin` once, now or later, unless `socket` has closed by then. */
+  whenLinked(socket: Socket, begin: Begin): void {
+    const link = this.#choose();
+    if (link !== undefined || this.#waiting.size >= WAITING_MAX) {
+      begin(link);
+      return;
+    }
+    const onClose = (): void => {
+      this.#waiting.delete(waiting);
+    };
+    const waiting: Waiting = {
+      begin: (found) => {
+        socket.off('close', onClose);
+        socket.off('error', ignoreError);
+        begin(found);
+      },
+      deadlineMs: this.#options.clock.nowMs() + LINK_WAIT_MS,
+    };
+    socket.on('error', ignoreError);
+    socket.once('close', onClose);
+    this.#waiting.add(waiting);
+  }
+
+  /** A link is up: those who wait go on. */
+  onLinkUp(): void {
+    for (const waiting of this.#waiting) {
+      const link = this.#choose();
+      if (link === undefined) return;
+      this.#waiting.delete(waiting);
+      waiting.begin(link);
+    }
+  }
+
+  /** Carries `stream`, which is open or about to be, on `socket`. */
+  relay(target: Target, socket: Socket): SocketRelay {
+    const { limits, clock } = this.#options;
+    return new SocketRelay({
+      ...{ socket, limits, state: 'open', nowMs: clock.nowMs(), relays: this.#relays },
+      onEnd: (end) => this.#onEnd(target, end),
+    });
+  }
+
+  /** Opens a stream for a connection to `target`. */
+  openStream(
+    link: ForwardLink,
+    target: Target,
+    from: { readonly socket: Socket; readonly sink: StreamSink },
+  ): Stream | ErrorCode {
+    const opened = link.openForward(target, from.socket, from.sink);
+    if (typeof opened !== 'string') opened.addMeter(this.#options.meters.tunnel(OTHER));
+    return opened;
+  }
+
+  /** Says once in a while why a target cannot be reached. */
+  tell(target: Target, code: ErrorCode): void {
+    const { log, clock } = this.#options;
+    const shown = showTarget(target);
+    if (!TOLD.has(code) || !this.#told.isNews(`${shown} ${code}`, clock.nowMs())) return;
+    const missing = MISSING[code]?.(shown);
+    const why = { target: shown, code, reason: ERRORS[code].text };
+    log.warn(missing === undefined ? why : { ...why, missing }, 'forward refused');
+  }
+
+  sweep(nowMs: number): void {
+    for (const relay of this.#relays) relay.sweep(nowMs);
+    for (const waiting of this.#waiting) {
+      if (nowMs < waiting.deadlineMs) break;
+      this.#waiting.delete(waiting);
+      waiting.begin(undefined);
+    }
+  }
+
+  /** Nobody waits any more. */
+  drain(): void {
+    this.sweep(Number.POSITIVE_INFINITY);
+  }
+
+  cutAll(): void {
+    for (const relay of this.#relays) relay.cut();
+  }
+
+  #open(link: ForwardLink, target: Target, socket: Socket): void {
+    const relay = this.relay(target, socket);
+    const opened = this.openStream(link, target, { socket, sink: relay });
+    if (typeof opened === 'string') relay.abort(opened);
+    else relay.join(opened);
+  }
+
+  #refuse(target: Target, socket: Socket): void {
+    this.tell(target, 'SLW_STREAM_NO_LINK');
+    turnAway(socket);
+  }
+
+  #onEnd(target: Target, { code }: RelayEnd): void {
+    this.tell(target, code);
+  }
+
+  #choose(): ForwardLink | undefined {
+    let best: ForwardLink | undefined;
+    for (const link of this.#options.links()) {
+      if (link.canForward && (best === undefined || isBetter(link, best))) best = link;
+    }
+    return best;
+  }
+}
+
+function isBetter(link: ForwardLink, best: ForwardLink): boolean {
+  if (link.server !== best.server) return link.server < best.server;
+  return link.streamsCount < best.streamsCount;
+}
+
+/** Endings that whoever configured the forward has to know of. */
+const TOLD: ReadonlySet<ErrorCode> = new Set([
+  ...(['SLW_FORWARD_NOT_ALLOWED', 'SLW_FORWARD_TOKEN', 'SLW_FORWARD_ADDRESS'] as const),
+  ...(['SLW_STREAM_REFUSED', 'SLW_STREAM_UNREACHABLE', 'SLW_STREAM_CONNECT_TIMEOUT'] as const),
+  ...(['SLW_STREAM_UNKNOWN_TUNNEL', 'SLW_STREAM_LIMIT', 'SLW_STREAM_NO_LINK'] as const),
+]);
+
+/** The rule that is missing, for whoever runs the server. */
+const MISSING: Partial<Record<ErrorCode, (target: string) => string>> = {
+  SLW_FORWARD_NOT_ALLOWED: (target) => `--client-forwarding ${target} of the server`,
+  SLW_FORWARD_TOKEN: (target) => `forwards: ["${target}"] of the token`,
+  SLW_FORWARD_ADDRESS: () => '--client-forwarding with the address itself, and so for the token',
+};
+
+function ignoreError(): void {
+  // 'close' follows.
+}

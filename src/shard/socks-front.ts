@@ -1,0 +1,216 @@
+// What stands before SOCKS connections at the client: until they have said whom they want, and the
+// exit node has reached it.
+//
+//   accepted --greeting--> 05 00 --request--> stream opened --OPENED--> 05 00 ... relay
+//            --not SOCKS 5, late--> reset         \--RST, no link--> 05 CODE ..., closed
+//
+// Invariant: no byte of a target comes before the reply, and none of a client is lost; at most
+// HANDSHAKES_MAX are in hand, each for one deadline. Must not know: links, or the rules.
+
+import type { Socket } from 'node:net';
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import type { ErrorCode } from '../base/errors.ts';
+import type { Target } from '../base/target.ts';
+import {
+  encodeSocksMethod,
+  encodeSocksReply,
+  readSocksGreeting,
+  readSocksRequest,
+  SOCKS_REPLY,
+  type SocksReply,
+  socksReplyOf,
+} from '../edge/socks5.ts';
+import type { Stream, StreamSink } from '../mux/stream.ts';
+import { FirstReads } from './first-reads.ts';
+import type { ForwardLink, LocalIngress } from './local-ingress.ts';
+import { turnAway } from './socket-relay.ts';
+
+/** For the greeting and the request. Guess. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Guess. */
+const HANDSHAKES_MAX = 1024;
+
+export interface SocksFrontOptions {
+  readonly ingress: LocalIngress;
+  readonly clock: Clock;
+}
+
+export class SocksFront {
+  readonly #options: SocksFrontOptions;
+  /** In the order of their deadlines. */
+  readonly #handshakes = new Set<Handshake>();
+
+  constructor(options: SocksFrontOptions) {
+    this.#options = options;
+  }
+
+  get connectionsCount(): number {
+    return this.#handshakes.size;
+  }
+
+  accept(socket: Socket): void {
+    const { ingress, clock } = this.#options;
+    if (this.#handshakes.size >= HANDSHAKES_MAX) {
+      turnAway(socket);
+      return;
+    }
+    const deadlineMs = clock.nowMs() + HANDSHAKE_TIMEOUT_MS;
+    const handshake = new Handshake(socket, deadlineMs, (outcome) => {
+      this.#handshakes.delete(handshake);
+      if (outcome === 'closed') return;
+      if (outcome === 'silent') turnAway(socket);
+      else if ('refusal' in outcome) refuse(socket, outcome.refusal);
+      else {
+        ingress.whenLinked(socket, (link) => dial(ingress, link, { socket, ...outcome }));
+      }
+    });
+    this.#handshakes.add(handshake);
+  }
+
+  sweep(nowMs: number): void {
+    for (const handshake of this.#handshakes) {
+      if (nowMs < handshake.deadlineMs) break;
+      handshake.settle('silent');
+    }
+  }
+
+  drain(): void {
+    this.sweep(Number.POSITIVE_INFINITY);
+  }
+}
+
+interface Request {
+  readonly target: Target;
+  /** What came behind the request. */
+  readonly rest: Buffer;
+}
+
+/** `silent`: not SOCKS 5, ended, or late. */
+type Outcome = 'closed' | 'silent' | { readonly refusal: SocksReply } | Request;
+
+class Handshake {
+  readonly deadlineMs: number;
+  readonly #socket: Socket;
+  readonly #onSettled: (outcome: Outcome) => void;
+  readonly #reads: FirstReads;
+  #state: 'greeting' | 'request' = 'greeting';
+  /** At most one read beyond the longest message. */
+  #bytes: Buffer = Buffer.alloc(0);
+
+  constructor(socket: Socket, deadlineMs: number, onSettled: (outcome: Outcome) => void) {
+    this.#socket = socket;
+    this.deadlineMs = deadlineMs;
+    this.#onSettled = onSettled;
+    this.#reads = new FirstReads(socket, {
+      onData: (piece) => this.#read(piece),
+      onEnd: () => this.settle('silent'),
+      onClose: () => this.settle('closed'),
+    });
+  }
+
+  settle(outcome: Outcome): void {
+    this.#socket.pause();
+    this.#reads.release();
+    this.#onSettled(outcome);
+  }
+
+  #read(piece: Buffer): void {
+    this.#bytes = this.#bytes.length === 0 ? piece : Buffer.concat([this.#bytes, piece]);
+    if (this.#state === 'greeting' && !this.#greet()) return;
+    const verdict = readSocksRequest(this.#bytes);
+    if (verdict === 'more') return;
+    if ('refusal' in verdict) this.settle(verdict);
+    else this.settle({ target: verdict.target, rest: this.#bytes.subarray(verdict.bytes) });
+  }
+
+  /** True: the request may follow. */
+  #greet(): boolean {
+    const verdict = readSocksGreeting(this.#bytes);
+    if (verdict === 'more') return false;
+    if (verdict === 'refused') {
+      this.settle('silent');
+      return false;
+    }
+    this.#socket.write(encodeSocksMethod(verdict.isOpen));
+    if (!verdict.isOpen) {
+      this.settle('silent');
+      return false;
+    }
+    this.#bytes = this.#bytes.subarray(verdict.bytes);
+    this.#state = 'request';
+    return true;
+  }
+}
+
+function dial(
+  ingress: LocalIngress,
+  link: ForwardLink | undefined,
+  request: Request & { readonly socket: Socket },
+): void {
+  const { socket, target } = request;
+  const sink = new SocksDial(ingress, request);
+  const opened =
+    link === undefined ? 'SLW_STREAM_NO_LINK' : ingress.openStream(link, target, { socket, sink });
+  if (typeof opened === 'string') sink.onReset(opened);
+  else sink.stream = opened;
+}
+
+/** From OPEN to OPENED; then the relay takes over. */
+class SocksDial implements StreamSink {
+  stream: Stream | undefined;
+  readonly #ingress: LocalIngress;
+  readonly #request: Request & { readonly socket: Socket };
+  readonly #onClose = (): void => this.stream?.reset('SLW_STREAM_CANCELLED');
+
+  constructor(ingress: LocalIngress, request: Request & { readonly socket: Socket }) {
+    this.#ingress = ingress;
+    this.#request = request;
+    request.socket.on('error', ignoreError);
+    request.socket.once('close', this.#onClose);
+  }
+
+  onOpened(): void {
+    const { stream } = this;
+    assert(stream !== undefined, 'what is opened was asked for');
+    const { socket, target, rest } = this.#request;
+    socket.off('close', this.#onClose);
+    socket.off('error', ignoreError);
+    socket.write(encodeSocksReply(SOCKS_REPLY.OK));
+    const relay = this.#ingress.relay(target, socket);
+    stream.sink = relay;
+    relay.join(stream);
+    if (rest.length > 0 && !stream.write(rest)) socket.pause();
+  }
+
+  onData(): void {
+    assert(false, 'a stream that is not open carries nothing');
+  }
+
+  onFin(): void {
+    assert(false, 'a stream that is not open does not end');
+  }
+
+  onReset(code: ErrorCode): void {
+    this.stream = undefined;
+    const { socket, target } = this.#request;
+    socket.off('close', this.#onClose);
+    this.#ingress.tell(target, code);
+    refuse(socket, socksReplyOf(code));
+  }
+
+  onWritable(): void {
+    // Nothing was written yet.
+  }
+}
+
+function refuse(socket: Socket, reply: SocksReply): void {
+  socket.on('error', ignoreError);
+  // Read and dropped, as a socket that closes with bytes unread resets what was just sent.
+  socket.resume();
+  socket.end(encodeSocksReply(reply), () => socket.destroySoon());
+}
+
+function ignoreError(): void {
+  // 'close' follows, and says all that there is to do.
+}
