@@ -13,6 +13,7 @@ import type { Suite, SuiteResult } from './harness/suite.ts';
 import { ENTRY } from './harness/tunnel.ts';
 import { PEERS_FOLDER } from './peers/peer.ts';
 import { measureDistance } from './suites/distance.ts';
+import { measureForward } from './suites/forward.ts';
 import { measureHttp } from './suites/http.ts';
 import { measureLatency } from './suites/latency.ts';
 import { measureMemory } from './suites/memory.ts';
@@ -28,6 +29,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   distance: measureDistance,
   slow: measureSlow,
   tls: measureTls,
+  forward: measureForward,
 };
 const SMOKE = { rounds: 1, ms: 250, connections: 20 };
 

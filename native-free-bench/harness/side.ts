@@ -12,8 +12,9 @@ export interface Origins {
   readonly http: number;
 }
 
-/** Which port a load goes to; `byHost` is the HTTP port that many tunnels share. */
-export type Kind = 'raw' | 'http' | 'byHost' | 'https';
+/** Which port a load goes to; `byHost` is the HTTP port that many tunnels share,
+ * `local` one of the client's own. */
+export type Kind = 'raw' | 'http' | 'byHost' | 'https' | 'local';
 
 export interface Side {
   readonly name: string;

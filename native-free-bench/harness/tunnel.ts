@@ -26,6 +26,8 @@ export interface TunnelOptions extends SideOptions {
    * `ca.crt`, and `server.crt` and `server.key` for HOST, for other programs.
    */
   readonly tlsFolder?: string;
+  /** A local port of the client, too, that leads to the raw origin. */
+  readonly forwards?: boolean;
   /** HTTPS for visitors, with the PEM files of this pair. */
   readonly https?: { readonly cert: string; readonly key: string };
 }
@@ -38,6 +40,7 @@ export async function startTunnel(children: Children, options: TunnelOptions): P
       ...[entry, 'server', '--log-format=json', '--admin-addr=off', `--shards=${shards}`],
       ...['--control-addr=127.0.0.1:0', '--http-addr=127.0.0.1:0', '--tcp-addr=127.0.0.1'],
       ...secureArgs(options),
+      ...(options.forwards ? [`--client-forwarding=127.0.0.1:${origins.raw}`] : []),
     ],
     ENV,
   );
@@ -47,12 +50,13 @@ export async function startTunnel(children: Children, options: TunnelOptions): P
     names.map((name) => `"name":"${name}"`),
   );
   if (options.tlsFolder !== undefined) splitPems(options.tlsFolder);
-  const [raw, http] = [await freePort(), await freePort()];
+  const [raw, http, local] = [await freePort(), await freePort(), await freePort()];
   const client = children.run(
     process.execPath,
     [
       ...[entry, 'client', ...linkArgs(options, await through(portIn(listening, 'control')))],
       `--upstream=${HOST}=http://127.0.0.1:${origins.http}`,
+      ...(options.forwards ? [`--local=${local}:127.0.0.1:${origins.raw}`] : []),
       `--tcp=${raw}=127.0.0.1:${origins.raw},${http}=127.0.0.1:${origins.http}`,
     ],
     ENV,
@@ -63,6 +67,7 @@ export async function startTunnel(children: Children, options: TunnelOptions): P
     version: versionOf(path.join(ROOT, 'package.json')),
     ports: {
       ...{ raw, http, byHost: portIn(listening, 'http') },
+      ...(options.forwards ? { local } : {}),
       ...(https === undefined ? {} : { https: portIn(listening, 'https') }),
     },
     pids: { server: [server.pid], client: [client.pid] },

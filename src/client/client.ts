@@ -186,6 +186,7 @@ class RunningClient implements Client {
       version: this.#version,
       since: isoTimeOf(this.#startedMs),
       state: this.#state,
+      forwards: this.#forwards.views,
       servers: this.#servers.map((server): LocalServer => {
         const isUp = server.upCount > 0;
         return {

@@ -10,17 +10,10 @@ import { isLoopbackHost, showTarget } from '../base/target.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type { ClientControlMethods, ClientShardMethods, LocalListen } from '../bridge/messages.ts';
 import type { ClientConfig } from '../config/config.ts';
+import type { LocalForwardView } from './local-status.ts';
 
 /** The shard that listens. */
 export const FORWARDING_SHARD = 0;
-
-/** A forward as people see it. */
-export interface LocalForwardView {
-  /** `127.0.0.1:4222`. */
-  readonly listen: string;
-  /** `nats.default.svc:4222`, or `socks5`. */
-  readonly target: string;
-}
 
 interface Entry {
   readonly option: string;

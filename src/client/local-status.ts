@@ -34,6 +34,14 @@ export interface LocalTunnel {
   readonly state: string;
 }
 
+/** A port of the client's own. */
+export interface LocalForwardView {
+  /** `127.0.0.1:4222`. */
+  readonly listen: string;
+  /** `nats.default.svc:4222`, or `socks5`. */
+  readonly target: string;
+}
+
 export interface LocalStatus {
   readonly clientID: string;
   readonly pid: number;
@@ -41,6 +49,7 @@ export interface LocalStatus {
   readonly since: string;
   readonly state: 'running' | 'draining' | 'stopped';
   readonly servers: readonly LocalServer[];
+  readonly forwards: readonly LocalForwardView[];
 }
 
 export interface LinkView {

@@ -50,6 +50,7 @@ for (const [suite, title] of [
   ['memory', /^server \/ client +at rest .*\ntunnel +\d+ \/ \d+ MB/m],
   ['distance', /^one stream +tunnel .*\ndownload, 20 ms +\d+ MB\/s/m],
   ['tls', /^full handshakes, 8 +\d+ \/s/m],
+  ['forward', /^download, 1 \(MB\/s\) +\d+ +\d+/m],
   ['slow', /^8 beside 50 slow +alone .*\ntunnel +\d+ MB\/s +\d+ MB\/s/m],
 ] as const) {
   test(`the suite of ${suite} runs and has its rows`, async () => {

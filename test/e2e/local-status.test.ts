@@ -25,7 +25,8 @@ test('status --local shows the client, and says when there is none', async (t) =
   const server = await startServer(t);
   const site = await startHttp(t, (_request, response) => response.end());
   const upstream = `shop.example.com=http://127.0.0.1:${site}`;
-  const args = ['--upstream', upstream, '--id', 'shop-1', '--status-dir', folder];
+  const local = ['--local', '0:nats.default.svc:4222'];
+  const args = [...local, '--upstream', upstream, '--id', 'shop-1', '--status-dir', folder];
   await startClient(t, server, { args });
   await eventually(20_000, 'the client answers', async () => {
     const shown = await ask();
@@ -33,6 +34,7 @@ test('status --local shows the client, and says when there is none', async (t) =
     assert.match(shown.stdout, /^Client shop-1, process \d+, version \d/u);
     assert.match(shown.stdout, /connected +2 /u);
     assert.match(shown.stdout, new RegExp(`^${upstream.replaceAll('.', '\\.')} +up `, 'mu'));
+    assert.match(shown.stdout, /^127\.0\.0\.1:\d+ +nats\.default\.svc:4222$/mu);
   });
   const [status] = JSON.parse((await ask('--json')).stdout);
   assert.equal(status.clientID, 'shop-1');

@@ -87,7 +87,12 @@ function describe(status: LocalStatus, nowMs: number): string {
     ['Tunnel', 'State', 'Server'],
     ...servers.flatMap(({ url, tunnels: all }) => all.map((one) => [one.label, one.state, url])),
   ]);
-  return `${head}\n${links}\n${tunnels}`;
+  const forwards = table([
+    ['Local port', 'Target'],
+    ...status.forwards.map(({ listen, target }) => [listen, target]),
+  ]);
+  const parts = [head, links, tunnels, ...(status.forwards.length > 0 ? [forwards] : [])];
+  return parts.join('\n');
 }
 
 function serverRow({ url, state, links, lastError }: LocalServer): string[] {
