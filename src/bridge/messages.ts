@@ -57,6 +57,8 @@ export interface VisitorSettings {
   readonly limits: VisitorLimits;
   readonly inspect: InspectSettings;
   readonly accessLog: boolean;
+  /** On which ports of visitors links are let in, too. */
+  readonly linkSchemes: readonly ('http' | 'https')[];
   /** The operator's own pages, by status. */
   readonly errorPages: readonly (readonly [number, string])[];
 }
@@ -450,6 +452,8 @@ export interface LinkDial {
   readonly ca: string | undefined;
   /** The client's own certificate, PEM. */
   readonly own?: { readonly cert: string; readonly key: string };
+  /** The proxy on the way, with its login. */
+  readonly proxy?: string;
   readonly client: string;
   readonly instance: string;
   readonly mask: 'auto' | 'always' | 'never';

@@ -14,6 +14,7 @@ import { checkServerIdentity, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { unbracketed } from '../base/ip.ts';
+import { createProxyAgent } from '../base/proxy-agent.ts';
 import { describeWrongName } from '../base/tls-refusal.ts';
 import { controlUrl } from '../config/address.ts';
 import type { TrustConfig } from '../config/config.ts';
@@ -50,7 +51,8 @@ interface Fetched {
 export async function fetchServerCa(options: ServerCaOptions): Promise<ServerCa> {
   const url = new URL(controlUrl(options.url, CA_PATH));
   const server = `${url.hostname}:${url.port === '' ? 443 : url.port}`;
-  const fetched = await fetchCa(url);
+  const proxy = options.trust.proxies?.[options.url]?.reveal();
+  const fetched = await fetchCa(url, proxy);
   const authority = readAuthority(fetched.text, server);
   const fingerprint = `sha256:${createHash('sha256').update(authority.raw).digest('hex')}`;
   const isNew = await checkFingerprint(options.trust, server, fingerprint);
@@ -146,7 +148,7 @@ function checkLeaf(
   if (nameError !== undefined) throw refused(server, describeWrongName(leaf.subjectAltName ?? ''));
 }
 
-function fetchCa(url: URL): Promise<Fetched> {
+function fetchCa(url: URL, proxy: string | undefined): Promise<Fetched> {
   const server = url.host;
   const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS);
   return new Promise((resolve, reject) => {
@@ -155,7 +157,8 @@ function fetchCa(url: URL): Promise<Fetched> {
       reject(failure('SLW_DIAL_FAILED', server, `cannot fetch its CA: ${why}`));
     };
     // Nothing can be trusted yet: the answer is verified as a whole when it is there.
-    const options = { agent: false, signal, rejectUnauthorized: false, minVersion: 'TLSv1.2' };
+    const agent = proxy === undefined ? false : createProxyAgent({ proxy, signal });
+    const options = { agent, signal, rejectUnauthorized: false, minVersion: 'TLSv1.2' };
     const request = requestHttps(url, options as object);
     request.on('error', away);
     request.on('response', (response) => {

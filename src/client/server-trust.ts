@@ -1,4 +1,4 @@
-// What each dial is given to trust its server and to be known by it.
+// What each dial is given to trust its server, to be known by it, and to get there.
 //
 // Invariant: the private CA of a server is checked before the first dial, and again after a dial
 // that its certificate failed; a dial never goes without what was configured. The client's own
@@ -24,6 +24,8 @@ export interface DialTrust {
   /** PEM; undefined: the authorities that Node knows. */
   readonly ca: string | undefined;
   readonly own?: { readonly cert: string; readonly key: string };
+  /** The proxy on the way, with its login. */
+  readonly proxy?: string;
 }
 
 export class ServerTrust {
@@ -38,7 +40,12 @@ export class ServerTrust {
   /** What to dial `url` with. Rejects with a SluicewayError. */
   async forDial(url: string): Promise<DialTrust> {
     const [ca, own] = await Promise.all([this.#caOf(url), this.#ownPair(url)]);
-    return own === undefined ? { ca } : { ca, own };
+    const proxy = this.#options.trust.proxies?.[url]?.reveal();
+    return {
+      ca,
+      ...(own === undefined ? {} : { own }),
+      ...(proxy === undefined ? {} : { proxy }),
+    };
   }
 
   /** A dial was refused for its certificate: what is known of the CA is asked for again. */

@@ -13,6 +13,8 @@ export type OptionName = keyof Values<'server'>;
 export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   config: 'restart',
   'control-addr': 'restart',
+  'control-on-http': 'restart',
+  'control-on-https': 'restart',
   'http-addr': 'restart',
   'https-addr': 'restart',
   'https-cert': 'restart',

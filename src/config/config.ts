@@ -110,6 +110,8 @@ export interface ServerConfig {
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   readonly accessLog: boolean;
+  /** Ports of visitors on which clients may connect, too. */
+  readonly linkSchemes: readonly ('http' | 'https')[];
   /** A folder. */
   readonly errorPages?: string;
   readonly limits: VisitorLimits;
@@ -235,6 +237,10 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     logLevel: values['log-level'],
     logFormat: values['log-format'],
     accessLog: values['access-log'],
+    linkSchemes: [
+      ...(values['control-on-http'] ? (['http'] as const) : []),
+      ...(values['control-on-https'] ? (['https'] as const) : []),
+    ],
     ...present('errorPages', values['error-pages']),
     limits: buildLimits(values),
     inspect: buildInspect(values),
@@ -261,7 +267,7 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
     urls: values.url,
     ...present('token', token),
     ...present('tokenFile', values['token-file']),
-    trust: buildTrust(values, env),
+    trust: buildTrust(values, values.url, env),
     tunnels: withDefaults(values),
     locals: values.local,
     ...present('localSocks', values['local-socks']),
@@ -303,7 +309,7 @@ function buildStatus({ values, token }: Resolution<'status'>, env: Environment):
   return {
     url: values.url ?? '',
     ...present('token', token),
-    trust: buildTrust(values, env),
+    trust: buildTrust(values, values.url === undefined ? [] : [values.url], env),
     local: values.local,
     ...present('statusDir', buildStatusDir(values['status-dir'], env)),
     json: values.json,

@@ -15,6 +15,7 @@ import { type FlagValue, type Given, merge } from './merge.ts';
 import { readLists } from './network.ts';
 import type { Kind, MachineDefaults, OptionTable } from './option.ts';
 import { Problems, quote } from './problems.ts';
+import { proxyProblems } from './proxy.ts';
 import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
 import { resolveToken } from './token.ts';
 import { checkRules, readTokensFile } from './tokens-file.ts';
@@ -44,6 +45,7 @@ interface CheckContext<C extends Command> {
   /** What could be parsed; an option with a problem is absent. */
   readonly parsed: Partial<Values<C>>;
   readonly given: ReadonlyMap<string, Given>;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly readFile: (path: string) => string;
   readonly problems: Problems;
 }
@@ -72,7 +74,7 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   const sources = { given, parsed: tokenTexts, env, readFile, substitute };
   const token = resolveToken(sources, problems);
   const check: (context: CheckContext<C>) => void = CHECKS[command];
-  check({ parsed, given, readFile, problems });
+  check({ parsed, given, env, readFile, problems });
   problems.throwIfAny();
   // No problem means that every option of the table was parsed by its own kind.
   return { values: parsed as Values<C>, token, given, listFiles: [...listFiles] };
@@ -126,6 +128,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     );
     checkHttps(context);
     checkTokensFile(context);
+    checkLinkPorts(context);
     checkFault(context);
   },
   client(context) {
@@ -213,6 +216,17 @@ function checkTokensFile({ parsed, given, readFile, problems }: CheckContext<'se
   }
 }
 
+/** Links have a port to come in by, or nobody would notice that they have none. */
+function checkLinkPorts({ parsed, given, problems }: CheckContext<'server'>): void {
+  for (const [name, port] of [
+    ['control-on-http', 'http-addr'],
+    ['control-on-https', 'https-addr'],
+  ] as const) {
+    if (parsed[name] !== true || parsed[port] !== 'off') continue;
+    problems.add(`${labelOf(given, name)}: needs --${port}, which is off`);
+  }
+}
+
 function checkFault({ parsed, given, problems }: CheckContext<'server'>): void {
   if (parsed.fault === undefined || parsed['allow-faults'] !== false) return;
   problems.add(`SLUICEWAY_FAULT (${originOf(given, 'fault')}): is refused without --allow-faults`);
@@ -234,6 +248,8 @@ function checkTrust(
     context,
     trustProblems(context.parsed, urls, (name) => context.given.has(name)),
   );
+  if (context.given.has('proxy')) return;
+  for (const problem of proxyProblems(urls, context.env)) context.problems.add(problem);
 }
 
 /** Problems of options by name, with where each came from. */

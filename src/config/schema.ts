@@ -23,6 +23,7 @@ import {
   optional,
   type ValuesOf,
 } from './option.ts';
+import { proxyUrl } from './proxy.ts';
 import {
   type Bounds,
   boolean,
@@ -207,6 +208,14 @@ const server = {
     default: '0.0.0.0:8123',
     help: 'where clients connect, with /status, /metrics, /healthz and /readyz',
   }),
+  'control-on-http': one(boolean, {
+    default: 'false',
+    help: 'let clients connect on the port of HTTP tunnels too, such as behind a TLS balancer',
+  }),
+  'control-on-https': one(boolean, {
+    default: 'false',
+    help: 'let clients connect on the port of HTTPS tunnels too: wss://HOST, on 443',
+  }),
   'http-addr': one(addressOrOff, {
     default: '0.0.0.0:8000',
     defaultText: "0.0.0.0:8000, 0.0.0.0:80 with Let's Encrypt",
@@ -298,6 +307,9 @@ const server = {
 };
 
 const trustOptions = {
+  proxy: optional(proxyUrl, {
+    help: 'reach the server through this HTTP or SOCKS5 proxy; else as HTTPS_PROXY says; or off',
+  }),
   'tls-ca': optional(path, { help: 'trust this CA for the server, PEM' }),
   'auto-tls': optional(boolean, {
     help: "fetch the server's private CA; on for IP addresses and with a fingerprint",

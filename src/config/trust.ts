@@ -9,6 +9,7 @@ import { isAbsolute, join } from 'node:path';
 import { isLoopbackHost, readHost } from '../base/target.ts';
 import type { Address } from './address.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
+import { buildProxies, type Proxies } from './proxy.ts';
 
 /** The server's private CA. */
 export interface AutoTlsConfig {
@@ -19,6 +20,8 @@ export interface AutoTlsConfig {
 
 /** Whom a client believes to be its server, and what it shows. */
 export interface TrustConfig {
+  /** Through which servers are reached; absent: directly. */
+  readonly proxies?: Proxies;
   readonly tlsCa?: string;
   /** `by-address`: for servers that are dialled by an IP address. */
   readonly autoTls: 'on' | 'off' | 'by-address';
@@ -101,6 +104,7 @@ function isAutoTls(values: ServerValues): boolean {
 
 interface ClientValues {
   readonly 'auto-tls'?: boolean | undefined;
+  readonly proxy?: string | undefined;
   readonly 'auto-tls-fingerprint'?: readonly string[] | undefined;
   readonly 'known-servers'?: string | undefined;
   readonly 'tls-ca'?: string | undefined;
@@ -108,9 +112,15 @@ interface ClientValues {
   readonly 'tls-client-key'?: string | undefined;
 }
 
-export function buildTrust(values: ClientValues, env: Environment): TrustConfig {
+export function buildTrust(
+  values: ClientValues,
+  urls: readonly string[],
+  env: Environment,
+): TrustConfig {
   const { 'tls-ca': tlsCa, 'tls-client-cert': clientCert, 'tls-client-key': clientKey } = values;
+  const proxies = buildProxies(values.proxy, urls, env);
   return {
+    ...(Object.keys(proxies).length > 0 ? { proxies } : {}),
     ...(tlsCa === undefined ? {} : { tlsCa }),
     autoTls: autoTlsOf(values),
     fingerprints: values['auto-tls-fingerprint'] ?? [],

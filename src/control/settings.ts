@@ -49,6 +49,7 @@ export async function visitorSettings(
     limits: shareLimits(limits, accepting),
     inspect,
     accessLog,
+    linkSchemes: config.linkSchemes,
     errorPages: await readErrorPages(errorPages),
   };
 }

@@ -9,12 +9,15 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
 import { SluicewayError } from '../base/errors.ts';
+import { createProxyAgent, describeProxy, describeProxyAnswer } from '../base/proxy-agent.ts';
 import { describeTlsRefusal } from '../base/tls-refusal.ts';
 
 /** The subprotocol of version 1 (contract). */
 export const SUBPROTOCOL = 'sluiceway.1';
 /** TCP, TLS and HTTP of one dial. Guess: slower networks than this serve nobody. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** With the way through a proxy. Guess. */
+const DIAL_TIMEOUT_MS = 15_000;
 
 export interface Upgraded {
   readonly socket: Socket;
@@ -67,6 +70,8 @@ export interface DialOptions {
   readonly ca: string | undefined;
   /** A certificate to show, PEM. */
   readonly own?: { readonly cert: string; readonly key: string } | undefined;
+  /** Through which to dial; absent: directly. */
+  readonly proxy?: string | undefined;
 }
 
 export interface DialEvents {
@@ -78,39 +83,109 @@ export interface DialEvents {
   onFailure(error: SluicewayError): void;
 }
 
-/** Dials `url`. Returns a function that gives up. */
-export function dialWebSocket(options: DialOptions, events: DialEvents): () => void {
-  const socket = new HandshakeSocket(options.url, [SUBPROTOCOL], {
-    perMessageDeflate: false,
-    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-    maxRedirects: 0,
-    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: the token goes over this connection.
-    rejectUnauthorized: true,
-    headers: {
-      'user-agent': options.agent,
-      ...(options.token === '' ? {} : { authorization: `Bearer ${options.token}` }),
-    },
-    ...(options.ca === undefined ? {} : { ca: options.ca }),
-    ...options.own,
-  });
-  let isSettled = false;
-  const settle = (act: () => void): void => {
-    if (isSettled) return;
-    isSettled = true;
-    act();
-  };
-  socket.on('upgraded', (upgraded: Upgraded) => settle(() => events.onUpgraded(upgraded)));
-  socket.on('unexpected-response', (request, response) => {
-    request.destroy();
-    settle(() => events.onFailure(refusal(response.statusCode ?? 0)));
-  });
-  socket.on('error', (cause) => {
+export type GiveUp = () => void;
+
+/** Dials `url`. */
+export function dialWebSocket(options: DialOptions, events: DialEvents): GiveUp {
+  const dial = new Dial(options, events);
+  return () => dial.giveUp();
+}
+
+/** One dial, settled once. */
+class Dial {
+  readonly #options: DialOptions;
+  readonly #events: DialEvents;
+  readonly #socket: HandshakeSocket;
+  /** To the proxy, which `ws` does not end. */
+  readonly #way = new AbortController();
+  /** The timeout of `ws` begins when there is a connection, and a proxy may never make one. */
+  readonly #timer: NodeJS.Timeout;
+  /** What the proxy has answered. */
+  #proxyStatus = 200;
+  #state: 'dialling' | 'settled' = 'dialling';
+
+  constructor(options: DialOptions, events: DialEvents) {
+    this.#options = options;
+    this.#events = events;
+    this.#timer = setTimeout(() => this.#expire(), DIAL_TIMEOUT_MS);
+    this.#socket = this.#open();
+    this.#socket.on('upgraded', (upgraded: Upgraded) => {
+      if (this.#settle()) events.onUpgraded(upgraded);
+    });
+    this.#socket.on('unexpected-response', (request, response) => {
+      request.destroy();
+      this.#fail(this.#refusal(response.statusCode ?? 0));
+    });
+    this.#socket.on('error', (cause) => this.#fail(this.#failure(cause)));
+  }
+
+  giveUp(): void {
+    if (this.#settle()) this.#end();
+  }
+
+  #open(): HandshakeSocket {
+    const { url, token, agent, ca, own, proxy } = this.#options;
+    const onAnswer = (status: number): void => {
+      this.#proxyStatus = status;
+    };
+    const { signal } = this.#way;
+    return new HandshakeSocket(url, [SUBPROTOCOL], {
+      ...(proxy === undefined ? {} : { agent: createProxyAgent({ proxy, signal, onAnswer }) }),
+      perMessageDeflate: false,
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      maxRedirects: 0,
+      // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: the token goes over this connection.
+      rejectUnauthorized: true,
+      headers: {
+        'user-agent': agent,
+        ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
+      },
+      ...(ca === undefined ? {} : { ca }),
+      ...own,
+    });
+  }
+
+  #settle(): boolean {
+    if (this.#state === 'settled') return false;
+    this.#state = 'settled';
+    clearTimeout(this.#timer);
+    return true;
+  }
+
+  #end(): void {
+    this.#socket.terminate();
+    this.#way.abort();
+  }
+
+  #expire(): void {
+    const text = `no answer within ${DIAL_TIMEOUT_MS / 1000} s`;
+    this.#fail(new SluicewayError('SLW_DIAL_FAILED', `${this.#through}${text}`));
+    this.#end();
+  }
+
+  #fail(error: SluicewayError): void {
+    if (this.#settle()) this.#events.onFailure(error);
+  }
+
+  /** What a proxy answers is no word of the server's. */
+  #refusal(status: number): SluicewayError {
+    const { proxy } = this.#options;
+    const isServers = proxy === undefined || this.#proxyStatus === 200;
+    if (isServers) return refusal(status);
+    return new SluicewayError('SLW_DIAL_FAILED', describeProxyAnswer(proxy, this.#proxyStatus));
+  }
+
+  #failure(cause: Error): SluicewayError {
     const refused = describeTlsRefusal(cause);
     const code = refused === undefined ? 'SLW_DIAL_FAILED' : 'SLW_TLS_REFUSED';
-    const detail = refused ?? describe(cause);
-    settle(() => events.onFailure(new SluicewayError(code, detail, { cause })));
-  });
-  return () => settle(() => socket.terminate());
+    const detail = refused ?? `${this.#through}${describe(cause)}`;
+    return new SluicewayError(code, detail, { cause });
+  }
+
+  get #through(): string {
+    const { proxy } = this.#options;
+    return proxy === undefined ? '' : `through ${describeProxy(proxy)}: `;
+  }
 }
 
 function refusal(status: number): SluicewayError {

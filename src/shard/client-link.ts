@@ -77,9 +77,9 @@ export class ClientLink implements SessionEvents, ForwardLink {
   constructor(options: ClientLinkOptions) {
     this.#options = options;
     this.#sinceMs = options.clock.nowMs();
-    const { url, token, ca, own } = options.dial;
+    const { url, token, ca, own, proxy } = options.dial;
     this.#giveUp = dialWebSocket(
-      { url, token, ca, own, agent: options.settings.agent },
+      { url, token, ca, own, proxy, agent: options.settings.agent },
       {
         onUpgraded: (upgraded) => this.#greet(upgraded),
         onFailure: (error: SluicewayError) => this.#finish(error.code, error.message),

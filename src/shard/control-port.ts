@@ -7,6 +7,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import {
@@ -15,7 +16,7 @@ import {
   LOGIN_RETRY_SECONDS,
 } from '../bridge/messages.ts';
 import { acceptUpgrade, offersSubprotocol, type Upgraded } from '../link/ws-handshake.ts';
-import type { ControlPortTls } from './port-tls.ts';
+import { ControlPortTls } from './port-tls.ts';
 
 /** A head that takes longer is an attack (design: B1). */
 const HEAD_TIMEOUT_MS = 10_000;
@@ -64,6 +65,9 @@ export interface ControlPortOptions {
   readonly isAllowed: (address: string | undefined) => boolean;
   readonly onLink: (upgraded: Upgraded, peer: LinkPeer) => void;
 }
+
+/** For connections that came in by the ports of visitors: who a proxy said that they are. */
+const named = new WeakMap<Socket, Endpoint>();
 
 export function createControlPort(options: ControlPortOptions): Server {
   const settings = {
@@ -145,9 +149,9 @@ async function upgrade(
 
 /** Ends a client that is not on the list, without a word. */
 function isTurnedAway(options: ControlPortOptions, socket: Duplex): boolean {
-  const { remoteAddress } = socket as Socket;
-  if (options.isAllowed(remoteAddress)) return false;
-  options.log.debug({ peer: remoteAddress, list: 'clients' }, 'denied');
+  const { address } = endpointOf(socket as Socket);
+  if (options.isAllowed(address)) return false;
+  options.log.debug({ peer: address, list: 'clients' }, 'denied');
   socket.destroy();
   return true;
 }
@@ -164,8 +168,25 @@ function refuse(options: ControlPortOptions, socket: Duplex, status: number, pat
   );
 }
 
+/** A server for connections that are handed to it, whose TLS is not the control port's. */
+export function createHandedPort(
+  options: Omit<ControlPortOptions, 'tls'>,
+): (socket: Socket, peer: Endpoint | undefined) => void {
+  const server = createControlPort({ ...options, tls: new ControlPortTls(undefined) });
+  return (socket, peer) => {
+    if (peer !== undefined) named.set(socket, peer);
+    server.emit('connection', socket);
+  };
+}
+
+function endpointOf(socket: Socket): Endpoint {
+  const { remoteAddress: address = '', remotePort: port = 0 } = socket;
+  return named.get(socket) ?? { address, port };
+}
+
 function peerOf({ tls }: ControlPortOptions, socket: Socket): LinkPeer {
-  const remoteAddress = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+  const { address, port } = endpointOf(socket);
+  const remoteAddress = `${address}:${port}`;
   const identity = tls.identityOf(socket);
   return { remoteAddress, ...(identity === undefined ? {} : { identity }) };
 }

@@ -31,7 +31,12 @@ import { AccessLog } from './access-log.ts';
 import { AcmeChallenges } from './acme-challenges.ts';
 import { AllowLists } from './allow-lists.ts';
 import { type Arrival, Arrivals } from './arrivals.ts';
-import { createControlPort, type LinkPeer } from './control-port.ts';
+import {
+  type ControlPortOptions,
+  createControlPort,
+  createHandedPort,
+  type LinkPeer,
+} from './control-port.ts';
 import { ExitLink } from './exit-link.ts';
 import { armFault } from './fault.ts';
 import { Forwards } from './forwards.ts';
@@ -41,6 +46,7 @@ import { createHttpIngress, type HttpIngress } from './ingress-http.ts';
 import { HttpsIngress } from './ingress-https.ts';
 import { TcpIngress } from './ingress-tcp.ts';
 import { Inspector } from './inspector.ts';
+import { LinkDoor } from './link-door.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
 import { applySettings } from './live-settings.ts';
@@ -132,6 +138,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       gate: createRequestGate(limits, onLimited),
       requestBodyBytesMax: limits.requestBodyBytesMax,
       inspector: this.#inspector.isOn ? this.#inspector : undefined,
+      door: this.#createDoor(),
     });
     this.#https = new HttpsIngress({ ...shared, http: this.#http, challenges, log });
     this.#tcp = new TcpIngress({ ...shared, onDenied: () => this.#lists.deny('tunnels') });
@@ -153,6 +160,13 @@ class ExitShard implements ShardOwner, StreamOpener {
       this.#arrivals = new Arrivals({ proxies, limits: settings, clock, log, onRefused });
     }
     armFault(task.fault, shard);
+  }
+
+  #createDoor(): LinkDoor | undefined {
+    const { linkSchemes: schemes } = visitorsOf(this.#task);
+    if (schemes.length === 0) return undefined;
+    const onLink = createHandedPort(this.#linkOptions());
+    return new LinkDoor({ schemes, clock: this.life.clock, limits: this.#task.settings, onLink });
   }
 
   // --- ShardOwner: what happens to the shard ------------------------------------------------
@@ -263,13 +277,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     if (name === 'control') {
       // After a take-over that failed, links are here to stay again.
       this.#leaving = undefined;
-      const server = createControlPort({
-        tls: this.#portTls,
-        bridge: this.#bridge,
-        log: this.life.log,
-        isAllowed: (address) => this.#allowsClient(address),
-        onLink: (upgraded, peer) => this.#addLink(upgraded, peer),
-      });
+      const server = createControlPort({ tls: this.#portTls, ...this.#linkOptions() });
       return this.#listeners.add(request, server);
     }
     if (name === 'http') {
@@ -281,6 +289,15 @@ class ExitShard implements ShardOwner, StreamOpener {
     return this.#open(request, (socket, arrival) =>
       this.#admit(socket, arrival, () => this.#tcp.accept(name, socket, arrival)),
     );
+  }
+
+  #linkOptions(): Omit<ControlPortOptions, 'tls'> {
+    return {
+      bridge: this.#bridge,
+      log: this.life.log,
+      isAllowed: (address) => this.#allowsClient(address),
+      onLink: (upgraded, peer) => this.#addLink(upgraded, peer),
+    };
   }
 
   /** A trusted proxy's connection carries many visitors, who are judged by their requests. */

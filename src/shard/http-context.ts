@@ -17,6 +17,7 @@ import type { HttpFront } from './http-front.ts';
 import { Pages } from './http-page.ts';
 import type { Inspector } from './inspector.ts';
 import type { Limit } from './limited.ts';
+import type { LinkDoor } from './link-door.ts';
 import type { RequestGate } from './request-gate.ts';
 import type { Router } from './router.ts';
 import type { RelayLimits } from './socket-relay.ts';
@@ -72,6 +73,8 @@ export interface HttpIngressOptions {
   readonly front?: HttpFront;
   /** Undefined: no tunnel is inspected. */
   readonly inspector?: Inspector | undefined;
+  /** Undefined: only visitors come here. */
+  readonly door?: LinkDoor | undefined;
   /** Added to every response over HTTPS: whole lines, or nothing. */
   readonly secureFields?: Buffer;
 }
@@ -90,6 +93,7 @@ export class HttpContext {
   requestBodyBytesMax: number;
   readonly front: HttpFront | undefined;
   readonly secureFields: Buffer | undefined;
+  readonly door: LinkDoor | undefined;
   inspector: Inspector | undefined;
   readonly slab = new Slab();
   readonly farewells = new Farewells();
@@ -115,6 +119,7 @@ export class HttpContext {
     this.requestBodyBytesMax = options.requestBodyBytesMax || Number.POSITIVE_INFINITY;
     this.front = options.front;
     this.secureFields = options.secureFields;
+    this.door = options.door;
     this.inspector = options.inspector;
   }
 

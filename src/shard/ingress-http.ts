@@ -18,6 +18,7 @@ import {
   type VisitorHome,
 } from './http-visitor.ts';
 import type { Inspector } from './inspector.ts';
+import type { LinkDoor } from './link-door.ts';
 import { type Replayed, replay } from './replay.ts';
 import type { RequestGate } from './request-gate.ts';
 import { SocketRelay, turnAway } from './socket-relay.ts';
@@ -42,11 +43,35 @@ export class HttpIngress implements VisitorHome {
   }
 
   get connectionsCount(): number {
-    return this.#visitors.size + this.#relays.size;
+    const { door } = this.#context;
+    return this.#visitors.size + this.#relays.size + (door?.waitingCount ?? 0);
   }
 
   /** Serves `socket`, which must be `allowHalfOpen`. */
   accept(socket: Socket, options: AcceptOptions = {}): void {
+    const { door } = this.#context;
+    if (door?.isOpen(options.scheme ?? 'http') === true) this.#look(door, socket, options);
+    else this.#serve(socket, options);
+  }
+
+  /** It may be a client's; until that is known it counts as a visitor's. */
+  #look(door: LinkDoor, socket: Socket, options: AcceptOptions): void {
+    const { ledger } = this.#context;
+    const address = options.visitor?.address ?? socket.remoteAddress;
+    const counted = address === undefined ? undefined : this.countedAs(plainAddress(address));
+    if (counted === undefined || ledger.judge(counted).code !== 'SLW_NONE') {
+      this.#serve(socket, options);
+      return;
+    }
+    const place = ledger.enter(counted);
+    const { first: _first, ...seen } = options;
+    door.admit(socket, options, {
+      onSettled: () => ledger.leave(place),
+      onVisitor: (first) => this.#serve(socket, first === undefined ? seen : { ...seen, first }),
+    });
+  }
+
+  #serve(socket: Socket, options: AcceptOptions): void {
     const arrival = arrivalOf(socket, options);
     const { ledger } = this.#context;
     const admission =
@@ -96,6 +121,7 @@ export class HttpIngress implements VisitorHome {
     for (const relay of this.#relays) relay.sweep(nowMs);
     this.#context.farewells.sweep(nowMs);
     this.#context.gate?.sweep(nowMs);
+    this.#context.door?.sweep(nowMs);
   }
 
   /**

@@ -32,6 +32,7 @@ describe('the server configuration', () => {
       acceptProxyProtocol: [],
       trustedProxies: [],
       clientForwarding: [],
+      linkSchemes: [],
       accessLog: false,
       limits: {
         connectionsPerAddressMax: 0,

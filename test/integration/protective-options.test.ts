@@ -363,6 +363,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
     ...['auto-tls', 'auto-tls-san', 'auto-tls-dir', 'shards', 'reuse-port', 'drain-delay'],
     ...['drain-timeout', 'log-level', 'log-format', 'access-log', 'error-pages'],
     ...['inspect', 'inspect-requests', 'inspect-body-max'],
+    ...['control-on-http', 'control-on-https'],
     ...[
       'tokens-usage-file',
       'allow-faults',
@@ -381,7 +382,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
   client: [
     ...['config', 'url', 'auto-tls', 'known-servers', 'tls-client-cert', 'tls-client-key'],
     ...['upstream', 'tcp', 'tls-passthrough', 'proxy-protocol', 'host-header'],
-    ...['local', 'local-addr', 'local-socks'],
+    ...['local', 'local-addr', 'local-socks', 'proxy'],
     ...['request-header-add', 'request-header-remove', 'response-header-add'],
     ...[
       'response-header-remove',

@@ -48,6 +48,8 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   commander: /^cli\//u,
   // Its built files are served; nothing imports it but the browser.
   uplot: /^$/u,
+  'https-proxy-agent': /^base\/proxy-agent\.ts$/u,
+  'socks-proxy-agent': /^base\/proxy-agent\.ts$/u,
   jose: /^control\/oidc-issuer\.ts$/u,
   '@peculiar/x509': /^control\/private-ca\.ts$/u,
   // The load generator of the benchmarks; the program itself never loads it.

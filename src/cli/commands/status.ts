@@ -7,6 +7,7 @@ import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { sleep, systemClock } from '../../base/clock.ts';
 import { SluicewayError } from '../../base/errors.ts';
+import { createProxyAgent } from '../../base/proxy-agent.ts';
 import { describeTlsRefusal } from '../../base/tls-refusal.ts';
 import { type DialTrust, ServerTrust } from '../../client/server-trust.ts';
 import { controlUrl } from '../../config/address.ts';
@@ -181,6 +182,9 @@ function ask(config: StatusConfig, trust: DialTrust, timeoutMs: number): Promise
     ...(isTls ? { rejectUnauthorized: true } : {}),
     ...(trust.ca === undefined ? {} : { ca: trust.ca }),
     ...trust.own,
+    ...(trust.proxy === undefined
+      ? {}
+      : { agent: createProxyAgent({ proxy: trust.proxy, signal }) }),
   };
   return new Promise((resolve, reject) => {
     const request = (isTls ? requestHttps : requestHttp)(url, options);

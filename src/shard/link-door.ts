@@ -1,0 +1,140 @@
+// Links on the ports of visitors: what begins with the request of a link goes to the control port's
+// server, and everything else on to the tunnels.
+//
+//   first bytes --other than GET /connect--> a visitor, at once
+//               --GET /connect, head whole--> offers our subprotocol: a link    else: a visitor
+//               --FIN, deadline--> a visitor, who is told what is wrong
+//
+// Invariant: a visitor loses no byte and is served as if nobody had looked; only a request that
+// offers the subprotocol is a link's, so that a tunnel may have a /connect of its own. Must not
+// know: tokens, tunnels, or what a link is for.
+
+import type { Socket } from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import type { Endpoint } from '../base/ip.ts';
+import { SUBPROTOCOL } from '../link/ws-handshake.ts';
+import { FirstReads } from './first-reads.ts';
+
+/** What a link's request begins with, and what may follow it. */
+const START = 'GET /connect';
+const BEHIND = ' ?';
+/** Of the control port. */
+const HEAD_BYTES_MAX = 16 * 1024;
+const HEAD_END = '\r\n\r\n';
+const PROTOCOL_FIELD = 'sec-websocket-protocol:';
+
+export type Scheme = 'http' | 'https';
+
+export interface LinkDoorOptions {
+  /** On which ports links are let in. */
+  readonly schemes: readonly Scheme[];
+  readonly clock: Clock;
+  readonly limits: { readonly headerTimeoutMs: number };
+  /** Takes a link's connection, which nobody reads; its bytes are to be read again. */
+  readonly onLink: (socket: Socket, peer: Endpoint | undefined) => void;
+}
+
+/** What came first; absent when nothing did. */
+type OnVisitor = (first: Buffer | undefined) => void;
+
+export class LinkDoor {
+  readonly #options: LinkDoorOptions;
+  /** In the order of arrival, and so of their deadlines. */
+  readonly #waiting = new Set<Caller>();
+
+  constructor(options: LinkDoorOptions) {
+    this.#options = options;
+  }
+
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
+  isOpen(scheme: Scheme): boolean {
+    return this.#options.schemes.includes(scheme);
+  }
+
+  /** Calls `onVisitor` unless it is a link, or gone; `onSettled` in any case, and before. */
+  admit(
+    socket: Socket,
+    arrival: { readonly first?: Buffer; readonly visitor?: Endpoint },
+    { onVisitor, onSettled }: { readonly onVisitor: OnVisitor; readonly onSettled: () => void },
+  ): void {
+    const { clock, limits, onLink } = this.#options;
+    const deadlineMs = clock.nowMs() + limits.headerTimeoutMs;
+    const caller = new Caller(socket, deadlineMs, (outcome, bytes) => {
+      this.#waiting.delete(caller);
+      onSettled();
+      if (outcome === 'visitor') onVisitor(bytes.length > 0 ? bytes : undefined);
+      else if (outcome === 'link') {
+        socket.pause();
+        socket.unshift(bytes);
+        onLink(socket, arrival.visitor);
+        socket.resume();
+      }
+    });
+    this.#waiting.add(caller);
+    if (arrival.first !== undefined) caller.read(arrival.first);
+  }
+
+  /** About once a second: deadlines. */
+  sweep(nowMs: number): void {
+    for (const caller of this.#waiting) {
+      if (nowMs < caller.deadlineMs) break;
+      caller.settle('visitor');
+    }
+  }
+}
+
+type Outcome = 'visitor' | 'link' | 'closed';
+
+/** A connection of which it is not known yet; settled once, and then read by nobody. */
+class Caller {
+  readonly deadlineMs: number;
+  readonly #onSettled: (outcome: Outcome, bytes: Buffer) => void;
+  readonly #reads: FirstReads;
+  #bytes: Buffer = Buffer.alloc(0);
+
+  constructor(
+    socket: Socket,
+    deadlineMs: number,
+    onSettled: (outcome: Outcome, bytes: Buffer) => void,
+  ) {
+    this.deadlineMs = deadlineMs;
+    this.#onSettled = onSettled;
+    this.#reads = new FirstReads(socket, {
+      onData: (piece) => this.read(piece),
+      onEnd: () => this.settle('visitor'),
+      onClose: () => this.settle('closed'),
+    });
+  }
+
+  read(piece: Buffer): void {
+    this.#bytes = this.#bytes.length === 0 ? piece : Buffer.concat([this.#bytes, piece]);
+    const verdict = judgeHead(this.#bytes);
+    if (verdict !== 'more') this.settle(verdict);
+  }
+
+  settle(outcome: Outcome): void {
+    this.#reads.release();
+    this.#onSettled(outcome, this.#bytes);
+  }
+}
+
+/** Whose head begins like this? */
+export function judgeHead(bytes: Buffer): 'visitor' | 'link' | 'more' {
+  const length = Math.min(bytes.length, START.length);
+  if (bytes.toString('latin1', 0, length) !== START.slice(0, length)) return 'visitor';
+  if (bytes.length <= START.length) return 'more';
+  if (!BEHIND.includes(String.fromCharCode(bytes[START.length] ?? 0))) return 'visitor';
+  const end = bytes.indexOf(HEAD_END, 0, 'latin1');
+  if (end === -1) return bytes.length < HEAD_BYTES_MAX ? 'more' : 'visitor';
+  const lines = bytes.toString('latin1', 0, end).split('\r\n');
+  return lines.some(offersLink) ? 'link' : 'visitor';
+}
+
+function offersLink(line: string): boolean {
+  if (!line.toLowerCase().startsWith(PROTOCOL_FIELD)) return false;
+  const offered = line.slice(PROTOCOL_FIELD.length).split(',');
+  return offered.some((protocol) => protocol.trim() === SUBPROTOCOL);
+}
