@@ -10,12 +10,14 @@ import { SluicewayError } from './errors.ts';
 import { readNetwork } from './network.ts';
 
 export type TunnelOptionName =
+  | 'affinity'
   | 'allow-ips'
   | 'host-header'
   | 'request-header-add'
   | 'request-header-remove'
   | 'response-header-add'
-  | 'response-header-remove';
+  | 'response-header-remove'
+  | 'weight';
 
 /** Checked texts by key; plain data, so that they cross between threads as they are. */
 export type TunnelOptions = Readonly<Partial<Record<TunnelOptionName, readonly string[]>>>;
@@ -25,8 +27,10 @@ export type OfferedOptions = readonly (readonly [key: string, values: readonly s
 
 export interface TunnelOptionRow {
   readonly repeats: boolean;
-  /** What it is about, and whose share of the bounds below it uses; `visitor`: any tunnel's. */
-  readonly about: 'request' | 'response' | 'visitor';
+  /** What it is about, and whose share of the bounds below it uses. */
+  readonly about: 'request' | 'response' | 'visitor' | 'choice';
+  /** For tunnels of raw bytes, too. */
+  readonly isForRaw: boolean;
   /** What is wrong with a text, as the rest of a sentence about it. */
   readonly problemOf: (text: string) => string | undefined;
 }
@@ -50,6 +54,7 @@ const BOUNDS = {
   },
   // As long as all of them can be: the count is what bounds them.
   visitor: { count: TUNNEL_NETWORKS_MAX, bytes: HEADER_EDIT_BYTES_MAX, what: 'networks' },
+  choice: { count: 2, bytes: HEADER_EDIT_BYTES_MAX, what: 'words of balancing' },
 } as const;
 const LINE_END_BYTES = 2;
 const NAME_LENGTH_MAX = 128;
@@ -57,13 +62,33 @@ const HOST_LENGTH_MAX = 261;
 const PORT_MAX = 65_535;
 const SHOWN_LENGTH_MAX = 40;
 
+const HTTP_ONLY = { isForRaw: false };
+const ANY = { isForRaw: true };
+
 export const TUNNEL_OPTIONS: Readonly<Record<TunnelOptionName, TunnelOptionRow>> = {
-  'allow-ips': { repeats: true, about: 'visitor', problemOf: networkProblem },
-  'host-header': { repeats: false, about: 'request', problemOf: hostProblem },
-  'request-header-add': { repeats: true, about: 'request', problemOf: fieldProblem },
-  'request-header-remove': { repeats: true, about: 'request', problemOf: nameProblem },
-  'response-header-add': { repeats: true, about: 'response', problemOf: fieldProblem },
-  'response-header-remove': { repeats: true, about: 'response', problemOf: nameProblem },
+  affinity: { ...HTTP_ONLY, repeats: false, about: 'choice', problemOf: affinityProblem },
+  'allow-ips': { ...ANY, repeats: true, about: 'visitor', problemOf: networkProblem },
+  'host-header': { ...HTTP_ONLY, repeats: false, about: 'request', problemOf: hostProblem },
+  'request-header-add': { ...HTTP_ONLY, repeats: true, about: 'request', problemOf: fieldProblem },
+  'request-header-remove': {
+    ...HTTP_ONLY,
+    repeats: true,
+    about: 'request',
+    problemOf: nameProblem,
+  },
+  'response-header-add': {
+    ...HTTP_ONLY,
+    repeats: true,
+    about: 'response',
+    problemOf: fieldProblem,
+  },
+  'response-header-remove': {
+    ...HTTP_ONLY,
+    repeats: true,
+    about: 'response',
+    problemOf: nameProblem,
+  },
+  weight: { ...ANY, repeats: false, about: 'choice', problemOf: weightProblem },
 };
 
 export const TUNNEL_OPTION_NAMES = Object.keys(TUNNEL_OPTIONS) as readonly TunnelOptionName[];
@@ -131,6 +156,18 @@ function networkProblem(text: string): string | undefined {
   return typeof read === 'string' ? read : undefined;
 }
 
+/** Least and most streams that a client takes beside others, as a share. */
+const WEIGHT_MAX = 256;
+
+function weightProblem(text: string): string | undefined {
+  const isWeight = /^[1-9]\d{0,2}$/.test(text) && Number(text) <= WEIGHT_MAX;
+  return isWeight ? undefined : `is no weight; write a number from 1 to ${WEIGHT_MAX}`;
+}
+
+function affinityProblem(text: string): string | undefined {
+  return text === 'ip' || text === 'cookie' ? undefined : 'is no affinity; write ip or cookie';
+}
+
 function hostProblem(text: string): string | undefined {
   const match = text.length > HOST_LENGTH_MAX ? null : HOST.exec(text);
   if (match !== null && Number(match[1] ?? 0) <= PORT_MAX) return undefined;
@@ -139,7 +176,7 @@ function hostProblem(text: string): string | undefined {
 
 /** What is wrong with options of which each text is right by itself. */
 export function boundsProblem(options: TunnelOptions): string | undefined {
-  for (const about of ['request', 'response', 'visitor'] as const) {
+  for (const about of ['request', 'response', 'visitor', 'choice'] as const) {
     const most = BOUNDS[about];
     let count = 0;
     let bytes = 0;
@@ -168,7 +205,7 @@ export function readOffered(offered: OfferedOptions, isHttp: boolean): TunnelOpt
   for (const [key, values] of offered) {
     if (!isTunnelOption(key)) throw refuse(key, 'is not known to this exit node');
     const row = TUNNEL_OPTIONS[key];
-    if (!isHttp && row.about !== 'visitor') throw refuse(key, 'is for HTTP tunnels');
+    if (!isHttp && !row.isForRaw) throw refuse(key, 'is for HTTP tunnels');
     if (values.length === 0) throw refuse(key, 'has no text as its value');
     if (!row.repeats && values.length > 1) throw refuse(key, 'has several values');
     for (const text of values) {

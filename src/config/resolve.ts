@@ -7,7 +7,13 @@
 import type { Masked } from '../base/masked.ts';
 import { showNetwork } from '../base/network.ts';
 import { showTarget } from '../base/target.ts';
-import { boundsProblem, TUNNEL_OPTION_NAMES, type TunnelOptions } from '../base/tunnel-options.ts';
+import {
+  boundsProblem,
+  isTunnelOption,
+  TUNNEL_OPTION_NAMES,
+  TUNNEL_OPTIONS,
+  type TunnelOptions,
+} from '../base/tunnel-options.ts';
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
 import type { ConfigFile } from './file.ts';
 import { checkHttps, followHttps } from './https-check.ts';
@@ -334,8 +340,11 @@ export function declaredDefaults(values: Partial<Values<'client'>>): TunnelOptio
 
 /** All that is declared for a tunnel: by itself, and by `defaults`, of which raw bytes have one. */
 export function declaredOf({ kind, options }: TunnelSpec, defaults: TunnelOptions): TunnelOptions {
-  const { 'allow-ips': networks } = defaults;
-  const forRaw = networks === undefined ? {} : { 'allow-ips': networks };
+  const forRaw = Object.fromEntries(
+    Object.entries(defaults).filter(
+      ([name]) => isTunnelOption(name) && TUNNEL_OPTIONS[name].isForRaw,
+    ),
+  );
   return { ...(kind === 'http' ? defaults : forRaw), ...options };
 }
 

@@ -38,7 +38,7 @@ import {
 import { tlsTunnel } from './tls-tunnel.ts';
 import { fingerprint, serverName } from './trust.ts';
 import { httpTunnel, tcpTunnel } from './tunnel.ts';
-import { headerField, headerName, hostHeader } from './upstream-options.ts';
+import { affinity, headerField, headerName, hostHeader, weight } from './upstream-options.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -354,6 +354,12 @@ const client = {
   }),
   'allow-ips': many(network, {
     help: 'let in visitors of its tunnels from these addresses alone, where a tunnel names none',
+  }),
+  weight: optional(weight, {
+    help: 'share of the visitors of its tunnels beside other clients, 1 to 256; 1 if none',
+  }),
+  affinity: optional(affinity, {
+    help: 'keep HTTP visitors with one client: by their address, or by a cookie',
   }),
   'host-header': optional(hostHeader, {
     help: 'Host of requests toward upstreams that set none themselves',

@@ -80,6 +80,19 @@ export const hostHeader: Kind<string> = kindOf(
   String,
 );
 
+export const weight: Kind<string> = kindOf(
+  'weight',
+  'NUMBER',
+  (text) => readDeclared('weight', text),
+  String,
+);
+export const affinity: Kind<string> = kindOf(
+  'affinity',
+  'ip|cookie',
+  (text) => readDeclared('affinity', text),
+  String,
+);
+
 function readDeclared(key: TunnelOptionName, text: string): string | InvalidText {
   const problem = problemOf(key, text);
   return problem === undefined ? text : new InvalidText(problem);
@@ -132,18 +145,18 @@ export function readUpstreamOptions(pieces: readonly string[]): UpstreamOptions 
   return gather(values);
 }
 
-/** Behind an upstream whose bytes are not read: who may visit is all that can be declared. */
+/** Behind an upstream whose bytes are not read: who may visit, and how many. */
 export function readRawOptions(pieces: readonly string[]): TunnelOptions | InvalidText {
   const read = readUpstreamOptions(pieces);
   if (read instanceof InvalidText) return read;
   const isMore =
     Object.keys(read.tls).length > 0 ||
     TUNNEL_OPTION_NAMES.some(
-      (key) => TUNNEL_OPTIONS[key].about !== 'visitor' && read.declared[key] !== undefined,
+      (key) => !TUNNEL_OPTIONS[key].isForRaw && read.declared[key] !== undefined,
     );
   if (!isMore) return read.declared;
   return new InvalidText(
-    'has a key for HTTP behind ";"; its bytes are passed on, only allow-ips is for it',
+    'has a key for HTTP behind ";"; its bytes are passed on, only allow-ips and weight are for it',
   );
 }
 

@@ -7,7 +7,6 @@
 // it cuts the visitor: a broken response never looks whole. What follows a complete response
 // never reaches the visitor. Must not know: how requests are read from the visitor's socket.
 
-import type { Socket } from 'node:net';
 import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import { BodyReader } from '../http/body-reader.ts';
@@ -17,54 +16,27 @@ import { type ConnectionWord, writeRequestHead, writeResponseHead } from '../htt
 import type { HeaderEdits } from '../http/header-edits.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import type { ResponseParser } from '../http/response-head.ts';
-import type { Stream, StreamSink } from '../mux/stream.ts';
+import type { StreamSink } from '../mux/stream.ts';
 import type { AccessNote } from './access-log.ts';
+import type { ExchangeOwner } from './exchange-owner.ts';
 import type { HttpContext, InFlight } from './http-context.ts';
 import { HttpUpstream } from './http-upstream.ts';
 import type { VisitorInfo } from './router.ts';
-import type { SocketOutlet } from './socket-outlet.ts';
+import { isUnseen, keepRequest, mayRepeat, type SentRequest } from './sent-request.ts';
+import { type Stickiness, stickinessOf } from './stickiness.ts';
 import type { Trace } from './trace.ts';
 
 /** Body bytes that are copied behind their head, to leave in one write (design: from 4 KiB not). */
 const JOINED_BYTES_MAX = 4096;
 /** Interim responses before the final one (design, section 4.2). */
 const INTERIMS_MAX = 16;
+const EMPTY = Buffer.alloc(0);
 /** Below the shortest keep-alive time of common servers: Node's 5 s, checked about every second. */
 const UPSTREAM_IDLE_MS = 3500;
 /** Counted for a request whose visitor left before the answer; nginx's number, sent to nobody. */
 const LEFT_STATUS = 499;
-/** RFC 9110 9.2.2, and of those only the methods without effect. */
-const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 export type ExchangeState = 'free' | 'sending' | 'waiting' | 'early' | 'answering';
-
-/** What an exchange asks of its visitor connection. */
-export interface ExchangeOwner {
-  readonly socket: Socket;
-  readonly forwarding: Forwarding;
-  /** Every write to the socket goes this way. */
-  readonly outlet: SocketOutlet;
-  /** Lines that every response gets, beside its own. */
-  readonly extraFields: Buffer | undefined;
-  /** The request was sent to the end, or a response that is waited for moved on. */
-  onProgress(): void;
-  /** The stream takes more of the request's body. */
-  onWritable(): void;
-  /** The response is complete. False: the connection ends after it. */
-  onAnswered(isKeepAlive: boolean): void;
-  /** No byte of a final response was sent: answer with the code's page. */
-  onFailed(code: ErrorCode): void;
-  /** The response broke: cut the connection. */
-  onCut(): void;
-  /** The upstream switched to WebSocket; `rest` came after its head. */
-  onSwitched(stream: Stream, rest: Buffer): void;
-}
-
-/** Where a request head was, to send it again. */
-interface SentHead {
-  readonly bytes: Buffer;
-  readonly base: number;
-}
 
 export class HttpExchange implements StreamSink {
   readonly #context: HttpContext;
@@ -88,7 +60,9 @@ export class HttpExchange implements StreamSink {
   #keepsUpstream = false;
   #status = 0;
   #interimsCount = 0;
-  #sentHead: SentHead | undefined;
+  #sent: SentRequest | undefined;
+  /** How the visitor of the request comes back to the same client. */
+  #sticky: Stickiness | undefined;
   /** What came from the upstream and is being read. */
   #piece: Buffer | undefined;
   /** Of the piece at hand, what somebody else owns now. */
@@ -161,14 +135,14 @@ export class HttpExchange implements StreamSink {
       this.#refuseBody();
       return offset;
     }
-    const failure = this.#upstream.acquire(tunnel);
+    const { origin } = this.#owner.forwarding;
+    this.#sticky = stickinessOf(this.#context.router, tunnel, head, origin);
+    const failure = this.#upstream.acquire(tunnel, this.#sticky?.key);
     if (failure !== undefined) {
       this.#fail(failure);
       return offset;
     }
-    const isRepeatable = this.#upstream.isReused && REPEATABLE.has(head.method);
-    const mayRepeat = isRepeatable && this.#requestBody.isComplete;
-    this.#sentHead = mayRepeat ? { bytes: head.bytes, base: head.base } : undefined;
+    this.#sent = keepRequest(head, { chunk, offset, isReused: this.#upstream.isReused });
     return this.#sendHead(head, chunk, offset);
   }
 
@@ -334,7 +308,7 @@ export class HttpExchange implements StreamSink {
 
   #borrowParser(): ResponseParser {
     if (this.#response !== undefined) return this.#response;
-    this.#sentHead = undefined;
+    this.#sent = undefined;
     this.#response = this.#context.borrowResponseParser();
     this.#response.prepare(this.#method, this.#wantsUpgrade);
     return this.#response;
@@ -359,7 +333,8 @@ export class HttpExchange implements StreamSink {
   #switch(parser: ResponseParser, rest: Buffer): void {
     const { slab } = this.#context;
     const { edits } = this.#upstream;
-    writeResponseHead(parser, { connection: 'upgrade', isDecoded: false, edits }, slab, 0);
+    const extra = this.#sticky?.lineFor(this.#upstream.mark);
+    writeResponseHead(parser, { connection: 'upgrade', isDecoded: false, edits, extra }, slab, 0);
     this.#write(slab.take());
     this.#status = parser.status;
     this.#trace?.answered(parser);
@@ -386,7 +361,7 @@ export class HttpExchange implements StreamSink {
       parser,
       {
         ...{ connection: this.#connectionWord(), isDecoded },
-        ...{ edits: this.#upstream.edits, extra: this.#owner.extraFields },
+        ...{ edits: this.#upstream.edits, extra: this.#extraFields },
       },
       slab,
       joins ? left : 0,
@@ -448,22 +423,35 @@ export class HttpExchange implements StreamSink {
     this.#owner.onAnswered(this.#keepsVisitor && isSent);
   }
 
-  /** Once more on a new stream, when the old one died of age and nothing was lost by it. */
+  get #extraFields(): Buffer | undefined {
+    const { extraFields } = this.#owner;
+    const line = this.#sticky?.lineFor(this.#upstream.mark);
+    return line === undefined ? extraFields : Buffer.concat([line, extraFields ?? EMPTY]);
+  }
+
+  /** Once more on a new stream, where nothing was lost with the old one. */
   #repeatOrFail(code: ErrorCode): void {
-    const sent = this.#sentHead;
-    this.#sentHead = undefined;
-    if (sent === undefined || this.#tunnel === undefined) {
-      this.#fail(code);
-      return;
+    const sent = this.#sent;
+    this.#sent = undefined;
+    const tunnel = this.#tunnel ?? '';
+    const isElsewhere = isUnseen(code);
+    if (sent === undefined || !mayRepeat(sent, code)) this.#fail(code);
+    else {
+      const failure = this.#upstream.acquireAgain(tunnel, isElsewhere);
+      // Nobody else serves it: what went wrong is what the first has said.
+      if (failure !== undefined) this.#fail(isElsewhere ? code : failure);
+      else this.#sendAgain(sent);
     }
-    const failure = this.#upstream.acquire(this.#tunnel);
-    if (failure !== undefined) {
-      this.#fail(failure);
-      return;
-    }
+  }
+
+  #sendAgain({ bytes, base, bodyAt }: SentRequest): void {
     const head = this.#context.borrowRequestParser();
-    const after = head.push(sent.bytes, sent.base);
-    if (after >= 0) this.#sendHead(head, sent.bytes, sent.bytes.length);
+    const after = head.push(bytes, base);
+    if (after >= 0) {
+      this.#trace?.sendsAgain();
+      this.#requestBody.begin(head.framing, head.contentLength, 'raw');
+      this.#sendHead(head, bytes, bodyAt);
+    }
     this.#context.returnRequestParser(head);
   }
 
@@ -485,7 +473,7 @@ export class HttpExchange implements StreamSink {
   /** Enters a state in which no head of this exchange is needed any more. */
   #settleState(state: 'free' | 'early' | 'answering'): void {
     this.#state = state;
-    this.#sentHead = undefined;
+    this.#sent = undefined;
     if (state === 'free' && this.#inFlight !== undefined) {
       this.#inFlight.requests -= 1;
       this.#inFlight = undefined;

@@ -10,7 +10,7 @@ import type { HeaderEdits } from '../http/header-edits.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { SILENT_SINK } from './http-farewell.ts';
-import type { VisitorInfo, Way } from './router.ts';
+import type { OpenWish, VisitorInfo, Way } from './router.ts';
 
 export class HttpUpstream {
   readonly #context: HttpContext;
@@ -39,17 +39,40 @@ export class HttpUpstream {
     return this.#way?.edits;
   }
 
-  /** Makes ready for one more request to `tunnel`; a code when there is no way to it. */
-  acquire(tunnel: string): ErrorCode | undefined {
-    const isUsable = this.#tunnel === tunnel && this.#stream?.isLeaving === false;
+  /** What calls the client of the last stream, for a visitor to come back to it. */
+  get mark(): string {
+    return this.#way?.client.mark ?? '';
+  }
+
+  /** The same once more, by another client when that of the last stream could not reach it. */
+  acquireAgain(tunnel: string, isElsewhere: boolean): ErrorCode | undefined {
+    this.part();
+    return this.#open(tunnel, isElsewhere ? { except: this.#way?.client } : {});
+  }
+
+  /**
+   * Makes ready for one more request to `tunnel`, of the visitor with `key`; a code when there is
+   * no way to it.
+   */
+  acquire(tunnel: string, key: string | undefined): ErrorCode | undefined {
     const { router, clock } = this.#context;
+    const isUsable =
+      this.#tunnel === tunnel &&
+      this.#stream?.isLeaving === false &&
+      (key === undefined || this.#way === undefined || router.mayStay(tunnel, this.#way, key));
     // A token with no room left: another's client may have some.
     if (isUsable && this.#way?.budget?.nextRequest(clock.nowMs()) === undefined) {
       this.#requestsCount += 1;
       return undefined;
     }
     this.part();
-    const opened = router.openStream(tunnel, this.#visitor, this.#sink, clock.nowMs());
+    return this.#open(tunnel, { key });
+  }
+
+  #open(tunnel: string, wish: OpenWish): ErrorCode | undefined {
+    const { router, clock } = this.#context;
+    const requestMs = clock.nowMs();
+    const opened = router.openStream(tunnel, this.#visitor, this.#sink, { ...wish, requestMs });
     if (typeof opened === 'string') return opened;
     this.#stream = opened.stream;
     this.#way = opened.way;

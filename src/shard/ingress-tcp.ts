@@ -6,6 +6,7 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { plainAddress } from '../base/ip.ts';
+import type { Stream } from '../mux/stream.ts';
 import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { ProxyGuard } from './proxy-guard.ts';
@@ -59,12 +60,21 @@ export class TcpIngress {
     const origin = { tunnel, visitor: visitor.address };
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
     const relays = this.#relays;
-    const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays, onEnd });
+    const reopen = (): Stream | undefined => {
+      const again = router.openStream(tunnel, visitor, relay, { except: client });
+      return typeof again === 'string' ? undefined : again.stream;
+    };
+    const relay = new SocketRelay({
+      ...{ socket, limits, state: 'open', nowMs, relays, onEnd },
+      // A PROXY header that a proxy sent is read already, and so is what came with it.
+      reopen: arrival.first === undefined ? reopen : undefined,
+    });
     const opened = router.openStream(tunnel, visitor, relay);
     if (typeof opened === 'string') {
       relay.abort(opened);
       return;
     }
+    const { client } = opened.way;
     const reads = relay.join(opened.stream);
     if (arrival.refusesProxy === true) {
       new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));

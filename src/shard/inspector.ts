@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts';
 import type { InspectSettings } from '../base/inspection.ts';
 import type { Forwarding } from '../http/forwarding.ts';
 import type { RequestParser } from '../http/request-head.ts';
-import type { ExchangeOwner } from './http-exchange.ts';
+import type { ExchangeOwner } from './exchange-owner.ts';
 import { Trace } from './trace.ts';
 
 /** Of all that is kept in a shard, heads and bodies. Guess: nothing beside a shard's windows. */

@@ -107,10 +107,21 @@ export class LocalIngress {
   /** Carries `stream`, which is open or about to be, on `socket`. */
   relay(target: Target, socket: Socket): SocketRelay {
     const { limits, clock } = this.#options;
-    return new SocketRelay({
+    const relay = new SocketRelay({
       ...{ socket, limits, state: 'open', nowMs: clock.nowMs(), relays: this.#relays },
       onEnd: (end) => this.#onEnd(target, end),
+      reopen: (code) =>
+        code === 'SLW_LINK_DRAINING' ? this.#openAgain(target, relay, socket) : undefined,
     });
+    return relay;
+  }
+
+  /** The OPEN has crossed a GOAWAY. */
+  #openAgain(target: Target, sink: StreamSink, socket: Socket): Stream | undefined {
+    const link = this.#choose();
+    const opened =
+      link === undefined ? 'SLW_STREAM_NO_LINK' : this.openStream(link, target, { socket, sink });
+    return typeof opened === 'string' ? undefined : opened;
   }
 
   /** Opens a stream for a connection to `target`. */

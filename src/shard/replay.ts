@@ -65,7 +65,7 @@ class Replay implements StreamSink {
     const { router, clock, slab } = this.#context;
     const { tunnel, forwarding, port } = this.#trace;
     const visitor = { address: forwarding.origin.address, port };
-    const opened = router.openStream(tunnel, visitor, this, clock.nowMs());
+    const opened = router.openStream(tunnel, visitor, this, { requestMs: clock.nowMs() });
     if (typeof opened === 'string') {
       this.#fail(opened);
       return;

@@ -2,7 +2,8 @@
 //
 // Invariant: only what control said is routed, newest number wins; a link that is gone is never
 // chosen; a known tunnel without a client is told apart from an unknown one. Balanced by least
-// streams a client, ties in turn, this shard's links before the mesh. Must not know: sockets.
+// streams a client for its weight, ties in turn, this shard's links before the mesh; a visitor who
+// has a client of its own (affinity.ts) gets that one. Must not know: sockets.
 
 import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
@@ -12,6 +13,14 @@ import type { RouteChange } from '../bridge/messages.ts';
 import { HeaderEdits } from '../http/header-edits.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';
+import {
+  type Affinity,
+  addressScore,
+  createRouteClient,
+  markScore,
+  type RouteClient,
+  strongest,
+} from './affinity.ts';
 import { HostTable, type TargetRange } from './host-table.ts';
 import type { Meters, TunnelMeter } from './meters.ts';
 import type { TokenBudget } from './token-budget.ts';
@@ -39,6 +48,17 @@ export interface Way {
   readonly edits: HeaderEdits | undefined;
   /** Of the token that let its client in; undefined: it has no limits. */
   readonly budget: TokenBudget | undefined;
+  readonly client: RouteClient;
+}
+
+/** What an opener wants of a stream beyond its tunnel. */
+export interface OpenWish {
+  /** Now, when the stream is for a request, which is counted. */
+  readonly requestMs?: number | undefined;
+  /** Whose client is to be found again: an address, or what a cookie says. */
+  readonly key?: string | undefined;
+  /** Of another client than this one. */
+  readonly except?: RouteClient | undefined;
 }
 
 /** A stream, and what holds for the way to the client that was chosen for it. */
@@ -53,20 +73,25 @@ export interface Router {
   matchHost(host: string, target?: TargetRange): string | undefined;
   /** Do all clients of the tunnel let this address in? */
   admits(tunnel: string, address: string): boolean;
-  /** `requestMs`: now, when the stream is for a request, which is counted. */
   openStream(
     tunnel: string,
     visitor: VisitorInfo,
     sink: StreamSink,
-    requestMs?: number,
+    wish?: OpenWish,
   ): OpenedStream | ErrorCode;
+  /** By what visitors of a tunnel stay with a client; undefined: by nothing. */
+  affinityOf(tunnel: string): Affinity | undefined;
+  /** May the next request of the visitor with `key` go the way that the last one went? */
+  mayStay(tunnel: string, way: Way, key: string | undefined): boolean;
 }
 
 interface Route extends Way {
   readonly link: string;
   readonly shard: number;
-  readonly client: StreamMeter;
+  readonly client: RouteClient;
   readonly own: StreamMeter;
+  weight: number;
+  affinity: Affinity | undefined;
   /** The name of its client's token. */
   readonly token: string | undefined;
   budget: TokenBudget | undefined;
@@ -81,6 +106,7 @@ interface Tunnel {
   turn: number;
   /** Of all its clients, each once; undefined: everyone may visit. */
   lists: readonly AddressSet[] | undefined;
+  affinity: Affinity | undefined;
 }
 
 /** Begins the names of passthrough tunnels. */
@@ -96,7 +122,7 @@ export class ShardRouter implements Router {
   readonly #hosts = new HostTable();
   /** Passthrough tunnels, by what follows `tls:`. */
   readonly #serverNames = new HostTable();
-  readonly #clients = new Map<string, { meter: StreamMeter; routes: number }>();
+  readonly #clients = new Map<string, { client: RouteClient; routes: number }>();
   #budgets: TokenBudgets | undefined;
   #number = 0;
 
@@ -163,13 +189,14 @@ export class ShardRouter implements Router {
     name: string,
     visitor: VisitorInfo,
     sink: StreamSink,
-    requestMs?: number,
+    wish: OpenWish = NO_WISH,
   ): OpenedStream | ErrorCode {
+    const { requestMs } = wish;
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) return 'SLW_STREAM_NO_LINK';
     const refusal = this.#limits?.refusal(tunnel.meter.streams);
     if (refusal !== undefined) return refusal;
-    const route = this.#choose(tunnel, requestMs);
+    const route = this.#choose(tunnel, wish);
     if (route === undefined) return this.#refusal(tunnel, requestMs);
     const { budget } = route;
     const { address, port, toAddress, toPort } = visitor;
@@ -189,7 +216,7 @@ export class ShardRouter implements Router {
     budget?.attach(stream);
     if (requestMs !== undefined) budget?.spendRequest();
     stream.addMeter(tunnel.meter);
-    stream.addMeter(route.client);
+    stream.addMeter(route.client.meter);
     stream.addMeter(route.own);
     return { stream, way: route };
   }
@@ -203,21 +230,59 @@ export class ShardRouter implements Router {
     return 'SLW_STREAM_NO_LINK';
   }
 
-  #choose(tunnel: Tunnel, requestMs: number | undefined): Route | undefined {
+  affinityOf(tunnel: string): Affinity | undefined {
+    return this.#tunnels.get(tunnel)?.affinity;
+  }
+
+  mayStay(name: string, way: Way, key: string | undefined): boolean {
+    const tunnel = this.#tunnels.get(name);
+    const wanted = tunnel === undefined ? undefined : this.#clientFor(tunnel, { key });
+    return wanted === undefined || wanted === way.client;
+  }
+
+  #choose(tunnel: Tunnel, wish: OpenWish): Route | undefined {
     const { routes } = tunnel;
     tunnel.turn = (tunnel.turn + 1) % Math.max(1, routes.length);
+    const wanted = this.#clientFor(tunnel, wish);
     let best: Route | undefined;
     for (let index = 0; index < routes.length; index += 1) {
       const route = routes[(tunnel.turn + index) % routes.length] as Route;
+      if (route.client === wish.except || (wanted !== undefined && route.client !== wanted))
+        continue;
       if (best !== undefined && !this.#isBetter(route, best)) continue;
-      if (!this.#opener.canOpen(route.link, route.shard)) continue;
-      if (route.budget === undefined || route.budget.refusal(requestMs) === undefined) best = route;
+      if (this.#isFree(route, wish)) best = route;
     }
     return best;
   }
 
+  #isFree({ link, shard, budget }: Route, { requestMs }: OpenWish): boolean {
+    if (!this.#opener.canOpen(link, shard)) return false;
+    return budget === undefined || budget.refusal(requestMs) === undefined;
+  }
+
+  /** The visitor's own client, if it has one that is there and has room. */
+  #clientFor({ affinity, routes }: Tunnel, wish: OpenWish): RouteClient | undefined {
+    const { key, except } = wish;
+    if (affinity === undefined || key === undefined) return undefined;
+    let found: RouteClient | undefined;
+    let best = Number.NEGATIVE_INFINITY;
+    for (const route of routes) {
+      const { client, weight } = route;
+      if (client === except || client === found) continue;
+      const score = affinity === 'ip' ? addressScore(key, client, weight) : markScore(key, client);
+      if (score <= best || !this.#isFree(route, wish)) continue;
+      best = score;
+      found = client;
+    }
+    return found;
+  }
+
   #isBetter(route: Route, best: Route): boolean {
-    if (route.client !== best.client) return route.client.streams < best.client.streams;
+    if (route.client !== best.client) {
+      // The streams that each would have for its weight; counts are small, and exact.
+      const [mine, theirs] = [route.client.meter.streams + 1, best.client.meter.streams + 1];
+      return mine * best.weight < theirs * route.weight;
+    }
     const isLocal = route.shard === this.#shard;
     if (isLocal !== (best.shard === this.#shard)) return isLocal;
     return route.own.streams < best.own.streams;
@@ -226,7 +291,8 @@ export class ShardRouter implements Router {
   #add({ tunnel: name, client, link, shard, token, options }: RouteChange): void {
     let tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) {
-      tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0, lists: undefined };
+      const none = { lists: undefined, affinity: undefined };
+      tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0, ...none };
       this.#tunnels.set(name, tunnel);
       if (name.startsWith(PASSTHROUGH)) this.#serverNames.add(name.slice(PASSTHROUGH.length));
       else this.#hosts.add(name);
@@ -234,22 +300,28 @@ export class ShardRouter implements Router {
     // The empty link makes a tunnel known to a shard that starts while nobody serves it.
     if (link === '') return;
     const edits = HeaderEdits.from(options);
-    const networks = options?.['allow-ips'];
+    const declared = {
+      edits,
+      networks: options?.['allow-ips'],
+      weight: Number(options?.weight?.[0] ?? 1),
+      affinity: options?.affinity?.[0] as Affinity | undefined,
+    };
     const known = tunnel.routes[tunnel.routes.findIndex((route) => route.link === link)];
     if (known !== undefined) {
       // Declared anew: streams that live keep what they were opened with.
-      known.edits = edits;
-      known.networks = networks;
+      Object.assign(known, declared);
       relist(tunnel);
       return;
     }
-    const entry = this.#clients.get(client) ?? { meter: createMeter(), routes: 0 };
+    const entry = this.#clients.get(client) ?? {
+      client: createRouteClient(client, createMeter()),
+      routes: 0,
+    };
     this.#clients.set(client, entry);
     entry.routes += 1;
     const own = createMeter();
     const budget = this.#budgets?.of(token);
-    const what = { token, budget, edits, networks };
-    tunnel.routes.push({ link, shard, client: entry.meter, own, ...what });
+    tunnel.routes.push({ link, shard, client: entry.client, own, token, budget, ...declared });
     relist(tunnel);
   }
 
@@ -260,7 +332,7 @@ export class ShardRouter implements Router {
     const [route] = tunnel.routes.splice(index, 1);
     relist(tunnel);
     for (const [client, entry] of this.#clients) {
-      if (entry.meter !== route?.client) continue;
+      if (entry.client !== route?.client) continue;
       entry.routes -= 1;
       if (entry.routes === 0) this.#clients.delete(client);
     }
@@ -275,8 +347,11 @@ export class ShardRouter implements Router {
   }
 }
 
-/** Routes have changed: whose lists hold now? */
+const NO_WISH: OpenWish = {};
+
+/** Routes have changed: whose lists hold now, and what keeps visitors? */
 function relist(tunnel: Tunnel): void {
+  tunnel.affinity = strongest(tunnel.routes.map(({ affinity }) => affinity));
   const distinct = new Map<string, readonly string[]>();
   for (const { networks } of tunnel.routes) {
     if (networks !== undefined) distinct.set(networks.join(), networks);

@@ -12,6 +12,7 @@ import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import { isUnseen } from './sent-request.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 
 export interface RelayLimits {
@@ -41,6 +42,8 @@ export interface RelayOptions {
   readonly nowMs: number;
   /** All relays of the shard, for `sweep`. */
   readonly relays: Set<SocketRelay>;
+  /** Gives another stream when the first was given up before any byte; asked once. */
+  readonly reopen?: ((code: ErrorCode) => Stream | undefined) | undefined;
   /** Called once, when the socket is gone. */
   readonly onEnd?: ((end: RelayEnd) => void) | undefined;
 }
@@ -59,6 +62,7 @@ export class SocketRelay implements StreamSink, ReadSink {
   /** Activity as of the last sweep. */
   #seenBytes = -1;
   #activeMs: number;
+  #reopen: RelayOptions['reopen'];
   readonly #onEnd: ((end: RelayEnd) => void) | undefined;
   #endCode: ErrorCode = 'SLW_NONE';
 
@@ -69,6 +73,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     this.#relays = options.relays;
     this.#state = options.state;
     this.#activeMs = options.nowMs;
+    this.#reopen = options.reopen;
     this.#onEnd = options.onEnd;
     this.#relays.add(this);
     const socket = options.socket;
@@ -107,11 +112,22 @@ export class SocketRelay implements StreamSink, ReadSink {
   }
 
   onReset(code: ErrorCode): void {
-    this.#stream = undefined;
+    this.#stream = this.#openAgain(code);
+    if (this.#stream !== undefined) return;
     this.#endCode = code;
     // All that the peer had to say has come, FIN included: let the socket take it.
     if (this.#socket.writableEnded) this.#socket.destroySoon();
     else cutSocket(this.#socket);
+  }
+
+  /** Nothing was said yet, and the upstream was not reached: another may be. */
+  #openAgain(code: ErrorCode): Stream | undefined {
+    const reopen = this.#reopen;
+    this.#reopen = undefined;
+    if (reopen === undefined || this.#sentBytes > 0 || !isUnseen(code)) return undefined;
+    const stream = reopen(code);
+    if (this.#socket.readableEnded) stream?.end();
+    return stream;
   }
 
   onWritable(): void {

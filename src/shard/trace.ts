@@ -54,6 +54,12 @@ class Body {
     return this.#bytes.subarray(0, this.#keptBytes);
   }
 
+  /** What was kept is sent again. */
+  rewind(): void {
+    this.#keptBytes = 0;
+    this.isWhole = true;
+  }
+
   drop(): void {
     this.#bytes = EMPTY;
     this.#keptBytes = 0;
@@ -124,6 +130,11 @@ export class Trace {
   /** A span of the request's body. */
   sent(body: BodyReader): void {
     this.#grow(this.#request.add(body, this.#bodyBytesMax));
+  }
+
+  /** The request is sent once more, from its beginning. */
+  sendsAgain(): void {
+    this.#request.rewind();
   }
 
   /** The final head of the response. */

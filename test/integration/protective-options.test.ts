@@ -382,7 +382,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
   client: [
     ...['config', 'url', 'auto-tls', 'known-servers', 'tls-client-cert', 'tls-client-key'],
     ...['upstream', 'tcp', 'tls-passthrough', 'proxy-protocol', 'host-header'],
-    ...['local', 'local-addr', 'local-socks', 'proxy'],
+    ...['local', 'local-addr', 'local-socks', 'proxy', 'weight', 'affinity'],
     ...['request-header-add', 'request-header-remove', 'response-header-add'],
     ...[
       'response-header-remove',

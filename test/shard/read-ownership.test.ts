@@ -24,6 +24,7 @@ import { createUpgradedPair } from '../link/ws-pair.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { seededNoise } from '../support/digest.ts';
+import { ROUTE_CLIENT } from '../support/http-stream.ts';
 import { SILENT_LOG } from '../support/silent-log.ts';
 import { shardSettings } from './settings.ts';
 
@@ -155,6 +156,8 @@ async function createPath(
   const router: Router = {
     matchHost: () => 'a.example',
     admits: () => true,
+    affinityOf: () => undefined,
+    mayStay: () => true,
     openStream: (
       tunnel: string,
       { address, port }: VisitorInfo,
@@ -163,7 +166,7 @@ async function createPath(
       const stream = far.open({ tunnel, address, port, link: '' }, sink);
       return typeof stream === 'string'
         ? stream
-        : { stream, way: { edits: undefined, budget: undefined } };
+        : { stream, way: { edits: undefined, budget: undefined, client: ROUTE_CLIENT } };
     },
   };
   const ledger = new VisitorLedger({ ...settings, connectionsPerAddressMax: 0 });

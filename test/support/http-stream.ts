@@ -8,7 +8,8 @@ import { connect, type Socket } from 'node:net';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import type { HeaderEdits } from '../../src/http/header-edits.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
-import type { OpenedStream, Router, VisitorInfo } from '../../src/shard/router.ts';
+import { createRouteClient } from '../../src/shard/affinity.ts';
+import type { OpenedStream, OpenWish, Router, VisitorInfo } from '../../src/shard/router.ts';
 
 const WINDOW_BYTES = 256 * 1024;
 
@@ -108,6 +109,9 @@ function codeOf(error: NodeJS.ErrnoException): ErrorCode {
   return error.code === 'ECONNREFUSED' ? 'SLW_STREAM_REFUSED' : 'SLW_STREAM_RESET';
 }
 
+/** The one client of routers that know no clients. */
+export const ROUTE_CLIENT = createRouteClient('one', { streams: 0, bytesIn: 0, bytesOut: 0 });
+
 export class LoopbackRouter implements Router {
   /** Tunnel name to upstream port, or to the code that opening a stream gives. */
   readonly tunnels = new Map<string, number | ErrorCode>();
@@ -124,14 +128,29 @@ export class LoopbackRouter implements Router {
     return true;
   }
 
-  openStream(tunnel: string, visitor: VisitorInfo, sink: StreamSink): OpenedStream | ErrorCode {
+  affinityOf(): undefined {
+    return undefined;
+  }
+
+  mayStay(): boolean {
+    return true;
+  }
+
+  openStream(
+    tunnel: string,
+    visitor: VisitorInfo,
+    sink: StreamSink,
+    wish: OpenWish = {},
+  ): OpenedStream | ErrorCode {
+    // There is no other.
+    if (wish.except === ROUTE_CLIENT) return 'SLW_STREAM_NO_LINK';
     const upstream = this.tunnels.get(tunnel) ?? 'SLW_STREAM_NO_LINK';
     if (typeof upstream === 'string') return upstream;
     const stream = new LoopbackStream(tunnel, visitor, upstream, sink);
     this.streams.push(stream);
     // The ingress uses what LoopbackStream has; the class has private fields, so that no other
     // class can be one to the compiler.
-    const way = { edits: this.edits.get(tunnel), budget: undefined };
+    const way = { edits: this.edits.get(tunnel), budget: undefined, client: ROUTE_CLIENT };
     return { stream: stream as unknown as Stream, way };
   }
 }

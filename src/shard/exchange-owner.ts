@@ -1,0 +1,31 @@
+// What an exchange asks of the visitor connection that it serves.
+//
+// Invariant: of the calls that end an exchange one comes, once. Must not know: how either side does
+// its part.
+
+import type { Socket } from 'node:net';
+import type { ErrorCode } from '../base/errors.ts';
+import type { Forwarding } from '../http/forwarding.ts';
+import type { Stream } from '../mux/stream.ts';
+import type { SocketOutlet } from './socket-outlet.ts';
+
+export interface ExchangeOwner {
+  readonly socket: Socket;
+  readonly forwarding: Forwarding;
+  /** Every write to the socket goes this way. */
+  readonly outlet: SocketOutlet;
+  /** Lines that every response gets, beside its own. */
+  readonly extraFields: Buffer | undefined;
+  /** The request was sent to the end, or a response that is waited for moved on. */
+  onProgress(): void;
+  /** The stream takes more of the request's body. */
+  onWritable(): void;
+  /** The response is complete. False: the connection ends after it. */
+  onAnswered(isKeepAlive: boolean): void;
+  /** No byte of a final response was sent: answer with the code's page. */
+  onFailed(code: ErrorCode): void;
+  /** The response broke: cut the connection. */
+  onCut(): void;
+  /** The upstream switched to WebSocket; `rest` came after its head. */
+  onSwitched(stream: Stream, rest: Buffer): void;
+}

@@ -1,0 +1,51 @@
+// What is kept of a request that may have to be sent once more, and when it may.
+//
+//   the upstream never saw it     a dial failed, or the client takes no more streams: any request,
+//                                 as long as all of it lies in the read that brought its head
+//   the upstream may have seen it only what has no effect and no body, on a stream that was used
+//                                 before: it may have died of age
+//
+// Invariant: nothing else is ever sent twice, and nothing three times. Must not know: streams.
+
+import type { ErrorCode } from '../base/errors.ts';
+import type { RequestParser } from '../http/request-head.ts';
+
+/** RFC 9110 9.2.2, and of those only the methods without effect. */
+const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS']);
+/** The codes of a client that has passed nothing on. */
+const UNSEEN: ReadonlySet<ErrorCode> = new Set([
+  ...(['SLW_STREAM_REFUSED', 'SLW_STREAM_UNREACHABLE', 'SLW_STREAM_CONNECT_TIMEOUT'] as const),
+  ...(['SLW_STREAM_UNKNOWN_TUNNEL', 'SLW_STREAM_LIMIT', 'SLW_LINK_DRAINING'] as const),
+]);
+
+export interface SentRequest {
+  /** The read that it came in, which nobody writes to. */
+  readonly bytes: Buffer;
+  /** Of its head, and of its body, in that. */
+  readonly base: number;
+  readonly bodyAt: number;
+  /** May it be sent again though it may have been seen? */
+  readonly isRepeatable: boolean;
+}
+
+/** Was the stream given up before an upstream could see what was sent on it? */
+export function isUnseen(code: ErrorCode): boolean {
+  return UNSEEN.has(code);
+}
+
+/** Undefined for a request that cannot be sent again in any case. */
+export function keepRequest(
+  head: RequestParser,
+  { chunk, offset, isReused }: { chunk: Buffer; offset: number; isReused: boolean },
+): SentRequest | undefined {
+  const { bytes, base, framing, contentLength } = head;
+  const isBodiless = framing === 'none' || (framing === 'length' && contentLength === 0);
+  const isHere = framing === 'length' && bytes === chunk && contentLength <= chunk.length - offset;
+  if (!isBodiless && !isHere) return undefined;
+  const isRepeatable = isBodiless && isReused && REPEATABLE.has(head.method);
+  return { bytes, base, bodyAt: isBodiless ? bytes.length : offset, isRepeatable };
+}
+
+export function mayRepeat(sent: SentRequest, code: ErrorCode): boolean {
+  return sent.isRepeatable || isUnseen(code);
+}
