@@ -44,6 +44,7 @@ function promtool(program: string, args: readonly string[]): void {
 async function metricNames(): Promise<ReadonlySet<string>> {
   const counts = {
     ...{
+      tunnelClients: new Map(),
       clients: 0,
       links: 0,
       shardRestarts: 0,

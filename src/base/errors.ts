@@ -113,6 +113,13 @@ export const ERRORS = {
   SLW_CERTIFICATE_STORE: row(-1, 0, 'operator', true, 'the certificate folder cannot be used'),
   SLW_TUNNEL_NO_HTTPS: row(-1, 0, 'operator', false, 'this exit node has no --https-addr'),
   SLW_TUNNEL_NOT_ALLOWED: row(-1, 0, 'operator', false, 'the token may not serve this tunnel'),
+  SLW_TUNNEL_TAKEN: row(
+    -1,
+    0,
+    'operator',
+    true,
+    'a client of another token serves this tunnel with another upstream',
+  ),
   SLW_HTTP_DENIED: row(-1, 403, 'visitor', false, 'not on the allow list'),
   SLW_STREAM_TOKEN_SPENT: row(
     45,

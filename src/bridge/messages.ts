@@ -470,6 +470,8 @@ export interface LinkWelcome {
 /** What the client's control asks or tells a shard. */
 export type ClientShardMethods = {
   upstreams: { takes: readonly UpstreamEntry[]; gives: unknown };
+  /** Tunnels that are not offered for now, by name: these and no others. */
+  withhold: { takes: readonly string[]; gives: unknown };
   /** Opens a local port; the answer is which. */
   listenLocal: { takes: LocalListen; gives: number };
   dial: { takes: LinkDial; gives: unknown };

@@ -19,8 +19,10 @@ import { ShardPool } from '../bridge/pool.ts';
 import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { DialToken } from './dial-token.ts';
+import { type Checked, HealthChecks } from './health-checks.ts';
 import { FORWARDING_SHARD, LocalForwards } from './local-forwards.ts';
 import { describeLink, type LocalServer, type LocalStatus } from './local-status.ts';
+import { probeUpstream } from './probe.ts';
 import { ServerLinks } from './server-links.ts';
 import { isExposed, ServerTrust } from './server-trust.ts';
 import { openStatusSocket, type StatusSocket } from './status-socket.ts';
@@ -90,6 +92,7 @@ class RunningClient implements Client {
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
   readonly #board: TunnelBoard;
   readonly #forwards: LocalForwards;
+  readonly #health: HealthChecks;
   readonly #servers: readonly ServerLinks[];
   readonly #id: string;
   readonly #instance = randomBytes(16).toString('hex');
@@ -117,6 +120,12 @@ class RunningClient implements Client {
     const { log, onTunnelUp } = options;
     this.#board = new TunnelBoard({ tunnels: config.tunnels, log, onTunnelUp });
     this.#forwards = new LocalForwards(config, log, onTunnelUp);
+    this.#health = new HealthChecks({
+      checked: checkedOf(config, upstreams),
+      config: config.health,
+      ...{ clock: systemClock, log, random: Math.random, probe: probeUpstream },
+      onChange: () => this.#withhold(),
+    });
     this.#servers = config.urls.map((url) => this.#createServer(url));
     const settings = shardSettings(config, options.version);
     this.#pool = new ShardPool({
@@ -148,6 +157,7 @@ class RunningClient implements Client {
     for (const url of this.#config.urls.filter(isExposed)) {
       this.#log.warn({ url }, 'not encrypted: the token and all traffic can be read on the way');
     }
+    this.#health.start();
     for (const server of this.#servers) server.fill();
     // A slow folder holds nobody up.
     void this.#openStatus();
@@ -197,15 +207,28 @@ class RunningClient implements Client {
           tunnels: this.#config.tunnels.map(({ name, label }) => ({
             name,
             label,
-            state: isUp ? this.#board.stateOf(server.url, name) : 'waiting',
+            state: this.#stateOf(server, name),
           })),
         };
       }),
     };
   }
 
+  #stateOf(server: ServerLinks, tunnel: string): string {
+    const health = this.#health.healthOf(tunnel) ?? 'well';
+    if (health !== 'well') return health === 'ill' ? 'unhealthy' : 'checking';
+    return server.upCount > 0 ? this.#board.stateOf(server.url, tunnel) : 'waiting';
+  }
+
+  #withhold(): void {
+    const { withheld } = this.#health;
+    for (const name of withheld) this.#board.withdraw(name);
+    for (const [, bridge] of this.#pool.bridges()) bridge.tell('withhold', withheld);
+  }
+
   async #bringUp(shard: number, bridge: ShardBridge): Promise<void> {
     await bridge.call('upstreams', this.#upstreams);
+    bridge.tell('withhold', this.#health.withheld);
     if (shard === FORWARDING_SHARD) await this.#forwards.open(bridge);
   }
 
@@ -361,9 +384,19 @@ class RunningClient implements Client {
     for (const server of this.#servers) server.close();
     for (const timer of this.#offers.values()) timer.cancel();
     this.#status?.close();
+    this.#health.stop();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
     this.#settle(ending);
   }
+}
+
+/** Upstreams that are looked at. */
+function checkedOf({ tunnels }: ClientConfig, upstreams: readonly UpstreamEntry[]): Checked[] {
+  const checks = new Map(tunnels.map(({ name, health = 'off' }) => [name, health]));
+  return upstreams.flatMap((entry) => {
+    const check = checks.get(entry.name) ?? 'off';
+    return check === 'off' ? [] : [{ entry, check }];
+  });
 }
 
 function shardSettings(config: ClientConfig, version: string): ShardSettings {

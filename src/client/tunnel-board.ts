@@ -45,6 +45,11 @@ export class TunnelBoard {
     return isWorthRetrying;
   }
 
+  /** Its upstream is not well: it comes up anew when it is. */
+  withdraw(name: string): void {
+    for (const key of this.#told.keys()) if (key.endsWith(` ${name}`)) this.#told.delete(key);
+  }
+
   /** `up`, the code of its refusal, or `waiting`, as it was last told. */
   stateOf(url: string, name: string): string {
     return this.#told.get(`${url} ${name}`) ?? 'waiting';

@@ -12,6 +12,7 @@ import type { PortRange } from '../base/target.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { Address } from './address.ts';
 import type { LocalForward } from './forward.ts';
+import type { HealthConfig } from './health-check.ts';
 import { buildHttps, type HttpsConfig } from './https-check.ts';
 import { buildInspect } from './inspect.ts';
 import { buildLimits } from './limits.ts';
@@ -38,6 +39,7 @@ import { declaring } from './upstream-options.ts';
 export type { PortRange } from '../base/target.ts';
 export type { Address } from './address.ts';
 export type { LocalForward } from './forward.ts';
+export type { HealthCheck, HealthConfig } from './health-check.ts';
 export type { CertificateFiles } from './https.ts';
 export type { ChallengeChoice, HttpsConfig, LetsEncryptConfig } from './https-check.ts';
 export type { OidcConfig } from './oidc.ts';
@@ -130,6 +132,7 @@ export interface ClientConfig {
   readonly tokenFile?: string;
   readonly trust: TrustConfig;
   readonly tunnels: readonly TunnelSpec[];
+  readonly health: HealthConfig;
   /** What it listens on for services on the server's side. */
   readonly locals: readonly LocalForward[];
   /** Port of the SOCKS proxy; absent for none. */
@@ -269,6 +272,12 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
     ...present('tokenFile', values['token-file']),
     trust: buildTrust(values, values.url, env),
     tunnels: withDefaults(values),
+    health: {
+      intervalMs: values['health-check-interval'],
+      timeoutMs: values['health-check-timeout'],
+      rise: values['health-check-rise'],
+      fall: values['health-check-fall'],
+    },
     locals: values.local,
     ...present('localSocks', values['local-socks']),
     localHost: values['local-addr'],
@@ -298,7 +307,12 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
 function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
   const defaults = declaredDefaults(values);
   const tunnels = [...values.upstream, ...values.tcp, ...values['tls-passthrough']];
-  return tunnels.map((tunnel) => ({ ...tunnel, ...declaring(declaredOf(tunnel, defaults)) }));
+  const health = values['health-check'];
+  return tunnels.map((tunnel) => ({
+    ...(health === undefined ? {} : { health }),
+    ...tunnel,
+    ...declaring(declaredOf(tunnel, defaults)),
+  }));
 }
 
 function buildStatusDir(given: string | undefined, env: Environment): string | undefined {

@@ -142,6 +142,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     checkUrls(context);
     checkTunnels(context);
     checkLocals(context);
+    checkHealth(context);
     checkUpstreams(context);
     checkTrust(context, context.parsed.url ?? []);
   },
@@ -312,6 +313,20 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
     const label = labelOf(given, OPTION_OF[kind]);
     if (seen.has(name)) problems.add(`${label}: ${quote(name)} is given twice`);
     seen.add(name);
+  }
+}
+
+/** A check that its upstream cannot answer would withdraw the tunnel for ever. */
+function checkHealth({ parsed, given, problems }: CheckContext<'client'>): void {
+  const { upstream = [], tcp = [], 'tls-passthrough': passed = [] } = parsed;
+  const own = parsed['health-check'];
+  for (const { name, kind, health = own } of [...upstream, ...tcp, ...passed]) {
+    const isHttp = typeof health === 'object' && health.kind === 'http';
+    if (kind === 'http' || !isHttp) continue;
+    const where = given.has('health-check') ? 'health-check' : OPTION_OF[kind];
+    problems.add(
+      `${labelOf(given, where)}: ${quote(name)} does not speak HTTP; give it health-check=tcp`,
+    );
   }
 }
 

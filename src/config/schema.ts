@@ -7,6 +7,7 @@
 
 import { address, addressOrOff, host, portRange, serverUrl } from './address.ts';
 import { forwardRule, localForward } from './forward.ts';
+import { healthCheck } from './health-check.ts';
 import { certificateFiles, certificateName, issuer } from './https.ts';
 import { INSPECT_OPTIONS } from './inspect.ts';
 import { LIMIT_OPTIONS } from './limits.ts';
@@ -374,6 +375,25 @@ const client = {
     help: 'field that responses gain; likewise',
   }),
   'response-header-remove': many(headerName, { help: 'field that responses lose; likewise' }),
+  'health-check': optional(healthCheck, {
+    help: 'look whether upstreams are well, by tcp or http:/PATH, and withdraw those that are not',
+  }),
+  'health-check-interval': one(duration({ min: 100, max: DAY_MS }), {
+    default: '10s',
+    help: 'time between two checks of an upstream',
+  }),
+  'health-check-timeout': one(duration(TIMEOUT), {
+    default: '5s',
+    help: 'a check that takes longer has failed',
+  }),
+  'health-check-rise': one(integer({ min: 1, max: 100 }), {
+    default: '2',
+    help: 'good checks in a row after which an upstream is well again',
+  }),
+  'health-check-fall': one(integer({ min: 1, max: 100 }), {
+    default: '3',
+    help: 'failed checks in a row after which an upstream is withdrawn',
+  }),
   'status-dir': statusDir,
   id: optional(
     text('ID', /^[A-Za-z0-9._-]{1,64}$/, 'is not an id; write 1 to 64 letters, digits, . _ or -'),

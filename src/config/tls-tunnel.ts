@@ -6,13 +6,8 @@
 import { isIP } from 'node:net';
 import { bracketed, readTarget } from '../base/target.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
-import { readHostPattern, type TunnelSpec } from './tunnel.ts';
-import {
-  declaring,
-  readRawOptions,
-  showUpstreamOptions,
-  splitUnquoted,
-} from './upstream-options.ts';
+import { readHostPattern, showRawOptions, type TunnelSpec } from './tunnel.ts';
+import { declaringAll, readRawOptions, splitUnquoted } from './upstream-options.ts';
 
 const PREFIX = 'tls:';
 const RIGHT = 'write NAME=HOST:PORT, such as example.com=127.0.0.1:443';
@@ -22,8 +17,7 @@ export const tlsTunnel: Kind<TunnelSpec> = kindOf(
   'TLS upstream',
   'NAME=HOST:PORT',
   readTlsTunnel,
-  ({ label, options = {} }) =>
-    `${label.slice(PREFIX.length)}${showUpstreamOptions({ declared: options, tls: {} })}`,
+  (spec) => `${spec.label.slice(PREFIX.length)}${showRawOptions(spec)}`,
 );
 
 function readTlsTunnel(whole: string): TunnelSpec | InvalidText {
@@ -51,5 +45,5 @@ function readTlsTunnel(whole: string): TunnelSpec | InvalidText {
   const name = `${PREFIX}${pattern}`;
   const label = `${name}=${bracketed(target.host)}:${target.port}`;
   const upstream = { ...target, tls: false };
-  return { name, kind: 'tls', upstream, label, ...declaring(options) };
+  return { name, kind: 'tls', upstream, label, ...declaringAll(options) };
 }

@@ -15,9 +15,10 @@ import {
   readTarget,
 } from '../base/target.ts';
 import type { TunnelOptions } from '../base/tunnel-options.ts';
+import type { HealthCheck } from './health-check.ts';
 import { InvalidText, type Kind, kindOf, type MapPairs } from './option.ts';
 import {
-  declaring,
+  declaringAll,
   quoteValue,
   readRawOptions,
   readUpstreamOptions,
@@ -43,6 +44,8 @@ export interface TunnelSpec {
   readonly label: string;
   /** What the exit node shall do for it; absent for nothing. */
   readonly options?: TunnelOptions;
+  /** Absent: as the client's own option says. */
+  readonly health?: HealthCheck;
 }
 
 const HTTP_PORT = 80;
@@ -63,8 +66,7 @@ export const tcpTunnel: Kind<TunnelSpec> = kindOf(
   'TCP upstream',
   'PORT=HOST:PORT',
   readTcpTunnel,
-  ({ label, options = {} }) =>
-    `${label.replace(/^tcp:/, '')}${showUpstreamOptions({ declared: options, tls: {} })}`,
+  (spec) => `${spec.label.replace(/^tcp:/, '')}${showRawOptions(spec)}`,
 );
 
 function readHttpTunnel(text: string): TunnelSpec | InvalidText {
@@ -73,7 +75,7 @@ function readHttpTunnel(text: string): TunnelSpec | InvalidText {
   if (spec instanceof InvalidText) return spec;
   const extras = readUpstreamOptions(rest);
   if (extras instanceof InvalidText) return extras;
-  const { declared, tls } = extras;
+  const { tls } = extras;
   const isVerifiedAsUsual = Object.keys(tls).length === 0;
   if (!isVerifiedAsUsual && !spec.upstream.tls) {
     return new InvalidText('has a key of TLS and an upstream without; write https://');
@@ -81,12 +83,22 @@ function readHttpTunnel(text: string): TunnelSpec | InvalidText {
   return {
     ...spec,
     upstream: isVerifiedAsUsual ? spec.upstream : { ...spec.upstream, verify: tls },
-    ...declaring(declared),
+    ...declaringAll(extras),
   };
 }
 
-function showHttpTunnel({ label, options = {}, upstream }: TunnelSpec): string {
-  return `${label}${showUpstreamOptions({ declared: options, tls: upstream.verify ?? {} })}`;
+function healthOf({ health }: Pick<TunnelSpec, 'health'>): { readonly health?: HealthCheck } {
+  return health === undefined ? {} : { health };
+}
+
+/** What stands behind an upstream whose bytes are not read. */
+export function showRawOptions({ options = {}, ...spec }: TunnelSpec): string {
+  return showUpstreamOptions({ declared: options, tls: {}, ...healthOf(spec) });
+}
+
+function showHttpTunnel({ label, options = {}, upstream, ...spec }: TunnelSpec): string {
+  const shown = { declared: options, tls: upstream.verify ?? {}, ...healthOf(spec) };
+  return `${label}${showUpstreamOptions(shown)}`;
 }
 
 /** `{ name, url, KEY: VALUE, … }` of the file, as the text that says the same. */
@@ -188,7 +200,7 @@ function readTcpTunnel(whole: string): TunnelSpec | InvalidText {
   const name = `tcp:${port}`;
   const label = `${name}=${bracketed(target.host)}:${target.port}`;
   const upstream = { ...target, tls: false };
-  return { name, kind: 'tcp', upstream, label, ...declaring(options) };
+  return { name, kind: 'tcp', upstream, label, ...declaringAll(options) };
 }
 
 function showHttpUpstream(upstream: Upstream): string {

@@ -15,6 +15,7 @@ import {
   type TunnelOptionName,
   type TunnelOptions,
 } from '../base/tunnel-options.ts';
+import { type HealthCheck, readHealthCheck, showHealthCheck } from './health-check.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 import { nearestName, quote } from './problems.ts';
 
@@ -30,6 +31,7 @@ export interface UpstreamOptions {
   /** Declared to the exit node. */
   readonly declared: TunnelOptions;
   readonly tls: UpstreamTls;
+  readonly health?: HealthCheck;
 }
 
 interface KeyRow {
@@ -58,7 +60,17 @@ const TLS_KEYS: Readonly<Record<string, KeyRow>> = {
   },
 };
 
-const KEYS: Readonly<Record<string, KeyRow>> = { ...TUNNEL_OPTIONS, ...TLS_KEYS };
+const HEALTH_KEYS: Readonly<Record<string, KeyRow>> = {
+  'health-check': {
+    repeats: false,
+    problemOf: (text) => {
+      const read = readHealthCheck(text);
+      return read instanceof InvalidText ? read.message : undefined;
+    },
+  },
+};
+
+const KEYS: Readonly<Record<string, KeyRow>> = { ...TUNNEL_OPTIONS, ...TLS_KEYS, ...HEALTH_KEYS };
 
 /** Client options of the same names: what holds for every upstream that says nothing itself. */
 export const headerField: Kind<string> = kindOf(
@@ -145,8 +157,10 @@ export function readUpstreamOptions(pieces: readonly string[]): UpstreamOptions 
   return gather(values);
 }
 
-/** Behind an upstream whose bytes are not read: who may visit, and how many. */
-export function readRawOptions(pieces: readonly string[]): TunnelOptions | InvalidText {
+/** Behind an upstream whose bytes are not read: who may visit, how many, and whether it is well. */
+export function readRawOptions(
+  pieces: readonly string[],
+): Omit<UpstreamOptions, 'tls'> | InvalidText {
   const read = readUpstreamOptions(pieces);
   if (read instanceof InvalidText) return read;
   const isMore =
@@ -154,15 +168,24 @@ export function readRawOptions(pieces: readonly string[]): TunnelOptions | Inval
     TUNNEL_OPTION_NAMES.some(
       (key) => !TUNNEL_OPTIONS[key].isForRaw && read.declared[key] !== undefined,
     );
-  if (!isMore) return read.declared;
+  if (!isMore) return read;
   return new InvalidText(
-    'has a key for HTTP behind ";"; its bytes are passed on, only allow-ips and weight are for it',
+    'has a key for HTTP behind ";"; its bytes are passed on, only allow-ips, weight and ' +
+      'health-check are for it',
   );
 }
 
 /** A property for a tunnel; none for nothing. */
 export function declaring(options: TunnelOptions): { readonly options?: TunnelOptions } {
   return Object.keys(options).length === 0 ? {} : { options };
+}
+
+/** The same for what stands behind an upstream, but for its TLS. */
+export function declaringAll({ declared, health }: Omit<UpstreamOptions, 'tls'>): {
+  readonly options?: TunnelOptions;
+  readonly health?: HealthCheck;
+} {
+  return { ...declaring(declared), ...(health === undefined ? {} : { health }) };
 }
 
 function unknownKey(key: string): InvalidText {
@@ -184,7 +207,8 @@ function gather(values: ReadonlyMap<string, readonly string[]>): UpstreamOptions
     ...(serverName === undefined ? {} : { serverName }),
     ...(isUnverified ? { isUnverified: true as const } : {}),
   };
-  return { declared, tls };
+  const health = readHealthCheck(values.get('health-check')?.[0] ?? '');
+  return health instanceof InvalidText ? { declared, tls } : { declared, tls, health };
 }
 
 /** The value of a quoted text, or a text without quotes itself; undefined for anything between. */
@@ -200,7 +224,7 @@ export function quoteValue(value: string): string {
 }
 
 /** `;KEY=VALUE` for each, as `readUpstreamOptions` reads it; values that may be secret masked. */
-export function showUpstreamOptions({ declared, tls }: UpstreamOptions): string {
+export function showUpstreamOptions({ declared, tls, health }: UpstreamOptions): string {
   const pairs: (readonly [string, string])[] = TUNNEL_OPTION_NAMES.flatMap((key) =>
     (declared[key] ?? []).map(
       (text) => [key, key.endsWith('-add') ? maskField(text) : text] as const,
@@ -209,6 +233,7 @@ export function showUpstreamOptions({ declared, tls }: UpstreamOptions): string 
   if (tls.ca !== undefined) pairs.push(['tls-ca', tls.ca]);
   if (tls.serverName !== undefined) pairs.push(['tls-server-name', tls.serverName]);
   if (tls.isUnverified === true) pairs.push(['tls-insecure', 'true']);
+  if (health !== undefined) pairs.push(['health-check', showHealthCheck(health)]);
   return pairs.map(([key, value]) => `;${key}=${quoteValue(value)}`).join('');
 }
 

@@ -11,6 +11,8 @@ import type { SampleBook, Totals } from './samples.ts';
 /** What only control knows. */
 export interface ControlCounts {
   readonly clients: number;
+  /** By tunnel; 0 for one that is known and has none. */
+  readonly tunnelClients: ReadonlyMap<string, number>;
   readonly links: number;
   readonly connects: ReadonlyMap<string, number>;
   readonly authFailures: ReadonlyMap<string, number>;
@@ -126,6 +128,9 @@ const ROWS: readonly Row[] = [
     one(counts.clients),
   ),
   row('sluiceway_links', 'gauge', 'Links of all clients.', ({ counts }) => one(counts.links)),
+  row('sluiceway_tunnel_clients', 'gauge', 'Clients that serve a tunnel now.', ({ counts }) =>
+    [...counts.tunnelClients].map(([tunnel, value]) => ({ value, labels: { tunnel } })),
+  ),
   row('sluiceway_streams_open', 'gauge', 'Open streams.', ({ totals }) =>
     [...totals.tunnels].map(([tunnel, { streams }]) => ({ value: streams, labels: { tunnel } })),
   ),

@@ -25,7 +25,7 @@ export interface ReadingsOptions {
   /** What is not of the registry. */
   readonly counts: () => Omit<
     ControlCounts,
-    'clients' | 'links' | 'connects' | 'logDropped' | 'version'
+    'clients' | 'tunnelClients' | 'links' | 'connects' | 'logDropped' | 'version'
   >;
 }
 
@@ -86,6 +86,7 @@ export class Readings {
     const { registry, version } = this.#options;
     return {
       clients: registry.clientsCount,
+      tunnelClients: registry.tunnelClients(),
       links: registry.linksCount,
       connects: registry.connects,
       logDropped: droppedLogLines(),

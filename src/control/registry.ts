@@ -125,6 +125,13 @@ export class Registry {
     return [...this.#tunnels.keys()].filter((name) => this.isServed(name));
   }
 
+  /** How many clients serve each known tunnel. */
+  tunnelClients(): ReadonlyMap<string, number> {
+    const clientsOf = ({ links }: TunnelEntry): number =>
+      new Set([...links].map((link) => this.#links.get(link)?.client)).size;
+    return new Map([...this.#tunnels].map(([name, entry]) => [name, clientsOf(entry)]));
+  }
+
   clientOf(link: string): Client | undefined {
     return this.#links.get(link)?.client;
   }
@@ -305,6 +312,7 @@ export class Registry {
       if (entry === undefined) throw new SluicewayError('SLW_LINK_LOST');
       const { client } = entry;
       this.#checkScope(client, name);
+      this.#checkOwner(client, offer);
       const isNew = !client.tunnels.has(name);
       if (isNew && client.tunnels.size >= CLIENT_TUNNELS_MAX) {
         throw new SluicewayError('SLW_TUNNEL_LIMIT');
@@ -326,6 +334,18 @@ export class Registry {
     const isAllowed =
       client.credential === '' || this.#options.scopes?.mayServe(client, name) === true;
     if (!isAllowed) throw new SluicewayError('SLW_TUNNEL_NOT_ALLOWED');
+  }
+
+  /** Two tokens may serve one name, but not send its visitors to two upstreams. */
+  #checkOwner(client: Client, { name, label }: TunnelRequest): void {
+    const { scopes } = this.#options;
+    if (scopes === undefined) return;
+    const owner = scopes.ownerOf(client.credential);
+    for (const link of this.#tunnels.get(name)?.links ?? []) {
+      const other = this.#links.get(link)?.client;
+      if (other === undefined || other.tunnels.get(name) === label) continue;
+      if (scopes.ownerOf(other.credential) !== owner) throw new SluicewayError('SLW_TUNNEL_TAKEN');
+    }
   }
 
   #clientForget(client: Client, name: string): void {

@@ -30,6 +30,7 @@ import {
   decodeWelcome,
   encodeHello,
   encodeRegister,
+  encodeUnregister,
   FEATURES,
   FORWARD,
   type Open,
@@ -126,6 +127,15 @@ export class ClientLink implements SessionEvents, ForwardLink {
       const body = encodeRegister({ call: this.#calls, tunnels });
       this.#session?.sendControl(FRAME.REGISTER, body);
     }
+  }
+
+  /** Of what was offered some is withdrawn, and some is back. */
+  change(gone: readonly string[], back: readonly TunnelOffer[]): void {
+    if (this.#state !== 'kept') return;
+    for (const names of packBySize(gone, REGISTER_BYTES_MAX, nameBytes)) {
+      this.#session?.sendControl(FRAME.UNREGISTER, encodeUnregister({ names }));
+    }
+    this.offer(back);
   }
 
   /** No new streams; those that live go on. */
@@ -233,6 +243,10 @@ export class ClientLink implements SessionEvents, ForwardLink {
 function chooseMask(dial: LinkDial, remoteAddress: string): MaskKey {
   if (dial.mask !== 'auto') return dial.mask === 'always' ? 'random' : 'zero';
   return dial.url.startsWith('wss:') || LOOPBACK.test(remoteAddress) ? 'zero' : 'random';
+}
+
+function nameBytes(name: string): number {
+  return Buffer.byteLength(name) + TEXT_OVERHEAD_BYTES;
 }
 
 function pack(offers: readonly TunnelOffer[]): TunnelOffer[][] {

@@ -82,6 +82,7 @@ class ClientShard implements ShardOwner {
   #methods(): ConstructorParameters<typeof Bridge<ClientShardMethods, ClientControlMethods>>[1] {
     return {
       upstreams: (entries: Method<'upstreams'>) => this.#upstreams.replace(entries),
+      withhold: (names: Method<'withhold'>) => this.#withhold(names),
       dial: (dial: Method<'dial'>) => this.#dial(dial),
       listenLocal: (listen: Method<'listenLocal'>) => this.#listen(listen),
       keep: ({ link }: Method<'keep'>) => {
@@ -93,6 +94,11 @@ class ClientShard implements ShardOwner {
       drain: () => this.#drain(),
       stop: () => this.#stop(),
     };
+  }
+
+  #withhold(names: readonly string[]): void {
+    const { gone, back } = this.#upstreams.withhold(names);
+    for (const link of this.#links.values()) link.change(gone, back);
   }
 
   async #listen({ target, ...listen }: LocalListen): Promise<number> {

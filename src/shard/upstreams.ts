@@ -32,6 +32,7 @@ export class Upstreams {
   /** Of tunnels whose upstream is not trusted. */
   readonly #told = new Told();
   #entries: ReadonlyMap<string, UpstreamEntry> = new Map();
+  #withheld: ReadonlySet<string> = new Set();
 
   constructor(options: UpstreamsOptions) {
     this.#options = options;
@@ -47,10 +48,15 @@ export class Upstreams {
 
   /** What to register with an exit node. */
   offers(): TunnelOffer[] {
-    return [...this.#entries.values()].map(({ name, label, options }) => {
-      const offer = { name, label: label.slice(0, TEXT_LENGTH_MAX) };
-      return options === undefined ? offer : { ...offer, options: Object.entries(options) };
-    });
+    return [...this.#entries.values()].filter(({ name }) => !this.#withheld.has(name)).map(offerOf);
+  }
+
+  /** These are not offered from now on; what must change on links that have offered them. */
+  withhold(names: readonly string[]): { gone: string[]; back: TunnelOffer[] } {
+    const before = this.#withheld;
+    this.#withheld = new Set(names);
+    const back = this.offers().filter(({ name }) => before.has(name));
+    return { gone: names.filter((name) => !before.has(name)), back };
   }
 
   /** Serves `stream` with the upstream of its tunnel. */
@@ -97,6 +103,11 @@ export class Upstreams {
   cutAll(): void {
     for (const relay of this.#relays) relay.cut();
   }
+}
+
+function offerOf({ name, label, options }: UpstreamEntry): TunnelOffer {
+  const offer = { name, label: label.slice(0, TEXT_LENGTH_MAX) };
+  return options === undefined ? offer : { ...offer, options: Object.entries(options) };
 }
 
 function proxyHeader(version: ProxyVersion, { toAddress, toPort = 0, ...open }: Open): Buffer {

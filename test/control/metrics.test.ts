@@ -13,6 +13,7 @@ import { requirePrograms } from '../support/programs.ts';
 import { linkSample, requestSample, shardSample } from './shard-sample.ts';
 
 const COUNTS: ControlCounts = {
+  tunnelClients: new Map(),
   clients: 2,
   links: 5,
   connects: new Map([['client-a', 3]]),

@@ -143,3 +143,35 @@ test('a link that leaves serves nothing from then on, and can still be ended', a
   );
   assert.deepEqual(ended, ['0-1']);
 });
+
+test('a tunnel of one token is not mixed with another upstream of a second token', async () => {
+  const registry = new Registry({
+    ...PLAIN,
+    scopes: {
+      mayServe: () => true,
+      limitsOf: () => ({}),
+      ownerOf,
+      entryNameOf: ownerOf,
+    },
+  });
+  const hello = (link: string, client: string, credential: string): void =>
+    registry.hello(
+      { link, client, instance: 'i', agent: 'a/1', remoteAddress: '192.0.2.1:1', credential },
+      0,
+    );
+  const offer = async (link: string, label: string): Promise<string | undefined> =>
+    (await registry.register(link, [{ name: 'site', label }]))[0]?.code;
+  hello('1', 'one', 'red#1');
+  hello('2', 'two', 'blue#1');
+  hello('3', 'three', 'red#2');
+  assert.equal(await offer('1', 'site=http://a'), '');
+  assert.equal(await offer('2', 'site=http://b'), 'SLW_TUNNEL_TAKEN');
+  assert.equal(await offer('2', 'site=http://a'), '', 'the same upstream');
+  assert.equal(await offer('3', 'site=http://c'), 'SLW_TUNNEL_TAKEN', 'beside one of blue');
+  registry.linkGone('2');
+  assert.equal(await offer('3', 'site=http://c'), '', 'the same token');
+  registry.linkGone('1');
+  registry.linkGone('3');
+  hello('4', 'four', 'blue#1');
+  assert.equal(await offer('4', 'site=http://b'), '', 'nobody else is left');
+});

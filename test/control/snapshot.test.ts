@@ -13,6 +13,7 @@ import { quantileMs, Snapshots } from '../../src/control/snapshot.ts';
 import { shardSample } from './shard-sample.ts';
 
 const COUNTS: ControlCounts = {
+  tunnelClients: new Map(),
   ...{ clients: 1, links: 2, connects: new Map(), authFailures: new Map([['wrong', 3]]) },
   ...{ controlRequests: new Map(), shardRestarts: 4, logDropped: 0, acmeOrders: new Map() },
   certificates: [

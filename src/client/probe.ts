@@ -1,0 +1,81 @@
+// One look at an upstream: does it take a connection, or answer a request?
+//
+// Invariant: gives an answer within its time, and leaves no connection behind; what is verified of
+// a certificate is what a visitor's connection would verify. Must not know: how often, or what for.
+
+import { request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import type { UpstreamEntry } from '../bridge/messages.ts';
+import type { HealthCheck } from '../config/config.ts';
+
+export type Check = Exclude<HealthCheck, 'off'>;
+
+/** Why the upstream is not well; undefined when it is. */
+export type Probe = (
+  entry: UpstreamEntry,
+  check: Check,
+  timeoutMs: number,
+) => Promise<string | undefined>;
+
+/** What counts as an answer: beyond it are errors. */
+const STATUS_MAX = 399;
+
+export const probeUpstream: Probe = (entry, check, timeoutMs) =>
+  check.kind === 'tcp' ? probeTcp(entry, timeoutMs) : probeHttp(entry, check.path, timeoutMs);
+
+function probeTcp(entry: UpstreamEntry, timeoutMs: number): Promise<string | undefined> {
+  const { host, port, tls } = entry;
+  return new Promise((resolve) => {
+    const socket: Socket = tls
+      ? connectTls({ host, port, ...trustOf(entry) })
+      : connectTcp({ host, port });
+    const settle = (reason: string | undefined): void => {
+      resolve(reason);
+      socket.destroy();
+    };
+    socket.setTimeout(timeoutMs, () => settle(`no answer within ${timeoutMs} ms`));
+    socket.once(tls ? 'secureConnect' : 'connect', () => settle(undefined));
+    socket.on('error', (error: NodeJS.ErrnoException) => settle(error.code ?? error.message));
+  });
+}
+
+function probeHttp(
+  entry: UpstreamEntry,
+  path: string,
+  timeoutMs: number,
+): Promise<string | undefined> {
+  const { host, port, tls, options } = entry;
+  const signal = AbortSignal.timeout(timeoutMs);
+  const named = options?.['host-header']?.[0];
+  return new Promise((resolve) => {
+    const asking = (tls ? requestHttps : requestHttp)({
+      ...{ host, port, path, signal, agent: false },
+      headers: {
+        'user-agent': 'sluiceway-health-check',
+        ...(named === undefined ? {} : { host: named }),
+      },
+      ...(tls ? trustOf(entry) : {}),
+    });
+    asking.on('response', ({ statusCode = 0 }) => {
+      resolve(statusCode <= STATUS_MAX ? undefined : `it answered ${statusCode}`);
+      asking.destroy();
+    });
+    asking.on('error', (error: NodeJS.ErrnoException) => {
+      resolve(signal.aborted ? `no answer within ${timeoutMs} ms` : (error.code ?? error.message));
+    });
+    asking.end();
+  });
+}
+
+function trustOf({ host, serverName, ca, isUnverified }: UpstreamEntry) {
+  // An IP address is no valid server name in TLS (RFC 6066 section 3).
+  const isName = /[a-z]/i.test(host) && !host.includes(':');
+  const servername = serverName ?? (isName ? host : undefined);
+  return {
+    rejectUnauthorized: isUnverified !== true,
+    ...(servername === undefined ? {} : { servername }),
+    ...(ca === undefined ? {} : { ca }),
+  };
+}
