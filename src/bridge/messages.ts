@@ -419,6 +419,8 @@ export type ExitControlMethods = {
 export interface UpstreamEntry {
   readonly name: string;
   readonly label: string;
+  /** Of a Unix socket, in place of host and port. */
+  readonly path?: string | undefined;
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;

@@ -26,11 +26,10 @@ export const probeUpstream: Probe = (entry, check, timeoutMs) =>
   check.kind === 'tcp' ? probeTcp(entry, timeoutMs) : probeHttp(entry, check.path, timeoutMs);
 
 function probeTcp(entry: UpstreamEntry, timeoutMs: number): Promise<string | undefined> {
-  const { host, port, tls } = entry;
+  const { path, host, port, tls } = entry;
+  const place = path === undefined ? { host, port } : { path };
   return new Promise((resolve) => {
-    const socket: Socket = tls
-      ? connectTls({ host, port, ...trustOf(entry) })
-      : connectTcp({ host, port });
+    const socket: Socket = tls ? connectTls({ host, port, ...trustOf(entry) }) : connectTcp(place);
     const settle = (reason: string | undefined): void => {
       resolve(reason);
       socket.destroy();
@@ -46,12 +45,14 @@ function probeHttp(
   path: string,
   timeoutMs: number,
 ): Promise<string | undefined> {
-  const { host, port, tls, options } = entry;
+  const { path: socketPath, host, port, tls, options } = entry;
+  const place = socketPath === undefined ? { host, port } : { socketPath };
   const signal = AbortSignal.timeout(timeoutMs);
   const named = options?.['host-header']?.[0];
   return new Promise((resolve) => {
     const asking = (tls ? requestHttps : requestHttp)({
-      ...{ host, port, path, signal, agent: false },
+      ...place,
+      ...{ path, signal, agent: false },
       headers: {
         'user-agent': 'sluiceway-health-check',
         ...(named === undefined ? {} : { host: named }),

@@ -5,6 +5,7 @@
 
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { showTarget } from '../base/target.ts';
 import type { TunnelAnswer } from '../bridge/messages.ts';
 import type { TunnelSpec } from '../config/tunnel.ts';
 
@@ -64,11 +65,11 @@ function isRetryable(code: string): boolean {
 /** `http://example.com -> http://127.0.0.1:3000`, `tcp://host:2222 -> 127.0.0.1:22`,
  * `tls://example.com -> 127.0.0.1:443`. */
 function describe({ name, kind, upstream }: TunnelSpec, url: string): string {
-  const host = upstream.host.includes(':') ? `[${upstream.host}]` : upstream.host;
-  const address = `${host}:${upstream.port}`;
+  const address = upstream.path === undefined ? showTarget(upstream) : `unix:${upstream.path}`;
   if (kind === 'tcp') {
     return `tcp://${new URL(url).hostname}:${name.slice('tcp:'.length)} -> ${address}`;
   }
   if (kind === 'tls') return `${name.replace(':', '://')} -> ${address}`;
-  return `http://${name} -> ${upstream.tls ? 'https' : 'http'}://${address}`;
+  const scheme = upstream.tls ? 'https' : 'http';
+  return `http://${name} -> ${upstream.path === undefined ? `${scheme}://` : ''}${address}`;
 }

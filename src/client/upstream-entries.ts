@@ -32,10 +32,10 @@ function describe(
   { name, label, options, upstream }: TunnelSpec,
   texts: ReadonlyMap<string, string>,
 ): Omit<UpstreamEntry, 'proxyProtocol'> {
-  const { host, port, tls, verify = {} } = upstream;
+  const { path, host, port, tls, verify = {} } = upstream;
   const { ca, serverName, isUnverified } = verify;
   const caText = ca === undefined ? undefined : texts.get(ca);
-  return { name, label, host, port, tls, ca: caText, serverName, isUnverified, options };
+  return { name, label, path, host, port, tls, ca: caText, serverName, isUnverified, options };
 }
 
 async function readCa(name: string, path: string): Promise<string> {

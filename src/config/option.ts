@@ -115,9 +115,11 @@ export function many<T>(
     readonly default?: string;
     readonly emptyWord?: string;
     readonly separators?: string;
+    /** The texts that one text stands for. */
+    readonly expand?: Expand;
   },
 ): Option<readonly T[]> {
-  const { emptyWord } = fields;
+  const { emptyWord, expand } = fields;
   return {
     ...shared(kind, fields),
     repeats: true,
@@ -126,7 +128,7 @@ export function many<T>(
     defaultTexts: () => (fields.default === undefined ? [] : [fields.default]),
     parse: (texts) => {
       const isEmpty = texts.length === 1 && texts[0] === emptyWord;
-      return isEmpty ? { ok: true, value: [] } : parseMany(kind, texts);
+      return isEmpty ? { ok: true, value: [] } : parseMany(kind, texts, expand);
     },
     show: (values) =>
       values.length === 0 && emptyWord !== undefined
@@ -164,7 +166,19 @@ function parseOne<T>(kind: Kind<T>, texts: readonly string[]): ParseResult<T> {
   return { ok: false, wrong: [{ text, message: firstMessage(result.error) }] };
 }
 
-function parseMany<T>(kind: Kind<T>, texts: readonly string[]): ParseResult<readonly T[]> {
+type Expand = (text: string) => readonly string[] | InvalidText;
+
+function parseMany<T>(
+  kind: Kind<T>,
+  given: readonly string[],
+  expand: Expand = (text) => [text],
+): ParseResult<readonly T[]> {
+  const runs = given.map((text) => ({ text, run: expand(text) }));
+  const bad = runs.flatMap(({ text, run }) =>
+    run instanceof InvalidText ? [{ text, message: run.message }] : [],
+  );
+  if (bad.length > 0) return { ok: false, wrong: bad };
+  const texts = runs.flatMap(({ run }) => run as readonly string[]);
   if (texts.length > VALUES_MAX) {
     const message = `is the first of ${texts.length} values; give at most ${VALUES_MAX}`;
     return { ok: false, wrong: [{ text: texts[0] ?? '', message }] };

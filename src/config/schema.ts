@@ -24,6 +24,7 @@ import {
   optional,
   type ValuesOf,
 } from './option.ts';
+import { expandPortRun } from './port-run.ts';
 import { proxyUrl } from './proxy.ts';
 import {
   type Bounds,
@@ -337,7 +338,8 @@ const client = {
     help: 'HTTP tunnel, such as example.com=http://127.0.0.1:3000 or *.example.com/api=http://a:80',
   }),
   tcp: many(tcpTunnel, {
-    help: 'TCP tunnel, such as 2222=127.0.0.1:22; 2222 alone is that port on localhost',
+    expand: expandPortRun,
+    help: 'TCP tunnel, such as 2222=127.0.0.1:22 or 80-89=db:90-99; 2222 alone is that on localhost',
   }),
   'tls-passthrough': many(tlsTunnel, {
     help: 'TLS tunnel by server name, not decrypted, such as example.com=127.0.0.1:443',

@@ -5,6 +5,7 @@
 // nothing else, because paths and queries are the visitor's. Must not know: who dials.
 
 import { isIP } from 'node:net';
+import { isAbsolute } from 'node:path';
 import { readPathPrefix } from '../base/path-prefix.ts';
 import {
   bracketed,
@@ -28,6 +29,8 @@ import {
 } from './upstream-options.ts';
 
 export interface Upstream {
+  /** Of a Unix socket; then host and port mean nothing. */
+  readonly path?: string;
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
@@ -48,6 +51,9 @@ export interface TunnelSpec {
   readonly health?: HealthCheck;
 }
 
+const UNIX = 'unix:';
+/** What Linux has room for (`sun_path`, with its end). */
+const SOCKET_PATH_BYTES_MAX = 107;
 const HTTP_PORT = 80;
 const HTTPS_PORT = 443;
 const UPSTREAM_RIGHT = 'write NAME=http://HOST:PORT, such as example.com=http://127.0.0.1:3000';
@@ -123,7 +129,7 @@ function textOfMap(pairs: MapPairs): string | InvalidText {
 
 function readNameAndUpstream(text: string): TunnelSpec | InvalidText {
   const equals = text.indexOf('=');
-  const isBare = equals < 0 || /^https?:\/\//i.test(text);
+  const isBare = equals < 0 || /^(?:https?:\/\/|unix:)/i.test(text);
   const name = isBare ? '*' : readTunnelName(text.slice(0, equals));
   if (name instanceof InvalidText) return name;
   const upstream = readHttpUpstream(isBare ? text : text.slice(equals + 1));
@@ -158,7 +164,25 @@ export function readHostPattern(text: string): string | InvalidText {
   return isWildcard ? `*.${name}` : name;
 }
 
+/** `unix:/run/app.sock`; undefined for another kind of upstream. */
+function readUnixUpstream(text: string): Upstream | InvalidText | undefined {
+  if (!text.startsWith(UNIX)) return undefined;
+  const rest = text.slice(UNIX.length);
+  // The form of a URL, `unix:///run/app.sock`.
+  const path = rest.startsWith('///') ? rest.slice(2) : rest;
+  const isRight =
+    isAbsolute(path) &&
+    !/[\0-\x1f\x7f]/.test(path) &&
+    Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX;
+  if (isRight) return { path, host: '', port: 0, tls: false };
+  return new InvalidText(
+    `has no valid path of a Unix socket; write unix:/PATH, at most ${SOCKET_PATH_BYTES_MAX} bytes`,
+  );
+}
+
 function readHttpUpstream(text: string): Upstream | InvalidText {
+  const socket = readUnixUpstream(text);
+  if (socket !== undefined) return socket;
   const match = /^(?:([A-Za-z][A-Za-z0-9+.-]*):\/\/)?([^/?#]*)(.*)$/.exec(text);
   const scheme = match?.[1]?.toLowerCase();
   const authority = match?.[2] ?? '';
@@ -192,6 +216,13 @@ function readTcpTunnel(whole: string): TunnelSpec | InvalidText {
   if (port === undefined || port === 0) {
     return new InvalidText(`has no public port of 1 to ${PORT_MAX}; ${TCP_RIGHT}`);
   }
+  const socket = readUnixUpstream(text.slice(equals + 1));
+  if (equals >= 0 && socket !== undefined) {
+    if (socket instanceof InvalidText) return socket;
+    const name = `tcp:${port}`;
+    const label = `${name}=${UNIX}${socket.path}`;
+    return { name, kind: 'tcp', upstream: socket, label, ...declaringAll(options) };
+  }
   const target =
     equals < 0 ? { host: 'localhost', port } : readTarget(text.slice(equals + 1), undefined);
   if (target === undefined) {
@@ -203,7 +234,9 @@ function readTcpTunnel(whole: string): TunnelSpec | InvalidText {
   return { name, kind: 'tcp', upstream, label, ...declaringAll(options) };
 }
 
-function showHttpUpstream(upstream: Upstream): string {
+/** As a URL. */
+export function showHttpUpstream(upstream: Upstream): string {
+  if (upstream.path !== undefined) return `${UNIX}${upstream.path}`;
   const defaultPort = upstream.tls ? HTTPS_PORT : HTTP_PORT;
   const port = upstream.port === defaultPort ? '' : `:${upstream.port}`;
   return `${upstream.tls ? 'https' : 'http'}://${bracketed(upstream.host)}${port}`;

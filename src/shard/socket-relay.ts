@@ -222,7 +222,9 @@ function ignoreError(): void {
 /** Ends a socket so that its peer sees a cut, not an end; 'close' follows. */
 export function cutSocket(socket: Socket): void {
   // RST needs a connected TCP handle; TLS shows a cut by the missing close_notify.
-  const isPlainTcp = !socket.connecting && !(socket instanceof TLSSocket);
+  // A Unix socket has no address and no RST: its peer sees an end.
+  const isTcp = socket.remoteAddress !== undefined;
+  const isPlainTcp = isTcp && !socket.connecting && !(socket instanceof TLSSocket);
   if (!isPlainTcp) socket.destroy();
   else if (isShuttingDown(socket)) socket.once('finish', () => socket.resetAndDestroy());
   else socket.resetAndDestroy();

@@ -115,7 +115,8 @@ function proxyHeader(version: ProxyVersion, { toAddress, toPort = 0, ...open }: 
   return encodeProxyHeader(version, open, destination);
 }
 
-function dial({ host, port, tls, ca, serverName, isUnverified }: UpstreamEntry): Socket {
+function dial({ path, host, port, tls, ca, serverName, isUnverified }: UpstreamEntry): Socket {
+  if (path !== undefined) return connectTcp({ path, allowHalfOpen: true });
   const options = {
     host,
     port,

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Kind } from '../../src/config/option.ts';
+import { InvalidText } from '../../src/config/option.ts';
+import { expandPortRun } from '../../src/config/port-run.ts';
 import { httpTunnel, type TunnelSpec, tcpTunnel } from '../../src/config/tunnel.ts';
 
 /** Gives `label -> host port [tls]` of what a text means. */
@@ -98,7 +100,9 @@ describe('HTTP tunnels', () => {
     }
     refuses(httpTunnel, 'example.com', right);
     refuses(httpTunnel, 'a.example=ftp://a:21', /neither http nor https/);
-    refuses(httpTunnel, 'a.example=unix:///run/a.sock', /neither http nor https/);
+    for (const path of ['', 'run/a.sock', './a', `/${'x'.repeat(107)}`, '/a\nb']) {
+      refuses(httpTunnel, `a.example=unix:${path}`, /has no valid path of a Unix socket/);
+    }
     refuses(httpTunnel, 'a.example=http://user:pw@a:1', /credentials/);
     for (const path of ['/app', '?a=b', '#a', '//']) {
       refuses(httpTunnel, `a.example=http://a:1${path}`, /has a path in its upstream/);
@@ -158,4 +162,35 @@ test('who may visit is declared behind a TCP upstream, and nothing else is', () 
   refuses(tcpTunnel, '2222=127.0.0.1:22;allow-ips=10.0.0.1/8', /bits set behind the prefix/);
   const many = Array.from({ length: 65 }, (_, at) => `;allow-ips=10.0.0.${at}`).join('');
   refuses(tcpTunnel, `2222=127.0.0.1:22${many}`, /at most 64/);
+});
+
+test('Unix sockets are upstreams of HTTP and TCP tunnels', () => {
+  const path = '/run/app/a.sock';
+  for (const text of [`a.example=unix:${path}`, `a.example=unix://${path}`, `unix:${path}`]) {
+    const tunnel = httpTunnel.schema.parse(text);
+    assert.equal(tunnel.upstream.path, path);
+    assert.deepEqual(httpTunnel.schema.parse(httpTunnel.show(tunnel)), tunnel);
+  }
+  const tunnel = tcpTunnel.schema.parse(`2222=unix:${path};weight=2`);
+  assert.equal(tunnel.label, `tcp:2222=unix:${path}`);
+  assert.deepEqual(tcpTunnel.schema.parse(tcpTunnel.show(tunnel)), tunnel);
+});
+
+test('a run of ports stands for a tunnel each', () => {
+  const rows: readonly (readonly [string, readonly string[]])[] = [
+    ['2222', ['2222']],
+    ['2222=db:22', ['2222=db:22']],
+    ['2222=my-db:22', ['2222=my-db:22']],
+    ['8000-8002', ['8000', '8001', '8002']],
+    ['8000-8001=db:9000-9001', ['8000=db:9000', '8001=db:9001']],
+    ['80-81=[::1]:90-91;weight=2', ['80=[::1]:90;weight=2', '81=[::1]:91;weight=2']],
+    ['5-5=a:6-6', ['5=a:6']],
+  ];
+  for (const [text, wanted] of rows) assert.deepEqual(expandPortRun(text), wanted, text);
+  for (const text of ['8001-8000', '8000-', '-8000', '0-5', '1-70000', '8000-8001=db:9000']) {
+    assert.ok(expandPortRun(text) instanceof InvalidText, text);
+  }
+  for (const text of ['8000-8001=db', '8000-8001=db:9000-9002', '1-2000', '8000-8001=']) {
+    assert.ok(expandPortRun(text) instanceof InvalidText, text);
+  }
 });
