@@ -19,6 +19,7 @@ import { ShardPool } from '../bridge/pool.ts';
 import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { DialToken } from './dial-token.ts';
+import type { OnClientEvent } from './events.ts';
 import { type Checked, HealthChecks } from './health-checks.ts';
 import { FORWARDING_SHARD, LocalForwards } from './local-forwards.ts';
 import { describeLink, type LocalServer, type LocalStatus } from './local-status.ts';
@@ -32,8 +33,7 @@ import { readUpstreams } from './upstream-entries.ts';
 export interface StartOptions {
   readonly log: Logger;
   readonly version: string;
-  /** One line for each tunnel that is up. */
-  readonly onTunnelUp: (line: string) => void;
+  readonly onEvent: OnClientEvent;
 }
 
 export interface Ending {
@@ -90,6 +90,7 @@ class RunningClient implements Client {
   readonly #trust: ServerTrust;
   readonly #token: DialToken;
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
+  readonly #onEvent: OnClientEvent;
   readonly #board: TunnelBoard;
   readonly #forwards: LocalForwards;
   readonly #health: HealthChecks;
@@ -99,6 +100,8 @@ class RunningClient implements Client {
   /** Where each link lives: its server, and its shard here. */
   readonly #links = new Map<string, { server: ServerLinks; shard: number }>();
   readonly #offers = new Map<string, Timer>();
+  /** Servers of which it was told that they are connected. */
+  readonly #connected = new Set<string>();
   readonly #startedMs = systemClock.wallMs();
   readonly #version: string;
   #status: StatusSocket | undefined;
@@ -117,9 +120,10 @@ class RunningClient implements Client {
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    const { log, onTunnelUp } = options;
-    this.#board = new TunnelBoard({ tunnels: config.tunnels, log, onTunnelUp });
-    this.#forwards = new LocalForwards(config, log, onTunnelUp);
+    const { log, onEvent } = options;
+    this.#onEvent = onEvent;
+    this.#board = new TunnelBoard({ tunnels: config.tunnels, log, onEvent });
+    this.#forwards = new LocalForwards(config, log, onEvent);
     this.#health = new HealthChecks({
       checked: checkedOf(config, upstreams),
       config: config.health,
@@ -153,8 +157,10 @@ class RunningClient implements Client {
       await this.#pool.destroy();
       throw error;
     }
-    this.#log.info({ client: this.#id, urls: this.#config.urls }, 'client started');
-    for (const url of this.#config.urls.filter(isExposed)) {
+    const { urls } = this.#config;
+    this.#log.info({ client: this.#id, urls }, 'client started');
+    this.#onEvent({ event: 'started', client: this.#id, servers: urls });
+    for (const url of urls.filter(isExposed)) {
       this.#log.warn({ url }, 'not encrypted: the token and all traffic can be read on the way');
     }
     this.#health.start();
@@ -222,7 +228,9 @@ class RunningClient implements Client {
 
   #withhold(): void {
     const { withheld } = this.#health;
-    for (const name of withheld) this.#board.withdraw(name);
+    for (const name of withheld) {
+      if (this.#board.withdraw(name)) this.#onEvent({ event: 'tunnel-withdrawn', tunnel: name });
+    }
     for (const [, bridge] of this.#pool.bridges()) bridge.tell('withhold', withheld);
   }
 
@@ -242,11 +250,21 @@ class RunningClient implements Client {
       dial: (server) => this.#dial(server),
       keep: (link) => {
         this.#bridgeOf(link)?.tell('keep', { link });
-        this.#forwards.tell();
+        this.#onLinked(url);
       },
       close: (link, code) => this.#bridgeOf(link)?.tell('close', { link, code }),
       onFailure: (code, detail, attempts) => this.#onFailure(url, { code, detail, attempts }),
     });
+  }
+
+  #onLinked(url: string): void {
+    if (!this.#connected.has(url)) this.#onEvent({ event: 'connected', server: url });
+    this.#connected.add(url);
+    this.#forwards.tell();
+  }
+
+  #linksTo(url: string): number {
+    return this.#servers.reduce((sum, one) => sum + (one.url === url ? one.upCount : 0), 0);
   }
 
   #dial(server: ServerLinks): string {
@@ -343,6 +361,11 @@ class RunningClient implements Client {
   ): void {
     if (this.#state !== 'running') return;
     this.#log.warn({ url, code, detail, attempts }, 'link failed');
+    const reason = detail === '' ? ERRORS[code].text : detail;
+    if (this.#linksTo(url) === 0) {
+      this.#connected.delete(url);
+      this.#onEvent({ event: 'disconnected', server: url, code, reason, attempts });
+    }
     const { once, maxRetry } = this.#config;
     const why = detail === '' ? ERRORS[code].text : detail;
     const exitCode = code === 'SLW_TLS_REFUSED' ? EXIT_AUTH_REFUSED : EXIT_FAILURE;
@@ -386,6 +409,8 @@ class RunningClient implements Client {
     this.#status?.close();
     this.#health.stop();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
+    const { exitCode, message = '' } = ending;
+    this.#onEvent({ event: 'ended', exitCode, reason: message });
     this.#settle(ending);
   }
 }

@@ -10,6 +10,7 @@ import { isLoopbackHost, showTarget } from '../base/target.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type { ClientControlMethods, ClientShardMethods, LocalListen } from '../bridge/messages.ts';
 import type { ClientConfig } from '../config/config.ts';
+import type { OnClientEvent } from './events.ts';
 import type { LocalForwardView } from './local-status.ts';
 
 /** The shard that listens. */
@@ -24,13 +25,13 @@ interface Entry {
 export class LocalForwards {
   readonly #entries: readonly Entry[];
   readonly #log: Logger;
-  readonly #onUp: (line: string) => void;
+  readonly #onEvent: OnClientEvent;
   #state: 'silent' | 'told' = 'silent';
 
-  constructor(config: ClientConfig, log: Logger, onUp: (line: string) => void) {
+  constructor(config: ClientConfig, log: Logger, onEvent: OnClientEvent) {
     const { locals, localSocks, localHost: host } = config;
     this.#log = log;
-    this.#onUp = onUp;
+    this.#onEvent = onEvent;
     const forwards = locals.map(({ port, target }): Entry => {
       const option = `--local ${port}:${showTarget(target)}`;
       return { option, listen: { name: option, host, port, target } };
@@ -69,8 +70,7 @@ export class LocalForwards {
     this.#state = 'told';
     for (const { listen, target } of this.views) {
       this.#log.info({ listen, target }, 'local forward up');
-      const isSocks = target === 'socks5';
-      this.#onUp(isSocks ? `socks5://${listen}` : `tcp://${listen} -> ${target}`);
+      this.#onEvent({ event: 'forward-up', listen, target });
     }
   }
 }

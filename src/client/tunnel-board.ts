@@ -8,11 +8,12 @@ import type { Logger } from '../base/log.ts';
 import { showTarget } from '../base/target.ts';
 import type { TunnelAnswer } from '../bridge/messages.ts';
 import type { TunnelSpec } from '../config/tunnel.ts';
+import type { OnClientEvent } from './events.ts';
 
 export interface TunnelBoardOptions {
   readonly tunnels: readonly TunnelSpec[];
   readonly log: Logger;
-  readonly onTunnelUp: (line: string) => void;
+  readonly onEvent: OnClientEvent;
 }
 
 export class TunnelBoard {
@@ -38,17 +39,21 @@ export class TunnelBoard {
       this.#told.set(key, news);
       if (code !== '') {
         this.#options.log.error({ tunnel: name, url, code, reason }, 'tunnel refused');
+        this.#options.onEvent({ event: 'tunnel-refused', tunnel: name, server: url, code, reason });
       } else if (!wasUp) {
         this.#options.log.info({ tunnel: name, url }, 'tunnel up');
-        this.#options.onTunnelUp(describe(spec, url));
+        const [shown, upstream] = describe(spec, url);
+        const about = { tunnel: name, url: shown, upstream, server: url };
+        this.#options.onEvent({ event: 'tunnel-up', ...about });
       }
     }
     return isWorthRetrying;
   }
 
-  /** Its upstream is not well: it comes up anew when it is. */
-  withdraw(name: string): void {
-    for (const key of this.#told.keys()) if (key.endsWith(` ${name}`)) this.#told.delete(key);
+  /** Its upstream is not well: it comes up anew when it is. True: it was up. */
+  withdraw(name: string): boolean {
+    const keys = [...this.#told.keys()].filter((key) => key.endsWith(` ${name}`));
+    return keys.filter((key) => this.#told.get(key) === 'up' && this.#told.delete(key)).length > 0;
   }
 
   /** `up`, the code of its refusal, or `waiting`, as it was last told. */
@@ -62,14 +67,14 @@ function isRetryable(code: string): boolean {
   return Object.hasOwn(ERRORS, code) && ERRORS[code as ErrorCode].retryable;
 }
 
-/** `http://example.com -> http://127.0.0.1:3000`, `tcp://host:2222 -> 127.0.0.1:22`,
- * `tls://example.com -> 127.0.0.1:443`. */
-function describe({ name, kind, upstream }: TunnelSpec, url: string): string {
+/** `http://example.com` and `http://127.0.0.1:3000`, `tcp://host:2222` and `127.0.0.1:22`,
+ * `tls://example.com` and `127.0.0.1:443`. */
+function describe({ name, kind, upstream }: TunnelSpec, url: string): [url: string, to: string] {
   const address = upstream.path === undefined ? showTarget(upstream) : `unix:${upstream.path}`;
   if (kind === 'tcp') {
-    return `tcp://${new URL(url).hostname}:${name.slice('tcp:'.length)} -> ${address}`;
+    return [`tcp://${new URL(url).hostname}:${name.slice('tcp:'.length)}`, address];
   }
-  if (kind === 'tls') return `${name.replace(':', '://')} -> ${address}`;
+  if (kind === 'tls') return [name.replace(':', '://'), address];
   const scheme = upstream.tls ? 'https' : 'http';
-  return `http://${name} -> ${upstream.path === undefined ? `${scheme}://` : ''}${address}`;
+  return [`http://${name}`, `${upstream.path === undefined ? `${scheme}://` : ''}${address}`];
 }

@@ -143,6 +143,8 @@ export interface ClientConfig {
   readonly statusDir?: string;
   /** The header written toward upstreams of TCP and TLS tunnels. */
   readonly proxyProtocol: 'off' | 'v1' | 'v2';
+  /** Events as JSON on stdout. */
+  readonly json: boolean;
   readonly id?: string;
   /** 0 is one a shard of the server. */
   readonly links: number;
@@ -283,6 +285,7 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
     localHost: values['local-addr'],
     ...present('statusDir', buildStatusDir(values['status-dir'], env)),
     proxyProtocol: values['proxy-protocol'],
+    json: values.json,
     ...present('id', values.id),
     links: values.links,
     linkMask: values['link-mask'],

@@ -339,7 +339,7 @@ const client = {
   }),
   tcp: many(tcpTunnel, {
     expand: expandPortRun,
-    help: 'TCP tunnel, such as 2222=127.0.0.1:22 or 80-89=db:90-99; 2222 alone is that on localhost',
+    help: 'TCP tunnel, such as 2222=127.0.0.1:22 or 80-89=db:90-99; 2222 alone is on localhost',
   }),
   'tls-passthrough': many(tlsTunnel, {
     help: 'TLS tunnel by server name, not decrypted, such as example.com=127.0.0.1:443',
@@ -395,6 +395,10 @@ const client = {
   'health-check-fall': one(integer({ min: 1, max: 100 }), {
     default: '3',
     help: 'failed checks in a row after which an upstream is withdrawn',
+  }),
+  json: one(boolean, {
+    default: 'false',
+    help: 'print each event as a line of JSON, in place of a line a tunnel',
   }),
   'status-dir': statusDir,
   id: optional(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../src/base/errors.ts';
+import { type ClientEvent, lineOf } from '../../src/client/events.ts';
 import { TunnelBoard } from '../../src/client/tunnel-board.ts';
 import type { TunnelSpec } from '../../src/config/tunnel.ts';
 import { SILENT_LOG } from '../support/silent-log.ts';
@@ -22,10 +23,12 @@ function spec(
 
 function createBoard(): { board: TunnelBoard; lines: string[] } {
   const lines: string[] = [];
-  const onTunnelUp = (line: string): void => {
+  const onEvent = (event: ClientEvent): void => {
+    const line = lineOf(event);
+    if (line === undefined) return;
     lines.push(line);
   };
-  return { board: new TunnelBoard({ tunnels: TUNNELS, log: SILENT_LOG, onTunnelUp }), lines };
+  return { board: new TunnelBoard({ tunnels: TUNNELS, log: SILENT_LOG, onEvent }), lines };
 }
 
 const up = (name: string) => ({ name, code: '' as const, reason: '' });

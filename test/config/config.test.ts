@@ -130,6 +130,7 @@ describe('the client configuration', () => {
         },
       ],
       locals: [],
+      json: false,
       health: { intervalMs: 10_000, timeoutMs: 5000, rise: 2, fall: 3 },
       localHost: '127.0.0.1',
       statusDir: '/var/lib/sluiceway/run',

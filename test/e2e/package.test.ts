@@ -3,9 +3,13 @@
 // the worker's URL, and shows that nothing native is needed.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import test, { type TestContext } from 'node:test';
+import { undoAfter } from '../support/cleanup.ts';
 import { type Output, runProgram } from '../support/process.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
 import { environment, startClient, startServer } from '../support/tunnel.ts';
@@ -61,6 +65,53 @@ test('the packed package runs where it is installed, without native code', async
     const own = readdirSync(home, { recursive: true, encoding: 'utf8' });
     const surplus = own.filter((file) => /^(?:src|test|native-free-bench)(?:\/|$)/u.test(file));
     assert.deepEqual(surplus, []);
+  });
+
+  await t.test('it is a library, with types', async (t) => {
+    const upstream = await startHttp(t, (_request, response) => response.end('from a program'));
+    const server = await startServer(t, { entry });
+    const program = [
+      "import { connect, ConfigError, SluicewayError } from 'sluiceway';",
+      "import type { ClientEvent, Tunnel } from 'sluiceway';",
+      'const [url = "", site = ""] = process.argv.slice(2);',
+      'const tunnel: Tunnel = await connect({',
+      `  url, token: process.env.SLUICEWAY_TOKEN ?? '', upstreams: { '${HOST}': site },`,
+      '});',
+      'tunnel.on("event", (event: ClientEvent) => console.error(event.event));',
+      'console.log(JSON.stringify(tunnel.urls));',
+      'process.stdin.resume().once("data", async () => {',
+      '  await tunnel.close();',
+      '  const bad = await connect({ url: "http://x" }).catch((error: unknown) => error);',
+      '  console.log(bad instanceof ConfigError && bad instanceof SluicewayError);',
+      '  process.exit();',
+      '});',
+    ].join('\n');
+    writeFileSync(path.join(folder, 'program.mts'), program);
+    const tsc = path.join(ROOT, 'node_modules/.bin/tsc');
+    const strict = ['--strict', '--module', 'nodenext', '--target', 'esnext', '--noEmit'];
+    const types = ['--typeRoots', path.join(ROOT, 'node_modules/@types'), '--types', 'node'];
+    const checked = await runProgram(t, {
+      ...{ command: tsc, cwd: folder, ms: 120_000 },
+      args: [...strict, ...types, '--skipLibCheck', 'program.mts'],
+    });
+    assert.equal(checked.code, 0, checked.stdout);
+    const url = `ws://127.0.0.1:${server.controlPort}`;
+    const running = spawn(process.execPath, ['program.mts', url, `http://127.0.0.1:${upstream}`], {
+      cwd: folder,
+      env: environment(),
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    undoAfter(t, () => {
+      running.kill('SIGKILL');
+    });
+    const lines = createInterface({ input: running.stdout });
+    const next = async (): Promise<string> => String((await once(lines, 'line'))[0]);
+    assert.equal(await next(), `["http://${HOST}"]`);
+    assert.equal((await get(t, { port: server.httpPort, host: HOST })).body, 'from a program');
+    running.stdin.write('close\n');
+    assert.equal(await next(), 'true');
+    await once(running, 'exit');
+    assert.equal((await get(t, { port: server.httpPort, host: HOST })).status, 503);
   });
 
   await t.test('two shards and a client carry a request', async (t) => {

@@ -382,7 +382,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
   client: [
     ...['config', 'url', 'auto-tls', 'known-servers', 'tls-client-cert', 'tls-client-key'],
     ...['upstream', 'tcp', 'tls-passthrough', 'proxy-protocol', 'host-header'],
-    ...['local', 'local-addr', 'local-socks', 'proxy', 'weight', 'affinity'],
+    ...['local', 'local-addr', 'local-socks', 'proxy', 'weight', 'affinity', 'json'],
     ...['health-check', 'health-check-interval', 'health-check-timeout'],
     ...['health-check-rise', 'health-check-fall'],
     ...['request-header-add', 'request-header-remove', 'response-header-add'],

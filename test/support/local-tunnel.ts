@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { type Client, type Ending, startClient } from '../../src/client/client.ts';
+import { type ClientEvent, lineOf } from '../../src/client/events.ts';
 import type { ClientConfig, ServerConfig } from '../../src/config/config.ts';
 import type { Status } from '../../src/control/answers.ts';
 import { type ExitNode, startServer } from '../../src/control/exit-node.ts';
@@ -101,6 +102,7 @@ export interface LocalClient {
   readonly log: LogLines;
   /** What it told its user. */
   readonly tunnelLines: readonly string[];
+  readonly events: readonly ClientEvent[];
   ended(): Promise<Ending>;
 }
 
@@ -134,10 +136,14 @@ async function runClient(
 ): Promise<LocalClient> {
   const log = new LogLines('client');
   const tunnelLines: string[] = [];
+  const events: ClientEvent[] = [];
   const client = await startClient(config, {
     log: log.log,
     version: VERSION,
-    onTunnelUp: (line) => {
+    onEvent: (event) => {
+      events.push(event);
+      const line = lineOf(event);
+      if (line === undefined) return;
       tunnelLines.push(line);
       options.onTunnelUp?.();
     },
@@ -148,9 +154,9 @@ async function runClient(
     if (options.complains !== true) assert.deepEqual(log.complaints(), [], 'the client complained');
   });
   const ended = (): Promise<Ending> => within(START_MS, 'the client ends', client.closed);
-  if (options.waits === false) return { client, log, tunnelLines, ended };
+  if (options.waits === false) return { client, log, tunnelLines, events, ended };
   for (const { name } of config.tunnels) await log.line('tunnel up', { tunnel: name });
-  return { client, log, tunnelLines, ended };
+  return { client, log, tunnelLines, events, ended };
 }
 
 /** Waits until there are so many links. */

@@ -33,6 +33,8 @@ export interface Ending {
 
 /** A process ends this long after its signal, or the test fails. Above any drain of the tests. */
 const END_WITHIN_MS = 15_000;
+/** Processes of one test file, each of which ends with ours. */
+process.setMaxListeners(100);
 /** Lines kept for the failure message. */
 const LINES_SHOWN = 60;
 

@@ -1,8 +1,9 @@
 // `sluiceway client`: holds links to servers and serves upstreams.
 //
-// Invariant: stdout carries one line a tunnel that is up and nothing else, so that scripts can
-// wait for it. Must not know: how a client works.
+// Invariant: stdout carries one line a tunnel or local port that is up and nothing else, or with
+// --json one object an event, so that scripts can wait for it. Must not know: how a client works.
 
+import { type ClientEvent, lineOf } from '../../client/events.ts';
 import { resolveConfig } from '../../config/config.ts';
 import { readBuildInfo } from '../build-info.ts';
 import { runToExit } from '../lifecycle.ts';
@@ -16,10 +17,20 @@ export async function runClient(flags: Flags): Promise<void> {
   // Loaded here and not above: `status` and `--help` need none of it.
   const { startClient } = await import('../../client/client.ts');
   const { version } = readBuildInfo();
+  const onEvent = config.json ? tellAsJson : tellAsLine;
   await runToExit({
     component: 'client',
     logLevel: config.logLevel,
     logFormat: config.logFormat,
-    start: async (log) => await startClient(config, { log, version, onTunnelUp: answer }),
+    start: async (log) => await startClient(config, { log, version, onEvent }),
   });
+}
+
+function tellAsLine(event: ClientEvent): void {
+  const line = lineOf(event);
+  if (line !== undefined) answer(line);
+}
+
+function tellAsJson(event: ClientEvent): void {
+  answer(JSON.stringify(event));
 }

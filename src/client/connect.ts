@@ -1,0 +1,213 @@
+// sluiceway as a library: a tunnel from within a Node program.
+//
+//   import { connect } from 'sluiceway';
+//   const tunnel = await connect({
+//     url: 'wss://tunnel.example.com:8123', token, upstreams: { 'example.com': 'http://127.0.0.1:3000' },
+//   });
+//
+// Invariant: reads no environment and no file of options, prints nothing, and ends no process; what
+// is wrong with the options is one error that lists it all. Must not know: how a client works.
+
+import { EventEmitter } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { SluicewayError } from '../base/errors.ts';
+import { createLogger } from '../base/log.ts';
+import { type ClientConfig, resolveConfig } from '../config/config.ts';
+import { type Client, startClient } from './client.ts';
+import type { ClientEvent } from './events.ts';
+
+export { ConfigError, SluicewayError } from '../base/errors.ts';
+export type { ClientEvent } from './events.ts';
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+
+export interface ConnectOptions {
+  /** `wss://tunnel.example.com:8123`; several are held at once. */
+  readonly url: string | readonly string[];
+  readonly token?: string;
+  /** Read again for each dial. */
+  readonly tokenFile?: string;
+  /** What HTTP visitors of a host, a wildcard or `*`, maybe with a path, are served with:
+   * `{ 'example.com': 'http://127.0.0.1:3000' }`. What `--upstream` takes behind `=`. */
+  readonly upstreams?: Readonly<Record<string, string>>;
+  /** Public ports, and what visitors of each are served with: `{ 2222: '127.0.0.1:22' }`. */
+  readonly tcp?: Readonly<Record<number, string>>;
+  /** Local ports, and whom the server dials for each: `{ 4222: 'nats.default.svc:4222' }`. */
+  readonly local?: Readonly<Record<number, string>>;
+  /** PEM file of the CA of the server. */
+  readonly tlsCa?: string;
+  /** `sha256:…` of the private CA of the server. */
+  readonly autoTlsFingerprint?: string;
+  readonly proxy?: string;
+  readonly id?: string;
+  /** Any option of `sluiceway client`, by its name: `{ 'health-check': 'tcp' }`. */
+  readonly options?: Readonly<Record<string, string | boolean | readonly string[]>>;
+  /** To stderr; `silent` unless it is given. */
+  readonly logLevel?: LogLevel;
+  /** Until all tunnels are up; 30,000 unless it is given. */
+  readonly timeoutMs?: number;
+  /** Gives up before, and closes what was begun. */
+  readonly signal?: AbortSignal;
+}
+
+export interface TunnelEvents {
+  /** Whatever happens, in order. */
+  event: [ClientEvent];
+  /** It has ended: by `close`, or because trying again is of no use (`exitCode` is not 0). */
+  closed: [{ readonly exitCode: number; readonly reason: string }];
+}
+
+/** A tunnel that is up; it dials again by itself. */
+export interface Tunnel extends EventEmitter<TunnelEvents> {
+  /** Where visitors find each tunnel: `http://example.com`, `tcp://tunnel.example.com:2222`. */
+  readonly urls: readonly string[];
+  /** Local ports that are open: `127.0.0.1:4222`. */
+  readonly locals: readonly string[];
+  /** Lets what runs end, for as long as `drain-timeout` says. */
+  close(): Promise<void>;
+}
+
+const TIMEOUT_MS = 30_000;
+
+/**
+ * Resolves when every tunnel is up on one server at least, and every local port is open.
+ *
+ * Rejects with a ConfigError for options that cannot be, and with a SluicewayError when a tunnel is
+ * refused for good (its code), the token is (SLW_AUTH_REFUSED), or it takes too long (SLW_TIMEOUT).
+ * Nothing runs any more then.
+ */
+export async function connect(options: ConnectOptions): Promise<Tunnel> {
+  const config = configOf(options);
+  const { signal, timeoutMs = TIMEOUT_MS } = options;
+  signal?.throwIfAborted();
+  const tunnel = new RunningTunnel(config);
+  try {
+    await tunnel.start(options.logLevel ?? 'silent', timeoutMs, signal);
+  } catch (error) {
+    await tunnel.close();
+    throw error;
+  }
+  return tunnel;
+}
+
+class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
+  readonly #config: ClientConfig;
+  readonly #urls = new Map<string, string>();
+  readonly #locals: string[] = [];
+  readonly #up = Promise.withResolvers<void>();
+  #client: Client | undefined;
+
+  constructor(config: ClientConfig) {
+    super();
+    this.#config = config;
+    this.#up.promise.catch(() => {
+      // Told to whoever waits.
+    });
+  }
+
+  get urls(): readonly string[] {
+    return [...this.#urls.values()];
+  }
+
+  get locals(): readonly string[] {
+    return this.#locals;
+  }
+
+  async start(level: LogLevel, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const log = createLogger({ level, format: 'json', component: 'client' });
+    const version = readVersion();
+    const onEvent = (event: ClientEvent): void => this.#onEvent(event);
+    this.#client = await startClient(this.#config, { log, version, onEvent });
+    void this.#client.closed.then(({ exitCode, message = '' }) => {
+      this.#up.reject(new SluicewayError(codeOf(exitCode), message || 'the tunnel has ended'));
+      this.emit('closed', { exitCode, reason: message });
+    });
+    const onAbort = (): void => this.#up.reject(signal?.reason);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const timer = setTimeout(() => this.#up.reject(late(timeoutMs, this.#missing())), timeoutMs);
+    try {
+      await this.#up.promise;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#client?.drain();
+    await this.#client?.closed;
+  }
+
+  #missing(): string[] {
+    return this.#config.tunnels.map(({ name }) => name).filter((name) => !this.#urls.has(name));
+  }
+
+  #onEvent(event: ClientEvent): void {
+    if (event.event === 'tunnel-up') this.#urls.set(event.tunnel, event.url);
+    if (event.event === 'forward-up') this.#locals.push(event.listen);
+    if (event.event === 'tunnel-withdrawn') this.#urls.delete(event.tunnel);
+    if (event.event === 'tunnel-refused') {
+      const { code, tunnel, reason } = event;
+      this.#up.reject(new SluicewayError(code as 'SLW_TUNNEL_NAME', `${tunnel}: ${reason}`));
+    }
+    const areForwardsUp = this.#locals.length >= this.#config.locals.length;
+    if (this.#missing().length === 0 && areForwardsUp) this.#up.resolve();
+    this.emit('event', event);
+  }
+}
+
+function configOf(options: ConnectOptions): ClientConfig {
+  const { url, token, tokenFile, upstreams, tcp, local, tlsCa, autoTlsFingerprint } = options;
+  const flags = {
+    ...options.options,
+    url: [url].flat(),
+    ...given('token', token),
+    ...given('token-file', tokenFile),
+    ...pairs('upstream', upstreams, '='),
+    ...pairs('tcp', tcp, '='),
+    ...pairs('local', local, ':'),
+    ...given('tls-ca', tlsCa),
+    ...given('auto-tls-fingerprint', autoTlsFingerprint),
+    ...given('proxy', options.proxy),
+    ...given('id', options.id),
+    // Who runs a program knows its tunnels.
+    'log-level': options.logLevel ?? 'silent',
+    'status-dir': options.options?.['status-dir'] ?? 'off',
+  };
+  return resolveConfig({
+    command: 'client',
+    flags,
+    env: {},
+    defaults: { cores: 1, logFormat: 'json' },
+    readFile: (path) => readFileSync(path, 'utf8'),
+  });
+}
+
+function given(name: string, value: string | undefined): Record<string, string> {
+  return value === undefined ? {} : { [name]: value };
+}
+
+function pairs(
+  name: string,
+  values: Readonly<Record<string, string>> | undefined,
+  sign: string,
+): Record<string, readonly string[]> {
+  const texts = Object.entries(values ?? {}).map(([key, value]) => `${key}${sign}${value}`);
+  return texts.length === 0 ? {} : { [name]: texts };
+}
+
+/** By the exit codes of the contract. */
+function codeOf(exitCode: number): 'SLW_AUTH_REFUSED' | 'SLW_DIAL_FAILED' | 'SLW_LINK_ENDED' {
+  if (exitCode === 3) return 'SLW_AUTH_REFUSED';
+  return exitCode === 0 ? 'SLW_LINK_ENDED' : 'SLW_DIAL_FAILED';
+}
+
+function late(timeoutMs: number, missing: readonly string[]): SluicewayError {
+  const what = missing.length === 0 ? 'the local ports' : missing.join(', ');
+  return new SluicewayError('SLW_TIMEOUT', `not up within ${timeoutMs} ms: ${what}`);
+}
+
+function readVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return String((JSON.parse(text) as { readonly version?: unknown }).version);
+}

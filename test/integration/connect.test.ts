@@ -1,0 +1,104 @@
+// Goal: a program has a tunnel by one call, and what is wrong is an error that it can tell apart,
+// with nothing left running. Method: a node in this process, calls of the library.
+
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import { test } from 'node:test';
+import { type ClientEvent, ConfigError, connect, type Tunnel } from '../../src/client/connect.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { LOOPBACK, TOKEN } from '../support/configs.ts';
+import { within } from '../support/deadline.ts';
+import { freePort } from '../support/free-port.ts';
+import { type LocalNode, startNode } from '../support/local-tunnel.ts';
+import { connectTo, echoOnce, get, startEcho, startHttp } from '../support/upstream.ts';
+
+const HOST = 'site.example.com';
+const WAIT_MS = 15_000;
+
+const urlOf = ({ controlPort }: LocalNode): string => `ws://${LOOPBACK}:${controlPort}`;
+
+async function open(t: TestContext, ...args: Parameters<typeof connect>): Promise<Tunnel> {
+  const tunnel = await connect(...args);
+  undoAfter(t, () => tunnel.close());
+  return tunnel;
+}
+
+test('a tunnel of each kind is up when the call resolves, and gone after close', async (t) => {
+  const echo = await startEcho(t);
+  const site = await startHttp(t, (_request, response) => response.end('served'));
+  const node = await startNode(t, { flags: { 'client-forwarding': `${LOOPBACK}:${echo}` } });
+  const port = await freePort();
+  const tunnel = await open(t, {
+    ...{ url: urlOf(node), token: TOKEN },
+    upstreams: { [HOST]: `http://${LOOPBACK}:${site}` },
+    tcp: { [port]: `${LOOPBACK}:${echo}` },
+    local: { 0: `${LOOPBACK}:${echo}` },
+  });
+  assert.deepEqual(tunnel.urls.toSorted(), [`http://${HOST}`, `tcp://${LOOPBACK}:${port}`]);
+  assert.equal((await get(t, { port: node.httpPort, host: HOST })).body, 'served');
+  const there = await connectTo(t, port);
+  assert.equal(await echoOnce(there, 'there'), 'there');
+  there.destroy();
+  const [local = ''] = tunnel.locals;
+  const back = await connectTo(t, Number(local.split(':')[1]));
+  assert.equal(await echoOnce(back, 'and back'), 'and back');
+  back.destroy();
+  const events: ClientEvent[] = [];
+  tunnel.on('event', (event) => events.push(event));
+  const closed = new Promise<number>((resolve) => {
+    tunnel.once('closed', ({ exitCode }) => resolve(exitCode));
+  });
+  await within(WAIT_MS, 'it closes', tunnel.close());
+  assert.equal(await closed, 0);
+  assert.equal(events.at(-1)?.event, 'ended');
+  assert.equal((await get(t, { port: node.httpPort, host: HOST })).status, 503);
+  await within(WAIT_MS, 'it closes again', tunnel.close());
+});
+
+test('options that cannot be are one error that lists them all', async () => {
+  const calling = connect({ url: 'http://a', upstreams: { 'a b': 'ftp://x' }, id: '?' });
+  const error = await calling.catch((reason: unknown) => reason);
+  assert.ok(error instanceof ConfigError);
+  assert.equal(error.problems.length >= 3, true, error.message);
+});
+
+test('a wrong token, a refused tunnel and a silent server each have their code', async (t) => {
+  const node = await startNode(t, { flags: { 'tcp-ports': '1024-1025' }, complains: true });
+  const upstreams = { [HOST]: 'http://127.0.0.1:1' };
+  const url = urlOf(node);
+  await assert.rejects(connect({ url, token: 'not-the-token-0123456789', upstreams }), {
+    code: 'SLW_AUTH_REFUSED',
+  });
+  await assert.rejects(connect({ url, token: TOKEN, tcp: { 2222: '127.0.0.1:1' } }), {
+    code: 'SLW_TUNNEL_PORT_NOT_ALLOWED',
+  });
+  const nobody = `ws://${LOOPBACK}:${await freePort()}`;
+  await assert.rejects(connect({ url: nobody, token: TOKEN, upstreams, timeoutMs: 700 }), {
+    ...{ code: 'SLW_TIMEOUT', message: `not up within 700 ms: ${HOST}` },
+  });
+  await node.untilMetric('sluiceway_links', (links) => links === 0);
+});
+
+test('a signal gives up', async () => {
+  const nobody = `ws://${LOOPBACK}:${await freePort()}`;
+  const upstreams = { [HOST]: 'http://127.0.0.1:1' };
+  const controller = new AbortController();
+  const calling = connect({ url: nobody, token: TOKEN, upstreams, signal: controller.signal });
+  setTimeout(() => controller.abort(), 300);
+  await assert.rejects(calling, { name: 'AbortError' });
+  await assert.rejects(
+    connect({ url: nobody, token: TOKEN, upstreams, signal: controller.signal }),
+    { name: 'AbortError' },
+  );
+});
+
+test('an upstream that is not well keeps the call waiting, and other options hold', async (t) => {
+  const node = await startNode(t);
+  const port = await freePort();
+  const calling = connect({
+    ...{ url: urlOf(node), token: TOKEN, timeoutMs: 1500 },
+    upstreams: { [HOST]: `http://${LOOPBACK}:${port}` },
+    options: { 'health-check': 'tcp', 'health-check-interval': '100ms' },
+  });
+  await assert.rejects(calling, { code: 'SLW_TIMEOUT' });
+});
