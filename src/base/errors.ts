@@ -120,6 +120,9 @@ export const ERRORS = {
     true,
     'a client of another token serves this tunnel with another upstream',
   ),
+  SLW_HTTP_LOGIN: row(-1, 401, 'visitor', false, 'the visitor must log in'),
+  SLW_HTTP_LOGIN_BEARER: row(-1, 401, 'visitor', false, 'the visitor must show a token'),
+  SLW_HTTP_LOGIN_LIMIT: row(-1, 429, 'visitor', true, 'too many logins of one address have failed'),
   SLW_HTTP_DENIED: row(-1, 403, 'visitor', false, 'not on the allow list'),
   SLW_STREAM_TOKEN_SPENT: row(
     45,

@@ -8,6 +8,7 @@
 
 import { SluicewayError } from './errors.ts';
 import { readNetwork } from './network.ts';
+import { loginProblem } from './visitor-login.ts';
 
 export type TunnelOptionName =
   | 'affinity'
@@ -17,6 +18,7 @@ export type TunnelOptionName =
   | 'request-header-remove'
   | 'response-header-add'
   | 'response-header-remove'
+  | 'visitor-login'
   | 'weight';
 
 /** Checked texts by key; plain data, so that they cross between threads as they are. */
@@ -28,7 +30,7 @@ export type OfferedOptions = readonly (readonly [key: string, values: readonly s
 export interface TunnelOptionRow {
   readonly repeats: boolean;
   /** What it is about, and whose share of the bounds below it uses. */
-  readonly about: 'request' | 'response' | 'visitor' | 'choice';
+  readonly about: 'request' | 'response' | 'visitor' | 'choice' | 'login';
   /** For tunnels of raw bytes, too. */
   readonly isForRaw: boolean;
   /** What is wrong with a text, as the rest of a sentence about it. */
@@ -41,6 +43,8 @@ export const HEADER_EDITS_MAX = 32;
 export const HEADER_EDIT_BYTES_MAX = 4096;
 /** Networks that may visit one tunnel. Guess: more belong in a list of the exit node. */
 export const TUNNEL_NETWORKS_MAX = 64;
+/** Users and tokens of one tunnel. Guess: more of them belong to an issuer. */
+export const LOGINS_MAX = 32;
 const BOUNDS = {
   request: {
     count: HEADER_EDITS_MAX,
@@ -54,6 +58,7 @@ const BOUNDS = {
   },
   // As long as all of them can be: the count is what bounds them.
   visitor: { count: TUNNEL_NETWORKS_MAX, bytes: HEADER_EDIT_BYTES_MAX, what: 'networks' },
+  login: { count: LOGINS_MAX, bytes: HEADER_EDIT_BYTES_MAX, what: 'logins' },
   choice: { count: 2, bytes: HEADER_EDIT_BYTES_MAX, what: 'words of balancing' },
 } as const;
 const LINE_END_BYTES = 2;
@@ -88,10 +93,19 @@ export const TUNNEL_OPTIONS: Readonly<Record<TunnelOptionName, TunnelOptionRow>>
     about: 'response',
     problemOf: nameProblem,
   },
+  'visitor-login': { ...HTTP_ONLY, repeats: true, about: 'login', problemOf: loginProblem },
   weight: { ...ANY, repeats: false, about: 'choice', problemOf: weightProblem },
 };
 
-export const TUNNEL_OPTION_NAMES = Object.keys(TUNNEL_OPTIONS) as readonly TunnelOptionName[];
+const ALL_NAMES = Object.keys(TUNNEL_OPTIONS) as readonly TunnelOptionName[];
+
+/** Made by the client of what an operator writes, which is no text for others to read. */
+export type MadeOptionName = 'visitor-login';
+
+/** Those that an operator writes as they are declared. */
+export const TUNNEL_OPTION_NAMES = ALL_NAMES.filter(
+  (name): name is Exclude<TunnelOptionName, MadeOptionName> => name !== 'visitor-login',
+);
 
 export function isTunnelOption(key: string): key is TunnelOptionName {
   return Object.hasOwn(TUNNEL_OPTIONS, key);
@@ -176,11 +190,11 @@ function hostProblem(text: string): string | undefined {
 
 /** What is wrong with options of which each text is right by itself. */
 export function boundsProblem(options: TunnelOptions): string | undefined {
-  for (const about of ['request', 'response', 'visitor', 'choice'] as const) {
+  for (const about of ['request', 'response', 'visitor', 'choice', 'login'] as const) {
     const most = BOUNDS[about];
     let count = 0;
     let bytes = 0;
-    for (const name of TUNNEL_OPTION_NAMES) {
+    for (const name of ALL_NAMES) {
       if (TUNNEL_OPTIONS[name].about !== about) continue;
       for (const text of options[name] ?? []) {
         count += 1;

@@ -182,9 +182,6 @@ export interface Listening {
   readonly fds: readonly number[];
 }
 
-/** One login more of an address may fail in so many seconds, once too many have failed. */
-export const LOGIN_RETRY_SECONDS = 6;
-
 /** What a login gave; `throttled`: too many of this address failed; `unavailable`: nobody could say
  * now, as an issuer of tokens does not answer. */
 export type Access = 'allowed' | 'refused' | 'throttled' | 'unavailable';

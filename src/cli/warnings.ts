@@ -1,7 +1,7 @@
-// What a command that holds a token warns of when it starts.
+// What a command that holds a secret warns of when it starts.
 //
 // Invariant: a warning never changes what happens and never repeats a secret. Must not know:
-// options other than the token's.
+// what else the options say.
 
 import type { Flags } from './sources.ts';
 
@@ -18,6 +18,9 @@ export function warnAtStart(flags: Flags): void {
   }
   if (flags.token !== undefined) {
     warn('--token shows the token to everyone who can list processes, use --token-file');
+  }
+  if (flags['basic-auth'] !== undefined) {
+    warn('--basic-auth shows passwords to everyone who can list processes, use --config');
   }
 }
 

@@ -35,6 +35,7 @@ import {
 } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
 import { declaring } from './upstream-options.ts';
+import type { LoginSpec } from './visitor-login.ts';
 
 export type { PortRange } from '../base/target.ts';
 export type { Address } from './address.ts';
@@ -311,11 +312,19 @@ function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
   const defaults = declaredDefaults(values);
   const tunnels = [...values.upstream, ...values.tcp, ...values['tls-passthrough']];
   const health = values['health-check'];
+  const logins = ownLogins(values);
   return tunnels.map((tunnel) => ({
     ...(health === undefined ? {} : { health }),
+    ...(logins === undefined || tunnel.kind !== 'http' ? {} : { logins }),
     ...tunnel,
     ...declaring(declaredOf(tunnel, defaults)),
   }));
+}
+
+/** What the client asks of visitors of tunnels that ask for nothing themselves. */
+function ownLogins(values: Values<'client'>): LoginSpec | undefined {
+  const { 'basic-auth': basic, 'bearer-token-file': bearerFiles } = values;
+  return basic.length + bearerFiles.length === 0 ? undefined : { basic, bearerFiles };
 }
 
 function buildStatusDir(given: string | undefined, env: Environment): string | undefined {

@@ -27,6 +27,7 @@ import { resolveToken } from './token.ts';
 import { checkRules, readTokensFile } from './tokens-file.ts';
 import { autoTlsProblems, trustProblems } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
+import { readBearerTokens } from './visitor-login.ts';
 
 export interface ConfigInput<C extends Command = Command> {
   readonly command: C;
@@ -143,6 +144,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     checkTunnels(context);
     checkLocals(context);
     checkHealth(context);
+    checkLogins(context);
     checkUpstreams(context);
     checkTrust(context, context.parsed.url ?? []);
   },
@@ -327,6 +329,33 @@ function checkHealth({ parsed, given, problems }: CheckContext<'client'>): void 
     problems.add(
       `${labelOf(given, where)}: ${quote(name)} does not speak HTTP; give it health-check=tcp`,
     );
+  }
+}
+
+/** A login that protects nothing, or that nobody can show, was not meant. */
+function checkLogins({ parsed, given, readFile, problems }: CheckContext<'client'>): void {
+  const { upstream = [], 'basic-auth': basic = [], 'bearer-token-file': files = [] } = parsed;
+  for (const name of ['basic-auth', 'bearer-token-file']) {
+    const found = given.get(name);
+    if (found === undefined) continue;
+    const wrong =
+      found.texts.length === 0
+        ? 'is an empty list; give a value, or leave it out'
+        : 'is for HTTP tunnels, and there is none';
+    if (found.texts.length === 0 || upstream.length === 0) {
+      problems.add(`${labelOf(given, name)}: ${wrong}`);
+    }
+  }
+  const all = [{ basic, bearerFiles: files }, ...upstream.flatMap(({ logins }) => logins ?? [])];
+  const paths = new Set(all.flatMap(({ bearerFiles }) => bearerFiles));
+  for (const path of paths) {
+    const label = `--bearer-token-file ${path}`;
+    try {
+      const read = readBearerTokens(readFile(path));
+      if (typeof read === 'string') problems.add(`${label}: ${read}`);
+    } catch (error) {
+      problems.add(`${label}: ${error instanceof Error ? error.message : 'cannot be read'}`);
+    }
   }
 }
 

@@ -27,6 +27,7 @@ import {
   splitUnquoted,
   type UpstreamTls,
 } from './upstream-options.ts';
+import type { LoginSpec } from './visitor-login.ts';
 
 export interface Upstream {
   /** Of a Unix socket; then host and port mean nothing. */
@@ -49,6 +50,8 @@ export interface TunnelSpec {
   readonly options?: TunnelOptions;
   /** Absent: as the client's own option says. */
   readonly health?: HealthCheck;
+  /** What visitors must show; absent: as the client's own options say. */
+  readonly logins?: LoginSpec;
 }
 
 const UNIX = 'unix:';
@@ -103,7 +106,12 @@ export function showRawOptions({ options = {}, ...spec }: TunnelSpec): string {
 }
 
 function showHttpTunnel({ label, options = {}, upstream, ...spec }: TunnelSpec): string {
-  const shown = { declared: options, tls: upstream.verify ?? {}, ...healthOf(spec) };
+  const { logins } = spec;
+  const shown = {
+    ...{ declared: options, tls: upstream.verify ?? {} },
+    ...healthOf(spec),
+    ...(logins === undefined ? {} : { logins }),
+  };
   return `${label}${showUpstreamOptions(shown)}`;
 }
 

@@ -18,6 +18,7 @@ import {
 import { type HealthCheck, readHealthCheck, showHealthCheck } from './health-check.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 import { nearestName, quote } from './problems.ts';
+import { basicProblem, type LoginSpec } from './visitor-login.ts';
 
 /** How an `https://` upstream is verified; stays on the client. */
 export interface UpstreamTls {
@@ -32,6 +33,8 @@ export interface UpstreamOptions {
   readonly declared: TunnelOptions;
   readonly tls: UpstreamTls;
   readonly health?: HealthCheck;
+  /** Whom to let in, by what they show. */
+  readonly logins?: LoginSpec;
 }
 
 interface KeyRow {
@@ -70,7 +73,22 @@ const HEALTH_KEYS: Readonly<Record<string, KeyRow>> = {
   },
 };
 
-const KEYS: Readonly<Record<string, KeyRow>> = { ...TUNNEL_OPTIONS, ...TLS_KEYS, ...HEALTH_KEYS };
+const LOGIN_KEYS: Readonly<Record<string, KeyRow>> = {
+  'basic-auth': { repeats: true, problemOf: basicProblem },
+  'bearer-token-file': {
+    repeats: true,
+    problemOf: (text) =>
+      /[\0\r\n]/.test(text) || text === '' ? 'is no path of a file' : undefined,
+  },
+};
+
+const { 'visitor-login': _made, ...WRITTEN_OPTIONS } = TUNNEL_OPTIONS;
+const KEYS: Readonly<Record<string, KeyRow>> = {
+  ...WRITTEN_OPTIONS,
+  ...TLS_KEYS,
+  ...HEALTH_KEYS,
+  ...LOGIN_KEYS,
+};
 
 /** Client options of the same names: what holds for every upstream that says nothing itself. */
 export const headerField: Kind<string> = kindOf(
@@ -165,6 +183,7 @@ export function readRawOptions(
   if (read instanceof InvalidText) return read;
   const isMore =
     Object.keys(read.tls).length > 0 ||
+    read.logins !== undefined ||
     TUNNEL_OPTION_NAMES.some(
       (key) => !TUNNEL_OPTIONS[key].isForRaw && read.declared[key] !== undefined,
     );
@@ -181,11 +200,16 @@ export function declaring(options: TunnelOptions): { readonly options?: TunnelOp
 }
 
 /** The same for what stands behind an upstream, but for its TLS. */
-export function declaringAll({ declared, health }: Omit<UpstreamOptions, 'tls'>): {
+export function declaringAll({ declared, health, logins }: Omit<UpstreamOptions, 'tls'>): {
   readonly options?: TunnelOptions;
   readonly health?: HealthCheck;
+  readonly logins?: LoginSpec;
 } {
-  return { ...declaring(declared), ...(health === undefined ? {} : { health }) };
+  return {
+    ...declaring(declared),
+    ...(health === undefined ? {} : { health }),
+    ...(logins === undefined ? {} : { logins }),
+  };
 }
 
 function unknownKey(key: string): InvalidText {
@@ -208,7 +232,13 @@ function gather(values: ReadonlyMap<string, readonly string[]>): UpstreamOptions
     ...(isUnverified ? { isUnverified: true as const } : {}),
   };
   const health = readHealthCheck(values.get('health-check')?.[0] ?? '');
-  return health instanceof InvalidText ? { declared, tls } : { declared, tls, health };
+  const [basic, bearerFiles] = [values.get('basic-auth'), values.get('bearer-token-file')];
+  const hasLogin = basic !== undefined || bearerFiles !== undefined;
+  return {
+    ...{ declared, tls },
+    ...(health instanceof InvalidText ? {} : { health }),
+    ...(hasLogin ? { logins: { basic: basic ?? [], bearerFiles: bearerFiles ?? [] } } : {}),
+  };
 }
 
 /** The value of a quoted text, or a text without quotes itself; undefined for anything between. */
@@ -224,7 +254,8 @@ export function quoteValue(value: string): string {
 }
 
 /** `;KEY=VALUE` for each, as `readUpstreamOptions` reads it; values that may be secret masked. */
-export function showUpstreamOptions({ declared, tls, health }: UpstreamOptions): string {
+export function showUpstreamOptions(shown: UpstreamOptions): string {
+  const { declared, tls, health, logins } = shown;
   const pairs: (readonly [string, string])[] = TUNNEL_OPTION_NAMES.flatMap((key) =>
     (declared[key] ?? []).map(
       (text) => [key, key.endsWith('-add') ? maskField(text) : text] as const,
@@ -233,6 +264,8 @@ export function showUpstreamOptions({ declared, tls, health }: UpstreamOptions):
   if (tls.ca !== undefined) pairs.push(['tls-ca', tls.ca]);
   if (tls.serverName !== undefined) pairs.push(['tls-server-name', tls.serverName]);
   if (tls.isUnverified === true) pairs.push(['tls-insecure', 'true']);
+  for (const _pair of logins?.basic ?? []) pairs.push(['basic-auth', MASKED_VALUE]);
+  for (const file of logins?.bearerFiles ?? []) pairs.push(['bearer-token-file', file]);
   if (health !== undefined) pairs.push(['health-check', showHealthCheck(health)]);
   return pairs.map(([key, value]) => `;${key}=${quoteValue(value)}`).join('');
 }

@@ -5,7 +5,8 @@
 // nothing of a request is reflected. Must not know: which listener the request came
 // from, beyond `isTrusted`.
 
-import { LOGIN_RETRY_SECONDS, type PlainAnswer, type PlainRequest } from '../bridge/messages.ts';
+import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
+import type { PlainAnswer, PlainRequest } from '../bridge/messages.ts';
 import type { Judgement } from './access.ts';
 
 export interface StatusClient {

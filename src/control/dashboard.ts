@@ -9,7 +9,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
-import { LOGIN_RETRY_SECONDS } from '../bridge/messages.ts';
+import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
 import { Assets } from '../dashboard/assets.ts';
 import type { Attempt, Judgement } from './access.ts';
 import { DashboardSessions } from './dashboard-sessions.ts';

@@ -47,7 +47,7 @@ export class HeaderEdits {
 
   private constructor(options: TunnelOptions) {
     this.request = compile(NO_REQUEST_EDIT, {
-      removes: options['request-header-remove'],
+      removes: removedFrom(options),
       adds: options['request-header-add'],
     });
     this.response = compile(NO_RESPONSE_EDIT, {
@@ -65,6 +65,12 @@ export class HeaderEdits {
     const isIdle = isNothing(edits.request) && isNothing(edits.response);
     return isIdle && edits.hostLine === undefined ? undefined : edits;
   }
+}
+
+/** What opened the exit node is not for the upstream, which may be given one of its own. */
+function removedFrom(options: TunnelOptions): readonly string[] | undefined {
+  const { 'request-header-remove': removes, 'visitor-login': logins } = options;
+  return logins === undefined ? removes : [...(removes ?? []), 'authorization'];
 }
 
 function isNothing({ common, added }: HeadEdit): boolean {

@@ -9,12 +9,9 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
+import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import {
-  type ExitControlMethods,
-  type ExitShardMethods,
-  LOGIN_RETRY_SECONDS,
-} from '../bridge/messages.ts';
+import type { ExitControlMethods, ExitShardMethods } from '../bridge/messages.ts';
 import { acceptUpgrade, offersSubprotocol, type Upgraded } from '../link/ws-handshake.ts';
 import { ControlPortTls } from './port-tls.ts';
 

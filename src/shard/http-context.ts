@@ -6,6 +6,7 @@
 
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { LoginThrottle } from '../base/login-throttle.ts';
 import type { AddressSet } from '../base/network-set.ts';
 import { RequestParser } from '../http/request-head.ts';
 import { ResponseParser } from '../http/response-head.ts';
@@ -95,6 +96,7 @@ export class HttpContext {
   readonly secureFields: Buffer | undefined;
   readonly door: LinkDoor | undefined;
   inspector: Inspector | undefined;
+  readonly loginThrottle: LoginThrottle;
   readonly slab = new Slab();
   readonly farewells = new Farewells();
   state: 'serving' | 'draining' = 'serving';
@@ -118,6 +120,7 @@ export class HttpContext {
     this.pages = options.pages ?? new Pages();
     this.requestBodyBytesMax = options.requestBodyBytesMax || Number.POSITIVE_INFINITY;
     this.front = options.front;
+    this.loginThrottle = new LoginThrottle(options.clock);
     this.secureFields = options.secureFields;
     this.door = options.door;
     this.inspector = options.inspector;

@@ -4,6 +4,7 @@
 // Invariant: nothing of the request is in it, and the connection is closed after it. A HEAD
 // request gets the same head without the body. Must not know: why a request failed.
 
+import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import { METHODS } from '../http/method.ts';
 
 const REASONS: Readonly<Record<number, string>> = {
@@ -26,6 +27,9 @@ const REASONS: Readonly<Record<number, string>> = {
 };
 /** A month may have long to go: who asks again in an hour costs little. */
 const SPENT_FIELDS = 'Retry-After: 3600\r\n';
+/** RFC 7617 section 2 and RFC 6750 section 3. */
+const BASIC_FIELDS = 'WWW-Authenticate: Basic realm="sluiceway", charset="UTF-8"\r\n';
+const BEARER_FIELDS = 'WWW-Authenticate: Bearer realm="sluiceway"\r\n';
 /** For a status without a row. */
 const FALLBACK = 502;
 
@@ -36,6 +40,12 @@ const EXTRA_FIELDS: Readonly<Record<number, string>> = {
   429: 'Retry-After: 1\r\n',
   503: 'Retry-After: 5\r\n',
 };
+
+const SPECIAL: readonly (readonly [ErrorCode, status: number, fields: string])[] = [
+  ['SLW_STREAM_TOKEN_SPENT', 429, SPENT_FIELDS],
+  ['SLW_HTTP_LOGIN', 401, BASIC_FIELDS],
+  ['SLW_HTTP_LOGIN_BEARER', 401, BEARER_FIELDS],
+];
 
 interface Page {
   readonly head: Buffer;
@@ -64,8 +74,8 @@ function createPage(
 
 export class Pages {
   readonly #pages: ReadonlyMap<number, Page>;
-  /** For a token whose month is used up. */
-  readonly #spent: Page;
+  /** Whose fields are not those of its status alone. */
+  readonly #byCode: ReadonlyMap<ErrorCode, Page>;
 
   constructor(own: OwnPages = []) {
     const bodies = new Map(own);
@@ -74,12 +84,17 @@ export class Pages {
       createPage(status, reason, bodies.get(Number(status))),
     ];
     this.#pages = new Map(Object.entries(REASONS).map(create));
-    this.#spent = createPage('429', REASONS[429] ?? '', bodies.get(429), SPENT_FIELDS);
+    const special = ([code, status, fields]: (typeof SPECIAL)[number]): [ErrorCode, Page] => [
+      code,
+      createPage(String(status), REASONS[status] ?? '', bodies.get(status), fields),
+    ];
+    this.#byCode = new Map(SPECIAL.map(special));
   }
 
-  /** The answer with `status` to a request with `method`; shared, so never to be written into. */
-  pageFor(status: number, method: string, isSpent = false): Buffer {
-    const page = isSpent ? this.#spent : (this.#pages.get(status) ?? this.#pages.get(FALLBACK));
+  /** The answer for `code` to a request with `method`; shared, so never to be written into. */
+  pageFor(code: ErrorCode, method: string): Buffer {
+    const { status } = ERRORS[code];
+    const page = this.#byCode.get(code) ?? this.#pages.get(status) ?? this.#pages.get(FALLBACK);
     if (page === undefined) return Buffer.alloc(0);
     return method === 'HEAD' ? page.head : page.whole;
   }

@@ -11,8 +11,10 @@
 import type { Socket } from 'node:net';
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
+import { onlyValue } from '../http/field-value.ts';
 import { Forwarding, type Scheme } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
+import { octets } from '../http/octets.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import { visitorOf } from '../http/trusted-forwarding.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
@@ -27,6 +29,7 @@ import { cutSocket } from './socket-relay.ts';
 
 /** Unread responses beyond which the next request waits. Guess: one window (256 KiB). */
 const UNTAKEN_BYTES_MAX = 256 * 1024;
+const AUTHORIZATION = octets('authorization');
 /** From our FIN to the visitor's. Guess. */
 const LINGER_MS = 5000;
 
@@ -175,7 +178,9 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       return;
     }
     const refusal =
-      this.#denial(head, tunnel) ?? gate?.refusal(visitorOf(head, origin), tunnel, nowMs);
+      this.#denial(head, tunnel) ??
+      gate?.refusal(visitorOf(head, origin), tunnel, nowMs) ??
+      this.#loginRefusal(head, tunnel);
     const away = tunnel === undefined ? undefined : front?.redirect(head, origin);
     if (refusal !== undefined) this.onFailed(refusal);
     else if (isMisdirected) this.onFailed('SLW_HTTP_MISDIRECTED');
@@ -194,6 +199,21 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     if (isListed && (tunnel === undefined || router.admits(tunnel, visitor))) return undefined;
     lists?.deny(isListed ? 'tunnels' : 'visitors');
     return 'SLW_HTTP_DENIED';
+  }
+
+  /** Each client of the tunnel must be content: which one serves is decided later. */
+  #loginRefusal(head: RequestParser, tunnel: string | undefined): ErrorCode | undefined {
+    const { router, loginThrottle } = this.#context;
+    const logins = tunnel === undefined ? undefined : router.loginsOf(tunnel);
+    if (logins === undefined) return undefined;
+    const shown = onlyValue(head, AUTHORIZATION);
+    if (logins.every((one) => one.admits(shown))) return undefined;
+    // Nothing was guessed: a browser asks first, and then its user.
+    const isGuess = shown !== undefined;
+    const mayFail = !isGuess || loginThrottle.refuse(visitorOf(head, this.forwarding.origin));
+    if (!mayFail) return 'SLW_HTTP_LOGIN_LIMIT';
+    const hasBasic = logins.some(({ schemes }) => schemes.has('basic'));
+    return hasBasic ? 'SLW_HTTP_LOGIN' : 'SLW_HTTP_LOGIN_BEARER';
   }
 
   #answerOurselves({ status, bytes, bodyBytes }: FrontAnswer): void {
@@ -275,7 +295,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const { pages } = this.#context;
     this.#exchange.meter(status, pages.bodyBytes(status, method));
     this.#context.log.debug({ code, tunnel, status }, 'request not served');
-    this.#linger(pages.pageFor(status, method, code === 'SLW_STREAM_TOKEN_SPENT'));
+    this.#linger(pages.pageFor(code, method));
   }
 
   onCut(): void {

@@ -9,6 +9,7 @@ import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { type Network, readNetwork } from '../base/network.ts';
 import { type AddressSet, NetworkSet } from '../base/network-set.ts';
+import { VisitorLogins } from '../base/visitor-login.ts';
 import type { RouteChange } from '../bridge/messages.ts';
 import { HeaderEdits } from '../http/header-edits.ts';
 import type { OpenRequest } from '../mux/session.ts';
@@ -79,6 +80,8 @@ export interface Router {
     sink: StreamSink,
     wish?: OpenWish,
   ): OpenedStream | ErrorCode;
+  /** What visitors of a tunnel must show, to each of its clients; undefined: nothing. */
+  loginsOf(tunnel: string): readonly VisitorLogins[] | undefined;
   /** By what visitors of a tunnel stay with a client; undefined: by nothing. */
   affinityOf(tunnel: string): Affinity | undefined;
   /** May the next request of the visitor with `key` go the way that the last one went? */
@@ -98,6 +101,8 @@ interface Route extends Way {
   edits: HeaderEdits | undefined;
   /** Who may visit, as its client declared it; undefined: everyone. */
   networks: readonly string[] | undefined;
+  /** What they must show; undefined: nothing. */
+  logins: readonly string[] | undefined;
 }
 
 interface Tunnel {
@@ -106,6 +111,7 @@ interface Tunnel {
   turn: number;
   /** Of all its clients, each once; undefined: everyone may visit. */
   lists: readonly AddressSet[] | undefined;
+  logins: readonly VisitorLogins[] | undefined;
   affinity: Affinity | undefined;
 }
 
@@ -230,6 +236,10 @@ export class ShardRouter implements Router {
     return 'SLW_STREAM_NO_LINK';
   }
 
+  loginsOf(tunnel: string): readonly VisitorLogins[] | undefined {
+    return this.#tunnels.get(tunnel)?.logins;
+  }
+
   affinityOf(tunnel: string): Affinity | undefined {
     return this.#tunnels.get(tunnel)?.affinity;
   }
@@ -291,7 +301,7 @@ export class ShardRouter implements Router {
   #add({ tunnel: name, client, link, shard, token, options }: RouteChange): void {
     let tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) {
-      const none = { lists: undefined, affinity: undefined };
+      const none = { lists: undefined, logins: undefined, affinity: undefined };
       tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0, ...none };
       this.#tunnels.set(name, tunnel);
       if (name.startsWith(PASSTHROUGH)) this.#serverNames.add(name.slice(PASSTHROUGH.length));
@@ -303,6 +313,7 @@ export class ShardRouter implements Router {
     const declared = {
       edits,
       networks: options?.['allow-ips'],
+      logins: options?.['visitor-login'],
       weight: Number(options?.weight?.[0] ?? 1),
       affinity: options?.affinity?.[0] as Affinity | undefined,
     };
@@ -352,12 +363,19 @@ const NO_WISH: OpenWish = {};
 /** Routes have changed: whose lists hold now, and what keeps visitors? */
 function relist(tunnel: Tunnel): void {
   tunnel.affinity = strongest(tunnel.routes.map(({ affinity }) => affinity));
-  const distinct = new Map<string, readonly string[]>();
-  for (const { networks } of tunnel.routes) {
-    if (networks !== undefined) distinct.set(networks.join(), networks);
-  }
-  const lists = [...distinct.values()].map((networks) => new NetworkSet(networks.map(networkOf)));
+  const lists = distinct(tunnel.routes.map(({ networks }) => networks)).map(
+    (networks) => new NetworkSet(networks.map(networkOf)),
+  );
   tunnel.lists = lists.length === 0 ? undefined : lists;
+  const logins = distinct(tunnel.routes.map((route) => route.logins));
+  tunnel.logins = logins.length === 0 ? undefined : logins.map((texts) => new VisitorLogins(texts));
+}
+
+/** Each list of texts once. */
+function distinct(lists: readonly (readonly string[] | undefined)[]): (readonly string[])[] {
+  const found = new Map<string, readonly string[]>();
+  for (const texts of lists) if (texts !== undefined) found.set(texts.join(), texts);
+  return [...found.values()];
 }
 
 function networkOf(text: string): Network {

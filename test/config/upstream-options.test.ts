@@ -89,7 +89,7 @@ describe('what is refused', () => {
       'host-header': /has host-header without "="/,
       'host-headr=a': /unknown key 'host-headr' .*did you mean host-header\?/,
       'constructor=a': /unknown key 'constructor'/,
-      'basic-auth=a:b': /unknown key/,
+      'oauth=github': /unknown key/,
       'host-header=a;host-header=b': /has host-header twice/,
       'host-header=a b': /has a host-header that is no host/,
       'host-header="a"b': /has a quote in host-header/,
@@ -203,5 +203,18 @@ test('who may visit by default is bounded for every kind of tunnel', () => {
       problems.join(),
       /--(?:tcp|tls-passthrough) .*65 networks are too many; give at most 64/u,
     );
+  }
+});
+
+test('logins behind an upstream are read, and printed without the secret', () => {
+  const text = 'a.example=http://b;basic-auth="ann:o;n,e";basic-auth=bob:two;bearer-token-file=/t';
+  const tunnel = httpTunnel.schema.parse(text);
+  assert.deepEqual(tunnel.logins, { basic: ['ann:o;n,e', 'bob:two'], bearerFiles: ['/t'] });
+  const shown = httpTunnel.show(tunnel);
+  assert.doesNotMatch(shown, /ann|bob|two/u);
+  assert.equal(httpTunnel.schema.safeParse(shown).success, false, 'a mask is no password');
+  for (const bad of ['', ':', 'ann', 'ann:', ':one', 'a:\n']) {
+    const read = httpTunnel.schema.safeParse(`a.example=http://b;basic-auth=${bad}`);
+    assert.equal(read.success, false, JSON.stringify(bad));
   }
 });

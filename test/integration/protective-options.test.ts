@@ -323,10 +323,46 @@ test('client: --allow-ips, alone', async (t) => {
   }
 });
 
+for (const option of ['basic-auth', 'bearer-token-file']) {
+  test(`client: --${option}, alone`, async (t) => {
+    for (const channel of CHANNELS) {
+      await t.test(`by ${channel}`, async (t) => {
+        const env = { SLUICEWAY_TOKEN: SECRET };
+        const admin: Given = { option: 'shards', value: '1', channel: 'flag', env };
+        const node = await startNode(t, { config: serverOf(admin) });
+        const site = await startHttp(t, (_request, response) => response.end('served'));
+        const upstream = `${HOST}=http://127.0.0.1:${site}`;
+        const url = `ws://${LOOPBACK}:${node.controlPort}`;
+        const isBasic = option === 'basic-auth';
+        const value = isBasic ? 'user:secret' : written(t, 'tokens', `${SECRET}\n`);
+        const config = clientOf({ option, value, channel, env, flags: { url, upstream } });
+        await startLocalClient(t, node, { flags: { upstream }, config });
+        const good = isBasic ? `Basic ${btoa('user:secret')}` : `Bearer ${SECRET}`;
+        const wrong = [
+          ...[`Basic ${btoa('user:secre')}`, `Basic ${btoa('user:secretx')}`, `Bearer ${SECRET}x`],
+          ...[good.slice(0, -3), good.replace(' ', ''), `X${good}`, 'Basic', 'Bearer ', ''],
+        ];
+        for (const text of wrong) {
+          const answer = await exchange(node.httpPort, requestFor('/', `Authorization: ${text}`));
+          assert.match(answer, /^HTTP\/1\.1 (?:401|429) /u, text);
+        }
+        assert.match(await exchange(node.httpPort, requestFor('/')), /^HTTP\/1\.1 401 /u);
+        const twice = requestFor('/', `Authorization: ${good}`, `Authorization: ${good}`);
+        assert.match(await exchange(node.httpPort, twice), /^HTTP\/1\.1 (?:401|429) /u);
+        const answer = await exchange(node.httpPort, requestFor('/', `Authorization: ${good}`));
+        assert.match(answer, /^HTTP\/1\.1 200 /u);
+      });
+    }
+  });
+}
+
 /** Given empty, each of these would protect nothing. */
 const MUST_HAVE_A_VALUE: Readonly<Record<Command, readonly string[]>> = {
   server: Object.keys(SERVER_ROWS),
-  client: ['allow-ips', 'token', 'token-file', 'token-env', 'tls-ca', 'auto-tls-fingerprint'],
+  client: [
+    ...['basic-auth', 'bearer-token-file'],
+    ...['allow-ips', 'token', 'token-file', 'token-env', 'tls-ca', 'auto-tls-fingerprint'],
+  ],
 };
 
 test('a protective option that is given empty is an error that names it', (t) => {

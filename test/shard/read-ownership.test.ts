@@ -157,6 +157,7 @@ async function createPath(
     matchHost: () => 'a.example',
     admits: () => true,
     affinityOf: () => undefined,
+    loginsOf: () => undefined,
     mayStay: () => true,
     openStream: (
       tunnel: string,

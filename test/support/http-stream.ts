@@ -128,6 +128,10 @@ export class LoopbackRouter implements Router {
     return true;
   }
 
+  loginsOf(): undefined {
+    return undefined;
+  }
+
   affinityOf(): undefined {
     return undefined;
   }

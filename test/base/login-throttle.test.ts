@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LoginThrottle } from '../../src/control/login-throttle.ts';
+import { LoginThrottle } from '../../src/base/login-throttle.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 test('ten may fail in a minute, then one in six seconds, each address by itself', () => {

@@ -3,10 +3,12 @@
 // Invariant: a good token is never held off, as it is looked at before this is asked; what is kept
 // is bounded, whatever addresses there are. Must not know: tokens.
 
-import { addressKey } from '../base/address-key.ts';
-import type { Clock } from '../base/clock.ts';
-import { TokenBucket } from '../base/token-bucket.ts';
-import { LOGIN_RETRY_SECONDS } from '../bridge/messages.ts';
+import { addressKey } from './address-key.ts';
+import type { Clock } from './clock.ts';
+import { TokenBucket } from './token-bucket.ts';
+
+/** One login more of an address may fail in so many seconds, once too many have failed. */
+export const LOGIN_RETRY_SECONDS = 6;
 
 /** Refusals at once; after them one in LOGIN_RETRY_SECONDS, so that ten a minute go on. */
 const REFUSALS_MAX = 10;

@@ -1,0 +1,76 @@
+// What visitors of a tunnel must show: `user:password` by Basic, or a token by Bearer (RFC 7617 and
+// 6750), as its client declares them to the exit node and the exit node checks them.
+//
+//   basic:SALT:DIGEST     bearer:SALT:DIGEST     digests are SHA-256 of the salt and what is shown
+//
+// Invariant: no secret crosses the link, and none can be told from another by its digest; every
+// declared login is compared, each in constant time; what cannot be read opens nothing. Pure. Must
+// not know: who asks, or what follows from a refusal.
+
+import { createHash, timingSafeEqual } from 'node:crypto';
+
+export type LoginScheme = 'basic' | 'bearer';
+
+/** Longest field that is looked at: a token and its scheme. */
+const AUTHORIZATION_LENGTH_MAX = 8192;
+const DECLARED = /^(basic|bearer):([0-9a-f]{32}):([0-9a-f]{64})$/;
+const CREDENTIALS = /^(basic|bearer) +([A-Za-z0-9._~+/=-]+) *$/i;
+
+interface Login {
+  readonly scheme: LoginScheme;
+  readonly salt: string;
+  readonly digest: Buffer;
+}
+
+/** The text that declares `secret`; `salt` is 32 hexadecimal digits, drawn anew each time. */
+export function declareLogin(scheme: LoginScheme, secret: string, salt: string): string {
+  return `${scheme}:${salt}:${digestOf(salt, secret).toString('hex')}`;
+}
+
+/** What is wrong with a declared text, as the rest of a sentence about it. */
+export function loginProblem(text: string): string | undefined {
+  return DECLARED.test(text) ? undefined : 'is no login as clients declare it';
+}
+
+/** The logins of one client for one tunnel, any of which opens it. */
+export class VisitorLogins {
+  /** What a visitor without a login is told (RFC 9110 11.6.1). */
+  readonly schemes: ReadonlySet<LoginScheme>;
+  readonly #logins: readonly Login[];
+
+  constructor(texts: readonly string[]) {
+    this.#logins = texts.map((text) => {
+      const [, scheme, salt = '', digest = ''] = DECLARED.exec(text) ?? [];
+      // What does not fit was refused when it was declared; here it opens nothing.
+      return { scheme: scheme as LoginScheme, salt, digest: Buffer.from(digest, 'hex') };
+    });
+    this.schemes = new Set(this.#logins.map(({ scheme }) => scheme));
+  }
+
+  admits(authorization: string | undefined): boolean {
+    const shown = readCredentials(authorization);
+    if (shown === undefined) return false;
+    let isAdmitted = false;
+    for (const { scheme, salt, digest } of this.#logins) {
+      if (scheme !== shown.scheme || digest.length === 0) continue;
+      if (timingSafeEqual(digestOf(salt, shown.secret), digest)) isAdmitted = true;
+    }
+    return isAdmitted;
+  }
+}
+
+function readCredentials(
+  authorization: string | undefined,
+): { readonly scheme: LoginScheme; readonly secret: string } | undefined {
+  if (authorization === undefined || authorization.length > AUTHORIZATION_LENGTH_MAX) {
+    return undefined;
+  }
+  const [, name = '', text = ''] = CREDENTIALS.exec(authorization) ?? [];
+  if (text === '') return undefined;
+  const scheme = name.toLowerCase() as LoginScheme;
+  return { scheme, secret: scheme === 'basic' ? Buffer.from(text, 'base64').toString() : text };
+}
+
+function digestOf(salt: string, secret: string): Buffer {
+  return createHash('sha256').update(`${salt}:${secret}`).digest();
+}
