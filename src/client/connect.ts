@@ -124,6 +124,8 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     });
     const onAbort = (): void => this.#up.reject(signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
+    // Before there was anybody to hear it.
+    if (signal?.aborted === true) onAbort();
     const timer = setTimeout(() => this.#up.reject(late(timeoutMs, this.#missing())), timeoutMs);
     try {
       await this.#up.promise;

@@ -48,6 +48,8 @@ interface Scene {
   readonly node: LocalNode;
   readonly file: string;
   readonly tcpPort: number;
+  /** Of the HTTP tunnel's upstream. */
+  readonly site: number;
   limit(limits: Readonly<Record<string, string>>): void;
 }
 
@@ -80,7 +82,7 @@ async function scene(
     config: { token: new Masked(SECRET) },
     complains: true,
   });
-  return { node, file, tcpPort, limit: write };
+  return { node, file, tcpPort, site, limit: write };
 }
 
 function ask(t: TestContext, { node }: Scene, host = HOST): Promise<Answer> {
@@ -100,8 +102,8 @@ async function untilLimited({ node }: Scene, limit: string): Promise<void> {
   });
 }
 
-async function startOther(t: TestContext, { node }: Scene, name: string): Promise<void> {
-  const site = await startHttp(t, (_request, response) => response.end('other'));
+/** The same upstream by another token: with another one it would be refused. */
+async function startOther(t: TestContext, { node, site }: Scene, name: string): Promise<void> {
   await startLocalClient(t, node, {
     flags: { upstream: `${name}=http://${LOOPBACK}:${site}` },
     config: { token: new Masked('other') },

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { undoAfter } from '../support/cleanup.ts';
 import { seededNoise, sha256 } from '../support/digest.ts';
-import { freePort } from '../support/free-port.ts';
+import { freePort, freePorts } from '../support/free-port.ts';
 import { startLocalClient, startNode } from '../support/local-tunnel.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { connectTo, echoBytes, echoOnce, get } from '../support/upstream.ts';
@@ -69,11 +69,13 @@ test('a socket that is not there is a 502', async (t) => {
 
 test('a run of ports is a tunnel each', async (t) => {
   const node = await startNode(t);
-  const first = await freePort();
-  const upstream = await freePort();
   const count = 3;
+  const [first, upstream] = [await freePorts(count), await freePorts(count)];
   for (let index = 0; index < count; index += 1) {
-    const server = createServer((socket) => socket.end(`port ${index}`));
+    const server = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.end(`port ${index}`);
+    });
     await listenOn(t, server, upstream + index);
   }
   const tcp = `${first}-${first + count - 1}=127.0.0.1:${upstream}-${upstream + count - 1}`;
