@@ -5,8 +5,6 @@
 // which proxy is to be taken, or what is said to the server.
 
 import type { Agent } from 'node:http';
-import { HttpsProxyAgent } from 'https-proxy-agent';
-import { SocksProxyAgent } from 'socks-proxy-agent';
 
 export interface ProxyOptions {
   /** `http://`, `https://` or `socks5h://`, maybe with a login. */
@@ -17,9 +15,15 @@ export interface ProxyOptions {
   readonly onAnswer?: (status: number) => void;
 }
 
-export function createProxyAgent({ proxy, signal, onAnswer }: ProxyOptions): Agent {
-  // A dial by SOCKS ends by itself after 30 s: its socket takes no signal.
-  if (proxy.startsWith('socks')) return new SocksProxyAgent(proxy);
+/** Most have no proxy, and the agents weigh 4 MB: they are loaded when they are needed. */
+export async function createProxyAgent(options: ProxyOptions): Promise<Agent> {
+  const { proxy, signal, onAnswer } = options;
+  if (proxy.startsWith('socks')) {
+    const { SocksProxyAgent } = await import('socks-proxy-agent');
+    // A dial by SOCKS ends by itself after 30 s: its socket takes no signal.
+    return new SocksProxyAgent(proxy);
+  }
+  const { HttpsProxyAgent } = await import('https-proxy-agent');
   const agent = new HttpsProxyAgent(proxy, { signal });
   if (onAnswer !== undefined) {
     agent.on('proxyConnect', ({ statusCode }: { readonly statusCode: number }) => {

@@ -3,9 +3,10 @@
 // Invariant: listens on loopback only, reflects headers escaped, and holds no more than
 // LISTENERS_MAX event streams. Must not know: that a tunnel leads to it.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { systemClock } from '../base/clock.ts';
+import { http } from '../base/http-modules.ts';
 
 /** Event streams at once. Guess: many browsers' tabs. */
 const LISTENERS_MAX = 100;
@@ -19,7 +20,7 @@ export class DemoSite {
   #ticks = 0;
 
   constructor() {
-    this.#server = createServer((request, response) => this.#answer(request, response));
+    this.#server = http.createServer((request, response) => this.#answer(request, response));
   }
 
   /** Listens and gives the port. */

@@ -7,6 +7,7 @@
 import { systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { closeLog, createLogger, type Logger } from '../base/log.ts';
+import { collectStartupGarbage } from '../base/startup-garbage.ts';
 import type { LogFormat, LogLevel } from '../config/config.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { complain } from './output.ts';
@@ -37,6 +38,8 @@ export interface RunOptions {
 
 /** A stalled log sink holds up the exit no longer than this. Guess. */
 const FLUSH_MS_MAX = 500;
+/** When what a start leaves behind is collected: clients and first requests go first. Guess. */
+const COLLECT_AFTER_MS = 1000;
 /** After the second signal, for sockets to be closed; then the process ends anyway. Guess. */
 const STOP_MS_MAX = 1000;
 
@@ -51,6 +54,7 @@ export async function runToExit(options: RunOptions): Promise<never> {
   try {
     const running = await options.start(log);
     lifecycle.onStarted(running);
+    systemClock.after(COLLECT_AFTER_MS, collectStartupGarbage);
     return await exit(log, await running.closed);
   } catch (error) {
     return await exit(log, endingOf(error));

@@ -1,26 +1,14 @@
 // The command line: which commands there are, and how an error becomes lines and an exit code.
 //
 // Invariant: --help and answers go to stdout with exit code 0, errors to stderr as `sluiceway: `
-// lines with the code of the table; commander never exits the process itself. Must not know:
-// what a command does.
+// lines with the code of the table; commander never exits the process itself; a command's code is
+// loaded when it runs, so that none pays for another's. Must not know: what a command does.
 
 import { Command as CliCommand, CommanderError } from 'commander';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
 import type { Command } from '../config/schema.ts';
 import { addOptions, collectFlags } from './arguments.ts';
-import { runClient } from './commands/client.ts';
-import { runConfigCheck } from './commands/config-check.ts';
-import { runConfigPrint } from './commands/config-print.ts';
-import { runDemo } from './commands/demo.ts';
-import { runServer } from './commands/server.ts';
-import { runStatus } from './commands/status.ts';
-import {
-  createToken,
-  listTokensFile,
-  revokeToken,
-  rotateTokenSecret,
-  type TokenFlags,
-} from './commands/token.ts';
+import type { TokenFlags } from './commands/token.ts';
 import { runVersion, versionText } from './commands/version.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { complain, surviveClosedPipes } from './output.ts';
@@ -45,9 +33,18 @@ function buildProgram(): CliCommand {
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(asError(text)) })
     .helpCommand(false);
-  addCommand(program, { name: 'server', help: 'run the exit node', run: runServer });
-  addCommand(program, { name: 'client', help: 'serve upstreams through a server', run: runClient });
-  addCommand(program, { name: 'status', help: 'show who is connected', run: runStatus });
+  addCommand(program, {
+    ...{ name: 'server', help: 'run the exit node' },
+    run: async (flags) => (await import('./commands/server.ts')).runServer(flags),
+  });
+  addCommand(program, {
+    ...{ name: 'client', help: 'serve upstreams through a server' },
+    run: async (flags) => (await import('./commands/client.ts')).runClient(flags),
+  });
+  addCommand(program, {
+    ...{ name: 'status', help: 'show who is connected' },
+    run: async (flags) => (await import('./commands/status.ts')).runStatus(flags),
+  });
   program.command('version').description('print the version').action(runVersion);
   addConfigCommands(program);
   addTokenCommands(program);
@@ -55,7 +52,9 @@ function buildProgram(): CliCommand {
     .command('demo')
     .description('try it out: a server, a client and a sample site on this machine')
     .option('--check', 'fetch the site once through the tunnel, then end')
-    .action((options: { readonly check?: boolean }) => runDemo({ check: options.check === true }));
+    .action(async ({ check = false }: { readonly check?: boolean }) =>
+      (await import('./commands/demo.ts')).runDemo({ check }),
+    );
   return program;
 }
 
@@ -84,11 +83,17 @@ function addConfigCommands(program: CliCommand): void {
     .description('check or print a configuration')
     .helpCommand(false);
   const actions = [
-    { verb: 'check', help: 'say what is wrong with the options', run: runConfigCheck },
+    {
+      verb: 'check',
+      help: 'say what is wrong with the options',
+      run: async (name: 'server' | 'client', flags: Flags) =>
+        (await import('./commands/config-check.ts')).runConfigCheck(name, flags),
+    },
     {
       verb: 'print',
       help: 'print the options as YAML, secrets masked',
-      run: runConfigPrint,
+      run: async (name: 'server' | 'client', flags: Flags) =>
+        (await import('./commands/config-print.ts')).runConfigPrint(name, flags),
     },
   ];
   for (const { verb, help, run } of actions) {
@@ -129,16 +134,22 @@ function addTokenCommands(program: CliCommand): void {
     .option('--bytes-in-per-second-max <SIZE>', 'from visitors, such as 8MiB')
     .option('--bytes-out-per-second-max <SIZE>', 'to visitors')
     .option('--bytes-month-max <SIZE>', 'both ways, in a calendar month')
-    .action((name: string, flags: TokenFlags) => createToken(name, flags));
+    .action(async (name: string, flags: TokenFlags) =>
+      (await import('./commands/token.ts')).createToken(name, flags),
+    );
   add('list', 'show the tokens, without secrets')
     .option('--tokens-usage-file <FILE>', "the server's; beside the tokens file if none")
     .option('--json', 'as JSON')
-    .action((flags: TokenFlags) => listTokensFile(flags));
+    .action(async (flags: TokenFlags) =>
+      (await import('./commands/token.ts')).listTokensFile(flags),
+    );
   add('revoke <NAME>', 'remove a token; its clients end within seconds').action(
-    (name: string, flags: TokenFlags) => revokeToken(name, flags),
+    async (name: string, flags: TokenFlags) =>
+      (await import('./commands/token.ts')).revokeToken(name, flags),
   );
   add('rotate <NAME>', 'print a new secret; the one before stays valid, older ones do not').action(
-    (name: string, flags: TokenFlags) => rotateTokenSecret(name, flags),
+    async (name: string, flags: TokenFlags) =>
+      (await import('./commands/token.ts')).rotateTokenSecret(name, flags),
   );
 }
 

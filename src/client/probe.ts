@@ -3,10 +3,9 @@
 // Invariant: gives an answer within its time, and leaves no connection behind; what is verified of
 // a certificate is what a visitor's connection would verify. Must not know: how often, or what for.
 
-import { request as requestHttp } from 'node:http';
-import { request as requestHttps } from 'node:https';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { http, https } from '../base/http-modules.ts';
 import type { UpstreamEntry } from '../bridge/messages.ts';
 import type { HealthCheck } from '../config/config.ts';
 
@@ -50,7 +49,7 @@ function probeHttp(
   const signal = AbortSignal.timeout(timeoutMs);
   const named = options?.['host-header']?.[0];
   return new Promise((resolve) => {
-    const asking = (tls ? requestHttps : requestHttp)({
+    const asking = (tls ? https : http).request({
       ...place,
       ...{ path, signal, agent: false },
       headers: {

@@ -9,10 +9,10 @@
 
 import { createHash, X509Certificate } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { request as requestHttps } from 'node:https';
 import { checkServerIdentity, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { https } from '../base/http-modules.ts';
 import { unbracketed } from '../base/ip.ts';
 import { createProxyAgent } from '../base/proxy-agent.ts';
 import { describeWrongName } from '../base/tls-refusal.ts';
@@ -148,18 +148,18 @@ function checkLeaf(
   if (nameError !== undefined) throw refused(server, describeWrongName(leaf.subjectAltName ?? ''));
 }
 
-function fetchCa(url: URL, proxy: string | undefined): Promise<Fetched> {
+async function fetchCa(url: URL, proxy: string | undefined): Promise<Fetched> {
   const server = url.host;
   const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS);
+  const agent = proxy === undefined ? false : await createProxyAgent({ proxy, signal });
   return new Promise((resolve, reject) => {
     const away = (cause: Error): void => {
       const why = signal.aborted ? 'no answer in time' : cause.message || 'no connection';
       reject(failure('SLW_DIAL_FAILED', server, `cannot fetch its CA: ${why}`));
     };
     // Nothing can be trusted yet: the answer is verified as a whole when it is there.
-    const agent = proxy === undefined ? false : createProxyAgent({ proxy, signal });
     const options = { agent, signal, rejectUnauthorized: false, minVersion: 'TLSv1.2' };
-    const request = requestHttps(url, options as object);
+    const request = https.request(url, options as object);
     request.on('error', away);
     request.on('response', (response) => {
       response.on('error', away);

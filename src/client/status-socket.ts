@@ -6,8 +6,9 @@
 // client nothing; what is answered is bounded and holds no secret. Must not know: what is told.
 
 import { chmod, lstat, mkdir, rm } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import path from 'node:path';
+import { http } from '../base/http-modules.ts';
 import type { Logger } from '../base/log.ts';
 
 const CONNECTIONS_MAX = 16;
@@ -57,7 +58,7 @@ async function makePrivate(folder: string): Promise<void> {
 }
 
 function createStatusServer({ tell, log }: StatusSocketOptions): Server {
-  const server = createServer({ headersTimeout: TIMEOUT_MS, requestTimeout: TIMEOUT_MS });
+  const server = http.createServer({ headersTimeout: TIMEOUT_MS, requestTimeout: TIMEOUT_MS });
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => {
     request.resume();

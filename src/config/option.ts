@@ -5,8 +5,6 @@
 // write it and goes through the same parser. Must not know: which options there are, or where a
 // text came from.
 
-import { z } from 'zod';
-
 /** Where a value may come from, strongest first. */
 export type Source = 'flag' | 'environment' | 'file';
 
@@ -23,7 +21,8 @@ export interface Kind<T> {
   readonly name: string;
   /** Stands for the value in help; empty for a boolean, which takes none. */
   readonly placeholder: string;
-  readonly schema: z.ZodType<T, string>;
+  /** What is wrong with the text as an InvalidText; no bad text makes it throw. */
+  readonly read: (text: string) => T | InvalidText;
   show(value: T): string;
   /** A map of the file as the text of a value; absent where a map cannot stand for one. */
   textOfMap?(pairs: MapPairs): string | InvalidText;
@@ -161,9 +160,9 @@ function parseOne<T>(kind: Kind<T>, texts: readonly string[]): ParseResult<T> {
   if (rest.length > 0) {
     return { ok: false, wrong: [{ text, message: 'is one of several values; give one' }] };
   }
-  const result = kind.schema.safeParse(text);
-  if (result.success) return { ok: true, value: result.data };
-  return { ok: false, wrong: [{ text, message: firstMessage(result.error) }] };
+  const value = kind.read(text);
+  if (!(value instanceof InvalidText)) return { ok: true, value };
+  return { ok: false, wrong: [{ text, message: value.message }] };
 }
 
 type Expand = (text: string) => readonly string[] | InvalidText;
@@ -186,31 +185,21 @@ function parseMany<T>(
   const values: T[] = [];
   const wrong: WrongText[] = [];
   for (const text of texts) {
-    const result = kind.schema.safeParse(text);
-    if (result.success) values.push(result.data);
-    else wrong.push({ text, message: firstMessage(result.error) });
+    const value = kind.read(text);
+    if (value instanceof InvalidText) wrong.push({ text, message: value.message });
+    else values.push(value);
   }
   return wrong.length === 0 ? { ok: true, value: values } : { ok: false, wrong };
 }
 
-function firstMessage(error: z.ZodError): string {
-  return error.issues[0]?.message ?? 'is not valid';
-}
-
-/** A kind read by `read`, which returns what is wrong with the text as an InvalidText. */
+/** A kind read by `read`. */
 export function kindOf<T>(
   name: string,
   placeholder: string,
   read: (text: string) => T | InvalidText,
   show: (value: T) => string,
 ): Kind<T> {
-  const schema = z.string().transform((text, context): T => {
-    const result = read(text);
-    if (!(result instanceof InvalidText)) return result;
-    context.addIssue({ code: 'custom', message: result.message });
-    return z.NEVER;
-  });
-  return { name, placeholder, schema, show };
+  return { name, placeholder, read, show };
 }
 
 /** Says what is wrong with a text and what is right: continues a sentence that quoted the text. */

@@ -4,7 +4,6 @@
 // fits a timer; both stay within the bounds the option names, and `show` gives a text that reads
 // back as the same value. Must not know: which option uses them.
 
-import { z } from 'zod';
 import { TIMER_MS_MAX } from '../base/clock.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 
@@ -92,52 +91,46 @@ export function choice<const T extends string>(
   words: readonly [T, ...T[]],
   placeholder: string = words.join('|'),
 ): Kind<T> {
-  return {
-    name: 'choice',
-    placeholder,
-    schema: z.enum(words, { error: `is not one of the choices; write ${words.join(', ')}` }),
-    show: String,
-  };
+  const read = (text: string): T | InvalidText =>
+    words.find((word) => word === text) ??
+    new InvalidText(`is not one of the choices; write ${words.join(', ')}`);
+  return { name: 'choice', placeholder, read, show: String };
 }
 
-export const boolean: Kind<boolean> = {
-  name: 'boolean',
-  placeholder: '',
-  schema: z.stringbool({
-    truthy: ['true', '1'],
-    falsy: ['false', '0'],
-    case: 'sensitive',
-    error: 'is not a boolean; write true or false',
-  }),
-  show: String,
-};
+export const boolean: Kind<boolean> = kindOf(
+  'boolean',
+  '',
+  (text) => {
+    if (text === 'true' || text === '1') return true;
+    if (text === 'false' || text === '0') return false;
+    return new InvalidText('is not a boolean; write true or false');
+  },
+  String,
+);
 
 /** A text that must match `pattern`; `right` says what to write instead. */
 export function text(placeholder: string, pattern: RegExp, right: string): Kind<string> {
-  return {
-    name: 'text',
-    placeholder,
-    schema: z.string().regex(pattern, { error: right }),
-    show: String,
-  };
+  const read = (value: string): string | InvalidText =>
+    pattern.test(value) ? value : new InvalidText(right);
+  return { name: 'text', placeholder, read, show: String };
 }
 
-export const path: Kind<string> = {
-  name: 'path',
-  placeholder: 'FILE',
-  schema: z
-    .string()
-    .min(1, { error: 'is empty; write the path of a file' })
-    .max(4096, { error: 'is longer than a path can be' })
-    .refine((value) => !value.includes('\u0000'), { error: 'holds a NUL byte' }),
-  show: String,
-};
+export const path: Kind<string> = kindOf(
+  'path',
+  'FILE',
+  (value) => {
+    if (value === '') return new InvalidText('is empty; write the path of a file');
+    if (value.length > 4096) return new InvalidText('is longer than a path can be');
+    return value.includes('\u0000') ? new InvalidText('holds a NUL byte') : value;
+  },
+  String,
+);
 
 /** Never quoted, never shown; what it must look like is checked by whoever uses it. */
 export const secret: Kind<string> = {
   name: 'secret',
   placeholder: 'TEXT',
-  schema: z.string(),
+  read: (value) => value,
   show: () => '[masked]',
 };
 

@@ -92,8 +92,8 @@ const FIELDS: Readonly<Record<string, Field>> = {
   },
   ports: (reader, node) => {
     const ports = reader.list(node, 'ports', (text) => {
-      const read = portRange.schema.safeParse(text);
-      return read.success ? { value: read.data } : NO_PORT;
+      const range = portRange.read(text);
+      return range instanceof InvalidText ? NO_PORT : { value: range };
     });
     return ports && { ports };
   },
@@ -309,9 +309,9 @@ class EntryReader {
   parsed(node: Node, name: string, kind: Kind<number>): number | undefined {
     let value: number | undefined;
     this.text(node, name, (text) => {
-      const read = kind.schema.safeParse(text);
-      if (!read.success) return read.error.issues[0]?.message ?? `is no ${kind.name}`;
-      value = read.data;
+      const read = kind.read(text);
+      if (read instanceof InvalidText) return read.message;
+      value = read;
       return text;
     });
     return value;

@@ -9,10 +9,10 @@
 // kinds it is, and for how long the issuer wants to be left alone. Must not know: where
 // certificates are kept, or when to order.
 
-import { Agent } from 'node:https';
 import acme from 'acme-client';
 import { wallMsOf } from '../base/clock.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { https } from '../base/http-modules.ts';
 import { type RenewalWindow, readWindow } from './renewal.ts';
 
 export type ChallengeKind = 'http-01' | 'tls-alpn-01' | 'dns-01';
@@ -202,7 +202,10 @@ export class AcmeIssuer implements Issuer {
     defaults.maxContentLength = ANSWER_BYTES_MAX;
     defaults.headers.common['User-Agent'] = agent;
     // Without keep-alive: orders are rare, and an idle connection may be gone unnoticed.
-    defaults.httpsAgent = new Agent({ keepAlive: false, ...(ca === undefined ? {} : { ca }) });
+    defaults.httpsAgent = new https.Agent({
+      keepAlive: false,
+      ...(ca === undefined ? {} : { ca }),
+    });
     // Every answer comes as an error: acme-client wants to see it first, and to retry.
     interceptors.response.clear();
     interceptors.response.use(

@@ -4,8 +4,9 @@
 // browser send (a Host that is no address of ours, a foreign Origin or Sec-Fetch-Site). Must not
 // know: what the answers say.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { SluicewayError } from '../base/errors.ts';
+import { http } from '../base/http-modules.ts';
 import type { Logger } from '../base/log.ts';
 import type { Answers } from './answers.ts';
 import type { Dashboard } from './dashboard.ts';
@@ -40,7 +41,7 @@ export interface AdminPort {
 
 /** Listens; rejects with SLW_LISTEN_FAILED. */
 export function openAdminPort(options: AdminPortOptions): Promise<AdminPort> {
-  const server = createServer({
+  const server = http.createServer({
     headersTimeout: HEAD_TIMEOUT_MS,
     requestTimeout: HEAD_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,

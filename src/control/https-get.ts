@@ -3,8 +3,8 @@
 // Invariant: a certificate is verified whatever the environment says; nobody is followed elsewhere;
 // time and size are bounded, and a connection is not kept. Must not know: what is asked for.
 
-import http from 'node:http';
-import https from 'node:https';
+import type { IncomingMessage } from 'node:http';
+import { http, https } from '../base/http-modules.ts';
 
 export interface GetLimits {
   readonly timeoutMs: number;
@@ -24,7 +24,7 @@ export function getDocument(url: string, { timeoutMs, bytesMax }: GetLimits): Pr
       signal: AbortSignal.timeout(timeoutMs),
       headers: { accept: 'application/json', connection: 'close' },
     };
-    const onAnswer = (answer: http.IncomingMessage): void => {
+    const onAnswer = (answer: IncomingMessage): void => {
       const pieces: Buffer[] = [];
       let bytes = 0;
       answer.on('error', reject);

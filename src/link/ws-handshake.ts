@@ -4,7 +4,7 @@
 // `setSocket` are where it would begin to; ours takes the socket there instead. Must not know:
 // tokens' meaning, sessions. Checked by the link's tests, so a changed `ws` fails there first.
 
-import type { IncomingMessage } from 'node:http';
+import type { Agent, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
@@ -95,7 +95,8 @@ export function dialWebSocket(options: DialOptions, events: DialEvents): GiveUp 
 class Dial {
   readonly #options: DialOptions;
   readonly #events: DialEvents;
-  readonly #socket: HandshakeSocket;
+  /** Absent until the agent for a proxy is there. */
+  #socket: HandshakeSocket | undefined;
   /** To the proxy, which `ws` does not end. */
   readonly #way = new AbortController();
   /** The timeout of `ws` begins when there is a connection, and a proxy may never make one. */
@@ -108,29 +109,44 @@ class Dial {
     this.#options = options;
     this.#events = events;
     this.#timer = setTimeout(() => this.#expire(), DIAL_TIMEOUT_MS);
-    this.#socket = this.#open();
-    this.#socket.on('upgraded', (upgraded: Upgraded) => {
-      if (this.#settle()) events.onUpgraded(upgraded);
-    });
-    this.#socket.on('unexpected-response', (request, response) => {
-      request.destroy();
-      this.#fail(this.#refusal(response.statusCode ?? 0));
-    });
-    this.#socket.on('error', (cause) => this.#fail(this.#failure(cause)));
+    if (options.proxy === undefined) this.#open(undefined);
+    else this.#openThrough(options.proxy);
   }
 
   giveUp(): void {
     if (this.#settle()) this.#end();
   }
 
-  #open(): HandshakeSocket {
-    const { url, token, agent, ca, own, proxy } = this.#options;
+  #openThrough(proxy: string): void {
     const onAnswer = (status: number): void => {
       this.#proxyStatus = status;
     };
     const { signal } = this.#way;
+    createProxyAgent({ proxy, signal, onAnswer }).then(
+      (way) => {
+        if (this.#state === 'dialling') this.#open(way);
+      },
+      (cause: Error) => this.#fail(this.#failure(cause)),
+    );
+  }
+
+  #open(way: Agent | undefined): void {
+    const socket = this.#createSocket(way);
+    this.#socket = socket;
+    socket.on('upgraded', (upgraded: Upgraded) => {
+      if (this.#settle()) this.#events.onUpgraded(upgraded);
+    });
+    socket.on('unexpected-response', (request, response) => {
+      request.destroy();
+      this.#fail(this.#refusal(response.statusCode ?? 0));
+    });
+    socket.on('error', (cause) => this.#fail(this.#failure(cause)));
+  }
+
+  #createSocket(way: Agent | undefined): HandshakeSocket {
+    const { url, token, agent, ca, own } = this.#options;
     return new HandshakeSocket(url, [SUBPROTOCOL], {
-      ...(proxy === undefined ? {} : { agent: createProxyAgent({ proxy, signal, onAnswer }) }),
+      ...(way === undefined ? {} : { agent: way }),
       perMessageDeflate: false,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       maxRedirects: 0,
@@ -153,7 +169,7 @@ class Dial {
   }
 
   #end(): void {
-    this.#socket.terminate();
+    this.#socket?.terminate();
     this.#way.abort();
   }
 

@@ -4,9 +4,10 @@
 // constant body; heads, times and bodies are bounded, as Node's defaults are wrong for an edge.
 // Must not know: tokens, or what the plain answers say.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { http } from '../base/http-modules.ts';
 import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
@@ -74,7 +75,7 @@ export function createControlPort(options: ControlPortOptions): Server {
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
     maxHeaderSize: HEAD_BYTES_MAX,
   };
-  const server = options.tls.createServer(settings) ?? createServer(settings);
+  const server = options.tls.createServer(settings) ?? http.createServer(settings);
   server.maxHeadersCount = HEADERS_MAX;
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => void answer(options, request, response));

@@ -6,9 +6,10 @@
 
 import { constants } from 'node:crypto';
 import type { Server } from 'node:http';
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { https } from '../base/http-modules.ts';
 import type { PortTls } from '../bridge/messages.ts';
 
 /** AES-128 first: a fifth faster than AES-256, and out of reach all the same. */
@@ -42,7 +43,7 @@ export class ControlPortTls {
   /** A server that speaks TLS with what is current, now and later; undefined for plain text. */
   createServer(settings: object): Server | undefined {
     if (this.#current === undefined) return undefined;
-    this.#server = createTlsServer({
+    this.#server = https.createServer({
       ...settings,
       ...contextOf(this.#current),
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,

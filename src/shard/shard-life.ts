@@ -8,6 +8,7 @@
 
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import { collectStartupGarbage } from '../base/startup-garbage.ts';
 import type { ShardTask } from '../bridge/messages.ts';
 import { Meters } from './meters.ts';
 
@@ -44,7 +45,10 @@ export class ShardLife {
     this.stopped = new Promise((resolve) => {
       this.#onStopped = resolve;
     });
-    this.#timer = this.clock.after(TICK_MS, () => this.#tick());
+    this.#timer = this.clock.after(TICK_MS, () => {
+      collectStartupGarbage();
+      this.#tick();
+    });
     process.once('uncaughtExceptionMonitor', () => owner.onCrash());
   }
 

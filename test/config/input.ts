@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { ConfigError } from '../../src/base/errors.ts';
+import { InvalidText, type Kind } from '../../src/config/option.ts';
 import type { ConfigInput } from '../../src/config/resolve.ts';
 import type { Command } from '../../src/config/schema.ts';
 
@@ -33,4 +34,16 @@ export function problemsOf(run: () => unknown): readonly string[] {
     return error.problems;
   }
   return assert.fail('nothing was wrong');
+}
+
+/** What `kind` makes of a text that is right. */
+export function readText<T>(kind: Kind<T>, text: string): T {
+  const value = kind.read(text);
+  return value instanceof InvalidText ? assert.fail(`${text} ${value.message}`) : value;
+}
+
+/** What `kind` has against a text that is wrong. */
+export function reasonOf<T>(kind: Kind<T>, text: string): string {
+  const value = kind.read(text);
+  return value instanceof InvalidText ? value.message : assert.fail(`${text} is accepted`);
 }

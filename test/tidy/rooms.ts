@@ -38,7 +38,6 @@ export const ROOMS: Readonly<Record<string, Room>> = {
 /** Foreign packages, and the only files (below src) that may import them. */
 export const PACKAGES: Readonly<Record<string, RegExp>> = {
   pino: /^base\/log\.ts$/u,
-  zod: /^config\//u,
   yaml: /^config\//u,
   msgpackr: /^wire\//u,
   ws: /^link\/ws-[a-z-]+\.ts$/u,
@@ -79,6 +78,11 @@ const BUILTINS: readonly BuiltinRule[] = [
     // A port's type may be named by those who are handed one.
     allowed: (file, site) => THREADS.test(file) || site.typeOnly,
     reason: 'threads and ports stay in link/port-link.ts, bridge and the shard entry',
+  },
+  {
+    module: /^https?$/u,
+    allowed: (_file, site) => site.typeOnly,
+    reason: 'an import of them loads 3 MB more a thread: take them from base/http-modules.ts',
   },
   {
     module: /^process$/u,

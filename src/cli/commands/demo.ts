@@ -5,8 +5,8 @@
 // the demonstration ends. Must not know: how a tunnel works.
 
 import { randomBytes } from 'node:crypto';
-import { get } from 'node:http';
 import { systemClock } from '../../base/clock.ts';
+import { http } from '../../base/http-modules.ts';
 import { Masked } from '../../base/masked.ts';
 import { readBuildInfo } from '../build-info.ts';
 import { Child } from '../child.ts';
@@ -133,7 +133,7 @@ async function describe({ controlPort, httpPort, adminPort, token }: Started): P
 function checkSite(port: number): Promise<void> {
   const options = { host: LOOPBACK, port, headers: { host: `${HOST}:${port}` }, agent: false };
   return new Promise((resolve, reject) => {
-    const request = get(options, (response) => {
+    const request = http.get(options, (response) => {
       let page = '';
       response.setEncoding('utf8');
       response.on('data', (piece: string) => {

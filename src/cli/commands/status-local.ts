@@ -4,10 +4,10 @@
 // a killed client left is removed. Must not know: how a client counts.
 
 import { readdir, rm } from 'node:fs/promises';
-import { request } from 'node:http';
 import path from 'node:path';
 import { systemClock } from '../../base/clock.ts';
 import { SluicewayError } from '../../base/errors.ts';
+import { http } from '../../base/http-modules.ts';
 import type { LocalServer, LocalStatus } from '../../client/local-status.ts';
 import { inBytes, inWords, readTimestamp, table } from '../output.ts';
 
@@ -53,7 +53,7 @@ async function askSocket(socketPath: string): Promise<LocalStatus | undefined> {
 function get(socketPath: string): Promise<LocalStatus> {
   return new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const asking = request({ socketPath, path: '/status', agent: false, signal }, (answer) => {
+    const asking = http.request({ socketPath, path: '/status', agent: false, signal }, (answer) => {
       const pieces: Buffer[] = [];
       let bytes = 0;
       answer.on('error', reject);

@@ -3,10 +3,10 @@
 // Invariant: the certificate is always verified, whatever the environment says; the answer is
 // bounded in size and time, and checked before it is shown. Must not know: how a server counts.
 
-import { type IncomingMessage, request as requestHttp } from 'node:http';
-import { request as requestHttps } from 'node:https';
+import type { IncomingMessage } from 'node:http';
 import { sleep, systemClock } from '../../base/clock.ts';
 import { SluicewayError } from '../../base/errors.ts';
+import { http, https } from '../../base/http-modules.ts';
 import { createProxyAgent } from '../../base/proxy-agent.ts';
 import { describeTlsRefusal } from '../../base/tls-refusal.ts';
 import { type DialTrust, ServerTrust } from '../../client/server-trust.ts';
@@ -168,7 +168,7 @@ function areTexts(value: unknown, keys: readonly string[]): boolean {
   return keys.every((key) => typeof (value as Record<string, unknown>)[key] === 'string');
 }
 
-function ask(config: StatusConfig, trust: DialTrust, timeoutMs: number): Promise<string> {
+async function ask(config: StatusConfig, trust: DialTrust, timeoutMs: number): Promise<string> {
   const url = new URL(controlUrl(config.url, '/status'));
   const isTls = url.protocol === 'https:';
   const signal = AbortSignal.timeout(timeoutMs);
@@ -184,10 +184,10 @@ function ask(config: StatusConfig, trust: DialTrust, timeoutMs: number): Promise
     ...trust.own,
     ...(trust.proxy === undefined
       ? {}
-      : { agent: createProxyAgent({ proxy: trust.proxy, signal }) }),
+      : { agent: await createProxyAgent({ proxy: trust.proxy, signal }) }),
   };
   return new Promise((resolve, reject) => {
-    const request = (isTls ? requestHttps : requestHttp)(url, options);
+    const request = (isTls ? https : http).request(url, options);
     const fail = (cause: Error): void => {
       reject(signal.aborted ? timedOut(url, timeoutMs, cause) : unreachable(url, cause));
     };

@@ -1,0 +1,21 @@
+// One full collection when a thread has started, so that it rests at what it needs.
+//
+// Loading the program leaves some 10 MB of garbage in each thread. V8 would keep it until traffic
+// makes it collect, and an idle process for ever. Node offers no way to ask for a collection but
+// the flag that a program is started with, which is set here for one moment's context.
+//
+// Invariant: at worst nothing is collected. Must not know: what was started, or when.
+
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+/** Takes 10 to 30 ms of this thread: before traffic, or not at all. */
+export function collectStartupGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  const collect: unknown = runInNewContext('gc');
+  setFlagsFromString('--no-expose-gc');
+  // `last-resort` also gives the pages back that would be kept for the next allocations.
+  if (typeof collect === 'function') {
+    collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  }
+}
