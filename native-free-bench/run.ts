@@ -2,22 +2,25 @@
 //
 // Prints tables and keeps the raw figures in results/ and, the last run's, in report.json. Absolute
 // rates drift between machines and hours; the ratios inside one run hold. `--smoke` runs every
-// scenario for a moment, as the tests do.
+// scenario for a moment, as the tests do. Ends with 1 when something asked for did not hold, with 2
+// when it was not understood.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { type BenchArguments, readArguments } from './arguments.ts';
 import { Children } from './harness/children.ts';
+import { describeEnvironment } from './harness/environment.ts';
 import type { Suite, SuiteResult } from './harness/suite.ts';
-import { ENTRY } from './harness/tunnel.ts';
-import { PEERS_FOLDER } from './peers/peer.ts';
 import { measureDistance } from './suites/distance.ts';
 import { measureForward } from './suites/forward.ts';
+import { measureGoals } from './suites/goals.ts';
 import { measureHttp } from './suites/http.ts';
 import { measureLatency } from './suites/latency.ts';
 import { measureMemory } from './suites/memory.ts';
+import { measureMesh } from './suites/mesh.ts';
 import { measureRates } from './suites/rates.ts';
+import { measureReconnect } from './suites/reconnect.ts';
+import { measureScaling } from './suites/scaling.ts';
 import { measureSlow } from './suites/slow.ts';
 import { measureTls } from './suites/tls.ts';
 
@@ -30,57 +33,37 @@ const SUITES: Readonly<Record<string, Suite>> = {
   slow: measureSlow,
   tls: measureTls,
   forward: measureForward,
+  reconnect: measureReconnect,
+  mesh: measureMesh,
+  scaling: measureScaling,
+  goals: measureGoals,
 };
-const SMOKE = { rounds: 1, ms: 250, connections: 20 };
 
-const { values } = parseArgs({
-  options: {
-    suite: { type: 'string', default: 'rates' },
-    smoke: { type: 'boolean', default: false },
-    rounds: { type: 'string', default: '3' },
-    ms: { type: 'string', default: '3000' },
-    shards: { type: 'string', default: '1' },
-    only: { type: 'string', default: '' },
-    wide: { type: 'boolean', default: false },
-    connections: { type: 'string', default: '1000' },
-    peers: { type: 'boolean', default: false },
-    entry: { type: 'string', default: ENTRY },
-    'peers-dir': { type: 'string', default: PEERS_FOLDER },
-    alone: { type: 'boolean', default: false },
-  },
-});
-
-const suite = SUITES[values.suite];
-if (suite === undefined) {
-  process.stderr.write(`bench: no suite ${values.suite}: ${Object.keys(SUITES).join(', ')}\n`);
-  process.exit(2);
-}
+const { suite, options } = understand();
 const children = new Children();
+let result: SuiteResult;
 try {
-  const result = await suite({
-    rounds: Number(values.rounds),
-    ms: Number(values.ms),
-    connections: Number(values.connections),
-    ...(values.smoke ? SMOKE : {}),
-    shards: Number(values.shards),
-    entry: values.entry,
-    only: values.only,
-    isWide: values.wide,
-    hasPeers: values.peers,
-    isAlone: values.alone,
-    isSmoke: values.smoke,
-    peersFolder: values['peers-dir'],
-    children,
-    tell,
-  });
+  result = await suite({ ...options, children, tell });
   tell('');
   process.stdout.write(result.text);
   for (const line of result.left) process.stdout.write(`left out: ${line}\n`);
-  if (!values.smoke) keep(result);
+  if (!options.isSmoke) keep(result);
 } finally {
   children.stop();
 }
-process.exit(0);
+process.exit(result.hasMissed === true && !options.isSmoke ? 1 : 0);
+
+function understand(): { suite: Suite; options: BenchArguments } {
+  try {
+    const options = readArguments(process.argv.slice(2));
+    const suite = SUITES[options.suite];
+    if (suite !== undefined) return { suite, options };
+    throw new Error(`no suite ${options.suite}: ${Object.keys(SUITES).join(', ')}`);
+  } catch (error) {
+    process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(2);
+  }
+}
 
 function tell(progress: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${progress}`);
@@ -89,18 +72,8 @@ function tell(progress: string): void {
 function keep({ samples, versions, left }: SuiteResult): void {
   const folder = path.join(import.meta.dirname, 'results');
   mkdirSync(folder, { recursive: true });
-  const date = new Date().toISOString();
-  const environment = {
-    node: process.version,
-    cpu: cpus()[0]?.model,
-    cores: cpus().length,
-    memory: totalmem(),
-    kernel: release(),
-    date,
-    args: process.argv.slice(2),
-    versions,
-  };
-  const name = `${values.suite}-${date.replace(/[:.]/g, '-')}.json`;
+  const environment = { ...describeEnvironment(), args: process.argv.slice(2), versions };
+  const name = `${options.suite}-${environment.date.replace(/[:.]/g, '-')}.json`;
   const text = `${JSON.stringify({ environment, left, samples }, undefined, 2)}\n`;
   writeFileSync(path.join(folder, name), text);
   writeFileSync(path.join(import.meta.dirname, 'report.json'), text);

@@ -8,6 +8,7 @@ import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { benchFile } from './place.ts';
 
 const LOOPBACK = '127.0.0.1';
 /** What is kept of a child's output for an error message; a guess. */
@@ -17,6 +18,9 @@ const READY_MS = 15_000;
 const RETRY_MS = 50;
 /** Where Debian puts servers, which are not on everyone's PATH. */
 const MORE_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
+
+/** msgpackr loads its optional add-on when it is there and nobody says no. */
+export const NO_ADDONS = { MSGPACKR_NATIVE_ACCELERATION_DISABLED: 'true' };
 
 export interface Child {
   readonly pid: number;
@@ -57,14 +61,21 @@ export class Children {
 
   /** Forks a file of the harness and waits for the ports that it sends. */
   fork<Ports>(file: string, args: readonly (number | string)[]): Promise<Ports> {
-    const child = fork(path.join(import.meta.dirname, file), args.map(String), {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
-    this.#children.push(child);
+    const child = this.forkFile(file, args);
     return new Promise((resolve, reject) => {
       child.once('exit', (code) => reject(new Error(`${file} exited with ${code}`)));
       child.once('message', (message) => resolve(message as Ports));
     });
+  }
+
+  /** Forks a file of the harness, for whoever speaks with it. */
+  forkFile(file: string, args: readonly (number | string)[]): ChildProcess {
+    const child = fork(benchFile(`harness/${file}`), args.map(String), {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      env: { ...process.env, ...NO_ADDONS },
+    });
+    this.#children.push(child);
+    return child;
   }
 
   /** An empty folder that goes when the children go. */

@@ -11,6 +11,8 @@ import autocannon from 'autocannon';
 export interface Target {
   readonly port: number;
   readonly host?: string;
+  /** Opens the connections in a way of its own; ends of streams are as they come. */
+  readonly dial?: (connections: number) => Promise<Socket[]>;
 }
 
 /** Load that is not counted, before a measurement of `ms`. */
@@ -36,10 +38,13 @@ export interface Meter {
 const WARM_UP_MS_MAX = 500;
 const UPLOAD_CHUNK = Buffer.alloc(64 * 1024, 0x61);
 const ECHO = Buffer.alloc(64, 0x62);
-const MB = 1e6;
+export const MB = 1e6;
 
-/** First byte a bulk connection sends: what the origin shall do. */
-export const WANT = { DOWNLOAD: 'd', UPLOAD: 'u', ECHO: 'e' } as const;
+/** First byte a raw connection sends: what the origin shall do; after patience, the next says. */
+export const WANT = { DOWNLOAD: 'd', UPLOAD: 'u', ECHO: 'e', PATIENCE: 'p' } as const;
+
+/** Of the HTTP origin: an answer that does not end. */
+export const BULK_PATH = '/bulk';
 
 /** MB/s received over all connections. */
 export async function measureDownload(options: LoadOptions): Promise<number> {
@@ -174,19 +179,27 @@ function probeAnswer(socket: Socket, request: Buffer): Promise<number> {
 }
 
 /** Connections that have said what they want; they are the caller's to end. */
-export function open(
+export async function open(
   { target, connections }: Pick<LoadOptions, 'target' | 'connections'>,
   want: string,
 ): Promise<Socket[]> {
-  const one = (): Promise<Socket> =>
-    new Promise((resolve, reject) => {
-      const socket = connect({ ...address(target), noDelay: true }, () => {
-        if (want !== '') socket.write(want);
-        resolve(socket);
-      });
-      socket.once('error', reject);
-    });
-  return Promise.all(Array.from({ length: connections }, one));
+  const dial = target.dial ?? ((count: number) => dialAll(target, count));
+  const sockets = await dial(connections);
+  if (want !== '') for (const socket of sockets) socket.write(want);
+  return sockets;
+}
+
+function dialAll(target: Target, count: number): Promise<Socket[]> {
+  return Promise.all(Array.from({ length: count }, () => dialOne(target)));
+}
+
+/** One connection; from another address of loopback where `localAddress` says so. */
+export function dialOne(target: Target, localAddress?: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const from = localAddress === undefined ? {} : { localAddress };
+    const socket = connect({ ...address(target), ...from, noDelay: true }, () => resolve(socket));
+    socket.once('error', reject);
+  });
 }
 
 function address({ host = '127.0.0.1', port }: Target): { host: string; port: number } {

@@ -4,7 +4,7 @@
 // connection says what it wants (load.ts). Must not know: who asks.
 
 import { createServer, type Socket } from 'node:net';
-import { WANT } from './load.ts';
+import { BULK_PATH, WANT } from './load.ts';
 
 const CHUNK = Buffer.alloc(64 * 1024, 0x63);
 const BODY = 'x'.repeat(128);
@@ -13,6 +13,9 @@ const LAST = Buffer.from(
   `HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`,
 );
 const HEAD_END = Buffer.from('\r\n\r\n');
+/** Without an end, as long as anybody reads. */
+const BULK_HEAD = `HTTP/1.1 200 OK\r\nContent-Length: ${Number.MAX_SAFE_INTEGER}\r\n\r\n`;
+const BULK_REQUEST = Buffer.from(`GET ${BULK_PATH} `);
 const MB = 1e6;
 
 const raw = createServer({ noDelay: true }, (socket) => {
@@ -24,19 +27,20 @@ const http = createServer({ noDelay: true }, (socket) => {
   socket.on('data', (piece: Buffer) => {
     // The generator sends a request only when the last one is answered.
     if (!piece.subarray(-4).equals(HEAD_END)) return;
-    if (piece.includes('Connection: close')) socket.end(LAST);
+    if (piece.subarray(0, BULK_REQUEST.length).equals(BULK_REQUEST)) {
+      socket.write(BULK_HEAD);
+      pour(socket);
+    } else if (piece.includes('Connection: close')) socket.end(LAST);
     else socket.write(ANSWER);
   });
 });
 
 function start(socket: Socket, first: Buffer): void {
   const want = String.fromCharCode(first[0] ?? 0);
-  if (want === WANT.DOWNLOAD) {
-    const push = (): void => {
-      while (!socket.destroyed && socket.write(CHUNK));
-    };
-    socket.on('drain', push);
-    push();
+  if (want === WANT.DOWNLOAD) pour(socket);
+  else if (want === WANT.PATIENCE) {
+    socket.write('.');
+    socket.once('data', (next: Buffer) => start(socket, next));
   } else if (want === WANT.UPLOAD) {
     let bytes = first.length - 1;
     socket.on('data', (piece: Buffer) => {
@@ -47,6 +51,14 @@ function start(socket: Socket, first: Buffer): void {
     if (first.length > 1) socket.write(first.subarray(1));
     socket.on('data', (piece: Buffer) => socket.write(piece));
   }
+}
+
+function pour(socket: Socket): void {
+  const push = (): void => {
+    while (!socket.destroyed && socket.write(CHUNK));
+  };
+  socket.on('drain', push);
+  push();
 }
 
 raw.listen(0, '127.0.0.1', () => {

@@ -87,7 +87,12 @@ export async function startSecureNginx(
   ssl_protocols TLSv1.2 TLSv1.3;
   server {
     listen 127.0.0.1:${port} ssl backlog=4096;
-    location / { proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; }
+    location / {
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_max_temp_file_size 0;
+      proxy_set_header Connection "";
+    }
   }`;
   const file = path.join(folder, 'nginx.conf');
   writeFileSync(file, nginxConfiguration(folder, servers));

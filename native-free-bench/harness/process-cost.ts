@@ -32,6 +32,19 @@ export function residentBytes(pids: readonly number[]): number {
   return pages * PAGE_BYTES;
 }
 
+/** CPU seconds of the main threads alone: of an exit node that is control, and no traffic. */
+export function mainThreadSeconds(pids: readonly number[]): number {
+  // Nanoseconds, where stat counts hundredths: the main thread does next to nothing.
+  const times = pids.map((pid) => read(`/proc/${pid}/task/${pid}/schedstat`).split(' ')[0]);
+  return times.reduce((sum, ns) => sum + Number(ns) / 1e9, 0);
+}
+
+/** Files that a process may have open. */
+export function openFilesMax(): number {
+  const soft = /^Max open files\s+(\d+)/m.exec(read('/proc/self/limits'))?.[1];
+  return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
+}
+
 /** Paths of native add-ons that a process has mapped. */
 export function nativeAddons(pid: number): string[] {
   const files = read(`/proc/${pid}/maps`)
@@ -60,7 +73,11 @@ function withDescendants(roots: readonly number[]): Set<number> {
 }
 
 function statOf(pid: number): string[] {
-  const text = read(`/proc/${pid}/stat`);
+  return fieldsOf(`/proc/${pid}/stat`);
+}
+
+function fieldsOf(file: string): string[] {
+  const text = read(file);
   // The name in parentheses may hold anything, further parentheses too.
   return text.slice(text.lastIndexOf(')') + 2).split(' ');
 }

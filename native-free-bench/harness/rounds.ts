@@ -4,8 +4,8 @@
 // Invariant: a side that fails a scenario has no figure there but a reason, and our own failing
 // ends the run. Must not know: what is measured.
 
-import type { Meter } from './load.ts';
-import { cpuSeconds } from './process-cost.ts';
+import type { LoadOptions, Meter } from './load.ts';
+import { cpuSeconds, mainThreadSeconds } from './process-cost.ts';
 import { allPids, type Side } from './side.ts';
 
 export interface Scenario {
@@ -20,6 +20,9 @@ export interface Series {
   readonly rates: number[];
   /** CPU seconds for one of the scenario's units, of all the side's processes. */
   readonly costs: number[];
+  /** Of these, what the server's processes took, and of that what their main threads did. */
+  readonly serverCosts: number[];
+  readonly mainCosts: number[];
   failure?: string;
 }
 
@@ -36,14 +39,34 @@ export interface RoundsOptions {
   readonly tell: (progress: string) => void;
 }
 
+/** What is counted, on a side's raw port. */
+export type Load = (options: LoadOptions) => Promise<number>;
+
+export type LoadRow = readonly [name: string, unit: string, load: Load, connections: number];
+
+/** Scenarios that put a load on the raw port of each side. */
+export function loadScenarios(
+  rows: readonly LoadRow[],
+  { only, ms }: { readonly only: string; readonly ms: number },
+): Scenario[] {
+  return rows
+    .filter(([name]) => name.includes(only))
+    .map(([name, unit, load, connections]) => ({
+      name,
+      unit,
+      measure: ({ ports: { raw }, dial }, meter) =>
+        raw === undefined
+          ? undefined
+          : load({ target: { port: raw, ...(dial && { dial }) }, connections, ms, meter }),
+    }));
+}
+
 export async function measureRounds(options: RoundsOptions): Promise<Sample[]> {
   const { scenarios, sides, rounds, tell } = options;
   const samples = scenarios.map(({ name, unit }) => ({
     scenario: name,
     unit,
-    sides: Object.fromEntries(
-      sides.map((side): [string, Series] => [side.name, { rates: [], costs: [] }]),
-    ),
+    sides: Object.fromEntries(sides.map((side): [string, Series] => [side.name, newSeries()])),
   }));
   for (let round = 0; round < rounds; round += 1) {
     for (const [index, scenario] of scenarios.entries()) {
@@ -58,25 +81,38 @@ export async function measureRounds(options: RoundsOptions): Promise<Sample[]> {
   return samples;
 }
 
+function newSeries(): Series {
+  return { rates: [], costs: [], serverCosts: [], mainCosts: [] };
+}
+
 async function measureOne(scenario: Scenario, side: Side, series: Series): Promise<void> {
   const pids = allPids(side);
-  let atStart = { cpu: 0, ms: 0 };
-  let cpu = 0;
-  let ms = 0;
+  const look = () => ({
+    server: cpuSeconds(side.pids.server),
+    client: cpuSeconds(side.pids.client),
+    main: mainThreadSeconds(side.pids.server),
+    ms: performance.now(),
+  });
+  let from = look();
+  let to = from;
   const meter = {
     begin: () => {
-      atStart = { cpu: cpuSeconds(pids), ms: performance.now() };
+      from = look();
     },
     end: () => {
-      cpu = cpuSeconds(pids) - atStart.cpu;
-      ms = performance.now() - atStart.ms;
+      to = look();
     },
   };
   try {
     const rate = await scenario.measure(side, meter);
     if (rate === undefined) return;
     series.rates.push(rate);
-    if (pids.length > 0) series.costs.push(cpu / ((rate * ms) / 1000));
+    const units = (rate * (to.ms - from.ms)) / 1000;
+    if (pids.length === 0) return;
+    const server = to.server - from.server;
+    series.costs.push((server + to.client - from.client) / units);
+    series.serverCosts.push(server / units);
+    series.mainCosts.push((to.main - from.main) / units);
   } catch (error) {
     if (side.check !== undefined) throw error;
     series.failure = error instanceof Error ? error.message : String(error);

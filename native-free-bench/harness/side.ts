@@ -3,6 +3,8 @@
 // Invariant: every side of a run has the same origin behind it, and its processes are known, so
 // that their cost can be told. Must not know: load, rounds.
 
+import type { Socket } from 'node:net';
+
 export const HOST = 'bench.example';
 
 /** The ports of the service itself. */
@@ -22,6 +24,8 @@ export interface Side {
   readonly ports: Readonly<Partial<Record<Kind, number>>>;
   /** Processes on the visitors' side, and on the origin's. */
   readonly pids: { readonly server: readonly number[]; readonly client: readonly number[] };
+  /** Opens visitors of the raw port in a way of its own. */
+  readonly dial?: (connections: number) => Promise<Socket[]>;
   /** Throws when it is no longer what it claims to be. */
   check?(): void;
 }

@@ -6,7 +6,7 @@ import { PEERS } from '../peers/list.ts';
 import { startPeer } from '../peers/peer.ts';
 import type { Children } from './children.ts';
 import type { Side, SideOptions } from './side.ts';
-import { startTunnel } from './tunnel.ts';
+import { startTunnel, type TunnelOptions } from './tunnel.ts';
 
 export interface SuiteOptions {
   readonly rounds: number;
@@ -19,11 +19,13 @@ export interface SuiteOptions {
   /** More connection counts than the short set. */
   readonly isWide: boolean;
   readonly hasPeers: boolean;
+  /** Of the peers only these; all when left out. */
+  readonly peerNames?: readonly string[];
   /** The tunnel only. */
   readonly isAlone: boolean;
   readonly isSmoke: boolean;
-  /** Connections of the scenarios that hold many. */
-  readonly connections: number;
+  /** Connections of the scenarios that hold many, fewest first. */
+  readonly connections: readonly number[];
   readonly peersFolder: string;
   readonly children: Children;
   readonly tell: (progress: string) => void;
@@ -38,9 +40,18 @@ export interface SuiteResult {
   readonly versions: Readonly<Record<string, string>>;
   /** What was left out, and why. */
   readonly left: readonly string[];
+  /** Something that was asked for did not hold. */
+  readonly hasMissed?: boolean;
 }
 
 export type Suite = (options: SuiteOptions) => Promise<SuiteResult>;
+
+/** What a suite found, before it is made into tables. */
+export interface Sampled<Sample> {
+  readonly samples: readonly Sample[];
+  readonly sides: readonly Side[];
+  readonly left: readonly string[];
+}
 
 export interface Sides {
   readonly tunnel: Side;
@@ -49,12 +60,17 @@ export interface Sides {
 }
 
 /** Our tunnel, and with `--peers` every peer there is. */
-export async function startSides(options: SuiteOptions, site: SideOptions): Promise<Sides> {
-  const { children, shards, entry, hasPeers, peersFolder } = options;
-  const tunnel = await startTunnel(children, { ...site, shards, entry });
+export async function startSides(
+  options: SuiteOptions,
+  site: SideOptions,
+  args: Pick<TunnelOptions, 'serverArgs' | 'clientArgs'> = {},
+): Promise<Sides> {
+  const { children, shards, entry, hasPeers, peersFolder, peerNames } = options;
+  const tunnel = await startTunnel(children, { ...site, ...args, shards, entry });
   const peers: Side[] = [];
   const left: string[] = [];
-  for (const peer of hasPeers ? PEERS : []) {
+  const wanted = PEERS.filter(({ name }) => peerNames?.includes(name) ?? true);
+  for (const peer of hasPeers ? wanted : []) {
     options.tell(`starting ${peer.name}`);
     const side = await startPeer(peer, children, { ...site, peersFolder });
     if (typeof side === 'string') left.push(`${peer.name}: ${side}`);

@@ -30,6 +30,13 @@ export function percent(part: number): string {
   return Number.isFinite(part) ? `±${(part * 100).toFixed(0)} %` : '-';
 }
 
+/** CPU time of both ends together: seconds a GB, or microseconds a round trip. */
+export function costText(unit: string, costs: readonly number[]): string {
+  const each = median(costs);
+  if (!Number.isFinite(each)) return '-';
+  return unit === 'MB/s' ? `${round(each * 1e3, 2)} s/GB` : `${round(each * 1e6)} µs`;
+}
+
 /** Columns side by side: the first to the left, the others to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>

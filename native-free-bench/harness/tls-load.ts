@@ -6,7 +6,7 @@
 
 import { once } from 'node:events';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
-import { type LoadOptions, measureRequestsOn, rate } from './load.ts';
+import { BULK_PATH, type LoadOptions, MB, measureRequestsOn, rate } from './load.ts';
 import { HOST } from './side.ts';
 
 export interface TlsLoadOptions extends LoadOptions {
@@ -28,6 +28,20 @@ export async function measureResumedHandshakes(options: TlsLoadOptions): Promise
 export async function measureSecureRequests(options: TlsLoadOptions): Promise<number> {
   const open = Array.from({ length: options.connections }, () => secure(options, {}));
   return measureRequestsOn(await Promise.all(open), options, HOST);
+}
+
+/** MB/s of one answer without an end on each connection. */
+export async function measureSecureDownload(options: TlsLoadOptions): Promise<number> {
+  const counter = { count: 0 };
+  const opened = Array.from({ length: options.connections }, () => secure(options, {}));
+  const sockets = await Promise.all(opened);
+  for (const socket of sockets) {
+    socket.on('data', (piece: Buffer) => {
+      counter.count += piece.length;
+    });
+    socket.write(`GET ${BULK_PATH} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
+  }
+  return (await rate(options, counter, sockets)) / MB;
 }
 
 async function handshakes(options: TlsLoadOptions, more: ConnectionOptions): Promise<number> {

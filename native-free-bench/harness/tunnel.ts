@@ -5,17 +5,10 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type Child, type Children, freePort } from './children.ts';
+import { type Child, type Children, freePort, NO_ADDONS } from './children.ts';
+import { packageVersion } from './place.ts';
 import { nativeAddons } from './process-cost.ts';
 import { HOST, type Side, type SideOptions } from './side.ts';
-
-const ROOT = path.resolve(import.meta.dirname, '../..');
-/** What is run when nothing else is said: the sources, which Node strips of their types. */
-export const ENTRY = path.join(ROOT, 'src/cli/main.ts');
-const ENV = {
-  SLUICEWAY_TOKEN: 'bench-token',
-  MSGPACKR_NATIVE_ACCELERATION_DISABLED: 'true',
-};
 
 export interface TunnelOptions extends SideOptions {
   readonly shards: number;
@@ -30,48 +23,87 @@ export interface TunnelOptions extends SideOptions {
   readonly forwards?: boolean;
   /** HTTPS for visitors, with the PEM files of this pair. */
   readonly https?: { readonly cert: string; readonly key: string };
+  /** Of the exit node, where it must come back at its old place; free ones when left out. */
+  readonly ports?: { readonly control: number; readonly http: number };
+  readonly serverArgs?: readonly string[];
+  readonly clientArgs?: readonly string[];
 }
 
-export async function startTunnel(children: Children, options: TunnelOptions): Promise<Side> {
-  const { origins, shards, entry, https, through = async (port: number) => port } = options;
-  const server = children.run(
-    process.execPath,
-    [
-      ...[entry, 'server', '--log-format=json', '--admin-addr=off', `--shards=${shards}`],
-      ...['--control-addr=127.0.0.1:0', '--http-addr=127.0.0.1:0', '--tcp-addr=127.0.0.1'],
-      ...secureArgs(options),
-      ...(options.forwards ? [`--client-forwarding=127.0.0.1:${origins.raw}`] : []),
-    ],
-    ENV,
-  );
-  const names = ['control', 'http', ...(https === undefined ? [] : ['https'])];
-  const listening = await readLines(
-    server,
-    names.map((name) => `"name":"${name}"`),
-  );
+export interface Tunnel extends Side {
+  /** Where links and scrapes go. */
+  readonly controlPort: number;
+  readonly exitNode: Child;
+}
+
+/** What a scrape and a link show. */
+export const TOKEN = 'bench-token';
+const ENV = { ...NO_ADDONS, SLUICEWAY_TOKEN: TOKEN };
+
+export async function startTunnel(children: Children, options: TunnelOptions): Promise<Tunnel> {
+  const { origins, entry, https, through = async (port: number) => port } = options;
+  const node = await startExitNode(children, options);
   if (options.tlsFolder !== undefined) splitPems(options.tlsFolder);
   const [raw, http, local] = [await freePort(), await freePort(), await freePort()];
   const client = children.run(
     process.execPath,
     [
-      ...[entry, 'client', ...linkArgs(options, await through(portIn(listening, 'control')))],
+      ...[entry, 'client', ...linkArgs(options, await through(node.ports.control))],
       `--upstream=${HOST}=http://127.0.0.1:${origins.http}`,
       ...(options.forwards ? [`--local=${local}:127.0.0.1:${origins.raw}`] : []),
       `--tcp=${raw}=127.0.0.1:${origins.raw},${http}=127.0.0.1:${origins.http}`,
+      ...(options.clientArgs ?? []),
     ],
     ENV,
   );
   await readLines(client, [`http://${HOST}`, `:${raw}`, `:${http}`]);
   return {
     name: 'tunnel',
-    version: versionOf(path.join(ROOT, 'package.json')),
+    version: packageVersion(),
     ports: {
-      ...{ raw, http, byHost: portIn(listening, 'http') },
+      ...{ raw, http, byHost: node.ports.http },
       ...(options.forwards ? { local } : {}),
-      ...(https === undefined ? {} : { https: portIn(listening, 'https') }),
+      ...(https === undefined ? {} : { https: node.ports.https }),
     },
-    pids: { server: [server.pid], client: [client.pid] },
-    check: () => assertNoAddons([process.pid, server.pid, client.pid]),
+    pids: { server: [node.child.pid], client: [client.pid] },
+    controlPort: node.ports.control,
+    exitNode: node.child,
+    check: () => assertNoAddons([process.pid, node.child.pid, client.pid]),
+  };
+}
+
+export interface ExitNode {
+  readonly child: Child;
+  /** `https` is 0 when there is none. */
+  readonly ports: { readonly control: number; readonly http: number; readonly https: number };
+}
+
+/** Resolves when it listens. */
+export async function startExitNode(children: Children, options: TunnelOptions): Promise<ExitNode> {
+  const { origins, shards, entry, https, ports = { control: 0, http: 0 } } = options;
+  const child = children.run(
+    process.execPath,
+    [
+      ...[entry, 'server', '--log-format=json', '--admin-addr=off', `--shards=${shards}`],
+      ...[`--control-addr=127.0.0.1:${ports.control}`, `--http-addr=127.0.0.1:${ports.http}`],
+      '--tcp-addr=127.0.0.1',
+      ...secureArgs(options),
+      ...(options.forwards ? [`--client-forwarding=127.0.0.1:${origins.raw}`] : []),
+      ...(options.serverArgs ?? []),
+    ],
+    ENV,
+  );
+  const names = ['control', 'http', ...(https === undefined ? [] : ['https'])];
+  const listening = await readLines(
+    child,
+    names.map((name) => `"name":"${name}"`),
+  );
+  return {
+    child,
+    ports: {
+      control: portIn(listening, 'control'),
+      http: portIn(listening, 'http'),
+      https: https === undefined ? 0 : portIn(listening, 'https'),
+    },
   };
 }
 
@@ -125,8 +157,4 @@ function portIn(log: string, name: string): number {
   const match = new RegExp(`"name":"${name}","address":"[^"]*:(\\d+)"`).exec(log);
   if (match === null) throw new Error(`no port of ${name} in: ${log}`);
   return Number(match[1]);
-}
-
-function versionOf(file: string): string {
-  return String((JSON.parse(readFileSync(file, 'utf8')) as { version?: string }).version);
 }

@@ -53,7 +53,7 @@ build_frp() {
 build_crate() {
   name=$1 crate=$2 version=$3 lock=$4
   [ -x "$bin/$name" ] || {
-    nice -n 19 cargo install --quiet $lock -j 1 --root "$work/$name" \
+    nice -n 19 cargo install --quiet $lock -j 2 --root "$work/$name" \
       --target-dir "$work/target-$name" "$crate" --version "$version" &&
       cp "$work/$name/bin/$name" "$bin/$name"
   }

@@ -8,7 +8,13 @@ import { measureDownload, measureUpload } from '../harness/load.ts';
 import { startDelay, startOrigins } from '../harness/plain.ts';
 import { measureRounds, type Sample, type Scenario } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
-import { type SuiteOptions, type SuiteResult, startSides, versionsOf } from '../harness/suite.ts';
+import {
+  type Sampled,
+  type SuiteOptions,
+  type SuiteResult,
+  startSides,
+  versionsOf,
+} from '../harness/suite.ts';
 import { median, round, table } from '../harness/table.ts';
 
 const ROUND_TRIPS_MS = [20, 50, 100];
@@ -16,11 +22,26 @@ const ROUND_TRIPS_MS = [20, 50, 100];
 const GROWN_AFTER_TRIPS = 20;
 
 export async function measureDistance(options: SuiteOptions): Promise<SuiteResult> {
+  const trips = options.isSmoke ? ROUND_TRIPS_MS.slice(0, 1) : ROUND_TRIPS_MS;
+  const { samples, sides, left } = await sampleDistance(options, trips);
+  const names = sides.map(({ name }) => name);
+  const rows = samples.map(({ scenario, sides: of }) => [
+    scenario,
+    ...names.map((name) => `${round(median(of[name]?.rates ?? []))} MB/s`),
+  ]);
+  const text = table([['one stream', ...names], ...rows]);
+  return { text, samples, versions: versionsOf(sides), left };
+}
+
+/** Every side anew for each round trip, as its links are what goes the long way. */
+export async function sampleDistance(
+  options: SuiteOptions,
+  roundTripsMs: readonly number[],
+): Promise<Sampled<Sample>> {
   const samples: Sample[] = [];
-  let names: string[] = [];
-  let versions: Record<string, string> = {};
+  let sides: Side[] = [];
   let left: readonly string[] = [];
-  for (const roundTripMs of options.isSmoke ? ROUND_TRIPS_MS.slice(0, 1) : ROUND_TRIPS_MS) {
+  for (const roundTripMs of roundTripsMs) {
     const children = new Children();
     try {
       const origins = await startOrigins(children);
@@ -32,27 +53,16 @@ export async function measureDistance(options: SuiteOptions): Promise<SuiteResul
         ports: { raw: await through(origins.raw) },
         pids: { server: [], client: [] },
       };
-      const sides = [started.tunnel, direct, ...started.peers];
-      names = sides.map(({ name }) => name);
-      versions = versionsOf(sides);
+      sides = [started.tunnel, direct, ...started.peers];
       left = started.left;
-      samples.push(
-        ...(await measureRounds({
-          scenarios: scenariosFor(roundTripMs, options),
-          sides,
-          rounds: options.rounds,
-          tell: options.tell,
-        })),
-      );
+      const { rounds, tell } = options;
+      const scenarios = scenariosFor(roundTripMs, options);
+      samples.push(...(await measureRounds({ scenarios, sides, rounds, tell })));
     } finally {
       children.stop();
     }
   }
-  const rows = samples.map(({ scenario, sides }) => [
-    scenario,
-    ...names.map((name) => `${round(median(sides[name]?.rates ?? []))} MB/s`),
-  ]);
-  return { text: table([['one stream', ...names], ...rows]), samples, versions, left };
+  return { samples, sides, left };
 }
 
 function scenariosFor(roundTripMs: number, { only, ms, isSmoke }: SuiteOptions): Scenario[] {

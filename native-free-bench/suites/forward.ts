@@ -3,14 +3,9 @@
 // Invariant: both lead to the same origin over the same link, of the same two processes; only who
 // opens the stream differs. Must not know: how either is configured.
 
-import {
-  type LoadOptions,
-  measureDownload,
-  measureEchoes,
-  measureUpload,
-} from '../harness/load.ts';
+import { measureDownload, measureEchoes, measureUpload } from '../harness/load.ts';
 import { startOrigins } from '../harness/plain.ts';
-import { measureRounds, type Sample, type Scenario } from '../harness/rounds.ts';
+import { type LoadRow, loadScenarios, measureRounds, type Sample } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
 import { type SuiteOptions, type SuiteResult, versionsOf } from '../harness/suite.ts';
 import { median, percent, ratio, round, spread, table } from '../harness/table.ts';
@@ -20,9 +15,7 @@ const [TUNNEL, FORWARD] = ['TCP tunnel', 'local forward'] as const;
 /** Of a TCP tunnel (issue: local forwards). */
 const WANTED = 0.9;
 
-type Measure = (options: LoadOptions) => Promise<number>;
-
-const ROWS: readonly (readonly [string, string, Measure, number])[] = [
+const ROWS: readonly LoadRow[] = [
   ['download, 1', 'MB/s', measureDownload, 1],
   ['download, 8', 'MB/s', measureDownload, 8],
   ['upload, 1', 'MB/s', measureUpload, 1],
@@ -39,14 +32,7 @@ export async function measureForward(options: SuiteOptions): Promise<SuiteResult
     { ...both, name: TUNNEL },
     { ...both, name: FORWARD, ports: { raw: local } },
   ];
-  const scenarios = ROWS.filter(([name]) => name.includes(only)).map(
-    ([name, unit, measure, connections]): Scenario => ({
-      name,
-      unit,
-      measure: ({ ports: { raw } }, meter) =>
-        raw === undefined ? undefined : measure({ target: { port: raw }, connections, ms, meter }),
-    }),
-  );
+  const scenarios = loadScenarios(ROWS, { only, ms });
   const samples = await measureRounds({ scenarios, sides, rounds, tell });
   return { text: forwardTable(samples), samples, versions: versionsOf(sides), left: [] };
 }

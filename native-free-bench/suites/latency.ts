@@ -6,7 +6,13 @@
 import { type Latency, measureLoneEchoes, measurePacedEchoes } from '../harness/latency.ts';
 import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
 import type { Side } from '../harness/side.ts';
-import { type SuiteOptions, type SuiteResult, startSides, versionsOf } from '../harness/suite.ts';
+import {
+  type Sampled,
+  type SuiteOptions,
+  type SuiteResult,
+  startSides,
+  versionsOf,
+} from '../harness/suite.ts';
 import { median, ratio, round, table } from '../harness/table.ts';
 
 /** About a sixth of what the slowest peer does on two cores. */
@@ -22,12 +28,18 @@ const ROWS = [
   },
 ] as const;
 
-interface LatencySample {
+export interface LatencySample {
   readonly scenario: string;
   readonly sides: Readonly<Record<string, Latency[]>>;
 }
 
 export async function measureLatency(options: SuiteOptions): Promise<SuiteResult> {
+  const { samples, sides, left } = await sampleLatency(options);
+  const text = samples.map((sample) => report(sample, sides)).join('\n');
+  return { text, samples, versions: versionsOf(sides), left };
+}
+
+export async function sampleLatency(options: SuiteOptions): Promise<Sampled<LatencySample>> {
   const { children, rounds, ms, tell, only } = options;
   const origins = await startOrigins(children);
   const { tunnel, peers, left } = await startSides(options, { origins });
@@ -51,8 +63,7 @@ export async function measureLatency(options: SuiteOptions): Promise<SuiteResult
     }
   }
   tunnel.check?.();
-  const text = samples.map((sample) => report(sample, sides)).join('\n');
-  return { text, samples, versions: versionsOf(sides), left };
+  return { samples, sides, left };
 }
 
 function report({ scenario, sides: of }: LatencySample, sides: readonly Side[]): string {

@@ -16,8 +16,17 @@ import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
 import { residentBytes } from '../harness/process-cost.ts';
 import { measureRounds, type Sample, type Scenario } from '../harness/rounds.ts';
 import { HOST, type Kind, type Side } from '../harness/side.ts';
-import { type SuiteOptions, type SuiteResult, startSides, versionsOf } from '../harness/suite.ts';
-import { median, percent, ratio, round, spread, table } from '../harness/table.ts';
+import {
+  type Sampled,
+  type SuiteOptions,
+  type SuiteResult,
+  startSides,
+  versionsOf,
+} from '../harness/suite.ts';
+import { costText, median, percent, ratio, round, spread, table } from '../harness/table.ts';
+
+/** Sides that are no peers. */
+const PLAIN = ['tunnel', 'direct', 'relays'];
 
 type Measure = (options: LoadOptions) => Promise<number>;
 
@@ -59,36 +68,48 @@ function rows(
 }
 
 export async function measureRates(options: SuiteOptions): Promise<SuiteResult> {
+  const { samples, sides, left } = await sampleRates(options);
+  const [tunnel] = sides as [Side];
+  const hasPeers = sides.some(({ name }) => !PLAIN.includes(name));
+  return {
+    text: [plainTable(samples), ...(hasPeers ? peerTables(samples, sides) : [])]
+      .concat(residentLine(tunnel))
+      .join('\n'),
+    samples,
+    versions: versionsOf(sides),
+    left,
+  };
+}
+
+/** The scenarios of these names; the options choose when there are none. */
+export async function sampleRates(
+  options: SuiteOptions,
+  names?: readonly string[],
+): Promise<Sampled<Sample>> {
   const { children, rounds, isAlone, tell } = options;
   const origins = await startOrigins(children);
   const { tunnel, peers, left } = await startSides(options, { origins });
   const plain = isAlone ? [] : [directSide(origins), await startRelays(children, origins)];
   const sides = [tunnel, ...plain, ...peers];
-  const scenarios = scenariosFor(options);
+  const scenarios = scenariosFor(options, names);
   const samples = await measureRounds({ scenarios, sides, rounds, tell });
-  return {
-    text: [plainTable(samples), ...(peers.length === 0 ? [] : peerTables(samples, sides))]
-      .concat(residentLine(tunnel))
-      .join('\n'),
-    samples,
-    versions: versionsOf(sides),
-    left: [...left, ...failures(samples)],
-  };
+  return { samples, sides, left: [...left, ...failures(samples)] };
 }
 
-function scenariosFor({ only, isWide, ms }: SuiteOptions): Scenario[] {
-  return ROWS.filter((row) => row.name.includes(only) && (isWide || !row.isWide)).map(
-    ({ name, unit, kind, connections, measure }) => ({
-      name,
-      unit,
-      measure: ({ ports }, meter) => {
-        const port = ports[kind];
-        return port === undefined
-          ? undefined
-          : measure({ target: { port }, connections, ms, meter });
-      },
-    }),
-  );
+function scenariosFor(
+  { only, isWide, ms }: SuiteOptions,
+  names: readonly string[] | undefined,
+): Scenario[] {
+  const isChosen = ({ name, isWide: isExtra }: Row): boolean =>
+    names?.includes(name) ?? (name.includes(only) && (isWide || !isExtra));
+  return ROWS.filter(isChosen).map(({ name, unit, kind, connections, measure }) => ({
+    name,
+    unit,
+    measure: ({ ports }, meter) => {
+      const port = ports[kind];
+      return port === undefined ? undefined : measure({ target: { port }, connections, ms, meter });
+    },
+  }));
 }
 
 function plainTable(samples: readonly Sample[]): string {
@@ -105,7 +126,7 @@ function plainTable(samples: readonly Sample[]): string {
         ratio(tunnel, direct),
         ratio(tunnel, relays),
         percent(spread(tunnel)),
-        cost(unit, sides.tunnel?.costs ?? []),
+        costText(unit, sides.tunnel?.costs ?? []),
       ];
     }),
   ]);
@@ -125,20 +146,13 @@ function peerTables(samples: readonly Sample[], sides: readonly Side[]): string[
   ]);
   const costs = samples.map(({ scenario, unit, sides: of }) => [
     scenario,
-    ...peers.map((name) => cost(unit, of[name]?.costs ?? [])),
+    ...peers.map((name) => costText(unit, of[name]?.costs ?? [])),
   ]);
   return [
     table([['rate', ...peers], ...rates]),
     table([['tunnel by', ...others], ...ratios]),
     table([['CPU', ...peers], ...costs]),
   ];
-}
-
-/** CPU time of both ends together: seconds a GB, or microseconds a round trip. */
-function cost(unit: string, costs: readonly number[]): string {
-  const each = median(costs);
-  if (!Number.isFinite(each)) return '-';
-  return unit === 'MB/s' ? `${round(each * 1e3, 2)} s/GB` : `${round(each * 1e6)} µs`;
 }
 
 function residentLine({ pids }: Side): string {

@@ -8,16 +8,22 @@ import { measureDownload, open, pause, WANT } from '../harness/load.ts';
 import { startOrigins } from '../harness/plain.ts';
 import { residentBytes } from '../harness/process-cost.ts';
 import type { Side } from '../harness/side.ts';
-import { type SuiteOptions, type SuiteResult, startSides, versionsOf } from '../harness/suite.ts';
+import {
+  type Sampled,
+  type SuiteOptions,
+  type SuiteResult,
+  startSides,
+  versionsOf,
+} from '../harness/suite.ts';
 import { median, ratio, round, table } from '../harness/table.ts';
 
-const SLOW = 50;
+export const SLOW = 50;
 const FAST = 8;
 const ECHOES_PER_SECOND = 400;
 /** Time for the 50 to fill every buffer on their way and stand still; a guess. */
 const FILL_MS = 3_000;
 
-interface SlowSample {
+export interface SlowSample {
   readonly side: string;
   readonly alone: number[];
   readonly beside: number[];
@@ -28,6 +34,11 @@ interface SlowSample {
 }
 
 export async function measureSlow(options: SuiteOptions): Promise<SuiteResult> {
+  const { samples, sides, left } = await sampleSlow(options);
+  return { text: report(samples), samples, versions: versionsOf(sides), left };
+}
+
+export async function sampleSlow(options: SuiteOptions): Promise<Sampled<SlowSample>> {
   const { children, rounds, tell } = options;
   const origins = await startOrigins(children);
   const { tunnel, peers, left } = await startSides(options, { origins });
@@ -41,8 +52,7 @@ export async function measureSlow(options: SuiteOptions): Promise<SuiteResult> {
     }
   }
   tunnel.check?.();
-  const list = [...samples.values()];
-  return { text: report(list), samples: list, versions: versionsOf(sides), left };
+  return { samples: [...samples.values()], sides, left };
 }
 
 async function measureOne(

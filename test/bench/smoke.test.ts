@@ -2,8 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { mkdirSync, utimesSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { sourceNewerThan } from '../../native-free-bench/arguments.ts';
+import { scratchFolder } from '../support/programs.ts';
+import { ENTRY } from '../support/tunnel.ts';
 
 const RUN = new URL('../../native-free-bench/run.ts', import.meta.url).pathname;
 
@@ -49,14 +54,44 @@ for (const [suite, title] of [
   ['latency', /^lone echo +p50 .*\ntunnel +[\d,]+ µs/m],
   ['memory', /^server \/ client +at rest .*\ntunnel +\d+ \/ \d+ MB/m],
   ['distance', /^one stream +tunnel .*\ndownload, 20 ms +\d+ MB\/s/m],
-  ['tls', /^full handshakes, 8 +\d+ \/s/m],
+  ['tls', /^full handshakes, 8 \(\/s\) +[\d,]+ +[\d,]+ /m],
   ['forward', /^download, 1 \(MB\/s\) +\d+ +\d+/m],
+  [
+    'reconnect',
+    /^20 clients +half are back .*\nthe way breaks +[\d.]+ s .*\nthe exit node restarts +/m,
+  ],
+  ['mesh', /^download, 1 \(MB\/s\) +\d+ +\d+ +[\d.]+/m],
+  ['scaling', /^model +serial part .*\ndownload, 1 \(MB\/s\) +[\d.]+ % +[\d,]+ +[\d.]+x/m],
   ['slow', /^8 beside 50 slow +alone .*\ntunnel +\d+ MB\/s +\d+ MB\/s/m],
 ] as const) {
   test(`the suite of ${suite} runs and has its rows`, async () => {
     assert.match(await smoke('--suite', suite), title);
   });
 }
+
+test('goals have a value, what was wanted, and a verdict', async () => {
+  const text = await smoke('--goals', '--only', 'memory', '--entry', ENTRY);
+  const goals = rowsOf(text, / [≥≤] .* (?:held|MISSED|not measured)$/);
+  assert.equal(goals.length, 3, text);
+  for (const goal of goals) assert.match(goal, /[\d.]+ (?:KiB|MB) +≤ [\d.]+ (?:KiB|MB) /);
+  assert.match(text, /^\d held, \d missed, 0 not measured$/m);
+});
+
+test('what was built before the sources changed is found out', (t) => {
+  const folder = scratchFolder(t);
+  const [built, source] = [path.join(folder, 'main.js'), path.join(folder, 'src/link.ts')];
+  mkdirSync(path.join(folder, 'src'));
+  for (const file of [built, source]) writeFileSync(file, '');
+  utimesSync(built, 1_000, 1_000);
+  utimesSync(source, 999, 999);
+  assert.equal(sourceNewerThan(built, path.join(folder, 'src')), undefined);
+  utimesSync(source, 1_001, 1_001);
+  assert.equal(sourceNewerThan(built, path.join(folder, 'src')), 'link.ts');
+});
+
+test('a number that is none is refused', async () => {
+  await assert.rejects(smoke('--rounds', 'many'), /--rounds: 'many' is no whole number above 0/);
+});
 
 test('a suite that there is not is refused with the names of those there are', async () => {
   await assert.rejects(smoke('--suite', 'speed'), /no suite speed: rates, http/);

@@ -1,0 +1,88 @@
+// The options of `npm run bench`.
+//
+// Invariant: what is not understood is told, with what there is, and nothing runs. Must not know:
+// suites.
+
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { BUILT_ENTRY, ENTRY, ROOT } from './harness/place.ts';
+import { PEERS_FOLDER } from './peers/peer.ts';
+
+const SMOKE = { rounds: 1, ms: 250, connections: [20] };
+
+export interface BenchArguments {
+  readonly suite: string;
+  readonly rounds: number;
+  readonly ms: number;
+  readonly connections: readonly number[];
+  readonly shards: number;
+  readonly entry: string;
+  readonly only: string;
+  readonly isWide: boolean;
+  readonly hasPeers: boolean;
+  readonly isAlone: boolean;
+  readonly isSmoke: boolean;
+  readonly peersFolder: string;
+}
+
+/** Rejects what cannot be with an Error whose message says what to do. */
+export function readArguments(args: readonly string[]): BenchArguments {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      suite: { type: 'string', default: 'rates' },
+      goals: { type: 'boolean', default: false },
+      smoke: { type: 'boolean', default: false },
+      rounds: { type: 'string', default: '3' },
+      ms: { type: 'string', default: '3000' },
+      shards: { type: 'string', default: '1' },
+      only: { type: 'string', default: '' },
+      wide: { type: 'boolean', default: false },
+      connections: { type: 'string', default: '1000,10000' },
+      peers: { type: 'boolean', default: false },
+      entry: { type: 'string' },
+      'peers-dir': { type: 'string', default: PEERS_FOLDER },
+      alone: { type: 'boolean', default: false },
+    },
+  });
+  const suite = values.goals ? 'goals' : values.suite;
+  return {
+    suite,
+    rounds: count('rounds', values.rounds),
+    ms: count('ms', values.ms),
+    connections: values.connections.split(',').map((text) => count('connections', text)),
+    ...(values.smoke ? SMOKE : {}),
+    shards: count('shards', values.shards),
+    entry: values.entry ?? (suite === 'goals' ? builtEntry() : ENTRY),
+    only: values.only,
+    isWide: values.wide,
+    hasPeers: values.peers,
+    isAlone: values.alone,
+    isSmoke: values.smoke,
+    peersFolder: values['peers-dir'],
+  };
+}
+
+function count(option: string, text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new Error(`--${option}: '${text}' is no whole number above 0`);
+}
+
+/** What is promised of memory and CPU time is promised of what is shipped, as it is now. */
+function builtEntry(): string {
+  if (!existsSync(BUILT_ENTRY)) throw new Error('there is no dist/cli/main.js: npm run build');
+  const newer = sourceNewerThan(BUILT_ENTRY, path.join(ROOT, 'src'));
+  if (newer === undefined) return BUILT_ENTRY;
+  const way = 'npm run build, or give --entry';
+  throw new Error(`src/${newer} is newer than dist/cli/main.js: ${way}`);
+}
+
+/** A source that changed after `built` was made. */
+export function sourceNewerThan(built: string, folder: string): string | undefined {
+  const builtMs = statSync(built).mtimeMs;
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' }).find(
+    (file) => file.endsWith('.ts') && statSync(path.join(folder, file)).mtimeMs > builtMs,
+  );
+}

@@ -1,0 +1,252 @@
+// The suite of goals: what the design promises of speed, each measured beside the peer that it
+// names, in one run, with what was wanted and whether it held.
+//
+// Invariant: a goal whose peer is not there is neither held nor missed, and says so. Figures are
+// medians of the run. Must not know: how anything is measured; the other suites do that.
+
+import { Children } from '../harness/children.ts';
+import type { Sample } from '../harness/rounds.ts';
+import type { SuiteOptions, SuiteResult } from '../harness/suite.ts';
+import { median, round, table } from '../harness/table.ts';
+import { sampleDistance } from './distance.ts';
+import { sampleLatency } from './latency.ts';
+import { bytesPerVisitor, sampleMemory } from './memory.ts';
+import { DIRECT, MESH, WANTED as MESH_WANTED, sampleMesh } from './mesh.ts';
+import { sampleRates } from './rates.ts';
+import { sampleReconnect } from './reconnect.ts';
+import { SLOW, sampleSlow } from './slow.ts';
+import { FRP as FRP_TLS, PLAIN, sampleLinks, TLS } from './tls.ts';
+
+const [HAPROXY, RATHOLE, FRP, CHISEL] = ['haproxy x2', 'rathole', 'frp', 'chisel'] as const;
+const IDLE_VISITORS = 1_000;
+const FAR_MS = 100;
+/** What the exit node may grow by while they do not read: their first windows, and some room. */
+const SLOW_GROWTH_BYTES = SLOW * 256 * 1024 + 32 * 1024 * 1024;
+
+export interface Goal {
+  readonly what: string;
+  readonly value: number;
+  readonly unit: string;
+  readonly wanted: number;
+  readonly isAtLeast: boolean;
+}
+
+interface Found {
+  readonly goals: readonly Goal[];
+  readonly samples: unknown;
+  readonly left: readonly string[];
+  readonly versions?: Readonly<Record<string, string>>;
+}
+
+type Section = (options: SuiteOptions) => Promise<Found>;
+
+const SECTIONS: Readonly<Record<string, Section>> = {
+  rates,
+  tls,
+  memory,
+  latency,
+  slow,
+  distance,
+  reconnect,
+  mesh,
+};
+
+/** `--only` takes sections whose name contains it. */
+export async function measureGoals(options: SuiteOptions): Promise<SuiteResult> {
+  const goals: Goal[] = [];
+  const samples: Record<string, unknown> = {};
+  const left = new Set<string>();
+  let versions: Readonly<Record<string, string>> = {};
+  for (const [name, section] of Object.entries(SECTIONS)) {
+    if (!name.includes(options.only)) continue;
+    const children = new Children();
+    try {
+      const tell = (text: string): void => options.tell(`${name}: ${text}`);
+      const found = await section({ ...options, only: '', children, tell });
+      goals.push(...found.goals);
+      samples[name] = found.samples;
+      for (const line of found.left) left.add(line);
+      versions = { ...versions, ...found.versions };
+    } finally {
+      children.stop();
+    }
+  }
+  return {
+    text: report(goals),
+    samples: { goals: goals.map((goal) => ({ ...goal, verdict: verdictOf(goal) })), ...samples },
+    versions,
+    left: [...left],
+    hasMissed: goals.some((goal) => verdictOf(goal) === 'MISSED'),
+  };
+}
+
+async function rates(options: SuiteOptions): Promise<Found> {
+  const peerNames = [HAPROXY, RATHOLE, FRP, CHISEL];
+  const names = [
+    ...['download, 1', 'upload, 1', 'download, 8', 'echo of 64 B, 64', 'HTTP keep-alive, 64'],
+    ...['HTTP by host, 64', 'HTTP, new connection each, 64'],
+  ];
+  const wanted = { ...options, hasPeers: true, isAlone: true, peerNames };
+  const { samples, sides, left } = await sampleRates(wanted, names);
+  const by = (scenario: string, peer: string, least: number): Goal => {
+    const value = rateOf(samples, scenario, 'tunnel') / rateOf(samples, scenario, peer);
+    return atLeast(`${scenario}, by ${peer}`, value, least, 'x');
+  };
+  const cost = (scenario: string, scale: number): number =>
+    costOf(samples, scenario, 'tunnel') * scale;
+  return {
+    goals: [
+      by('download, 1', FRP, 2.2),
+      by('download, 1', HAPROXY, 1.1),
+      by('upload, 1', FRP, 1.8),
+      by('download, 8', FRP, 2),
+      by('download, 8', RATHOLE, 1.5),
+      by('echo of 64 B, 64', RATHOLE, 1.15),
+      by('echo of 64 B, 64', FRP, 2),
+      by('echo of 64 B, 64', CHISEL, 2),
+      by('HTTP keep-alive, 64', RATHOLE, 1.15),
+      by('HTTP keep-alive, 64', FRP, 1.6),
+      by('HTTP keep-alive, 64', CHISEL, 3),
+      by('HTTP by host, 64', FRP, 6),
+      by('HTTP, new connection each, 64', RATHOLE, 1),
+      by('HTTP, new connection each, 64', FRP, 2),
+      atMost('CPU, download, 8', cost('download, 8', 1e3), 1, 's/GB'),
+      atMost('CPU, HTTP keep-alive, 64', cost('HTTP keep-alive, 64', 1e6), 24, 'µs'),
+      atMost('CPU, HTTP by host, 64', cost('HTTP by host, 64', 1e6), 34, 'µs'),
+    ],
+    samples,
+    left,
+    versions: Object.fromEntries(sides.map(({ name, version }) => [name, version])),
+  };
+}
+
+async function tls(options: SuiteOptions): Promise<Found> {
+  const { samples, left } = await sampleLinks({ ...options, only: 'download' });
+  const one = (side: string): number => rateOf(samples, 'download, 1', side);
+  return {
+    goals: [
+      atLeast('TLS link, download, 1, by frp TLS', one(TLS) / one(FRP_TLS), 1.9, 'x'),
+      atLeast('TLS link, download, 1, of the plain link', one(TLS) / one(PLAIN), 0.7, 'x'),
+      atMost('CPU, TLS link, download, 8', costOf(samples, 'download, 8', TLS) * 1e3, 1.6, 's/GB'),
+    ],
+    samples,
+    left,
+  };
+}
+
+async function memory(options: SuiteOptions): Promise<Found> {
+  const connections = options.isSmoke ? options.connections : [IDLE_VISITORS];
+  const { samples, left } = await sampleMemory({ ...options, connections, hasPeers: false });
+  const [ours] = samples;
+  const each = ours === undefined ? [] : bytesPerVisitor(ours, connections[0] ?? IDLE_VISITORS);
+  const rest = ours?.rest ?? [];
+  const mb = (bytes: readonly number[]): number => median(bytes) / 1e6;
+  return {
+    goals: [
+      atMost('idle, each visitor, both ends', median(each) / 1024, 30, 'KiB'),
+      atMost('resident at rest, exit node', mb(rest.map(({ server }) => server)), 85, 'MB'),
+      atMost('resident at rest, client', mb(rest.map(({ client }) => client)), 65, 'MB'),
+    ],
+    samples,
+    left,
+  };
+}
+
+async function latency(options: SuiteOptions): Promise<Found> {
+  const asked = { ...options, only: 'lone echo', hasPeers: true, peerNames: [RATHOLE] };
+  const { samples, left } = await sampleLatency(asked);
+  const p50 = (side: string): number =>
+    median((samples[0]?.sides[side] ?? []).map(({ p50Us }) => p50Us));
+  const value = p50('tunnel') / p50(RATHOLE);
+  return { goals: [atMost('lone echo, p50, by rathole', value, 1.1, 'x')], samples, left };
+}
+
+async function slow(options: SuiteOptions): Promise<Found> {
+  const { samples, left } = await sampleSlow({ ...options, hasPeers: false });
+  const [ours] = samples;
+  const by = (part: readonly number[] = [], whole: readonly number[] = []): number =>
+    median(part) / median(whole);
+  const growth = median(ours?.serverGrowthBytes ?? []) / 1e6;
+  return {
+    goals: [
+      atLeast(`8 beside ${SLOW} slow, rate`, by(ours?.beside, ours?.alone), 0.8, 'x'),
+      atMost(`8 beside ${SLOW} slow, p99`, by(ours?.besideP99Us, ours?.aloneP99Us), 2, 'x'),
+      atMost(`${SLOW} slow, exit node grows`, growth, SLOW_GROWTH_BYTES / 1e6, 'MB'),
+    ],
+    samples,
+    left,
+  };
+}
+
+async function distance(options: SuiteOptions): Promise<Found> {
+  const { samples, left } = await sampleDistance({ ...options, hasPeers: false }, [FAR_MS]);
+  const goals = samples.map(({ scenario }) =>
+    atLeast(`one stream, ${scenario}`, rateOf(samples, scenario, 'tunnel'), 60, 'MB/s'),
+  );
+  return { goals, samples, left };
+}
+
+async function reconnect(options: SuiteOptions): Promise<Found> {
+  const { samples, left } = await sampleReconnect(options);
+  const goals = samples.flatMap((sample) => {
+    const lastMs = median(sample.backMs.map((times) => times.at(-1) ?? Number.NaN));
+    const refused = Math.max(0, ...sample.othersRefused, ...sample.firstRefused);
+    return [
+      atMost(`${sample.scenario}: ${sample.clients} clients back`, lastMs / 1000, 15, 's'),
+      atMost(`${sample.scenario}: visitors refused`, refused, 0, ''),
+    ];
+  });
+  return { goals, samples, left };
+}
+
+async function mesh(options: SuiteOptions): Promise<Found> {
+  const { samples, left } = await sampleMesh(options);
+  const goals = samples.map(({ scenario }) => {
+    const value = rateOf(samples, scenario, MESH) / rateOf(samples, scenario, DIRECT);
+    return atLeast(`mesh, ${scenario}, of direct`, value, MESH_WANTED, 'x');
+  });
+  return { goals, samples, left };
+}
+
+function rateOf(samples: readonly Sample[], scenario: string, side: string): number {
+  return median(seriesOf(samples, scenario, side)?.rates ?? []);
+}
+
+function costOf(samples: readonly Sample[], scenario: string, side: string): number {
+  return median(seriesOf(samples, scenario, side)?.costs ?? []);
+}
+
+function seriesOf(samples: readonly Sample[], scenario: string, side: string) {
+  return samples.find((sample) => sample.scenario === scenario)?.sides[side];
+}
+
+function atLeast(what: string, value: number, wanted: number, unit: string): Goal {
+  return { what, value, unit, wanted, isAtLeast: true };
+}
+
+function atMost(what: string, value: number, wanted: number, unit: string): Goal {
+  return { what, value, unit, wanted, isAtLeast: false };
+}
+
+export function verdictOf({ value, wanted, isAtLeast }: Goal): 'held' | 'MISSED' | 'not measured' {
+  if (!Number.isFinite(value)) return 'not measured';
+  return (isAtLeast ? value >= wanted : value <= wanted) ? 'held' : 'MISSED';
+}
+
+function report(goals: readonly Goal[]): string {
+  const rows = goals.map((goal) => [
+    goal.what,
+    `${round(goal.value, digitsOf(goal.value))} ${goal.unit}`,
+    `${goal.isAtLeast ? '≥' : '≤'} ${round(goal.wanted, digitsOf(goal.wanted))} ${goal.unit}`,
+    verdictOf(goal),
+  ]);
+  const count = (verdict: string): number =>
+    goals.filter((goal) => verdictOf(goal) === verdict).length;
+  const [held, missed] = [count('held'), count('MISSED')];
+  const sum = `${held} held, ${missed} missed, ${count('not measured')} not measured\n`;
+  return table([['goal', 'value', 'wanted', ''], ...rows]) + sum;
+}
+
+function digitsOf(value: number): number {
+  return value < 10 ? 2 : 1;
+}
