@@ -67,6 +67,13 @@ export class ReadPool {
     return loan.whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + bytes);
   }
 
+  /** The first `bytes` of a buffer from `take`, which may be POOL_BUFFER_BYTES, to read into. */
+  room(buffer: Buffer, bytes: number): Buffer {
+    if (bytes === buffer.length) return buffer;
+    const whole = this.#loans.get(buffer.buffer)?.whole ?? buffer;
+    return whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + bytes);
+  }
+
   /** What is behind the first `bytes` of a buffer from `take`, to the end of its memory. */
   roomBehind(buffer: Buffer, bytes: number): Buffer {
     const whole = this.#loans.get(buffer.buffer)?.whole ?? buffer;

@@ -25,6 +25,8 @@ const SMALL_READS_MAX = 8;
 export interface ReadSink {
   /** Owns `piece`, and releases it to the pool when it lies there. */
   onRead(piece: Buffer): void;
+  /** How much of `bytesMax` to read next; asked for large reads alone. Absent: READ_BYTES. */
+  readBytes?(bytesMax: number): number;
 }
 
 /** `net.Socket`'s slots for the `onread` option. */
@@ -78,7 +80,11 @@ export class SocketReads {
 
   #space(): Buffer {
     const at = this.#handedOn + this.#gathered;
-    return at === 0 ? this.#buffer : readPool.roomBehind(this.#buffer, at);
+    if (at > 0) return readPool.roomBehind(this.#buffer, at);
+    if (this.#isTls || this.#buffer === shared || this.sink.readBytes === undefined) {
+      return this.#buffer;
+    }
+    return readPool.room(this.#buffer, this.sink.readBytes(POOL_BUFFER_BYTES));
   }
 
   #onBytes(bytes: number): boolean {

@@ -34,6 +34,8 @@ export const WS_HEADER_BYTES_MAX = 14;
 export const WS_CONTROL_BYTES_MAX = 125;
 /** Fragments of one message: ours send one, an intermediary may cut (guess). */
 const FRAGMENTS_MAX = 16;
+/** Frames from here on are worth a read that ends with them. Guess. */
+const BULK_FRAME_BYTES_MIN = 16 * 1024;
 
 /** A peer broke RFC 6455; `closeCode` is the status to close with. */
 export class WebSocketError extends WireError {
@@ -80,6 +82,8 @@ export class WsFrameReader {
   #hasKey = false;
   #fragments = 0;
   #messageBytes = 0;
+  /** Of the newest data frame, with its header. */
+  #frameBytes = 0;
 
   constructor(options: WsFrameReaderOptions) {
     this.#sink = options.sink;
@@ -95,6 +99,20 @@ export class WsFrameReader {
       else if (this.#at === AT.PAYLOAD) offset = this.#pushPayload(bytes, offset);
       else offset = this.#pushControl(bytes, offset);
     }
+  }
+
+  /**
+   * How much to read next, `bytesMax` at most, so that the read ends with a frame if those to come
+   * are as long as the newest. Bulk is frames of one length; a read that ends a few bytes into one
+   * costs whoever gets its payload a write more.
+   */
+  readBytes(bytesMax: number): number {
+    const restBytes = this.#at === AT.PAYLOAD ? this.#remaining : 0;
+    const frameBytes = this.#frameBytes;
+    if (frameBytes >= BULK_FRAME_BYTES_MIN && restBytes + frameBytes <= bytesMax) {
+      return restBytes + Math.floor((bytesMax - restBytes) / frameBytes) * frameBytes;
+    }
+    return restBytes >= BULK_FRAME_BYTES_MIN ? Math.min(restBytes, bytesMax) : bytesMax;
   }
 
   #pushHeader(bytes: Buffer, offset: number): number {
@@ -122,8 +140,12 @@ export class WsFrameReader {
     this.#isFinal = (first & 0x80) !== 0;
     this.#remaining = length;
     this.#readKey(bytes, offset, second & 0x7f);
-    if (this.#opcode >= OPCODE.CLOSE) this.#startControl(length);
-    else this.#startData(length);
+    if (this.#opcode >= OPCODE.CLOSE) {
+      this.#startControl(length);
+      return;
+    }
+    this.#frameBytes = headerLength(bytes, offset) + length;
+    this.#startData(length);
   }
 
   #readKey(bytes: Buffer, offset: number, short: number): void {

@@ -185,6 +185,10 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     this.#receive(bytes, this.#decoder);
   }
 
+  readBytes(bytesMax: number): number {
+    return this.#reader?.readBytes(bytesMax) ?? bytesMax;
+  }
+
   // --- WsFrameSink -------------------------------------------------------------------------
 
   onPayload(piece: Buffer): void {

@@ -30,6 +30,8 @@ export class SocketOutlet {
   readonly #isAnswering: boolean;
   #stage: Buffer | undefined;
   #stagedBytes = 0;
+  /** The piece before was a large one. */
+  #wasBulk = false;
   /** Lent pieces under way, oldest first; written or lost, each has one call of the next. */
   readonly #lent: Buffer[] = [];
   readonly #onLentWritten = (): void => {
@@ -64,11 +66,14 @@ export class SocketOutlet {
     this.flush();
     // In the middle of a turn nobody knows yet what the kernel will leave.
     const isStalled = socket.writableCorked === 0 && socket.writableLength >= STALLED_BYTES;
-    // A read of the link often ends one frame and begins the next: both leave in one writev.
-    if (piece.length >= CORK_BYTES_MIN && socket.writableCorked === 0) {
+    // A read of the link may end one frame and begin the next: both leave in one writev, however
+    // little there is of either.
+    const isBulk = piece.length >= CORK_BYTES_MIN;
+    if ((isBulk || this.#wasBulk) && socket.writableCorked === 0) {
       socket.cork();
       process.nextTick(uncork, socket);
     }
+    this.#wasBulk = isBulk;
     this.#writeNow(isStalled ? readPool.keep(piece) : piece);
   }
 
