@@ -96,8 +96,8 @@ export async function measureEchoes(options: LoadOptions): Promise<number> {
   const sockets = await open(options, WANT.ECHO);
   for (const socket of sockets) {
     let pending = ECHO.length;
-    socket.on('data', (piece: Buffer) => {
-      pending -= piece.length;
+    readCheaply(socket, (bytes) => {
+      pending -= bytes;
       if (pending > 0) return;
       pending = ECHO.length;
       counter.count += 1;
@@ -124,8 +124,8 @@ export async function measureRequestsOn(
   const answerBytes = await probeAnswer(sockets[0] as Socket, request);
   for (const socket of sockets) {
     let pending = answerBytes;
-    socket.on('data', (piece: Buffer) => {
-      pending -= piece.length;
+    readCheaply(socket, (bytes) => {
+      pending -= bytes;
       if (pending > 0) return;
       pending = answerBytes;
       counter.count += 1;

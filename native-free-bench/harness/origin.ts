@@ -4,6 +4,8 @@
 // connection says what it wants (load.ts). Must not know: who asks.
 
 import { createServer, type Socket } from 'node:net';
+import { readPool } from '../../src/base/read-pool.ts';
+import { SocketReads } from '../../src/link/socket-reads.ts';
 import { BULK_PATH, readCheaply, WANT } from './load.ts';
 
 /** One write; with 64 KiB the origin took three times the CPU time, and so from what is measured. */
@@ -25,7 +27,7 @@ const raw = createServer({ noDelay: true }, (socket) => {
 });
 const http = createServer({ noDelay: true }, (socket) => {
   socket.on('error', () => socket.destroy());
-  socket.on('data', (piece: Buffer) => {
+  const onRead = (piece: Buffer): void => {
     // The generator sends a request only when the last one is answered.
     if (!piece.subarray(-4).equals(HEAD_END)) return;
     if (piece.subarray(0, BULK_REQUEST.length).equals(BULK_REQUEST)) {
@@ -33,7 +35,8 @@ const http = createServer({ noDelay: true }, (socket) => {
       pour(socket);
     } else if (piece.includes('Connection: close')) socket.end(LAST);
     else socket.write(ANSWER);
-  });
+  };
+  new SocketReads(socket, { onRead });
 });
 
 function start(socket: Socket, first: Buffer): void {
@@ -50,7 +53,7 @@ function start(socket: Socket, first: Buffer): void {
     });
   } else {
     if (first.length > 1) socket.write(first.subarray(1));
-    socket.on('data', (piece: Buffer) => socket.write(piece));
+    new SocketReads(socket, { onRead: (piece) => socket.write(readPool.own(piece)) });
   }
 }
 
