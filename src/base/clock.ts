@@ -39,6 +39,11 @@ export function isoTimeOf(wallMs: number): string {
   return new Date(wallMs).toISOString();
 }
 
+/** A moment as HTTP writes it, in whole seconds (RFC 9110, 5.6.7). */
+export function httpTimeOf(wallMs: number): string {
+  return new Date(wallMs).toUTCString();
+}
+
 /** Resolves after `delayMs`, and keeps the process alive meanwhile. */
 export function sleep(delayMs: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, Math.min(delayMs, TIMER_MS_MAX)));

@@ -6,6 +6,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { systemClock } from '../base/clock.ts';
+import { escapeHtml } from '../base/html.ts';
 import { http } from '../base/http-modules.ts';
 
 /** Event streams at once. Guess: many browsers' tabs. */
@@ -68,10 +69,6 @@ function renderPage(request: IncomingMessage): string {
     .map(([name, value]) => `<tr><th>${escapeHtml(name)}<td>${escapeHtml(String(value))}`)
     .join('\n');
   return PAGE.replace('<!--headers-->', () => rows);
-}
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
 }
 
 const PAGE = `<!doctype html>

@@ -6,6 +6,8 @@
 
 import { loggable } from '../base/loggable.ts';
 
+export { inBytes } from '../base/size-text.ts';
+
 const SECOND_MS = 1000;
 const UNITS: readonly (readonly [name: string, ms: number])[] = [
   ['day', 24 * 3600 * SECOND_MS],
@@ -44,18 +46,6 @@ export function inWords(durationMs: number): string {
 }
 
 /** Rows with the columns of the first one, padded so that they align; the last is not padded. */
-/** `1.5 MiB`: three figures are enough for a person. */
-export function inBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
-}
-
 export function table(rows: readonly (readonly string[])[]): string {
   const safe = rows.map((row) => row.map(loggable));
   const widths = (safe[0] ?? []).map((_, column) =>

@@ -45,6 +45,11 @@ function buildProgram(): CliCommand {
     ...{ name: 'status', help: 'show who is connected' },
     run: async (flags) => (await import('./commands/status.ts')).runStatus(flags),
   });
+  addCommand(program, {
+    name: 'fileserver',
+    help: 'serve a folder over HTTP on this machine, to share through a tunnel',
+    run: async (flags) => (await import('./commands/fileserver.ts')).runFileServer(flags),
+  });
   program.command('version').description('print the version').action(runVersion);
   addConfigCommands(program);
   addTokenCommands(program);

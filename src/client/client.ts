@@ -20,6 +20,7 @@ import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { DialToken } from './dial-token.ts';
 import type { OnClientEvent } from './events.ts';
+import { FolderUpstreams } from './folder-upstreams.ts';
 import { type Checked, HealthChecks } from './health-checks.ts';
 import { FORWARDING_SHARD, LocalForwards } from './local-forwards.ts';
 import { describeLink, type LocalServer, type LocalStatus } from './local-status.ts';
@@ -76,10 +77,22 @@ type ShardBridge = Bridge<ClientControlMethods, ClientShardMethods>;
 
 /** Starts a client; rejects with a SluicewayError when it cannot. */
 export async function startClient(config: ClientConfig, options: StartOptions): Promise<Client> {
-  const upstreams = await readUpstreams(config, options.log);
-  const client = new RunningClient(config, options, upstreams);
-  await client.start();
-  return client;
+  const folders = await FolderUpstreams.open(config.tunnels, options.log);
+  try {
+    const upstreams = await readUpstreams(config, options.log, folders.sockets);
+    const client = new RunningClient(config, options, { upstreams, folders });
+    await client.start();
+    return client;
+  } catch (error) {
+    await folders.close();
+    throw error;
+  }
+}
+
+/** What tunnels lead to, and the folders among it that are served here. */
+interface Served {
+  readonly upstreams: readonly UpstreamEntry[];
+  readonly folders: FolderUpstreams;
 }
 
 class RunningClient implements Client {
@@ -87,6 +100,7 @@ class RunningClient implements Client {
   readonly #config: ClientConfig;
   readonly #log: Logger;
   readonly #upstreams: readonly UpstreamEntry[];
+  readonly #folders: FolderUpstreams;
   readonly #trust: ServerTrust;
   readonly #token: DialToken;
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
@@ -109,11 +123,12 @@ class RunningClient implements Client {
   #state: 'running' | 'draining' | 'stopped' = 'running';
   #settle: (ending: Ending) => void = () => {};
 
-  constructor(config: ClientConfig, options: StartOptions, upstreams: readonly UpstreamEntry[]) {
+  constructor(config: ClientConfig, options: StartOptions, { upstreams, folders }: Served) {
     this.#config = config;
     this.#log = options.log;
     this.#version = options.version;
     this.#upstreams = upstreams;
+    this.#folders = folders;
     this.#trust = new ServerTrust({ trust: config.trust, clock: systemClock, log: options.log });
     this.#token = new DialToken(config, options.log);
     this.#id = config.id ?? randomBytes(16).toString('hex');
@@ -409,6 +424,7 @@ class RunningClient implements Client {
     this.#status?.close();
     this.#health.stop();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
+    await this.#folders.close();
     const { exitCode, message = '' } = ending;
     this.#onEvent({ event: 'ended', exitCode, reason: message });
     this.#settle(ending);

@@ -17,9 +17,11 @@ import { readBearerTokens } from '../config/visitor-login.ts';
 /** As the exit node reads it: 32 hexadecimal digits. */
 const SALT_BYTES = 16;
 
+/** `sockets` has where the folders of tunnels are served, by tunnel. */
 export async function readUpstreams(
   { tunnels, proxyProtocol }: ClientConfig,
   log: Logger,
+  sockets: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly UpstreamEntry[]> {
   const texts = new Map<string, string>();
   const logins = await declareLogins(tunnels);
@@ -32,6 +34,7 @@ export async function readUpstreams(
   }
   return tunnels.map((tunnel) => ({
     ...withLogins(describe(tunnel, texts), logins.get(tunnel.name) ?? []),
+    ...withSocket(sockets.get(tunnel.name)),
     proxyProtocol: tunnel.kind === 'http' ? 'off' : proxyProtocol,
   }));
 }
@@ -84,6 +87,10 @@ function withLogins<Entry extends Pick<UpstreamEntry, 'options'>>(
 ): Entry {
   if (logins.length === 0) return entry;
   return { ...entry, options: { ...entry.options, 'visitor-login': logins } };
+}
+
+function withSocket(path: string | undefined): Pick<UpstreamEntry, 'path'> {
+  return path === undefined ? {} : { path };
 }
 
 async function readCa(name: string, path: string): Promise<string> {

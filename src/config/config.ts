@@ -173,10 +173,23 @@ export interface StatusConfig {
   readonly wide: boolean;
 }
 
+export interface FileServerConfig {
+  readonly dir: string;
+  readonly addr: Address;
+  readonly listing: boolean;
+  readonly hidden: boolean;
+  readonly json: boolean;
+  readonly accessLog: boolean;
+  readonly drainTimeoutMs: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
 export interface ConfigOf {
   readonly server: ServerConfig;
   readonly client: ClientConfig;
   readonly status: StatusConfig;
+  readonly fileserver: FileServerConfig;
 }
 
 /** Throws a ConfigError with every problem there is. */
@@ -213,6 +226,7 @@ const BUILDERS: { readonly [C in Command]: Build<C> } = {
   server: buildServer,
   client: buildClient,
   status: buildStatus,
+  fileserver: buildFileServer,
 };
 
 function buildServer({ values, token }: Resolution<'server'>, env: Environment): ServerConfig {
@@ -342,6 +356,20 @@ function buildStatus({ values, token }: Resolution<'status'>, env: Environment):
     watch: values.watch,
     watchIntervalMs: values['watch-interval'],
     wide: values.wide,
+  };
+}
+
+function buildFileServer({ values }: Resolution<'fileserver'>): FileServerConfig {
+  return {
+    dir: values.dir,
+    addr: values.addr,
+    listing: values.listing,
+    hidden: values.hidden,
+    json: values.json,
+    accessLog: values['access-log'],
+    drainTimeoutMs: values['drain-timeout'],
+    logLevel: values['log-level'],
+    logFormat: values['log-format'],
   };
 }
 

@@ -74,12 +74,12 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   const followed =
     command === 'server' ? followHttps(untyped as Partial<Values<'server'>>, given) : untyped;
   const parsed = followed as Partial<Values<C>>;
-  const tokenTexts = untyped as Partial<Values<Command>>;
+  const tokenTexts = untyped as Partial<Values<'server' | 'client' | 'status'>>;
   // What is wrong with a certificate is a problem of its own: it never means "no token needed".
   const substitutes = SUBSTITUTES[command];
   const substitute = substitutes.some((name) => given.has(name));
   const sources = { given, parsed: tokenTexts, env, readFile, substitute };
-  const token = resolveToken(sources, problems);
+  const token = Object.hasOwn(table, 'token') ? resolveToken(sources, problems) : undefined;
   const check: (context: CheckContext<C>) => void = CHECKS[command];
   check({ parsed, given, env, readFile, problems });
   problems.throwIfAny();
@@ -92,6 +92,7 @@ const SUBSTITUTES: Readonly<Record<Command, readonly string[]>> = {
   server: ['client-ca', 'tokens-file'],
   client: ['tls-client-cert'],
   status: ['tls-client-cert', 'local'],
+  fileserver: [],
 };
 
 function parseTable(
@@ -152,6 +153,9 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     const { local } = context.parsed;
     if (local !== true && !context.given.has('url')) context.problems.add(URL_REQUIRED);
     checkTrust(context, context.parsed.url === undefined ? [] : [context.parsed.url]);
+  },
+  fileserver() {
+    // Whether there is such a folder is seen when it is served.
   },
 };
 

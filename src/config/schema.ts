@@ -451,7 +451,28 @@ const status = {
   }),
 };
 
-export const SCHEMA = { server, client, status };
+const fileserver = {
+  config: configFile,
+  dir: one(path, { default: '.', help: 'folder to serve' }),
+  addr: one(address, {
+    default: '127.0.0.1:8080',
+    help: 'where to listen; whoever can connect can read the folder',
+  }),
+  listing: one(boolean, {
+    default: 'true',
+    help: 'show what is in a folder that has no index.html',
+  }),
+  hidden: one(boolean, {
+    default: 'false',
+    help: 'serve files and folders whose names begin with a dot, too',
+  }),
+  json: one(boolean, { default: 'false', help: 'print where it listens as a line of JSON' }),
+  'access-log': one(boolean, { default: 'false', help: 'log a JSON line for each request' }),
+  'drain-timeout': drainTimeout,
+  ...logOptions,
+};
+
+export const SCHEMA = { server, client, status, fileserver };
 
 export type Command = keyof typeof SCHEMA;
 

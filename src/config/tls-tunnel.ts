@@ -38,6 +38,9 @@ function readTlsTunnel(whole: string): TunnelSpec | InvalidText {
   if (/^[a-z]+:\/\//i.test(address)) {
     return new InvalidText(`has a URL behind the "="; ${RIGHT}, without a scheme`);
   }
+  if (address.startsWith('fileserver:')) {
+    return new InvalidText('has a folder, which is served over HTTP; give it to --upstream');
+  }
   const target = readTarget(address, undefined);
   if (target === undefined) {
     return new InvalidText(`has no valid upstream host and port; ${RIGHT}`);

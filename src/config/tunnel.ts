@@ -25,6 +25,7 @@ import {
   readUpstreamOptions,
   showUpstreamOptions,
   splitUnquoted,
+  type UpstreamFiles,
   type UpstreamTls,
 } from './upstream-options.ts';
 import type { LoginSpec } from './visitor-login.ts';
@@ -32,6 +33,9 @@ import type { LoginSpec } from './visitor-login.ts';
 export interface Upstream {
   /** Of a Unix socket; then host and port mean nothing. */
   readonly path?: string;
+  /** To be served by the client itself; then host and port mean nothing either. */
+  readonly folder?: string;
+  readonly files?: UpstreamFiles;
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
@@ -55,6 +59,9 @@ export interface TunnelSpec {
 }
 
 const UNIX = 'unix:';
+const FOLDER = 'fileserver:';
+/** Of a folder's path. Guess: what Linux takes at once. */
+const FOLDER_LENGTH_MAX = 4095;
 /** What Linux has room for (`sun_path`, with its end). */
 const SOCKET_PATH_BYTES_MAX = 107;
 const HTTP_PORT = 80;
@@ -84,16 +91,19 @@ function readHttpTunnel(text: string): TunnelSpec | InvalidText {
   if (spec instanceof InvalidText) return spec;
   const extras = readUpstreamOptions(rest);
   if (extras instanceof InvalidText) return extras;
-  const { tls } = extras;
+  const { tls, files } = extras;
   const isVerifiedAsUsual = Object.keys(tls).length === 0;
   if (!isVerifiedAsUsual && !spec.upstream.tls) {
     return new InvalidText('has a key of TLS and an upstream without; write https://');
   }
-  return {
-    ...spec,
-    upstream: isVerifiedAsUsual ? spec.upstream : { ...spec.upstream, verify: tls },
-    ...declaringAll(extras),
+  if (files !== undefined && spec.upstream.folder === undefined) {
+    return new InvalidText('has listing or hidden, which are for fileserver:/PATH alone');
+  }
+  const more = {
+    ...(isVerifiedAsUsual ? {} : { verify: tls }),
+    ...(files === undefined ? {} : { files }),
   };
+  return { ...spec, upstream: { ...spec.upstream, ...more }, ...declaringAll(extras) };
 }
 
 function healthOf({ health }: Pick<TunnelSpec, 'health'>): { readonly health?: HealthCheck } {
@@ -109,6 +119,7 @@ function showHttpTunnel({ label, options = {}, upstream, ...spec }: TunnelSpec):
   const { logins } = spec;
   const shown = {
     ...{ declared: options, tls: upstream.verify ?? {} },
+    ...(upstream.files === undefined ? {} : { files: upstream.files }),
     ...healthOf(spec),
     ...(logins === undefined ? {} : { logins }),
   };
@@ -137,7 +148,7 @@ function textOfMap(pairs: MapPairs): string | InvalidText {
 
 function readNameAndUpstream(text: string): TunnelSpec | InvalidText {
   const equals = text.indexOf('=');
-  const isBare = equals < 0 || /^(?:https?:\/\/|unix:)/i.test(text);
+  const isBare = equals < 0 || /^(?:https?:\/\/|unix:|fileserver:)/i.test(text);
   const name = isBare ? '*' : readTunnelName(text.slice(0, equals));
   if (name instanceof InvalidText) return name;
   const upstream = readHttpUpstream(isBare ? text : text.slice(equals + 1));
@@ -188,9 +199,20 @@ function readUnixUpstream(text: string): Upstream | InvalidText | undefined {
   );
 }
 
+/** `fileserver:/srv/site`; undefined for another kind of upstream. */
+function readFolderUpstream(text: string): Upstream | InvalidText | undefined {
+  if (!text.startsWith(FOLDER)) return undefined;
+  const rest = text.slice(FOLDER.length);
+  const folder = rest.startsWith('///') ? rest.slice(2) : rest;
+  const isRight =
+    folder !== '' && !/[\0-\x1f\x7f]/.test(folder) && folder.length <= FOLDER_LENGTH_MAX;
+  if (isRight) return { folder, host: '', port: 0, tls: false };
+  return new InvalidText('has no valid path of a folder; write fileserver:/PATH');
+}
+
 function readHttpUpstream(text: string): Upstream | InvalidText {
-  const socket = readUnixUpstream(text);
-  if (socket !== undefined) return socket;
+  const local = readUnixUpstream(text) ?? readFolderUpstream(text);
+  if (local !== undefined) return local;
   const match = /^(?:([A-Za-z][A-Za-z0-9+.-]*):\/\/)?([^/?#]*)(.*)$/.exec(text);
   const scheme = match?.[1]?.toLowerCase();
   const authority = match?.[2] ?? '';
@@ -224,6 +246,9 @@ function readTcpTunnel(whole: string): TunnelSpec | InvalidText {
   if (port === undefined || port === 0) {
     return new InvalidText(`has no public port of 1 to ${PORT_MAX}; ${TCP_RIGHT}`);
   }
+  if (equals >= 0 && text.startsWith(FOLDER, equals + 1)) {
+    return new InvalidText('has a folder, which is served over HTTP; give it to --upstream');
+  }
   const socket = readUnixUpstream(text.slice(equals + 1));
   if (equals >= 0 && socket !== undefined) {
     if (socket instanceof InvalidText) return socket;
@@ -244,6 +269,7 @@ function readTcpTunnel(whole: string): TunnelSpec | InvalidText {
 
 /** As a URL. */
 export function showHttpUpstream(upstream: Upstream): string {
+  if (upstream.folder !== undefined) return `${FOLDER}${upstream.folder}`;
   if (upstream.path !== undefined) return `${UNIX}${upstream.path}`;
   const defaultPort = upstream.tls ? HTTPS_PORT : HTTP_PORT;
   const port = upstream.port === defaultPort ? '' : `:${upstream.port}`;

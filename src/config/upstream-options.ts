@@ -28,10 +28,17 @@ export interface UpstreamTls {
   readonly isUnverified?: true;
 }
 
+/** How a folder is served; stays on the client. */
+export interface UpstreamFiles {
+  readonly listing?: boolean;
+  readonly hidden?: boolean;
+}
+
 export interface UpstreamOptions {
   /** Declared to the exit node. */
   readonly declared: TunnelOptions;
   readonly tls: UpstreamTls;
+  readonly files?: UpstreamFiles;
   readonly health?: HealthCheck;
   /** Whom to let in, by what they show. */
   readonly logins?: LoginSpec;
@@ -57,10 +64,12 @@ const TLS_KEYS: Readonly<Record<string, KeyRow>> = {
     repeats: false,
     problemOf: (text) => (readHostName(text) === undefined ? 'is no host name' : undefined),
   },
-  'tls-insecure': {
-    repeats: false,
-    problemOf: (text) => (text === 'true' || text === 'false' ? undefined : 'is not true or false'),
-  },
+  'tls-insecure': { repeats: false, problemOf: booleanProblem },
+};
+
+const FILE_KEYS: Readonly<Record<string, KeyRow>> = {
+  listing: { repeats: false, problemOf: booleanProblem },
+  hidden: { repeats: false, problemOf: booleanProblem },
 };
 
 const HEALTH_KEYS: Readonly<Record<string, KeyRow>> = {
@@ -86,6 +95,7 @@ const { 'visitor-login': _made, ...WRITTEN_OPTIONS } = TUNNEL_OPTIONS;
 const KEYS: Readonly<Record<string, KeyRow>> = {
   ...WRITTEN_OPTIONS,
   ...TLS_KEYS,
+  ...FILE_KEYS,
   ...HEALTH_KEYS,
   ...LOGIN_KEYS,
 };
@@ -122,6 +132,10 @@ export const affinity: Kind<string> = kindOf(
   (text) => readDeclared('affinity', text),
   String,
 );
+
+function booleanProblem(text: string): string | undefined {
+  return text === 'true' || text === 'false' ? undefined : 'is not true or false';
+}
 
 function readDeclared(key: TunnelOptionName, text: string): string | InvalidText {
   const problem = problemOf(key, text);
@@ -178,11 +192,12 @@ export function readUpstreamOptions(pieces: readonly string[]): UpstreamOptions 
 /** Behind an upstream whose bytes are not read: who may visit, how many, and whether it is well. */
 export function readRawOptions(
   pieces: readonly string[],
-): Omit<UpstreamOptions, 'tls'> | InvalidText {
+): Omit<UpstreamOptions, 'tls' | 'files'> | InvalidText {
   const read = readUpstreamOptions(pieces);
   if (read instanceof InvalidText) return read;
   const isMore =
     Object.keys(read.tls).length > 0 ||
+    read.files !== undefined ||
     read.logins !== undefined ||
     TUNNEL_OPTION_NAMES.some(
       (key) => !TUNNEL_OPTIONS[key].isForRaw && read.declared[key] !== undefined,
@@ -199,8 +214,12 @@ export function declaring(options: TunnelOptions): { readonly options?: TunnelOp
   return Object.keys(options).length === 0 ? {} : { options };
 }
 
-/** The same for what stands behind an upstream, but for its TLS. */
-export function declaringAll({ declared, health, logins }: Omit<UpstreamOptions, 'tls'>): {
+/** The same for what stands behind an upstream, but for its TLS and its files. */
+export function declaringAll({
+  declared,
+  health,
+  logins,
+}: Omit<UpstreamOptions, 'tls' | 'files'>): {
   readonly options?: TunnelOptions;
   readonly health?: HealthCheck;
   readonly logins?: LoginSpec;
@@ -231,14 +250,22 @@ function gather(values: ReadonlyMap<string, readonly string[]>): UpstreamOptions
     ...(serverName === undefined ? {} : { serverName }),
     ...(isUnverified ? { isUnverified: true as const } : {}),
   };
+  const files = filesOf(values);
   const health = readHealthCheck(values.get('health-check')?.[0] ?? '');
   const [basic, bearerFiles] = [values.get('basic-auth'), values.get('bearer-token-file')];
   const hasLogin = basic !== undefined || bearerFiles !== undefined;
   return {
     ...{ declared, tls },
+    ...(files === undefined ? {} : { files }),
     ...(health instanceof InvalidText ? {} : { health }),
     ...(hasLogin ? { logins: { basic: basic ?? [], bearerFiles: bearerFiles ?? [] } } : {}),
   };
+}
+
+function filesOf(values: ReadonlyMap<string, readonly string[]>): UpstreamFiles | undefined {
+  const given = Object.keys(FILE_KEYS).filter((key) => values.has(key));
+  if (given.length === 0) return undefined;
+  return Object.fromEntries(given.map((key) => [key, values.get(key)?.[0] === 'true']));
 }
 
 /** The value of a quoted text, or a text without quotes itself; undefined for anything between. */
@@ -255,7 +282,7 @@ export function quoteValue(value: string): string {
 
 /** `;KEY=VALUE` for each, as `readUpstreamOptions` reads it; values that may be secret masked. */
 export function showUpstreamOptions(shown: UpstreamOptions): string {
-  const { declared, tls, health, logins } = shown;
+  const { declared, tls, files = {}, health, logins } = shown;
   const pairs: (readonly [string, string])[] = TUNNEL_OPTION_NAMES.flatMap((key) =>
     (declared[key] ?? []).map(
       (text) => [key, key.endsWith('-add') ? maskField(text) : text] as const,
@@ -264,6 +291,7 @@ export function showUpstreamOptions(shown: UpstreamOptions): string {
   if (tls.ca !== undefined) pairs.push(['tls-ca', tls.ca]);
   if (tls.serverName !== undefined) pairs.push(['tls-server-name', tls.serverName]);
   if (tls.isUnverified === true) pairs.push(['tls-insecure', 'true']);
+  for (const [key, isOn] of Object.entries(files)) pairs.push([key, String(isOn)]);
   for (const _pair of logins?.basic ?? []) pairs.push(['basic-auth', MASKED_VALUE]);
   for (const file of logins?.bearerFiles ?? []) pairs.push(['bearer-token-file', file]);
   if (health !== undefined) pairs.push(['health-check', showHealthCheck(health)]);

@@ -7,7 +7,6 @@ import { inspect } from 'node:util';
 import { resolveConfig } from '../../src/config/config.ts';
 import { maskedConfig } from '../../src/config/print.ts';
 import type { ConfigInput } from '../../src/config/resolve.ts';
-import type { Command } from '../../src/config/schema.ts';
 import { configInput, problemsOf, TOKEN } from './input.ts';
 
 const FILES: Readonly<Record<string, string>> = {
@@ -24,6 +23,8 @@ const VARIABLES: Readonly<Record<string, string>> = {
   BLANK: ' \t',
 };
 const SOURCES = ['flag', 'environment', 'file'] as const;
+/** The commands that have a token. */
+type Command = 'server' | 'client' | 'status';
 const MINIMUM: Readonly<Record<Command, Readonly<Record<string, string>>>> = {
   server: {},
   client: { url: 'ws://localhost:8123', upstream: 'localhost:3000' },
@@ -42,7 +43,7 @@ interface TokenCase {
   readonly options: Readonly<Record<string, string>>;
 }
 
-function inputOf({ command, source, options }: TokenCase): ConfigInput {
+function inputOf({ command, source, options }: TokenCase): ConfigInput<Command> {
   const all = { ...MINIMUM[command], ...options };
   const entries = Object.entries(all);
   const variables = entries.map(([name, text]) => [

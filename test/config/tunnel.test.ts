@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import type { Kind } from '../../src/config/option.ts';
 import { InvalidText } from '../../src/config/option.ts';
 import { expandPortRun } from '../../src/config/port-run.ts';
+import { tlsTunnel } from '../../src/config/tls-tunnel.ts';
 import { httpTunnel, type TunnelSpec, tcpTunnel } from '../../src/config/tunnel.ts';
 import { readText, reasonOf } from './input.ts';
 
@@ -173,6 +174,35 @@ test('Unix sockets are upstreams of HTTP and TCP tunnels', () => {
   const tunnel = readText(tcpTunnel, `2222=unix:${path};weight=2`);
   assert.equal(tunnel.label, `tcp:2222=unix:${path}`);
   assert.deepEqual(readText(tcpTunnel, tcpTunnel.show(tunnel)), tunnel);
+});
+
+test('folders are upstreams of HTTP tunnels, and of those alone', () => {
+  const rows = [
+    ['a.example=fileserver:/srv/my site', '/srv/my site', undefined],
+    ['a.example=fileserver:///srv/site', '/srv/site', undefined],
+    ['fileserver:site', 'site', undefined],
+    ['a.example/b=fileserver:.;listing=false', '.', { listing: false }],
+    [
+      'a.example=fileserver:/a;hidden=true;weight=2;listing=true',
+      '/a',
+      { listing: true, hidden: true },
+    ],
+  ] as const;
+  for (const [text, folder, files] of rows) {
+    const tunnel = readText(httpTunnel, text);
+    assert.equal(tunnel.upstream.folder, folder);
+    assert.deepEqual(tunnel.upstream.files, files);
+    assert.deepEqual(readText(httpTunnel, httpTunnel.show(tunnel)), tunnel);
+  }
+  for (const wrong of ['', '/a\nb', '/a\0', `/${'a'.repeat(4095)}`]) {
+    refuses(httpTunnel, `a.example=fileserver:${wrong}`, /has no valid path of a folder/);
+  }
+  refuses(httpTunnel, 'a.example=http://a:1;listing=false', /for fileserver:\/PATH alone/);
+  refuses(httpTunnel, 'a.example=unix:/a;hidden=true', /for fileserver:\/PATH alone/);
+  refuses(httpTunnel, 'a.example=fileserver:/a;listing=no', /is not true or false/);
+  refuses(httpTunnel, 'a.example=fileserver:/a;tls-insecure=true', /write https:/);
+  refuses(tcpTunnel, '2222=fileserver:/a', /served over HTTP; give it to --upstream/);
+  refuses(tlsTunnel, 'a.example=fileserver:/a', /served over HTTP; give it to --upstream/);
 });
 
 test('a run of ports stands for a tunnel each', () => {

@@ -20,7 +20,7 @@ const NEEDED: Readonly<Record<Command, Readonly<Record<string, string>>>> = {
 };
 
 export function renderReference(): string {
-  const parts = (['server', 'client', 'status'] as const).map((command) => {
+  const parts = (['server', 'client', 'status', 'fileserver'] as const).map((command) => {
     const isServer = command === 'server';
     const rows = describeOptions(command).map((option) => {
       const live = isServer ? ` ${RELOADS[option.name as keyof typeof RELOADS]} |` : '';

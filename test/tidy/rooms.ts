@@ -29,9 +29,13 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     imports: ['bridge', 'config', 'dashboard/assets.ts', 'shard/entry.ts', 'wire/limits.ts'],
   },
   dashboard: { imports: [] },
-  client: { imports: ['bridge', 'config', 'shard/entry.ts'] },
+  files: { imports: [] },
+  client: { imports: ['bridge', 'config', 'files', 'shard/entry.ts'] },
   cli: {
-    imports: ['config', 'control', 'client', 'bridge', 'http', 'wire', 'link', 'mux', 'shard'],
+    imports: [
+      ...['config', 'control', 'client', 'files', 'bridge'],
+      ...['http', 'wire', 'link', 'mux', 'shard'],
+    ],
   },
 };
 
@@ -45,6 +49,7 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   'prom-client': /^control\/metrics\.ts$/u,
   'acme-client': /^control\/acme\.ts$/u,
   commander: /^cli\//u,
+  mime: /^files\/content-type\.ts$/u,
   // Its built files are served; nothing imports it but the browser.
   uplot: /^$/u,
   'https-proxy-agent': /^base\/proxy-agent\.ts$/u,

@@ -1,0 +1,100 @@
+// Folders that the client serves itself: `--upstream example.com=fileserver:/srv/site`.
+//
+//   shard --Unix socket, in a folder of 0700--> file server, on the client's main thread
+//
+// Invariant: no other user can reach the sockets, which are not on the network either; reading
+// files holds up no link, as links live in other threads; what was made is removed again. Must not
+// know: links, or how files are served.
+
+import { mkdtemp, realpath, rm, stat } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { ConfigError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { TunnelSpec } from '../config/config.ts';
+import { listen, stop } from '../files/listening.ts';
+
+type FolderSpec = Pick<TunnelSpec['upstream'], 'folder' | 'files'>;
+
+export class FolderUpstreams {
+  /** Where each is served, by the name of its tunnel. */
+  readonly sockets: ReadonlyMap<string, string>;
+  readonly #servers: readonly Server[];
+  /** Holds the sockets; undefined when there is none. */
+  readonly #place: string | undefined;
+
+  private constructor(
+    sockets: ReadonlyMap<string, string>,
+    servers: readonly Server[],
+    place: string | undefined,
+  ) {
+    this.sockets = sockets;
+    this.#servers = servers;
+    this.#place = place;
+  }
+
+  /** Rejects with a ConfigError for what is no folder. */
+  static async open(tunnels: readonly TunnelSpec[], log: Logger): Promise<FolderUpstreams> {
+    const named = tunnels.filter(({ upstream }) => upstream.folder !== undefined);
+    const sockets = new Map<string, string>();
+    const servers = new Map<string, { readonly server: Server; readonly socket: string }>();
+    if (named.length === 0) return new FolderUpstreams(sockets, [], undefined);
+    for (const { name, upstream } of named) await checkFolder(name, upstream.folder ?? '');
+    // Its mode is 0700.
+    const place = await mkdtemp(path.join(await realpath(tmpdir()), 'sluiceway-'));
+    try {
+      for (const { name, upstream } of named) {
+        const key = JSON.stringify([path.resolve(upstream.folder ?? ''), upstream.files]);
+        let served = servers.get(key);
+        if (served === undefined) {
+          const socket = path.join(place, `${servers.size}.sock`);
+          served = { server: await serve(upstream, socket, log), socket };
+          servers.set(key, served);
+        }
+        sockets.set(name, served.socket);
+        log.info({ tunnel: name, folder: upstream.folder, socket: served.socket }, 'folder served');
+      }
+      return new FolderUpstreams(sockets, [...servers.values()].map(serverOf), place);
+    } catch (error) {
+      for (const { server } of servers.values()) stop(server);
+      await rm(place, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const server of this.#servers) stop(server);
+    if (this.#place !== undefined) await rm(this.#place, { recursive: true, force: true });
+  }
+}
+
+function serverOf({ server }: { readonly server: Server }): Server {
+  return server;
+}
+
+async function serve({ folder, files }: FolderSpec, socket: string, log: Logger): Promise<Server> {
+  // Loaded here: most clients serve no folder.
+  const { createFileServer } = await import('../files/file-server.ts');
+  const server = createFileServer({
+    ...{ folder: path.resolve(folder ?? ''), log, accessLog: false },
+    ...{ listing: files?.listing ?? true, hidden: files?.hidden ?? false },
+  });
+  await listen(server, { path: socket });
+  return server;
+}
+
+async function checkFolder(name: string, folder: string): Promise<void> {
+  const problem = await folderProblem(folder);
+  if (problem !== undefined) throw new ConfigError([`--upstream ${name}: ${folder} ${problem}`]);
+}
+
+async function folderProblem(folder: string): Promise<string | undefined> {
+  try {
+    return (await stat(folder)).isDirectory() ? undefined : 'is a file; give the folder it is in';
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'does not exist';
+    return code === 'EACCES' ? 'may not be entered: permission denied' : `is no folder: ${code}`;
+  }
+}
