@@ -11,11 +11,15 @@ export interface BackoffOptions {
 }
 
 export class Backoff {
-  readonly #options: BackoffOptions;
+  readonly #random: () => number;
+  #baseMs: number;
+  #maxMs: number;
   #attempts = 0;
 
   constructor(options: BackoffOptions) {
-    this.#options = options;
+    this.#random = options.random;
+    this.#baseMs = options.baseMs;
+    this.#maxMs = options.maxMs;
   }
 
   get attempts(): number {
@@ -24,10 +28,15 @@ export class Backoff {
 
   /** The next delay in milliseconds. */
   nextMs(): number {
-    const { baseMs, maxMs, random } = this.#options;
-    const ceilingMs = Math.min(maxMs, baseMs * 2 ** Math.min(this.#attempts, 30));
+    const ceilingMs = Math.min(this.#maxMs, this.#baseMs * 2 ** Math.min(this.#attempts, 30));
     this.#attempts += 1;
-    return random() * ceilingMs;
+    return this.#random() * ceilingMs;
+  }
+
+  /** From the next delay on. */
+  setRange({ baseMs, maxMs }: { readonly baseMs: number; readonly maxMs: number }): void {
+    this.#baseMs = baseMs;
+    this.#maxMs = maxMs;
   }
 
   reset(): void {

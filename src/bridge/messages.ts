@@ -394,7 +394,10 @@ export type ExitControlMethods = {
     takes: { authorization: string | undefined; remoteAddress: string; identity?: string };
     gives: { access: Access; credential?: string };
   };
-  hello: { takes: LinkHello; gives: { node: string; shards: number; grant: ClientGrant } };
+  hello: {
+    takes: LinkHello;
+    gives: { node: string; shards: number; grant: ClientGrant; spreadMs: number };
+  };
   register: {
     takes: { link: string; tunnels: readonly TunnelRequest[] };
     gives: readonly TunnelAnswer[];
@@ -464,6 +467,8 @@ export interface LinkWelcome {
   readonly shard: number;
   readonly shards: number;
   readonly agent: string;
+  /** Within which to come back when the server is lost; 0: as the client likes. */
+  readonly spreadMs: number;
 }
 
 /** What the client's control asks or tells a shard. */

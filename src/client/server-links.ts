@@ -23,8 +23,13 @@ const SEARCH_GROWTH = 1.5;
 const SEARCH_MAX_MS = 60_000;
 /** After a move is announced: at once, but not all clients in the same moment. Guess. */
 const MOVE_WITHIN_MS = 300;
+/** With many clients: well within the 10 s that a successor waits for them. */
+const MOVE_WITHIN_MS_MAX = 4000;
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
+/** A server that is back after a long time is found within so long, and some for the dial: 500
+ * clients are then 85 attempts a second (decision 0040). */
+const BACKOFF_MAX_MS_USUAL = 12_000;
 /** A server that kept a link for so long is well again (design, section 4.2). */
 const BACKOFF_RESET_MS = 30_000;
 
@@ -57,6 +62,8 @@ export class ServerLinks {
   readonly #backoff: Backoff;
   readonly #links = new Map<string, LinkEntry>();
   #shards = 1;
+  /** Within which all clients of the server should come back, as it said last. */
+  #spreadMs = 0;
   #searches = 0;
   #retry: Timer | undefined;
   #state: 'open' | 'closed' = 'open';
@@ -67,7 +74,7 @@ export class ServerLinks {
     this.url = options.url;
     this.#options = options;
     const { random } = options;
-    this.#backoff = new Backoff({ baseMs: BACKOFF_BASE_MS, maxMs: BACKOFF_MAX_MS, random });
+    this.#backoff = new Backoff({ baseMs: BACKOFF_BASE_MS, maxMs: BACKOFF_MAX_MS_USUAL, random });
   }
 
   /** Links that carry streams. */
@@ -95,10 +102,11 @@ export class ServerLinks {
     }
   }
 
-  onWelcome({ link, shard, shards, node, agent }: LinkWelcome): void {
+  onWelcome({ link, shard, shards, node, agent, spreadMs }: LinkWelcome): void {
     const entry = this.#links.get(link);
     if (entry === undefined || this.#state === 'closed') return;
     this.#shards = shards;
+    this.#spread(spreadMs);
     if (this.#isSurplus(shard)) {
       this.#links.delete(link);
       this.#options.close(link, 'SLW_LINK_SURPLUS');
@@ -157,7 +165,20 @@ export class ServerLinks {
   #moveSoon(): void {
     if (this.#state === 'closed') return;
     this.#retry?.cancel();
-    this.#fillAfter(MOVE_WITHIN_MS * this.#options.random());
+    const withinMs = Math.min(MOVE_WITHIN_MS_MAX, Math.max(MOVE_WITHIN_MS, this.#spreadMs));
+    this.#fillAfter(withinMs * this.#options.random());
+  }
+
+  /** Who comes first to a server that was started again hears of few others: half of what it had
+   * heard before is kept. */
+  #spread(saidMs: number): void {
+    const keptMs = this.upCount === 0 ? this.#spreadMs / 2 : this.#spreadMs;
+    this.#spreadMs = Math.max(saidMs, keptMs);
+    const longestMs = Math.min(BACKOFF_MAX_MS, this.#spreadMs);
+    this.#backoff.setRange({
+      baseMs: Math.max(BACKOFF_BASE_MS, longestMs),
+      maxMs: Math.max(BACKOFF_MAX_MS_USUAL, longestMs),
+    });
   }
 
   #searchLater(): void {

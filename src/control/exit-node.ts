@@ -405,7 +405,7 @@ class RunningNode implements ExitNode {
         const { credential = '' } = hello;
         const grant = this.#access.grantOf({ credential, remoteAddress });
         const shards = this.#acceptsEverywhere ? this.#config.shards : 1;
-        return { node: this.#nodeId, shards, grant };
+        return { node: this.#nodeId, shards, grant, spreadMs: this.#registry.spreadMs };
       },
       register: async ({ link, tunnels }) => {
         const results = await this.#registry.register(link, tunnels);

@@ -10,6 +10,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { readOffered, type TunnelOptions } from '../base/tunnel-options.ts';
 import type { LinkHello, RouteChange, TunnelAnswer, TunnelRequest } from '../bridge/messages.ts';
+import { spreadOf } from './return-spread.ts';
 import { checkTunnelName, isHttpTunnel, isPassthrough } from './tunnel-name.ts';
 
 /** Links of one client: more than shards times nodes makes no sense. Guess. */
@@ -101,6 +102,11 @@ export class Registry {
 
   get clients(): Iterable<Client> {
     return this.#clients.values();
+  }
+
+  /** Within which clients should come back when this server is lost. */
+  get spreadMs(): number {
+    return spreadOf(this.#clients.size);
   }
 
   get clientsCount(): number {

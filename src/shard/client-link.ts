@@ -163,11 +163,14 @@ export class ClientLink implements SessionEvents, ForwardLink {
   onControl(type: number, body: Uint8Array): void {
     const { bridge, dial } = this.#options;
     if (type === FRAME.WELCOME && this.#state === 'greeting') {
-      const { version, node, shard, shards, agent, limits } = decodeWelcome(body);
+      const { version, node, shard, shards, agent, limits, spread = 0 } = decodeWelcome(body);
       if (!VERSIONS.includes(version)) throw new WireError('SLW_WIRE_VERSION');
       this.#state = 'welcomed';
       this.#session?.activate(limits);
-      bridge.tell('welcomed', { link: dial.link, node, shard, shards, agent: loggable(agent) });
+      bridge.tell('welcomed', {
+        ...{ link: dial.link, node, shard, shards },
+        ...{ agent: loggable(agent), spreadMs: spread },
+      });
     } else if (type === FRAME.REGISTERED && ANSWERED.has(this.#state)) {
       const { results } = decodeRegistered(body);
       bridge.tell('registered', {

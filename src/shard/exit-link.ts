@@ -188,12 +188,15 @@ export class ExitLink implements SessionEvents, ForwardScope {
       if (this.#state !== 'asking') return;
       this.#state = 'active';
       const features = FEATURES.filter((feature) => hello.features.includes(feature));
-      const { node, shards, grant } = answer;
+      const { node, shards, grant, spreadMs: spread } = answer;
       this.grant(grant);
       const limits = this.session.announce();
       this.session.sendControl(
         FRAME.WELCOME,
-        encodeWelcome({ version, features, node, shard, shards, agent: settings.agent, limits }),
+        encodeWelcome({
+          ...{ version, features, node, shard, shards, agent: settings.agent, limits },
+          ...(spread > 0 ? { spread } : {}),
+        }),
       );
       this.session.activate(hello.limits);
       this.#options.onActive(this);

@@ -26,6 +26,8 @@ export const TEXT_LENGTH_MAX = 512;
 /** A text of a tunnel's option, such as a header field. */
 const OPTION_TEXT_LENGTH_MAX = 4096;
 const LIST_LENGTH_MAX = 64;
+/** The longest that a server may ask clients to wait. Guess. */
+const SPREAD_MS_MAX = 600_000;
 /** Shards of a server, far above the cores of any machine (guess). */
 const SHARDS_MAX = 1024;
 
@@ -55,6 +57,8 @@ export interface Welcome {
   readonly shards: number;
   readonly agent: string;
   readonly limits: PeerLimits;
+  /** Milliseconds within which clients should come back when they have lost the server. */
+  readonly spread?: number;
 }
 
 export interface TunnelOffer {
@@ -142,6 +146,7 @@ export function decodeWelcome(bytes: Uint8Array): Welcome {
     shards,
     agent: text(map, 'agent'),
     limits: readLimits(map),
+    ...(map.has('spread') ? { spread: integer(map, 'spread', 0, SPREAD_MS_MAX) } : {}),
   };
 }
 

@@ -62,8 +62,8 @@ class Bench {
   welcome(shard = Math.floor(this.#pick() * this.#shards)): string {
     const link = this.dialling.shift() ?? assert.fail('nothing is being dialled');
     this.up.set(link, shard);
-    const node = 'node';
-    this.server.onWelcome({ link, node, shard, shards: this.#shards, agent: 'sluiceway/1' });
+    const said = { node: 'node', agent: 'sluiceway/1', spreadMs: 0 };
+    this.server.onWelcome({ link, shard, shards: this.#shards, ...said });
     return link;
   }
 

@@ -17,6 +17,8 @@ class FakeServer {
   readonly closed: [string, ErrorCode][] = [];
   readonly failures: [ErrorCode, number][] = [];
   readonly links: ServerLinks;
+  /** What it says of how soon to come back. */
+  spreadMs = 0;
   #seed: number;
 
   constructor(links = 0, seed = 1, random = () => 0.5) {
@@ -39,7 +41,7 @@ class FakeServer {
   }
 
   welcome(link: string, shard: number, shards: number): void {
-    this.links.onWelcome({ link, shard, shards, node: 'n', agent: 'a' });
+    this.links.onWelcome({ link, shard, shards, node: 'n', agent: 'a', spreadMs: this.spreadMs });
   }
 
   pick(shards: number): number {
@@ -121,7 +123,7 @@ test('a lost link is dialled again after a back-off with full jitter', () => {
     server.links.fill();
     for (let attempt = 1; attempt <= 9; attempt += 1) {
       server.links.onEnd(`link-${attempt}`, 'SLW_DIAL_FAILED', 'refused');
-      const ceilingMs = Math.min(30_000, 500 * 2 ** (attempt - 1));
+      const ceilingMs = Math.min(12_000, 500 * 2 ** (attempt - 1));
       server.clock.advance(random() * ceilingMs - 1);
       if (random() > 0) assert.equal(server.dialled.length, attempt, 'not before its time');
       server.clock.advance(2);
@@ -131,6 +133,32 @@ test('a lost link is dialled again after a back-off with full jitter', () => {
       server.failures.map(([, attempts]) => attempts),
       [1, 2, 3, 4, 5, 6, 7, 8, 9],
     );
+  }
+});
+
+test('a server of many says how long to take; half of it is kept when it says less later', () => {
+  const server = new FakeServer(0, 1, () => 0.999);
+  const lose = (link: string): number => {
+    server.clock.advance(60_000);
+    server.links.onEnd(link, 'SLW_LINK_LOST', '');
+    const before = server.dialled.length;
+    let waitedMs = 0;
+    for (; server.dialled.length === before; waitedMs += 100) server.clock.advance(100);
+    return waitedMs;
+  };
+  server.links.fill();
+  const rows = [
+    [8000, 8000],
+    [0, 4000],
+    [100_000, 30_000],
+    [0, 30_000],
+    [0, 25_000],
+    [0, 12_500],
+  ] as const;
+  for (const [at, [saidMs, wantedMs]] of rows.entries()) {
+    server.spreadMs = saidMs;
+    server.welcome(`link-${at + 1}`, 0, 1);
+    assert.equal(lose(`link-${at + 1}`), wantedMs, `after ${saidMs} ms were said`);
   }
 });
 

@@ -78,6 +78,7 @@ const MESSAGES: readonly Message[] = [
       shards: 2,
       agent: 'sluiceway/0.1.0',
       limits: LIMITS,
+      spread: 10_240,
     },
     refused: {
       version: [...NOT_INTEGER, 0, 256],
@@ -85,9 +86,11 @@ const MESSAGES: readonly Message[] = [
       node: NOT_TEXT,
       shard: [...NOT_INTEGER, 2, 1024],
       shards: [...NOT_INTEGER, 0, 1, 1025],
+      spread: ['1', 1.5, -1, 600_001],
       agent: NOT_TEXT,
       limits: BAD_LIMITS,
     },
+    optional: ['spread'],
   },
   {
     name: 'REGISTER',
