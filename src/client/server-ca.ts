@@ -11,6 +11,8 @@ import { createHash, X509Certificate } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { checkServerIdentity, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
+import { describeClockGap } from '../base/clock-gap.ts';
+import { describeDialFailure } from '../base/dial-failure.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { https } from '../base/http-modules.ts';
 import { unbracketed } from '../base/ip.ts';
@@ -45,6 +47,8 @@ interface Fetched {
   readonly text: string;
   readonly leaf: X509Certificate;
   readonly nameError: Error | undefined;
+  /** When it answered, by its own clock. */
+  readonly date: string | undefined;
 }
 
 /** Rejects with SLW_TLS_REFUSED when it must not be trusted, SLW_DIAL_FAILED when it is away. */
@@ -121,7 +125,7 @@ function readAuthority(text: string, server: string): X509Certificate {
 }
 
 function checkLeaf(
-  { leaf, nameError }: Fetched,
+  { leaf, nameError, date }: Fetched,
   authority: X509Certificate,
   { server, nowMs }: { readonly server: string; readonly nowMs: number },
 ): void {
@@ -132,17 +136,18 @@ function checkLeaf(
         'or a proxy ends TLS in front of it; then give --no-auto-tls',
     );
   }
+  const gap = describeClockGap(date, nowMs);
   for (const [name, { validFromDate, validToDate, validTo, validFrom }] of [
     ['CA', authority],
     ['certificate', leaf],
   ] as const) {
     if (nowMs > validToDate.getTime()) {
       const way = 'restart the server to renew it, or set the clock of this machine';
-      throw refused(server, `its ${name} expired on ${validTo}: ${way}`);
+      throw refused(server, `its ${name} expired on ${validTo}: ${way}${gap}`);
     }
     if (nowMs < validFromDate.getTime()) {
       const way = 'check the clocks of both machines';
-      throw refused(server, `its ${name} is valid from ${validFrom} only: ${way}`);
+      throw refused(server, `its ${name} is valid from ${validFrom} only: ${way}${gap}`);
     }
   }
   if (nameError !== undefined) throw refused(server, describeWrongName(leaf.subjectAltName ?? ''));
@@ -154,7 +159,9 @@ async function fetchCa(url: URL, proxy: string | undefined): Promise<Fetched> {
   const agent = proxy === undefined ? false : await createProxyAgent({ proxy, signal });
   return new Promise((resolve, reject) => {
     const away = (cause: Error): void => {
-      const why = signal.aborted ? 'no answer in time' : cause.message || 'no connection';
+      const why = signal.aborted
+        ? 'no answer in time'
+        : describeDialFailure(cause, url.href, proxy);
       reject(failure('SLW_DIAL_FAILED', server, `cannot fetch its CA: ${why}`));
     };
     // Nothing can be trusted yet: the answer is verified as a whole when it is there.
@@ -172,7 +179,8 @@ async function fetchCa(url: URL, proxy: string | undefined): Promise<Fetched> {
       }
       const host = unbracketed(url.hostname);
       const nameError = checkServerIdentity(host, leaf.toLegacyObject());
-      readText(response, (text) => resolve({ text, leaf, nameError }));
+      const { date } = response.headers;
+      readText(response, (text) => resolve({ text, leaf, nameError, date }));
     });
     request.end();
   });

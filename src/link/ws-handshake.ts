@@ -8,6 +8,13 @@ import type { Agent, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
+import { systemClock } from '../base/clock.ts';
+import {
+  describeDialAnswer,
+  describeDialFailure,
+  describeNoUpgrade,
+  describeRefusedLogin,
+} from '../base/dial-failure.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { createProxyAgent, describeProxy, describeProxyAnswer } from '../base/proxy-agent.ts';
 import { describeTlsRefusal } from '../base/tls-refusal.ts';
@@ -138,7 +145,7 @@ class Dial {
     });
     socket.on('unexpected-response', (request, response) => {
       request.destroy();
-      this.#fail(this.#refusal(response.statusCode ?? 0));
+      this.#fail(this.#refusal(response.statusCode ?? 0, response.headers.date));
     });
     socket.on('error', (cause) => this.#fail(this.#failure(cause)));
   }
@@ -184,17 +191,19 @@ class Dial {
   }
 
   /** What a proxy answers is no word of the server's. */
-  #refusal(status: number): SluicewayError {
+  #refusal(status: number, date: string | undefined): SluicewayError {
     const { proxy } = this.#options;
     const isServers = proxy === undefined || this.#proxyStatus === 200;
-    if (isServers) return refusal(status);
+    if (isServers) return refusal(status, date);
     return new SluicewayError('SLW_DIAL_FAILED', describeProxyAnswer(proxy, this.#proxyStatus));
   }
 
   #failure(cause: Error): SluicewayError {
     const refused = describeTlsRefusal(cause);
     const code = refused === undefined ? 'SLW_DIAL_FAILED' : 'SLW_TLS_REFUSED';
-    const detail = refused ?? `${this.#through}${describe(cause)}`;
+    const { url, proxy } = this.#options;
+    const why = describeNoUpgrade(cause.message) ?? describeDialFailure(cause, url, proxy);
+    const detail = refused ?? `${this.#through}${why}`;
     return new SluicewayError(code, detail, { cause });
   }
 
@@ -204,20 +213,10 @@ class Dial {
   }
 }
 
-function refusal(status: number): SluicewayError {
+function refusal(status: number, date: string | undefined): SluicewayError {
   if (status === 401 || status === 403) {
-    return new SluicewayError('SLW_AUTH_REFUSED', `the server answered ${status}`);
+    const detail = describeRefusedLogin(status, date, systemClock.wallMs());
+    return new SluicewayError('SLW_AUTH_REFUSED', detail);
   }
-  return new SluicewayError(
-    'SLW_DIAL_FAILED',
-    `the server answered ${status}, not a WebSocket: is this a sluiceway control port?`,
-  );
-}
-
-/** An AggregateError of several addresses has an empty message of its own. */
-function describe(cause: Error): string {
-  if (cause instanceof AggregateError) {
-    return cause.errors.map((error: Error) => error.message).join(', ');
-  }
-  return cause.message;
+  return new SluicewayError('SLW_DIAL_FAILED', describeDialAnswer(status));
 }

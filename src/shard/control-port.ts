@@ -7,6 +7,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { httpTimeOf, systemClock } from '../base/clock.ts';
 import { http } from '../base/http-modules.ts';
 import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
@@ -160,7 +161,8 @@ function refuse(options: ControlPortOptions, socket: Duplex, status: number, pat
   const body = `${text}\n`;
   socket.end(
     `HTTP/1.1 ${status} ${text}\r\nConnection: close\r\nContent-Type: text/plain\r\n` +
-      `${MORE_FIELDS[status] ?? ''}` +
+      // By which a client finds that its clock is wrong.
+      `Date: ${httpTimeOf(systemClock.wallMs())}\r\n${MORE_FIELDS[status] ?? ''}` +
       `Content-Length: ${body.length}\r\n\r\n${body}`,
     () => socket.destroy(),
   );

@@ -119,8 +119,8 @@ test('other answers fail the dial and say which', async (t) => {
     ['HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n', /404.*control port/],
     ['HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', /200/],
     ['HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n', /503/],
-    ['SSH-2.0-OpenSSH_9.9\r\n', /Parse Error/],
-    ['\0\0\0\0', /Parse Error/],
+    ['SSH-2.0-OpenSSH_9.9\r\n', /speaks no HTTP/],
+    ['\0\0\0\0', /speaks no HTTP/],
   ];
   for (const [answer, message] of answers) {
     const error = await failure(t, await startAnswering(t, () => answer));

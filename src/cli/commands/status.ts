@@ -5,6 +5,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import { sleep, systemClock } from '../../base/clock.ts';
+import { describeDialFailure } from '../../base/dial-failure.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { http, https } from '../../base/http-modules.ts';
 import { createProxyAgent } from '../../base/proxy-agent.ts';
@@ -235,7 +236,6 @@ function unreachable(url: URL, cause: Error): SluicewayError {
   if (refused !== undefined) {
     return new SluicewayError('SLW_TLS_REFUSED', `${url.host}: ${refused}`, { cause });
   }
-  const code = 'code' in cause ? ` (${String(cause.code)})` : '';
-  const text = `cannot ask ${url.host}: ${cause.message || 'no connection'}${code}`;
+  const text = `cannot ask ${url.host}: ${describeDialFailure(cause, url.href)}`;
   return new SluicewayError('SLW_DIAL_FAILED', text, { cause });
 }
