@@ -8,7 +8,7 @@ import { readPool } from '../../src/base/read-pool.ts';
 import { SocketReads } from '../../src/link/socket-reads.ts';
 import { BULK_PATH, readCheaply, WANT } from './load.ts';
 
-/** One write; with 64 KiB the origin took three times the CPU time, and so from what is measured. */
+/** One write; with 64 KiB the origin took three times the CPU time, from what is measured. */
 const CHUNK = Buffer.alloc(1024 * 1024, 0x63);
 const BODY = 'x'.repeat(128);
 const ANSWER = Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`);
