@@ -31,6 +31,8 @@ export interface Link {
   readonly kind: 'websocket' | 'port' | 'memory';
   /** The sender should stop until onDrain. Frames written all the same are carried. */
   readonly isCongested: boolean;
+  /** Longest DATA payload that the line takes in a moment; what others send waits behind it. */
+  readonly frameBytesMax: number;
   /** Bytes that were written here and have not left yet. */
   readonly queuedBytes: number;
   /** All bytes that ever arrived, to tell a silent peer from a living one. */

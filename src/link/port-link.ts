@@ -12,6 +12,7 @@ import { type ErrorCode, WireError } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import { FrameDecoder } from '../wire/decoder.ts';
 import { FRAME_HEADER_BYTES, type FrameType, MARK, putArgument, putHeader } from '../wire/frame.ts';
+import { FRAME_BYTES_MAX } from '../wire/limits.ts';
 import type { Link, LinkSink, LinkStart } from './link.ts';
 
 /** Bytes of a batch (measured with prototypes: 64 KiB messages move 6 GB/s). */
@@ -30,6 +31,7 @@ interface Goodbye {
 
 export class PortLink implements Link {
   readonly kind = 'port';
+  readonly frameBytesMax = FRAME_BYTES_MAX;
   receivedBytes = 0;
   readonly #port: MessagePort;
   #sink: LinkSink | undefined;

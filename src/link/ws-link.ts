@@ -24,6 +24,7 @@ import {
   putHeader,
 } from '../wire/frame.ts';
 import type { Link, LinkSink, LinkStart } from './link.ts';
+import { LinkPace } from './link-pace.ts';
 import { type ReadSink, SocketReads } from './socket-reads.ts';
 import {
   applyMask,
@@ -53,8 +54,6 @@ export interface WsLinkOptions {
 const BATCH_BYTES = 64 * 1024;
 /** Payload from here on is not copied (measured with prototypes: 4 KiB). */
 const UNCOPIED_BYTES_MIN = 4096;
-/** Bytes queued for a link, over all streams (design: about 100 ms of a fast link). */
-const QUEUED_BYTES_MAX = 1024 * 1024;
 /** A message beyond the frame limit: the batch that shares it. */
 const MESSAGE_SLACK_BYTES = BATCH_BYTES;
 /** How long a closing handshake may take before the socket is destroyed. Guess. */
@@ -89,11 +88,15 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   #errorStatus = 0;
   #pings = 0;
   #pingsSinceMs = 0;
+  readonly #pace = new LinkPace();
+  /** All bytes that were given to the socket. */
+  #writtenBytes = 0;
   /** Lent bodies under way, oldest first; written or lost, each has one call of the next. */
   readonly #lent: Uint8Array[] = [];
   readonly #onLentWritten = (): void => {
     const body = this.#lent.shift();
     if (body !== undefined) readPool.release(body, body.length);
+    this.#samplePace();
   };
   readonly #flushSoon = (): void => {
     this.#flushAt = undefined;
@@ -107,7 +110,11 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   }
 
   get isCongested(): boolean {
-    return this.queuedBytes >= QUEUED_BYTES_MAX;
+    return this.queuedBytes >= this.#pace.queuedBytesMax;
+  }
+
+  get frameBytesMax(): number {
+    return this.#pace.frameBytesMax;
   }
 
   get queuedBytes(): number {
@@ -126,7 +133,10 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     const socket = this.#socket;
     socket.setNoDelay(true);
     socket.setTimeout(0);
-    socket.on('drain', () => this.#sink?.onDrain());
+    socket.on('drain', () => {
+      this.#samplePace();
+      this.#sink?.onDrain();
+    });
     socket.on('end', () => this.destroy());
     socket.on('error', (error) => {
       this.#closeDetail = error.message;
@@ -269,6 +279,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
       this.#writeBody(body);
       this.#socket.uncork();
     }
+    this.#watchPace(head.length + (body?.length ?? 0));
     this.#recycle(batch);
   }
 
@@ -277,6 +288,21 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
       this.#lent.push(body);
       this.#socket.write(body, this.#onLentWritten);
     } else this.#socket.write(body);
+  }
+
+  /** After each write: does anything wait for the line? */
+  #watchPace(bytes: number): void {
+    this.#writtenBytes += bytes;
+    const waitingBytes = this.#socket.writableLength;
+    if (waitingBytes > 0) {
+      this.#pace.begin(systemClock.nowMs(), this.#writtenBytes - waitingBytes);
+    }
+  }
+
+  #samplePace(): void {
+    const waitingBytes = this.#socket.writableLength;
+    const takenBytes = this.#writtenBytes - waitingBytes;
+    this.#pace.sample(systemClock.nowMs(), takenBytes, waitingBytes > 0);
   }
 
   #recycle(batch: Buffer): void {

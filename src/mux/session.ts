@@ -202,7 +202,8 @@ export class Session implements LinkSink, StreamCarrier {
     if (this.#phase === PHASE.ENDED || !canSend(stream.state)) return 0;
     let offset = 0;
     while (offset < piece.length && !this.#link.isCongested) {
-      const bytes = Math.min(piece.length - offset, stream.sendableBytes, this.#peer.frame);
+      const frame = Math.min(this.#peer.frame, this.#link.frameBytesMax);
+      const bytes = Math.min(piece.length - offset, stream.sendableBytes, frame);
       if (bytes === 0) break;
       stream.spend(bytes);
       const part = bytes === piece.length ? piece : piece.subarray(offset, offset + bytes);
@@ -441,7 +442,7 @@ export class Session implements LinkSink, StreamCarrier {
     while (!this.#link.isCongested && this.#phase !== PHASE.ENDED) {
       const stream = this.#scheduler.next();
       if (stream === undefined) break;
-      if (stream.flush(QUANTUM_BYTES)) {
+      if (stream.flush(Math.min(QUANTUM_BYTES, this.#link.frameBytesMax))) {
         stream.finSent();
         this.#link.writeValue(FRAME.FIN, stream.id, 0);
       }

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type MaskKey, WsLink } from '../../src/link/ws-link.ts';
 import { FRAME } from '../../src/wire/frame.ts';
-import { CONTROL_BODY_BYTES_MAX, FRAME_BYTES_MIN } from '../../src/wire/limits.ts';
+import { CONTROL_BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN } from '../../src/wire/limits.ts';
 import { FrameRecorder } from '../compliance/frame-recorder.ts';
 import { type LinkPair, testLink } from '../compliance/link-suite.ts';
 import { createUpgradedPair } from './ws-pair.ts';
@@ -53,4 +53,28 @@ test('a batch and a long control body stay within the smallest message a peer ac
   near.writeBody(FRAME.DATA, 1, Buffer.alloc(FRAME_BYTES_MIN));
   await sink.frameCount(5017);
   assert.deepEqual([sink.wireErrors, sink.closes], [[], []]);
+});
+
+test('a peer that reads slowly is sent short frames', async (t) => {
+  const { client, server } = await createUpgradedPair(t);
+  const near = new WsLink({ ...client, mask: 'zero' });
+  near.start({ sink: new FrameRecorder(), frameBytesMax: FRAME_BYTES_MAX });
+  assert.equal(near.frameBytesMax, FRAME_BYTES_MAX);
+  let received = 0;
+  server.socket.on('data', (piece: Buffer) => {
+    received += piece.length;
+    server.socket.pause();
+    setTimeout(() => server.socket.resume(), 20);
+  });
+  let sent = 0;
+  // The kernel's own buffers come first, some MiB of them on loopback.
+  while (near.frameBytesMax === FRAME_BYTES_MAX) {
+    if (near.isCongested) await new Promise((resolve) => setTimeout(resolve, 20));
+    else {
+      near.writeBody(FRAME.DATA, 1, Buffer.alloc(FRAME_BYTES_MIN * 4));
+      sent += FRAME_BYTES_MIN * 4;
+    }
+  }
+  assert.ok(near.frameBytesMax < FRAME_BYTES_MAX / 2, `${near.frameBytesMax}`);
+  assert.ok(sent > received && !client.socket.destroyed);
 });

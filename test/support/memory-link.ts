@@ -7,9 +7,11 @@ import { type ErrorCode, WireError } from '../../src/base/errors.ts';
 import type { Link, LinkSink, LinkStart } from '../../src/link/link.ts';
 import { FrameDecoder } from '../../src/wire/decoder.ts';
 import { FRAME_HEADER_BYTES, type FrameType, writeHeader } from '../../src/wire/frame.ts';
+import { FRAME_BYTES_MAX } from '../../src/wire/limits.ts';
 
 export class MemoryLink implements Link {
   readonly kind = 'memory';
+  frameBytesMax = FRAME_BYTES_MAX;
   receivedBytes = 0;
   peer: MemoryLink | undefined;
   /** Everything ever written, for tests that look at bytes. */

@@ -1,0 +1,60 @@
+// How much may wait for a link, and how long a frame may be: what the link sends in a moment, as it
+// was seen to while something waited for it. Numbers only.
+//
+//   waiting  |----------- bytes taken / time ----------|   a sample of the rate
+//            begin                                   sample
+//
+// A line of 1 Mbit/s that had 1 MiB before it would hold up a key that somebody presses for eight
+// seconds, and a frame of 256 KiB for two. A link that the kernel always takes at once is never
+// seen to wait, and keeps the limits of a fast one.
+//
+// Invariant: both limits lie between their least and their most. Must not know: sockets; time and
+// counts are arguments.
+
+import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, KIB, MIB } from '../wire/limits.ts';
+
+/** Bytes queued for a link at most, over all streams (design: about 100 ms of a fast link). */
+export const QUEUED_BYTES_MAX = MIB;
+/** And at least: above what a socket must hold to say when it has drained, and one batch. */
+export const QUEUED_BYTES_MIN = 128 * KIB;
+/** How long what is queued may take. */
+const QUEUED_MS = 100;
+/** How long one frame may take (design). */
+const FRAME_MS = 5;
+/** Samples of less time say more of the event loop than of the line. */
+const SAMPLE_MS_MIN = 20;
+
+export class LinkPace {
+  queuedBytesMax = QUEUED_BYTES_MAX;
+  frameBytesMax = FRAME_BYTES_MAX;
+  /** When the sample under way began, and what had been taken by then; NaN: nothing waits. */
+  #sinceMs = Number.NaN;
+  #sinceBytes = 0;
+  #bytesPerMs = 0;
+
+  /** Something waits, `takenBytes` of all that was ever written having been taken. Idempotent. */
+  begin(nowMs: number, takenBytes: number): void {
+    if (!Number.isNaN(this.#sinceMs)) return;
+    this.#sinceMs = nowMs;
+    this.#sinceBytes = takenBytes;
+  }
+
+  /** Some of what waited was taken, or all of it. Without a `begin` nothing happens. */
+  sample(nowMs: number, takenBytes: number, isWaiting: boolean): void {
+    const elapsedMs = nowMs - this.#sinceMs;
+    if (elapsedMs >= SAMPLE_MS_MIN) {
+      this.#learn((takenBytes - this.#sinceBytes) / elapsedMs);
+      this.#sinceMs = nowMs;
+      this.#sinceBytes = takenBytes;
+    }
+    if (!isWaiting) this.#sinceMs = Number.NaN;
+  }
+
+  #learn(bytesPerMs: number): void {
+    this.#bytesPerMs = this.#bytesPerMs === 0 ? bytesPerMs : (this.#bytesPerMs + bytesPerMs) / 2;
+    const moment = (ms: number, least: number, most: number): number =>
+      Math.min(most, Math.max(least, Math.floor(this.#bytesPerMs * ms)));
+    this.queuedBytesMax = moment(QUEUED_MS, QUEUED_BYTES_MIN, QUEUED_BYTES_MAX);
+    this.frameBytesMax = moment(FRAME_MS, FRAME_BYTES_MIN, FRAME_BYTES_MAX);
+  }
+}
