@@ -42,7 +42,7 @@ const ENTRIES = ['src/cli/main.ts', 'src/client/connect.ts'];
 /** Source files that no entry point reaches, and why. */
 const UNREACHED_EXCEPTIONS: Readonly<Record<string, string>> = {};
 /** Packages of an installation without optional ones; two in three come with acme-client. */
-const SHIPPED_PACKAGES_MAX = 83;
+const SHIPPED_PACKAGES_MAX = 85;
 
 const FILES = textFiles();
 const CODE = FILES.filter((file) => file.path.endsWith('.ts'));

@@ -123,6 +123,11 @@ export const ERRORS = {
   SLW_HTTP_LOGIN: row(-1, 401, 'visitor', false, 'the visitor must log in'),
   SLW_HTTP_LOGIN_BEARER: row(-1, 401, 'visitor', false, 'the visitor must show a token'),
   SLW_HTTP_LOGIN_LIMIT: row(-1, 429, 'visitor', true, 'too many logins of one address have failed'),
+  SLW_HTTP_LOGIN_BROWSER: row(-1, 401, 'visitor', false, 'the visitor must log in with a browser'),
+  SLW_HTTP_LOGIN_FORBIDDEN: row(-1, 403, 'visitor', false, 'this login may not visit the tunnel'),
+  SLW_HTTP_LOGIN_REFUSED: row(-1, 403, 'visitor', false, 'the login provider did not let log in'),
+  SLW_HTTP_LOGIN_LOST: row(-1, 400, 'visitor', true, 'a login that is unknown, over or used'),
+  SLW_HTTP_LOGIN_UNAVAILABLE: row(-1, 503, 'operator', true, 'nobody can log in at the moment'),
   SLW_HTTP_DENIED: row(-1, 403, 'visitor', false, 'not on the allow list'),
   SLW_STREAM_TOKEN_SPENT: row(
     45,

@@ -8,7 +8,7 @@
 
 import { SluicewayError } from './errors.ts';
 import { readNetwork } from './network.ts';
-import { loginProblem } from './visitor-login.ts';
+import { loginProblem, loginsProblem } from './visitor-login.ts';
 
 export type TunnelOptionName =
   | 'affinity'
@@ -209,7 +209,7 @@ export function boundsProblem(options: TunnelOptions): string | undefined {
       return `${most.what} have ${bytes} bytes; give at most ${most.bytes}`;
     }
   }
-  return undefined;
+  return loginsProblem(options['visitor-login'] ?? []);
 }
 
 /** Checks what a client offers; undefined for nothing. Raises SLW_TUNNEL_OPTION. */

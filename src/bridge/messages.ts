@@ -13,6 +13,7 @@ import type { Network } from '../base/network.ts';
 import type { Target } from '../base/target.ts';
 import type { OfferedOptions, TunnelOptions } from '../base/tunnel-options.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
+import type { LoginControlMethods, LoginSettings } from './login-messages.ts';
 
 /** Limits and times for sessions and sockets, as the operator set them. */
 export interface ShardSettings {
@@ -361,6 +362,8 @@ export type ExitShardMethods = {
     takes: readonly { readonly link: string; readonly grant: ClientGrant }[];
     gives: unknown;
   };
+  /** Who has logged in, from now on. */
+  logins: { takes: LoginSettings; gives: unknown };
   /** Give back slots of a token that no stream has, half of them or all; the answer is how many. */
   recallSlots: { takes: { token: string; isAll: boolean }; gives: number };
   /** The newest requests that are kept, of one tunnel or of all. */
@@ -389,7 +392,7 @@ export type ExitShardMethods = {
 };
 
 /** What a shard of the exit node asks or tells control. */
-export type ExitControlMethods = {
+export type ExitControlMethods = LoginControlMethods & {
   authorize: {
     takes: { authorization: string | undefined; remoteAddress: string; identity?: string };
     gives: { access: Access; credential?: string };

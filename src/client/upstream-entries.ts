@@ -9,7 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { ConfigError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { LOGINS_MAX } from '../base/tunnel-options.ts';
-import { declareLogin, type LoginScheme } from '../base/visitor-login.ts';
+import { declareLogin, declareProviderLogin, type LoginScheme } from '../base/visitor-login.ts';
 import type { UpstreamEntry } from '../bridge/messages.ts';
 import type { ClientConfig, TunnelSpec } from '../config/config.ts';
 import { readBearerTokens } from '../config/visitor-login.ts';
@@ -60,7 +60,12 @@ async function declareLogins(
     for (const path of logins.bearerFiles) tokens.push(...(await readTokens(name, path)));
     const declare = (scheme: LoginScheme) => (secret: string) =>
       declareLogin(scheme, secret, randomBytes(SALT_BYTES).toString('hex'));
-    const all = [...logins.basic.map(declare('basic')), ...tokens.map(declare('bearer'))];
+    const { basic, provider, allow } = logins;
+    const rules = provider === undefined ? [] : allow;
+    const all = [
+      ...[...basic.map(declare('basic')), ...tokens.map(declare('bearer'))],
+      ...rules.map((rule) => declareProviderLogin(provider ?? '', rule)),
+    ];
     if (all.length === 0 || all.length > LOGINS_MAX) {
       const problem = `--upstream ${name}: ${all.length} logins; give 1 to ${LOGINS_MAX}`;
       throw new ConfigError([problem]);

@@ -50,6 +50,8 @@ export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   'tokens-usage-file': 'restart',
   'oidc-issuer': 'restart',
   'oidc-audience': 'restart',
+  // Likewise, by control/login-desk.ts.
+  'login-providers': 'restart',
   shards: 'restart',
   'reuse-port': 'restart',
   'drain-delay': 'live',

@@ -35,7 +35,7 @@ import {
 } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
 import { declaring } from './upstream-options.ts';
-import type { LoginSpec } from './visitor-login.ts';
+import { type LoginSpec, loginsOf } from './visitor-login.ts';
 
 export type { PortRange } from '../base/target.ts';
 export type { Address } from './address.ts';
@@ -106,6 +106,8 @@ export interface ServerConfig {
   readonly tokensUsageFile?: string;
   /** Whose JWTs are accepted, by rules of the tokens file. */
   readonly oidc?: OidcConfig;
+  /** Path of a file of login providers (login-providers.ts); absent: visitors have none. */
+  readonly loginProviders?: string;
   readonly shards: number;
   readonly reusePort: 'auto' | 'off';
   readonly drainDelayMs: number;
@@ -250,6 +252,7 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     ...present('tokensFile', values['tokens-file']),
     ...present('tokensUsageFile', values['tokens-usage-file']),
     ...present('oidc', buildOidc(values)),
+    ...present('loginProviders', values['login-providers']),
     shards: values.shards,
     reusePort: values['reuse-port'],
     drainDelayMs: values['drain-delay'],
@@ -338,7 +341,7 @@ function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
 /** What the client asks of visitors of tunnels that ask for nothing themselves. */
 function ownLogins(values: Values<'client'>): LoginSpec | undefined {
   const { 'basic-auth': basic, 'bearer-token-file': bearerFiles } = values;
-  return basic.length + bearerFiles.length === 0 ? undefined : { basic, bearerFiles };
+  return loginsOf({ basic, bearerFiles, provider: values.login, allow: values['login-allow'] });
 }
 
 function buildStatusDir(given: string | undefined, env: Environment): string | undefined {

@@ -17,6 +17,7 @@ import {
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
 import type { ConfigFile } from './file.ts';
 import { checkHttps, followHttps } from './https-check.ts';
+import { readLoginProviders, readSecret, secretFilesOf } from './login-providers.ts';
 import { type FlagValue, type Given, merge } from './merge.ts';
 import { readLists } from './network.ts';
 import type { Kind, MachineDefaults, OptionTable } from './option.ts';
@@ -27,7 +28,7 @@ import { resolveToken } from './token.ts';
 import { checkRules, readTokensFile } from './tokens-file.ts';
 import { autoTlsProblems, trustProblems } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
-import { readBearerTokens } from './visitor-login.ts';
+import { providerProblem, readBearerTokens } from './visitor-login.ts';
 
 export interface ConfigInput<C extends Command = Command> {
   readonly command: C;
@@ -136,6 +137,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     );
     checkHttps(context);
     checkTokensFile(context);
+    checkLoginProviders(context);
     checkLinkPorts(context);
     checkFault(context);
   },
@@ -227,6 +229,32 @@ function checkTokensFile({ parsed, given, readFile, problems }: CheckContext<'se
     const reason = error instanceof Error ? error.message : `${path} cannot be read`;
     problems.add(`${labelOf(given, 'tokens-file')}: ${reason}`);
   }
+}
+
+/** A provider that could not be used would be noticed by a visitor. */
+function checkLoginProviders(context: CheckContext<'server'>): void {
+  const { parsed, given, readFile, problems } = context;
+  const path = parsed['login-providers'];
+  if (path === undefined) return;
+  const reading = (file: string, use: (text: string) => string | undefined): void => {
+    let wrong: string | undefined;
+    try {
+      wrong = use(readFile(file));
+    } catch (error) {
+      wrong = error instanceof Error ? error.message : 'cannot be read';
+    }
+    if (wrong !== undefined) problems.add(`${labelOf(given, 'login-providers')}: ${file} ${wrong}`);
+  };
+  reading(path, (text) => {
+    const found = readLoginProviders({ path, text }, problems);
+    for (const { path: file, lengthMin } of secretFilesOf(found)) {
+      reading(file, (secret) => {
+        const read = readSecret(secret, lengthMin);
+        return typeof read === 'string' ? read : undefined;
+      });
+    }
+    return undefined;
+  });
 }
 
 /** Links have a port to come in by, or nobody would notice that they have none. */
@@ -339,7 +367,7 @@ function checkHealth({ parsed, given, problems }: CheckContext<'client'>): void 
 /** A login that protects nothing, or that nobody can show, was not meant. */
 function checkLogins({ parsed, given, readFile, problems }: CheckContext<'client'>): void {
   const { upstream = [], 'basic-auth': basic = [], 'bearer-token-file': files = [] } = parsed;
-  for (const name of ['basic-auth', 'bearer-token-file']) {
+  for (const name of ['basic-auth', 'bearer-token-file', 'login', 'login-allow']) {
     const found = given.get(name);
     if (found === undefined) continue;
     const wrong =
@@ -349,6 +377,12 @@ function checkLogins({ parsed, given, readFile, problems }: CheckContext<'client
     if (found.texts.length === 0 || upstream.length === 0) {
       problems.add(`${labelOf(given, name)}: ${wrong}`);
     }
+  }
+  const own = { provider: parsed.login, allow: parsed['login-allow'] ?? [] };
+  const unusable = providerProblem(own);
+  if (unusable !== undefined) {
+    const name = given.has('login') ? 'login' : 'login-allow';
+    problems.add(`${labelOf(given, name)}: ${unusable}`);
   }
   const all = [{ basic, bearerFiles: files }, ...upstream.flatMap(({ logins }) => logins ?? [])];
   const paths = new Set(all.flatMap(({ bearerFiles }) => bearerFiles));

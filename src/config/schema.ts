@@ -41,7 +41,7 @@ import { tlsTunnel } from './tls-tunnel.ts';
 import { fingerprint, serverName } from './trust.ts';
 import { httpTunnel, tcpTunnel } from './tunnel.ts';
 import { affinity, headerField, headerName, hostHeader, weight } from './upstream-options.ts';
-import { basicAuth } from './visitor-login.ts';
+import { LOGIN_OPTIONS } from './visitor-login.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -273,6 +273,9 @@ const server = {
     text('TEXT', /^[\x21-\x7e]{1,256}$/, 'is no audience; write printable ASCII without spaces'),
     { help: 'whom such a JWT must be meant for' },
   ),
+  'login-providers': optional(path, {
+    help: 'file of OpenID Connect issuers and GitHub, where visitors of tunnels can log in',
+  }),
   'tokens-usage-file': optional(path, {
     help: 'keeps what tokens used of their bytes a month; beside the tokens file if none',
   }),
@@ -359,13 +362,7 @@ const client = {
   'allow-ips': many(network, {
     help: 'let in visitors of its tunnels from these addresses alone, where a tunnel names none',
   }),
-  'basic-auth': many(basicAuth, {
-    separators: LINES,
-    help: 'let in visitors of its HTTP tunnels who log in with this USER:PASSWORD; or',
-  }),
-  'bearer-token-file': many(path, {
-    help: 'who show a token of this file, one a line; where a tunnel names no login itself',
-  }),
+  ...LOGIN_OPTIONS,
   weight: optional(weight, {
     help: 'share of the visitors of its tunnels beside other clients, 1 to 256; 1 if none',
   }),

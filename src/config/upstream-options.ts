@@ -18,7 +18,14 @@ import {
 import { type HealthCheck, readHealthCheck, showHealthCheck } from './health-check.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 import { nearestName, quote } from './problems.ts';
-import { basicProblem, type LoginSpec } from './visitor-login.ts';
+import {
+  allowProblem,
+  basicProblem,
+  type LoginSpec,
+  loginsOf,
+  providerNameProblem,
+  providerProblem,
+} from './visitor-login.ts';
 
 /** How an `https://` upstream is verified; stays on the client. */
 export interface UpstreamTls {
@@ -89,6 +96,8 @@ const LOGIN_KEYS: Readonly<Record<string, KeyRow>> = {
     problemOf: (text) =>
       /[\0\r\n]/.test(text) || text === '' ? 'is no path of a file' : undefined,
   },
+  login: { repeats: false, problemOf: providerNameProblem },
+  'login-allow': { repeats: true, problemOf: allowProblem },
 };
 
 const { 'visitor-login': _made, ...WRITTEN_OPTIONS } = TUNNEL_OPTIONS;
@@ -252,13 +261,19 @@ function gather(values: ReadonlyMap<string, readonly string[]>): UpstreamOptions
   };
   const files = filesOf(values);
   const health = readHealthCheck(values.get('health-check')?.[0] ?? '');
-  const [basic, bearerFiles] = [values.get('basic-auth'), values.get('bearer-token-file')];
-  const hasLogin = basic !== undefined || bearerFiles !== undefined;
+  const logins = loginsOf({
+    basic: values.get('basic-auth') ?? [],
+    bearerFiles: values.get('bearer-token-file') ?? [],
+    provider: values.get('login')?.[0],
+    allow: values.get('login-allow') ?? [],
+  });
+  const unusable = logins === undefined ? undefined : providerProblem(logins);
+  if (unusable !== undefined) return new InvalidText(unusable);
   return {
     ...{ declared, tls },
     ...(files === undefined ? {} : { files }),
     ...(health instanceof InvalidText ? {} : { health }),
-    ...(hasLogin ? { logins: { basic: basic ?? [], bearerFiles: bearerFiles ?? [] } } : {}),
+    ...(logins === undefined ? {} : { logins }),
   };
 }
 
@@ -294,6 +309,8 @@ export function showUpstreamOptions(shown: UpstreamOptions): string {
   for (const [key, isOn] of Object.entries(files)) pairs.push([key, String(isOn)]);
   for (const _pair of logins?.basic ?? []) pairs.push(['basic-auth', MASKED_VALUE]);
   for (const file of logins?.bearerFiles ?? []) pairs.push(['bearer-token-file', file]);
+  if (logins?.provider !== undefined) pairs.push(['login', logins.provider]);
+  for (const rule of logins?.allow ?? []) pairs.push(['login-allow', rule]);
   if (health !== undefined) pairs.push(['health-check', showHealthCheck(health)]);
   return pairs.map(([key, value]) => `;${key}=${quoteValue(value)}`).join('');
 }

@@ -21,51 +21,23 @@ import { ShardPool } from '../bridge/pool.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { AccessControl } from './access.ts';
-import { type AdminPort, openAdminPort } from './admin-port.ts';
+import { openAdmin } from './admin.ts';
+import type { AdminPort } from './admin-port.ts';
 import { Answers } from './answers.ts';
-import type { DnsHook } from './challenge-board.ts';
-import { ConfigReload, type ConfigSource } from './config-reload.ts';
+import { ConfigReload } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
-import { Dashboard } from './dashboard.ts';
-import { HandOver, type StartSuccessor } from './hand-over.ts';
-import { RequestInspector } from './inspector.ts';
+import { HandOver } from './hand-over.ts';
+import { LoginDesk } from './login-desk.ts';
 import { OwnCounts } from './own-counts.ts';
 import { type Predecessor, succeed } from './predecessor.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Readings } from './readings.ts';
 import { Registry } from './registry.ts';
 import { acceptingShards, shardSettings, shareLimits, visitorSettings } from './settings.ts';
+import type { Ending, ExitNode, StartOptions } from './start-options.ts';
 import { VisitorTls } from './visitor-tls.ts';
 
-export interface StartOptions {
-  readonly log: Logger;
-  readonly version: string;
-  /** The fingerprint of the private CA, once it is known. */
-  readonly onFingerprint?: (fingerprint: string) => void;
-  /** Where the configuration is read again; absent: only certificates are. */
-  readonly source?: ConfigSource;
-  /** Makes and removes DNS records, for dns-01. */
-  readonly dnsHook?: DnsHook;
-  /** Starts a process that takes over. */
-  readonly successor?: StartSuccessor;
-  /** Whom this process takes over from. */
-  readonly predecessor?: Predecessor | undefined;
-}
-
-export interface Ending {
-  readonly exitCode: number;
-  readonly message?: string;
-}
-
-export interface ExitNode {
-  readonly closed: Promise<Ending>;
-  drain(): void;
-  stop(): void;
-  /** Reads certificates and the configuration again. */
-  reload(): void;
-  /** Starts a successor on the same sockets, and drains when it serves. */
-  takeOver(): void;
-}
+export type { Ending, ExitNode, StartOptions } from './start-options.ts';
 
 /** Exit code of a runtime failure (contract). */
 const EXIT_FAILURE = 1;
@@ -110,6 +82,7 @@ class RunningNode implements ExitNode {
   readonly #readings: Readings;
   readonly #answers: Answers;
   readonly #access: AccessControl;
+  readonly #logins: LoginDesk;
   readonly #tls: ControlTls;
   readonly #nodeId = `${hostname()}-${process.pid}`;
   readonly #own: OwnCounts;
@@ -140,6 +113,7 @@ class RunningNode implements ExitNode {
     });
     this.#tls = tls;
     this.#access = this.#createAccess();
+    this.#logins = this.#createLogins();
     this.#reload = this.#createReload();
     this.#registry = this.#createRegistry();
     this.#https = this.#createHttps();
@@ -179,10 +153,12 @@ class RunningNode implements ExitNode {
   async start(): Promise<void> {
     try {
       await this.#access.load();
+      await this.#logins.load();
       await this.#https?.load();
       await this.#openPorts();
       await this.#watchTls();
       await this.#access.watch();
+      await this.#logins.watch();
       await this.#reload?.watch();
     } catch (error) {
       this.#admin?.close();
@@ -217,6 +193,7 @@ class RunningNode implements ExitNode {
     void this.#tls.reload();
     void this.#https?.reload();
     void this.#access.reload();
+    void this.#logins.reload();
     this.#reload?.reload();
   }
 
@@ -264,27 +241,17 @@ class RunningNode implements ExitNode {
   }
 
   async #openAdmin(): Promise<void> {
-    const { adminAddr } = this.#config;
-    if (adminAddr === 'off') return;
-    const inherited = this.#options.predecessor?.inheritance.takeOne({
-      name: 'admin',
-      ...adminAddr,
+    const { log, predecessor } = this.#options;
+    this.#admin = await openAdmin({
+      address: this.#config.adminAddr,
+      inheritance: predecessor?.inheritance,
+      access: this.#access,
+      readings: this.#readings,
+      answers: this.#answers,
+      bridges: () => this.#pool.bridges(),
+      inspect: () => this.#config.inspect,
+      log,
     });
-    const dashboard = new Dashboard({
-      judge: (attempt) => this.#access.judge(attempt),
-      mayLook: (holder) => this.#access.mayLook(holder),
-      look: () => this.#readings.look(),
-      inspector: new RequestInspector({
-        bridges: () => this.#pool.bridges(),
-        settings: () => this.#config.inspect,
-      }),
-      clock: systemClock,
-      log: this.#log,
-    });
-    const options = { ...adminAddr, answers: this.#answers, dashboard, log: this.#log, inherited };
-    this.#admin = await openAdminPort(options);
-    const address = `${adminAddr.host}:${this.#admin.port}`;
-    this.#log.info({ name: 'admin', address }, 'listening');
   }
 
   /** A shard has started: listeners, routes, ports and mesh, in this order. */
@@ -294,6 +261,7 @@ class RunningNode implements ExitNode {
     const { limits, inspect } = visitors;
     bridge.tell('settings', { settings, limits, inspect });
     this.#access.shares.bringUp(shard, bridge);
+    this.#logins.bringUp(bridge);
     bridge.tell('route', this.#registry.snapshot());
     this.#joinMesh(shard, bridge);
     this.#https?.bringUp(bridge);
@@ -316,6 +284,7 @@ class RunningNode implements ExitNode {
       isPortAllowed: (port) => tcpPorts.some(({ first, last }) => first <= port && port <= last),
       hasHttps: https !== undefined,
       wallMs: () => systemClock.wallMs(),
+      hasLoginProvider: (name) => this.#logins.hasProvider(name),
       scopes: this.#access,
       publish: (changes) => this.#tellAll((bridge) => bridge.tell('route', changes)),
       openPort: (name, port) => this.#openPort(name, port),
@@ -337,6 +306,12 @@ class RunningNode implements ExitNode {
       clock: systemClock,
       log: this.#log,
     });
+  }
+
+  #createLogins(): LoginDesk {
+    const { loginProviders: file } = this.#config;
+    const [bridges, { reloads }] = [() => this.#pool.bridges(), this.#tls];
+    return new LoginDesk({ file, bridges, reloads, clock: systemClock, log: this.#log });
   }
 
   #createHandOver(): HandOver | undefined {
@@ -422,6 +397,7 @@ class RunningNode implements ExitNode {
       linkLeaving: ({ link }) => this.#registry.linkLeaving(link),
       linkGone: ({ link }) => this.#registry.linkGone(link),
       ...this.#access.shares.serve(shard),
+      ...this.#logins.serve(),
       request: (request) => this.#answers.answer(request, false),
       answered: ({ path, status }) => this.#own.onAnswer(path, status),
     };
@@ -494,6 +470,7 @@ class RunningNode implements ExitNode {
   #closeWatches(): void {
     this.#tls.close();
     this.#access.close();
+    this.#logins.close();
     this.#reload?.close();
   }
 }

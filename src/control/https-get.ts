@@ -1,4 +1,4 @@
-// One GET of a small document, from a server that is to be trusted with it.
+// One request for a small document, to a server that is to be trusted with it.
 //
 // Invariant: a certificate is verified whatever the environment says; nobody is followed elsewhere;
 // time and size are bounded, and a connection is not kept. Must not know: what is asked for.
@@ -13,16 +13,28 @@ export interface GetLimits {
 
 export interface Got {
   readonly status: number;
+  /** '' when it is not said. */
+  readonly contentType: string;
   readonly body: Buffer;
 }
 
+/** What else than a GET of JSON. */
+export interface Asked {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
 /** Rejects when there is no whole answer within the limits. */
-export function getDocument(url: string, { timeoutMs, bytesMax }: GetLimits): Promise<Got> {
+export function getDocument(
+  url: string,
+  { timeoutMs, bytesMax }: GetLimits,
+  { method = 'GET', headers = {}, body = '' }: Asked = {},
+): Promise<Got> {
   return new Promise((resolve, reject) => {
     const options = {
-      agent: false,
-      signal: AbortSignal.timeout(timeoutMs),
-      headers: { accept: 'application/json', connection: 'close' },
+      ...{ agent: false, method, signal: AbortSignal.timeout(timeoutMs) },
+      headers: { accept: 'application/json', ...headers, connection: 'close' },
     };
     const onAnswer = (answer: IncomingMessage): void => {
       const pieces: Buffer[] = [];
@@ -37,13 +49,15 @@ export function getDocument(url: string, { timeoutMs, bytesMax }: GetLimits): Pr
         request.destroy();
       });
       answer.on('end', () => {
-        resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(pieces) });
+        const contentType = answer.headers['content-type'] ?? '';
+        resolve({ status: answer.statusCode ?? 0, contentType, body: Buffer.concat(pieces) });
       });
     };
     const request =
       new URL(url).protocol === 'https:'
-        ? https.get(url, { ...options, rejectUnauthorized: true }, onAnswer)
-        : http.get(url, options, onAnswer);
+        ? https.request(url, { ...options, rejectUnauthorized: true }, onAnswer)
+        : http.request(url, options, onAnswer);
     request.on('error', reject);
+    request.end(body);
   });
 }

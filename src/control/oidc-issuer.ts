@@ -11,6 +11,7 @@ import type { JWTVerifyGetKey } from 'jose';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { isTrustworthyUrl, type OidcConfig } from '../config/oidc.ts';
+import { Discovery, fetchDiscovery } from './discovery.ts';
 import { getDocument } from './https-get.ts';
 
 /** With a key pair only: what is signed with a secret could be signed with the public key. */
@@ -21,8 +22,6 @@ const FETCH_TIMEOUT_MS = 5000;
 /** Keys of large issuers are some 10 KiB. */
 const DOCUMENT_BYTES_MAX = 256 * 1024;
 const LIMITS = { timeoutMs: FETCH_TIMEOUT_MS, bytesMax: DOCUMENT_BYTES_MAX };
-/** The document says where the keys are, which hardly ever changes. Guess. */
-const DISCOVERY_MS = 3_600_000;
 /** After a failure the issuer is left alone for so long. Guess. */
 const FAILURE_COOLDOWN_MS = 10_000;
 /** A key that is not known makes the keys be fetched again, this often at most. */
@@ -48,14 +47,15 @@ export function jwtOf(authorization: string | undefined): string | undefined {
 
 export class OidcIssuer {
   readonly #options: OidcConfig & { readonly clock: Clock; readonly log: Logger };
-  #keys: { readonly set: JWTVerifyGetKey; readonly foundMs: number } | undefined;
-  #finding: Promise<JWTVerifyGetKey> | undefined;
-  #failedMs = Number.NEGATIVE_INFINITY;
+  readonly #keys: Discovery<JWTVerifyGetKey>;
   #verifyingCount = 0;
   #loggedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: OidcConfig & { readonly clock: Clock; readonly log: Logger }) {
     this.#options = options;
+    const { clock } = options;
+    const find = (): Promise<JWTVerifyGetKey> => this.#find();
+    this.#keys = new Discovery({ find, clock, cooldownMs: FAILURE_COOLDOWN_MS });
   }
 
   /** What a JWT says, when all that is checked for every JWT is right. */
@@ -65,7 +65,7 @@ export class OidcIssuer {
     try {
       const { issuer, audience } = this.#options;
       const { jwtVerify } = await import('jose');
-      const { payload } = await jwtVerify(jwt, await this.#keySet(), {
+      const { payload } = await jwtVerify(jwt, await this.#keys.read(), {
         ...{ issuer, audience, algorithms: ALGORITHMS },
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
         requiredClaims: ['iss', 'aud', 'exp', 'sub'],
@@ -91,48 +91,18 @@ export class OidcIssuer {
     return isRefused ? 'refused' : 'unavailable';
   }
 
-  async #keySet(): Promise<JWTVerifyGetKey> {
-    const { clock } = this.#options;
-    const nowMs = clock.nowMs();
-    if (this.#keys !== undefined && nowMs - this.#keys.foundMs < DISCOVERY_MS) {
-      return this.#keys.set;
-    }
-    if (nowMs - this.#failedMs < FAILURE_COOLDOWN_MS) {
-      throw new Error('it did not answer a moment ago');
-    }
-    this.#finding ??= this.#find().finally(() => {
-      this.#finding = undefined;
-    });
-    return this.#finding;
-  }
-
   async #find(): Promise<JWTVerifyGetKey> {
-    const { issuer, clock } = this.#options;
-    try {
-      const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
-      const { status, body } = await getDocument(url, LIMITS);
-      if (status !== 200) throw new Error(`discovery answered ${status}`);
-      const { issuer: named, jwks_uri: keysUrl } = (JSON.parse(body.toString()) ?? {}) as {
-        readonly issuer?: unknown;
-        readonly jwks_uri?: unknown;
-      };
-      if (named !== issuer) throw new Error('discovery names another issuer');
-      if (typeof keysUrl !== 'string' || !isTrustworthyUrl(keysUrl)) {
-        throw new Error('discovery names no https jwks_uri');
-      }
-      const { createRemoteJWKSet, customFetch } = await import('jose');
-      const set = createRemoteJWKSet(new URL(keysUrl), {
-        timeoutDuration: FETCH_TIMEOUT_MS,
-        cooldownDuration: KEYS_COOLDOWN_MS,
-        cacheMaxAge: KEYS_MS,
-        [customFetch]: fetchKeys,
-      });
-      this.#keys = { set, foundMs: clock.nowMs() };
-      return set;
-    } catch (error) {
-      this.#failedMs = clock.nowMs();
-      throw error;
+    const { jwks_uri: keysUrl } = await fetchDiscovery(this.#options.issuer, LIMITS);
+    if (typeof keysUrl !== 'string' || !isTrustworthyUrl(keysUrl)) {
+      throw new Error('discovery names no https jwks_uri');
     }
+    const { createRemoteJWKSet, customFetch } = await import('jose');
+    return createRemoteJWKSet(new URL(keysUrl), {
+      timeoutDuration: FETCH_TIMEOUT_MS,
+      cooldownDuration: KEYS_COOLDOWN_MS,
+      cacheMaxAge: KEYS_MS,
+      [customFetch]: fetchKeys,
+    });
   }
 }
 

@@ -9,6 +9,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { readOffered, type TunnelOptions } from '../base/tunnel-options.ts';
+import { providerOf } from '../base/visitor-login.ts';
 import type { LinkHello, RouteChange, TunnelAnswer, TunnelRequest } from '../bridge/messages.ts';
 import { spreadOf } from './return-spread.ts';
 import { checkTunnelName, isHttpTunnel, isPassthrough } from './tunnel-name.ts';
@@ -75,6 +76,8 @@ export interface RegistryOptions {
   /** Is there a port on which TLS can be passed through? */
   readonly hasHttps: boolean;
   readonly wallMs: () => number;
+  /** Can visitors log in at this provider? Absent: at none. */
+  readonly hasLoginProvider?: (name: string) => boolean;
   /** What clients with a credential may do; absent: everything. */
   readonly scopes?: Scopes;
   /** Tells every shard. */
@@ -312,6 +315,7 @@ export class Registry {
     try {
       const port = checkTunnelName(name);
       const options = readOffered(offer.options ?? [], isHttpTunnel(name));
+      this.#checkProviders(options);
       if (isPassthrough(name) && !this.#options.hasHttps) {
         throw new SluicewayError('SLW_TUNNEL_NO_HTTPS');
       }
@@ -333,6 +337,16 @@ export class Registry {
       if (error.code === 'SLW_TUNNEL_OPTION') this.#withdrawFrom(link, entry, name);
       if (entry !== undefined) this.#clientForget(entry.client, name);
       return { name, code: error.code, reason: error.message };
+    }
+  }
+
+  /** A login that nobody could pass is refused now, and not to each visitor. */
+  #checkProviders(options: TunnelOptions | undefined): void {
+    const names = new Set(options?.['visitor-login']?.flatMap((text) => providerOf(text) ?? []));
+    for (const name of names) {
+      if (this.#options.hasLoginProvider?.(name) === true) continue;
+      const wrong = `login names the provider ${name}, which this exit node does not have`;
+      throw new SluicewayError('SLW_TUNNEL_OPTION', wrong);
     }
   }
 

@@ -21,14 +21,18 @@ export const KIND = {
   EXPECT: 9,
   /** X-Forwarded-*, Forwarded, X-Real-IP, and their aliases. */
   FORWARDING: 10,
+  COOKIE: 11,
+  /** X-Auth-Request-*, which tell an upstream who has logged in, and their aliases. */
+  IDENTITY: 12,
 } as const;
 
 /** One more than the largest kind. */
-export const KINDS_COUNT = 11;
+export const KINDS_COUNT = 13;
 
 const NAMES = {
   te: octets('te'),
   host: octets('host'),
+  cookie: octets('cookie'),
   expect: octets('expect'),
   upgrade: octets('upgrade'),
   forwarded: octets('forwarded'),
@@ -36,6 +40,7 @@ const NAMES = {
   connection: octets('connection'),
   keepAlive: octets('keep-alive'),
   xForwarded: octets('x-forwarded'),
+  xAuthRequest: octets('x-auth-request'),
   contentLength: octets('content-length'),
   proxyConnection: octets('proxy-connection'),
   transferEncoding: octets('transfer-encoding'),
@@ -51,6 +56,7 @@ export function kindOf(bytes: Uint8Array, start: number, end: number): number {
     case 4:
       return matches(bytes, start, NAMES.host, LOWER) ? KIND.HOST : KIND.OTHER;
     case 6:
+      if (matches(bytes, start, NAMES.cookie, LOWER)) return KIND.COOKIE;
       return matches(bytes, start, NAMES.expect, LOWER) ? KIND.EXPECT : KIND.OTHER;
     case 7:
       return matches(bytes, start, NAMES.upgrade, LOWER) ? KIND.UPGRADE : KIND.OTHER;
@@ -66,23 +72,24 @@ export function kindOf(bytes: Uint8Array, start: number, end: number): number {
       return framingKind(bytes, start, NAMES.transferEncoding, KIND.TRANSFER_ENCODING);
     case 16:
       if (matches(bytes, start, NAMES.proxyConnection, FOLDED)) return KIND.HOP;
-      return forwardingKind(bytes, start, end);
+      return prefixKind(bytes, start, end);
     default:
-      return forwardingKind(bytes, start, end);
+      return prefixKind(bytes, start, end);
   }
 }
 
 function framingKind(bytes: Uint8Array, start: number, name: Uint8Array, kind: number): number {
-  if (!matches(bytes, start, name, FOLDED))
-    return forwardingKind(bytes, start, start + name.length);
+  if (!matches(bytes, start, name, FOLDED)) return prefixKind(bytes, start, start + name.length);
   return matches(bytes, start, name, LOWER) ? kind : KIND.FRAMING_ALIAS;
 }
 
 /** `x-forwarded` alone and whatever follows it after a dash, in any spelling of the dash. */
-function forwardingKind(bytes: Uint8Array, start: number, end: number): number {
-  const prefix = NAMES.xForwarded;
-  if (end - start < prefix.length || !matches(bytes, start, prefix, FOLDED)) return KIND.OTHER;
-  if (end - start === prefix.length) return KIND.FORWARDING;
-  const next = bytes[start + prefix.length] as number;
-  return FOLDED[next] === DASH ? KIND.FORWARDING : KIND.OTHER;
+function prefixKind(bytes: Uint8Array, start: number, end: number): number {
+  if (hasPrefix(bytes, start, end, NAMES.xForwarded)) return KIND.FORWARDING;
+  return hasPrefix(bytes, start, end, NAMES.xAuthRequest) ? KIND.IDENTITY : KIND.OTHER;
+}
+
+function hasPrefix(bytes: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {
+  if (end - start < prefix.length || !matches(bytes, start, prefix, FOLDED)) return false;
+  return end - start === prefix.length || FOLDED[bytes[start + prefix.length] as number] === DASH;
 }

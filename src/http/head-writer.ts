@@ -72,12 +72,31 @@ export interface RequestGains {
   readonly forwarding: Forwarding;
   /** The header rules of the route; undefined for none. */
   readonly edits: HeaderEdits | undefined;
+  /** Of a visitor who logs in; undefined: nothing. */
+  readonly login?: LoginGain | undefined;
+}
+
+/** What the exit node itself says of a visitor, in place of what the visitor sends. */
+export interface LoginGain {
+  /** 1 for each kind of field that is left out. */
+  readonly hidden: Uint8Array;
+  /** Whole lines. */
+  readonly lines: Buffer;
+}
+
+/** Kinds that a request may lose at a login: cookies of ours, and who somebody claims to be. */
+export const HIDDEN_COOKIES = kindsDropped(KIND.COOKIE).kinds;
+export const HIDDEN_IDENTITY = kindsDropped(KIND.IDENTITY).kinds;
+export const HIDDEN_BOTH = kindsDropped(KIND.COOKIE, KIND.IDENTITY).kinds;
+
+function hiding({ kinds, removed }: FieldFilter, { hidden }: LoginGain): FieldFilter {
+  return { kinds: kinds.map((drop, kind) => drop | (hidden[kind] as number)), removed };
 }
 
 /** Writes `head` for the upstream into a new slice of `slab`, which is left open for a body. */
 export function writeRequestHead(
   head: RequestParser,
-  { forwarding, edits }: RequestGains,
+  { forwarding, edits, login }: RequestGains,
   slab: Slab,
   bodyBytes: number,
 ): void {
@@ -90,9 +109,11 @@ export function writeRequestHead(
     : forwarding.block(bytes, start, end, head.minor);
   const edit = edits?.request ?? NO_REQUEST_EDIT;
   const hostLine = edits?.hostLine;
-  const gainBytes = HEAD_GAIN_BYTES_MAX + edit.added.length + (hostLine?.length ?? 0);
+  const ownBytes = edit.added.length + (hostLine?.length ?? 0) + (login?.lines.length ?? 0);
+  const gainBytes = HEAD_GAIN_BYTES_MAX + ownBytes;
   slab.reserve(head.headBytes + block.length + gainBytes + bodyBytes);
-  const drops = head.minor === 1 ? edit.common : edit.rare;
+  const plainDrops = head.minor === 1 ? edit.common : edit.rare;
+  const drops = login === undefined ? plainDrops : hiding(plainDrops, login);
   const isHostKept = head.fields.kinds[0] === KIND.HOST && head.fields.isTidy(0);
   if (head.isPlainLine && isHostKept && hostLine === undefined) {
     // Nearly every request: the request line and Host stay as they are.
@@ -102,6 +123,7 @@ export function writeRequestHead(
     writeHost(head, slab, hostLine, forwarding);
     copyFields(head, slab, drops, 0);
   }
+  if (login !== undefined) slab.append(login.lines, 0, login.lines.length);
   if (edit.added.length > 0) slab.append(edit.added, 0, edit.added.length);
   if (head.framing === 'chunked') slab.append(CHUNKED, 0, CHUNKED.length);
   if (head.isUpgrade) slab.append(WEBSOCKET, 0, WEBSOCKET.length);

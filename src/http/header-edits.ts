@@ -5,6 +5,7 @@
 // says of the visitor. Must not know: heads beyond names, or where the rules came from.
 
 import { fieldName, fieldValue, type TunnelOptions } from '../base/tunnel-options.ts';
+import { isShownByField } from '../base/visitor-login.ts';
 import { type FieldFilter, NO_REQUEST_EDIT, NO_RESPONSE_EDIT } from './head-writer.ts';
 import { LOWER, matches, octets } from './octets.ts';
 
@@ -69,8 +70,8 @@ export class HeaderEdits {
 
 /** What opened the exit node is not for the upstream, which may be given one of its own. */
 function removedFrom(options: TunnelOptions): readonly string[] | undefined {
-  const { 'request-header-remove': removes, 'visitor-login': logins } = options;
-  return logins === undefined ? removes : [...(removes ?? []), 'authorization'];
+  const { 'request-header-remove': removes, 'visitor-login': logins = [] } = options;
+  return logins.some(isShownByField) ? [...(removes ?? []), 'authorization'] : removes;
 }
 
 function isNothing({ common, added }: HeadEdit): boolean {

@@ -6,6 +6,7 @@
 import type { Socket } from 'node:net';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Forwarding } from '../http/forwarding.ts';
+import type { LoginGain } from '../http/head-writer.ts';
 import type { Stream } from '../mux/stream.ts';
 import type { SocketOutlet } from './socket-outlet.ts';
 
@@ -16,6 +17,8 @@ export interface ExchangeOwner {
   readonly outlet: SocketOutlet;
   /** Lines that every response gets, beside its own. */
   readonly extraFields: Buffer | undefined;
+  /** What the request at hand gains and loses by a login. */
+  readonly loginGain: LoginGain | undefined;
   /** The request was sent to the end, or a response that is waited for moved on. */
   onProgress(): void;
   /** The stream takes more of the request's body. */

@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { plainAddress } from '../base/ip.ts';
-import { networkSet } from '../base/network-set.ts';
+import { type AddressSet, networkSet } from '../base/network-set.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
   CertificateChange,
@@ -50,6 +50,7 @@ import { LinkDoor } from './link-door.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
 import { applySettings } from './live-settings.ts';
+import { LoginAnswers } from './login-answers.ts';
 import { Mesh } from './mesh.ts';
 import { ControlPortTls } from './port-tls.ts';
 import { createRequestGate } from './request-gate.ts';
@@ -60,6 +61,9 @@ import { TlsFront } from './tls-front.ts';
 import { TokenBudgets } from './token-budgets.ts';
 import { createTunnelLimits } from './tunnel-limits.ts';
 import { type LedgerLimits, VisitorLedger } from './visitor-ledger.ts';
+
+/** A provider is asked up to four times one after the other, within 15 s. */
+const LOGIN_ASK_MS = 20_000;
 
 type Enter = (socket: Socket, arrival?: Arrival) => void;
 
@@ -79,6 +83,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #router: ShardRouter;
   readonly #budgets: TokenBudgets;
   readonly #inspector: Inspector;
+  readonly #logins: LoginAnswers;
   readonly #http: HttpIngress;
   readonly #https: HttpsIngress;
   readonly #tcp: TcpIngress;
@@ -127,6 +132,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       access: accessLog ? new AccessLog(this.life.createAccessLog()) : undefined,
     };
     const challenges = new AcmeChallenges(clock);
+    this.#logins = this.#createLogins();
     this.#http = createHttpIngress({
       ...frontOptions(task.https, challenges),
       ...shared,
@@ -139,6 +145,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       requestBodyBytesMax: limits.requestBodyBytesMax,
       inspector: this.#inspector.isOn ? this.#inspector : undefined,
       door: this.#createDoor(),
+      logins: this.#logins,
     });
     this.#https = new HttpsIngress({ ...shared, http: this.#http, challenges, log });
     this.#tcp = new TcpIngress({ ...shared, onDenied: () => this.#lists.deny('tunnels') });
@@ -155,11 +162,21 @@ class ExitShard implements ShardOwner, StreamOpener {
       ...{ limits: settings, rules: settings.clientForwarding ?? [], clock, meters, log },
       onDenied: () => this.#lists.deny('forwards'),
     });
-    const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
-    if (proxies !== undefined) {
-      this.#arrivals = new Arrivals({ proxies, limits: settings, clock, log, onRefused });
-    }
+    this.#arrivals = proxies === undefined ? undefined : this.#createArrivals(proxies);
     armFault(task.fault, shard);
+  }
+
+  #createArrivals(proxies: AddressSet): Arrivals {
+    const { clock, log, meters } = this.life;
+    const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
+    return new Arrivals({ proxies, limits: this.#task.settings, clock, log, onRefused });
+  }
+
+  #createLogins(): LoginAnswers {
+    return new LoginAnswers(
+      (method, body) => this.#bridge.call(method, body, LOGIN_ASK_MS),
+      this.life.clock,
+    );
   }
 
   #createDoor(): LinkDoor | undefined {
@@ -232,6 +249,8 @@ class ExitShard implements ShardOwner, StreamOpener {
         for (const { link, grant } of grants) this.#links.get(link)?.grant(grant);
         this.#forwards.recheck();
       },
+      logins: (settings: ExitShardMethods['logins']['takes']) =>
+        this.#logins.sessions.apply(settings),
       recallSlots: ({ token, isAll }: ExitShardMethods['recallSlots']['takes']) =>
         this.#budgets.recall(token, isAll),
       inspected: ({ tunnel, limit }: ExitShardMethods['inspected']['takes']) =>

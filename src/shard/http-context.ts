@@ -19,6 +19,8 @@ import { Pages } from './http-page.ts';
 import type { Inspector } from './inspector.ts';
 import type { Limit } from './limited.ts';
 import type { LinkDoor } from './link-door.ts';
+import type { LoginAnswers } from './login-answers.ts';
+import { LoginSessions } from './login-sessions.ts';
 import type { RequestGate } from './request-gate.ts';
 import type { Router } from './router.ts';
 import type { RelayLimits } from './socket-relay.ts';
@@ -76,6 +78,8 @@ export interface HttpIngressOptions {
   readonly inspector?: Inspector | undefined;
   /** Undefined: only visitors come here. */
   readonly door?: LinkDoor | undefined;
+  /** Left out: nobody can log in at a provider. */
+  readonly logins?: LoginAnswers;
   /** Added to every response over HTTPS: whole lines, or nothing. */
   readonly secureFields?: Buffer;
 }
@@ -97,6 +101,8 @@ export class HttpContext {
   readonly door: LinkDoor | undefined;
   inspector: Inspector | undefined;
   readonly loginThrottle: LoginThrottle;
+  readonly sessions: LoginSessions;
+  readonly logins: LoginAnswers | undefined;
   readonly slab = new Slab();
   readonly farewells = new Farewells();
   state: 'serving' | 'draining' = 'serving';
@@ -121,6 +127,8 @@ export class HttpContext {
     this.requestBodyBytesMax = options.requestBodyBytesMax || Number.POSITIVE_INFINITY;
     this.front = options.front;
     this.loginThrottle = new LoginThrottle(options.clock);
+    this.sessions = options.logins?.sessions ?? new LoginSessions(options.clock);
+    this.logins = options.logins;
     this.secureFields = options.secureFields;
     this.door = options.door;
     this.inspector = options.inspector;

@@ -10,10 +10,13 @@
 import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import { BodyReader } from '../http/body-reader.ts';
-import type { Forwarding } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
-import { type ConnectionWord, writeRequestHead, writeResponseHead } from '../http/head-writer.ts';
-import type { HeaderEdits } from '../http/header-edits.ts';
+import {
+  type ConnectionWord,
+  type RequestGains,
+  writeRequestHead,
+  writeResponseHead,
+} from '../http/head-writer.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import type { ResponseParser } from '../http/response-head.ts';
 import type { StreamSink } from '../mux/stream.ts';
@@ -38,6 +41,8 @@ const LEFT_STATUS = 499;
 
 export type ExchangeState = 'free' | 'sending' | 'waiting' | 'early' | 'answering';
 
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
 export class HttpExchange implements StreamSink {
   readonly #context: HttpContext;
   readonly #owner: ExchangeOwner;
@@ -45,7 +50,7 @@ export class HttpExchange implements StreamSink {
   readonly #requestBody = new BodyReader();
   readonly #responseBody = new BodyReader();
   /** One object for all requests of the connection. */
-  readonly #gains: { readonly forwarding: Forwarding; edits: HeaderEdits | undefined };
+  readonly #gains: Writable<RequestGains>;
   #state: ExchangeState = 'free';
   #tunnel: string | undefined;
   #method = '';
@@ -76,7 +81,7 @@ export class HttpExchange implements StreamSink {
     this.#context = context;
     this.#owner = owner;
     this.#upstream = new HttpUpstream(context, visitor, this);
-    this.#gains = { forwarding: owner.forwarding, edits: undefined };
+    this.#gains = { forwarding: owner.forwarding, edits: undefined, login: undefined };
   }
 
   get state(): ExchangeState {
@@ -152,6 +157,7 @@ export class HttpExchange implements StreamSink {
     const body = this.#requestBody;
     const joins = left > 0 && left <= JOINED_BYTES_MAX && !body.isDone;
     this.#gains.edits = this.#upstream.edits;
+    this.#gains.login = this.#owner.loginGain;
     writeRequestHead(head, this.#gains, slab, joins ? left : 0);
     let next = offset;
     while (joins && !body.isDone && next < chunk.length) {

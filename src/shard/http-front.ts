@@ -73,12 +73,13 @@ export function frontOptions(
   return { front, secureFields: Buffer.from(field, 'latin1') };
 }
 
-function targetOf(head: RequestParser): string {
+/** Path and query in origin form. */
+export function targetOf(head: RequestParser): string {
   const { bytes, base, targetStart, targetEnd, targetPrefix } = head;
   return targetPrefix + bytes.toString('latin1', base + targetStart, base + targetEnd);
 }
 
-function answer(title: string, fields: string, body: string): FrontAnswer {
+export function answer(title: string, fields: string, body: string): FrontAnswer {
   const head =
     `HTTP/1.1 ${title}\r\n${fields}Content-Length: ${body.length}\r\n` +
     'Connection: close\r\n\r\n';

@@ -5,6 +5,7 @@
 // request gets the same head without the body. Must not know: why a request failed.
 
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
+import { LOGOUT_PATH } from '../base/login-way.ts';
 import { METHODS } from '../http/method.ts';
 
 const REASONS: Readonly<Record<number, string>> = {
@@ -41,10 +42,33 @@ const EXTRA_FIELDS: Readonly<Record<number, string>> = {
   503: 'Retry-After: 5\r\n',
 };
 
-const SPECIAL: readonly (readonly [ErrorCode, status: number, fields: string])[] = [
-  ['SLW_STREAM_TOKEN_SPENT', 429, SPENT_FIELDS],
-  ['SLW_HTTP_LOGIN', 401, BASIC_FIELDS],
-  ['SLW_HTTP_LOGIN_BEARER', 401, BEARER_FIELDS],
+/** No scheme that a program could follow: a browser has to come (RFC 9110 15.5.2 wants one). */
+const BROWSER_FIELDS = 'WWW-Authenticate: Cookie realm="sluiceway"\r\n';
+const LOG_OUT = `<p><a href="${LOGOUT_PATH}">Log out</a>, to log in as somebody else.</p>`;
+
+/** Whose fields are not those of its status, where they are given, or whose page says more. */
+const SPECIAL: readonly (readonly [ErrorCode, fields: string | undefined, more?: string])[] = [
+  ['SLW_STREAM_TOKEN_SPENT', SPENT_FIELDS],
+  ['SLW_HTTP_LOGIN', BASIC_FIELDS],
+  ['SLW_HTTP_LOGIN_BEARER', BEARER_FIELDS],
+  ['SLW_HTTP_LOGIN_BROWSER', BROWSER_FIELDS, '<p>Log in with a browser.</p>'],
+  [
+    'SLW_HTTP_LOGIN_FORBIDDEN',
+    undefined,
+    `<p>You have logged in, but this login may not visit this site.</p>${LOG_OUT}`,
+  ],
+  ['SLW_HTTP_LOGIN_REFUSED', undefined, `<p>The login was not granted.</p>${LOG_OUT}`],
+  [
+    'SLW_HTTP_LOGIN_LOST',
+    undefined,
+    '<p>This login has ended, was used already, or began in another browser.</p>' +
+      '<p>Go back to the page that you wanted, and log in again.</p>',
+  ],
+  [
+    'SLW_HTTP_LOGIN_UNAVAILABLE',
+    undefined,
+    '<p>Nobody can log in at the moment. Try again in a while.</p>',
+  ],
 ];
 
 interface Page {
@@ -55,14 +79,25 @@ interface Page {
 /** Bodies of the operator's own, by status. */
 export type OwnPages = readonly (readonly [number, string])[];
 
-function createPage(
-  status: string,
-  reason: string,
-  own: string | undefined,
-  fields = EXTRA_FIELDS[Number(status)] ?? '',
-): Page {
-  const title = `${status} ${reason}`;
-  const body = Buffer.from(own ?? `<!doctype html><title>${title}</title><h1>${title}</h1>\n`);
+interface PageText {
+  readonly status: number;
+  /** The operator's own body. */
+  readonly own: string | undefined;
+  readonly fields?: string | undefined;
+  /** Said below the title of our own body. */
+  readonly more?: string | undefined;
+}
+
+function createPage({
+  status,
+  own,
+  fields = EXTRA_FIELDS[status] ?? '',
+  more = '',
+}: PageText): Page {
+  const title = `${status} ${REASONS[status] ?? ''}`;
+  const body = Buffer.from(
+    own ?? `<!doctype html><title>${title}</title><h1>${title}</h1>${more}\n`,
+  );
   const head = Buffer.from(
     `HTTP/1.1 ${title}\r\nContent-Type: text/html; charset=utf-8\r\n` +
       `Content-Length: ${body.length}\r\nCache-Control: no-store\r\n` +
@@ -74,35 +109,38 @@ function createPage(
 
 export class Pages {
   readonly #pages: ReadonlyMap<number, Page>;
-  /** Whose fields are not those of its status alone. */
+  /** Those of SPECIAL. */
   readonly #byCode: ReadonlyMap<ErrorCode, Page>;
 
   constructor(own: OwnPages = []) {
     const bodies = new Map(own);
-    const create = ([status, reason]: [string, string]): [number, Page] => [
-      Number(status),
-      createPage(status, reason, bodies.get(Number(status))),
+    const create = (status: number): [number, Page] => [
+      status,
+      createPage({ status, own: bodies.get(status) }),
     ];
-    this.#pages = new Map(Object.entries(REASONS).map(create));
-    const special = ([code, status, fields]: (typeof SPECIAL)[number]): [ErrorCode, Page] => [
-      code,
-      createPage(String(status), REASONS[status] ?? '', bodies.get(status), fields),
-    ];
+    this.#pages = new Map(Object.keys(REASONS).map(Number).map(create));
+    const special = ([code, fields, more]: (typeof SPECIAL)[number]): [ErrorCode, Page] => {
+      const { status } = ERRORS[code];
+      return [code, createPage({ status, own: bodies.get(status), fields, more })];
+    };
     this.#byCode = new Map(SPECIAL.map(special));
   }
 
   /** The answer for `code` to a request with `method`; shared, so never to be written into. */
   pageFor(code: ErrorCode, method: string): Buffer {
-    const { status } = ERRORS[code];
-    const page = this.#byCode.get(code) ?? this.#pages.get(status) ?? this.#pages.get(FALLBACK);
+    const page = this.#pageOf(code);
     if (page === undefined) return Buffer.alloc(0);
     return method === 'HEAD' ? page.head : page.whole;
   }
 
   /** Bytes of the body in that answer. */
-  bodyBytes(status: number, method: string): number {
-    if (method === 'HEAD') return 0;
-    const page = this.#pages.get(status) ?? this.#pages.get(FALLBACK);
+  bodyBytes(code: ErrorCode, method: string): number {
+    const page = method === 'HEAD' ? undefined : this.#pageOf(code);
     return page === undefined ? 0 : page.whole.length - page.head.length;
+  }
+
+  #pageOf(code: ErrorCode): Page | undefined {
+    const { status } = ERRORS[code];
+    return this.#byCode.get(code) ?? this.#pages.get(status) ?? this.#pages.get(FALLBACK);
   }
 }

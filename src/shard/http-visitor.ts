@@ -2,6 +2,7 @@
 // can read the last answer.
 //
 //   idle --first byte--> head --whole--> exchange --answered--> idle, or first unread
+//                                  \--login--> asking --told--> lingering
 //     any --error, or no keep-alive--> lingering --visitor gone, or deadline--> closed
 //
 // Invariant: one request at a time is under way; what a visitor sends ahead waits, at most one
@@ -11,10 +12,9 @@
 import type { Socket } from 'node:net';
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
-import { onlyValue } from '../http/field-value.ts';
 import { Forwarding, type Scheme } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
-import { octets } from '../http/octets.ts';
+import type { LoginGain } from '../http/head-writer.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import { visitorOf } from '../http/trusted-forwarding.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
@@ -23,13 +23,14 @@ import type { ExchangeOwner } from './exchange-owner.ts';
 import type { HttpContext } from './http-context.ts';
 import { HttpExchange } from './http-exchange.ts';
 import type { FrontAnswer } from './http-front.ts';
+import type { LoginAnswer } from './login-answers.ts';
 import type { VisitorInfo } from './router.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 import { cutSocket } from './socket-relay.ts';
+import { type Verdict, VisitorGate } from './visitor-gate.ts';
 
 /** Unread responses beyond which the next request waits. Guess: one window (256 KiB). */
 const UNTAKEN_BYTES_MAX = 256 * 1024;
-const AUTHORIZATION = octets('authorization');
 /** From our FIN to the visitor's. Guess. */
 const LINGER_MS = 5000;
 
@@ -57,7 +58,7 @@ export interface VisitorHome {
   onSwitched(reads: SocketReads, stream: Stream, rest: Buffer, origin: SwitchOrigin): void;
 }
 
-type Phase = 'idle' | 'unread' | 'head' | 'exchange' | 'lingering' | 'closed';
+type Phase = 'idle' | 'unread' | 'head' | 'exchange' | 'asking' | 'lingering' | 'closed';
 
 export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly socket: Socket;
@@ -76,6 +77,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   #deadlineMs: number;
   /** Holds the part of a head that has come. */
   #parser: RequestParser | undefined;
+  /** Made when a login first matters. */
+  #gate: VisitorGate | undefined;
   /** Sent ahead of its turn. */
   #held: Buffer | undefined;
 
@@ -100,6 +103,10 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     socket.on('end', this.#onEnd);
     this.#reads = new SocketReads(socket, this);
     socket.resume();
+  }
+
+  get loginGain(): LoginGain | undefined {
+    return this.#gate?.gain;
   }
 
   /** Nothing new begins here. A request under way is answered, and the connection then closed. */
@@ -178,15 +185,54 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       return;
     }
     const refusal =
-      this.#denial(head, tunnel) ??
-      gate?.refusal(visitorOf(head, origin), tunnel, nowMs) ??
-      this.#loginRefusal(head, tunnel);
+      this.#denial(head, tunnel) ?? gate?.refusal(visitorOf(head, origin), tunnel, nowMs);
     const away = tunnel === undefined ? undefined : front?.redirect(head, origin);
     if (refusal !== undefined) this.onFailed(refusal);
     else if (isMisdirected) this.onFailed('SLW_HTTP_MISDIRECTED');
+    // Before a login, of which nothing is to pass over plain HTTP.
     else if (away !== undefined) this.#answerOurselves(away);
-    else if (tunnel === undefined) this.onFailed('SLW_HTTP_NO_TUNNEL');
-    else this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
+    else if (!this.#asksForLogin(head, tunnel)) {
+      if (tunnel === undefined) this.onFailed('SLW_HTTP_NO_TUNNEL');
+      else this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
+    }
+  }
+
+  /** True: the request is about a login, or has to wait for one, and is being answered. */
+  #asksForLogin(head: RequestParser, tunnel: string | undefined): boolean {
+    const { logins } = this.#context;
+    const { origin } = this.forwarding;
+    const answer = logins?.answer(head, origin);
+    if (answer !== undefined) {
+      this.#await(answer);
+      return true;
+    }
+    const verdict = tunnel === undefined ? undefined : this.#judge(head, tunnel);
+    if (verdict === undefined || tunnel === undefined) return false;
+    if (typeof verdict === 'string') this.onFailed(verdict);
+    else if (logins === undefined) this.onFailed('SLW_HTTP_LOGIN_UNAVAILABLE');
+    else this.#await(logins.begin(head, origin, { ...verdict, tunnel }));
+    return true;
+  }
+
+  #judge(head: RequestParser, tunnel: string): Verdict {
+    const { router, sessions } = this.#context;
+    const logins = router.loginsOf(tunnel);
+    if (this.#gate === undefined) {
+      if (logins === undefined && !sessions.isOn) return undefined;
+      this.#gate = new VisitorGate(this.#context, this.forwarding.origin);
+    }
+    return this.#gate.judge(head, tunnel, logins);
+  }
+
+  /** What else comes meanwhile is dropped: the connection ends with the answer. */
+  #await(answer: Promise<LoginAnswer>): void {
+    this.#phase = 'asking';
+    this.#deadlineMs = Number.POSITIVE_INFINITY;
+    void answer.then((told) => {
+      if (this.#phase !== 'asking') return;
+      if (typeof told === 'string') this.onFailed(told);
+      else this.#answerOurselves(told);
+    });
   }
 
   /** By the exit node's list, if a trusted proxy came for the visitor, and by the tunnel's. */
@@ -199,21 +245,6 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     if (isListed && (tunnel === undefined || router.admits(tunnel, visitor))) return undefined;
     lists?.deny(isListed ? 'tunnels' : 'visitors');
     return 'SLW_HTTP_DENIED';
-  }
-
-  /** Each client of the tunnel must be content: which one serves is decided later. */
-  #loginRefusal(head: RequestParser, tunnel: string | undefined): ErrorCode | undefined {
-    const { router, loginThrottle } = this.#context;
-    const logins = tunnel === undefined ? undefined : router.loginsOf(tunnel);
-    if (logins === undefined) return undefined;
-    const shown = onlyValue(head, AUTHORIZATION);
-    if (logins.every((one) => one.admits(shown))) return undefined;
-    // Nothing was guessed: a browser asks first, and then its user.
-    const isGuess = shown !== undefined;
-    const mayFail = !isGuess || loginThrottle.refuse(visitorOf(head, this.forwarding.origin));
-    if (!mayFail) return 'SLW_HTTP_LOGIN_LIMIT';
-    const hasBasic = logins.some(({ schemes }) => schemes.has('basic'));
-    return hasBasic ? 'SLW_HTTP_LOGIN' : 'SLW_HTTP_LOGIN_BEARER';
   }
 
   #answerOurselves({ status, bytes, bodyBytes }: FrontAnswer): void {
@@ -293,7 +324,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const { status } = ERRORS[code];
     const { tunnel, method } = this.#exchange;
     const { pages } = this.#context;
-    this.#exchange.meter(status, pages.bodyBytes(status, method));
+    this.#exchange.meter(status, pages.bodyBytes(code, method));
     this.#context.log.debug({ code, tunnel, status }, 'request not served');
     this.#linger(pages.pageFor(code, method));
   }

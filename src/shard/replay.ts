@@ -18,6 +18,7 @@ import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { HttpContext } from './http-context.ts';
 import { SILENT_SINK } from './http-farewell.ts';
 import type { Trace } from './trace.ts';
+import { gainWithoutVisitor } from './visitor-gate.ts';
 
 /** Somebody waits before a screen. Guess. */
 const REPLAY_MS = 30_000;
@@ -73,7 +74,8 @@ class Replay implements StreamSink {
     this.#stream = opened.stream;
     this.#method = head.method;
     this.#parser.prepare(head.method, false);
-    writeRequestHead(head, { forwarding, edits: opened.way.edits }, slab, body.length);
+    const login = gainWithoutVisitor(this.#context, head, tunnel);
+    writeRequestHead(head, { forwarding, edits: opened.way.edits, login }, slab, body.length);
     slab.append(body, 0, body.length);
     this.#noteSent(head, body);
     opened.stream.write(slab.take());

@@ -7,7 +7,7 @@
 // a visitor without one is served by whoever has least to do. Must not know: links, or streams.
 
 import { createHash } from 'node:crypto';
-import { cookieOf } from '../http/cookie.ts';
+import { cookieOf, cookiesOf } from '../http/cookie.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import { visitorOf, visitorScheme } from '../http/trusted-forwarding.ts';
@@ -38,7 +38,7 @@ export function stickinessOf(
   if (affinity === 'ip') return { key: visitorOf(head, origin), lineFor: () => undefined };
   const name = cookieName(tunnel);
   // '' is nobody's mark: the visitor is told of the one that it gets.
-  const key = cookieOf(head, name) ?? '';
+  const key = cookieOf(cookiesOf(head), name) ?? '';
   const isSecure = visitorScheme(head, origin) === 'https';
   return { key, lineFor: (mark) => (mark === key ? undefined : lineOf(tunnel, mark, isSecure)) };
 }

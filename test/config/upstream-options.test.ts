@@ -8,7 +8,7 @@ import { resolveConfig } from '../../src/config/config.ts';
 import { InvalidText } from '../../src/config/option.ts';
 import { maskedConfig } from '../../src/config/print.ts';
 import type { ConfigInput } from '../../src/config/resolve.ts';
-import { httpTunnel } from '../../src/config/tunnel.ts';
+import { httpTunnel, tcpTunnel } from '../../src/config/tunnel.ts';
 import { quoteValue, splitUnquoted } from '../../src/config/upstream-options.ts';
 import { configInput, problemsOf, readText, reasonOf, TOKEN } from './input.ts';
 import { CERT } from './tls-pair.ts';
@@ -210,7 +210,9 @@ test('who may visit by default is bounded for every kind of tunnel', () => {
 test('logins behind an upstream are read, and printed without the secret', () => {
   const text = 'a.example=http://b;basic-auth="ann:o;n,e";basic-auth=bob:two;bearer-token-file=/t';
   const tunnel = readText(httpTunnel, text);
-  assert.deepEqual(tunnel.logins, { basic: ['ann:o;n,e', 'bob:two'], bearerFiles: ['/t'] });
+  assert.deepEqual(tunnel.logins, {
+    ...{ basic: ['ann:o;n,e', 'bob:two'], bearerFiles: ['/t'], allow: [] },
+  });
   const shown = httpTunnel.show(tunnel);
   assert.doesNotMatch(shown, /ann|bob|two/u);
   assert.ok(httpTunnel.read(shown) instanceof InvalidText, 'a mask is no password');
@@ -218,4 +220,19 @@ test('logins behind an upstream are read, and printed without the secret', () =>
     const value = httpTunnel.read(`a.example=http://b;basic-auth=${bad}`);
     assert.ok(value instanceof InvalidText, JSON.stringify(bad));
   }
+});
+
+test('a login at a provider is read with whom it lets in, and never without', () => {
+  const text = 'a.example=http://b;login=google;login-allow=ann@example.com;login-allow=@b.example';
+  const tunnel = readText(httpTunnel, text);
+  const allow = ['ann@example.com', '@b.example'];
+  assert.deepEqual(tunnel.logins, { basic: [], bearerFiles: [], provider: 'google', allow });
+  assert.equal(httpTunnel.show(tunnel), text);
+  for (const bad of [
+    ...['login=google', 'login-allow=anyone', 'login=;login-allow=anyone', 'login=a;login=b'],
+    ...['login=a b;login-allow=anyone', 'login=a;login-allow=', 'login=a;login-allow=ann'],
+  ]) {
+    assert.ok(httpTunnel.read(`a.example=http://b;${bad}`) instanceof InvalidText, bad);
+  }
+  assert.ok(tcpTunnel.read('22;login=a;login-allow=anyone') instanceof InvalidText);
 });

@@ -49,7 +49,7 @@ test('what is too long, too late, or elsewhere is not had', async (t) => {
     }),
   );
   const get = (path: string) => getDocument(`http://127.0.0.1:${port}${path}`, LIMITS);
-  assert.deepEqual(await get('/good'), { status: 200, body: Buffer.from('good') });
+  assert.deepEqual(await get('/good'), { status: 200, contentType: '', body: Buffer.from('good') });
   assert.equal((await get('/away')).status, 302);
   await assert.rejects(get('/long'), /more than 1000 bytes/);
   await assert.rejects(get('/late'));

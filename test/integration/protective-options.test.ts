@@ -3,18 +3,23 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import https from 'node:https';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/base/errors.ts';
-import { type ClientConfig, resolveConfig, type ServerConfig } from '../../src/config/config.ts';
-import { variableOf } from '../../src/config/merge.ts';
 import { SCHEMA } from '../../src/config/schema.ts';
 import { type Flags, LOOPBACK } from '../support/configs.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
+import {
+  CHANNELS,
+  type Command,
+  clientOf,
+  type Given,
+  serverOf,
+} from '../support/option-channels.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { PAIR_A, PAIR_B } from '../support/test-pairs.ts';
 import { startHttp, startTcp } from '../support/upstream.ts';
@@ -22,50 +27,6 @@ import { startHttp, startTcp } from '../support/upstream.ts';
 const SECRET = 'secret-of-this-test-0123456789';
 const HOST = 'site.example.com';
 const ELSEWHERE = '192.0.2.0/24';
-const CHANNELS = ['flag', 'environment', 'file'] as const;
-type Channel = (typeof CHANNELS)[number];
-type Command = 'server' | 'client';
-
-const BASE: Readonly<Record<Command, Flags>> = {
-  server: {
-    ...{ 'log-level': 'error', 'log-format': 'json', shards: '1', 'drain-delay': '0s' },
-    ...{ 'control-addr': `${LOOPBACK}:0`, 'http-addr': `${LOOPBACK}:0`, 'tcp-addr': LOOPBACK },
-    'admin-addr': `${LOOPBACK}:0`,
-  },
-  client: { 'log-level': 'error', 'log-format': 'json', 'drain-timeout': '1s' },
-};
-
-interface Given {
-  readonly option: string;
-  readonly value: string;
-  readonly channel: Channel;
-  /** What else has to be there, in the environment. */
-  readonly env: Readonly<Record<string, string>>;
-  readonly flags?: Flags;
-}
-
-function inputOf(command: Command, { option, value, channel, env, flags }: Given) {
-  const { [option]: _replaced, ...base } = BASE[command];
-  const variable = channel === 'environment' ? { [variableOf(option)]: value } : {};
-  const file = { path: 'sluiceway.yaml', text: `${option}: ${JSON.stringify(value)}\n` };
-  return {
-    command,
-    flags: { ...base, ...flags, ...(channel === 'flag' ? { [option]: value } : {}) },
-    env: { ...env, ...variable },
-    ...(channel === 'file' ? { file } : {}),
-    defaults: { cores: 1, logFormat: 'json' as const },
-    readFile: (name: string) => readFileSync(name, 'utf8'),
-  };
-}
-
-function serverOf(given: Given): ServerConfig {
-  return resolveConfig({ ...inputOf('server', given), command: 'server' });
-}
-
-function clientOf(given: Given): ClientConfig {
-  return resolveConfig({ ...inputOf('client', given), command: 'client' });
-}
-
 /** All that comes back for `text`, however the connection ends. */
 async function exchange(port: number, text: string): Promise<string> {
   const socket = connect(port, LOOPBACK);
@@ -134,6 +95,26 @@ async function serve(t: TestContext, node: LocalNode, more: Flags = {}): Promise
   await startLocalClient(t, node, { flags: { upstream }, config });
 }
 
+/** Cookies that nobody has sealed, and claims of who one is, open nothing. */
+async function opensForNoSession(node: LocalNode, browserStatus: number): Promise<void> {
+  const payload = Buffer.from(JSON.stringify([HOST, HOST, 'x', 'root', 'root', '', 9e9]));
+  const sealed = `1.x.${payload.toString('base64url')}.${'A'.repeat(43)}`;
+  for (const field of [
+    ...['X-Auth-Request-User: root', 'X-Auth-Request-Email: root@example.com'],
+    ...['Authorization: Bearer root', 'Authorization: Basic cm9vdDpyb290', `Cookie: x=${sealed}`],
+    ...['slw-login', 'slw-login-00000000', '__Host-slw-login'].map(
+      (it) => `Cookie: ${it}=${sealed}`,
+    ),
+  ]) {
+    assert.match(await exchange(node.httpPort, requestFor('/', field)), /^HTTP\/1\.1 401 /u, field);
+    const asBrowser = await exchange(node.httpPort, requestFor('/', field, 'Accept: text/html'));
+    assert.equal(Number(asBrowser.slice(9, 12)), browserStatus, field);
+  }
+  const upgrade = requestFor('/', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13');
+  const answer = await exchange(node.httpPort, upgrade.replace('close', 'Upgrade'));
+  assert.match(answer, /^HTTP\/1\.1 40[01] /u);
+}
+
 interface Row {
   readonly value: (t: TestContext) => string;
   /** No token but for those of this row. */
@@ -178,6 +159,19 @@ const SERVER_ROWS: Readonly<Record<string, Row>> = {
     value: () => HOST,
     flags: (t) => ({ 'oidc-issuer': ISSUER, 'tokens-file': written(t, 'rules.yaml', RULES) }),
     tries: opensForNoJwt,
+  },
+  'login-providers': {
+    // Nobody is there, and so nobody can have logged in.
+    value: (t) =>
+      written(
+        t,
+        'providers.yaml',
+        `providers: [{name: company, issuer: "${ISSUER}", client-id: x}]`,
+      ),
+    tries: async (t, node) => {
+      await serve(t, node, { login: 'company', 'login-allow': 'anyone' });
+      await opensForNoSession(node, 503);
+    },
   },
   'client-ca': {
     isLogin: true,
@@ -356,11 +350,53 @@ for (const option of ['basic-auth', 'bearer-token-file']) {
   });
 }
 
+for (const [option, value, needed] of [
+  ['login', 'company', { 'login-allow': '@example.com' }],
+  ['login-allow', '@example.com', { login: 'company' }],
+] as const) {
+  test(`client: --${option}, which needs its other half`, async (t) => {
+    const env = { SLUICEWAY_TOKEN: SECRET };
+    for (const channel of CHANNELS) {
+      await t.test(`by ${channel}`, async (t) => {
+        const text = `providers: [{name: company, issuer: "${ISSUER}", client-id: x}]`;
+        const file = written(t, 'providers.yaml', text);
+        const given: Given = { option: 'login-providers', value: file, channel: 'flag', env };
+        const node = await startNode(t, { config: serverOf(given), complains: true });
+        const site = await startHttp(t, (_request, response) => response.end('served'));
+        const upstream = `${HOST}=http://127.0.0.1:${site}`;
+        const url = `ws://${LOOPBACK}:${node.controlPort}`;
+        const alone: Given = { option, value, channel, env, flags: { url, upstream } };
+        assert.throws(
+          () => clientOf(alone),
+          (error) => error instanceof ConfigError && error.message.includes('login-allow'),
+        );
+        const config = clientOf({ ...alone, flags: { url, upstream, ...needed } });
+        await startLocalClient(t, node, { flags: { upstream }, config });
+        await opensForNoSession(node, 503);
+      });
+    }
+  });
+}
+
+test('client: a login at a provider that the server does not have serves nobody', async (t) => {
+  const env = { SLUICEWAY_TOKEN: SECRET };
+  const admin: Given = { option: 'shards', value: '1', channel: 'flag', env };
+  const node = await startNode(t, { config: serverOf(admin), complains: true });
+  const site = await startHttp(t, (_request, response) => response.end('served'));
+  const upstream = `${HOST}=http://127.0.0.1:${site}`;
+  const flags = { url: `ws://${LOOPBACK}:${node.controlPort}`, upstream, 'login-allow': 'anyone' };
+  const config = clientOf({ option: 'login', value: 'company', channel: 'flag', env, flags });
+  const options = { flags: { upstream }, config, waits: false, complains: true };
+  const client = await startLocalClient(t, node, options);
+  await client.log.line('tunnel refused');
+  assert.match(await exchange(node.httpPort, requestFor('/')), /^HTTP\/1\.1 404 /u);
+});
+
 /** Given empty, each of these would protect nothing. */
 const MUST_HAVE_A_VALUE: Readonly<Record<Command, readonly string[]>> = {
   server: Object.keys(SERVER_ROWS),
   client: [
-    ...['basic-auth', 'bearer-token-file'],
+    ...['basic-auth', 'bearer-token-file', 'login', 'login-allow'],
     ...['allow-ips', 'token', 'token-file', 'token-env', 'tls-ca', 'auto-tls-fingerprint'],
   ],
 };

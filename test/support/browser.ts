@@ -12,10 +12,14 @@ import { requirePrograms } from './programs.ts';
 const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'];
 
 /** Skips, or fails in CI, without the program. */
-export async function startBrowser(t: TestContext): Promise<Browser | undefined> {
+export async function startBrowser(
+  t: TestContext,
+  more: readonly string[] = [],
+): Promise<Browser | undefined> {
   const programs = requirePrograms(t, ['chromium']);
   if (programs === undefined) return undefined;
-  const browser = await chromium.launch({ executablePath: programs.chromium, args: ARGS });
+  const args = [...ARGS, ...more];
+  const browser = await chromium.launch({ executablePath: programs.chromium, args });
   undoAfter(t, () => browser.close());
   return browser;
 }
@@ -34,15 +38,18 @@ export interface PageOptions {
   readonly height: number;
   readonly colorScheme?: 'light' | 'dark';
   readonly headers?: Readonly<Record<string, string>>;
+  /** Certificates of a test, which nobody knows. */
+  readonly trustsEveryCertificate?: boolean;
 }
 
 export async function openPage(browser: Browser, options: PageOptions): Promise<WatchedPage> {
   const { width, height, colorScheme = 'light', headers = {} } = options;
+  const { trustsEveryCertificate: ignoreHTTPSErrors = false } = options;
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme,
     extraHTTPHeaders: headers,
-    locale: 'en-GB',
+    ...{ locale: 'en-GB', ignoreHTTPSErrors },
   });
   const page = await context.newPage();
   const complaints: string[] = [];

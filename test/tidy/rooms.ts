@@ -55,6 +55,7 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   'https-proxy-agent': /^base\/proxy-agent\.ts$/u,
   'socks-proxy-agent': /^base\/proxy-agent\.ts$/u,
   jose: /^control\/oidc-issuer\.ts$/u,
+  'openid-client': /^control\/login-issuer\.ts$/u,
   '@peculiar/x509': /^control\/private-ca\.ts$/u,
   // The load generator of the benchmarks; the program itself never loads it.
   autocannon: /^$/u,

@@ -1,0 +1,68 @@
+// What an issuer says of itself (OpenID Connect Discovery 1.0), and when it is asked again.
+//
+//   read --first, each hour--> the document --use--> what is kept
+//     failed --cool-down--> asked again by whoever comes next
+//
+// Invariant: one question is under way at a time; what is kept came from the issuer of this name;
+// after a failure it is left alone for a while, and whoever comes fails at once. Must not know:
+// what is made of the document.
+
+import type { Clock } from '../base/clock.ts';
+import { getDocument } from './https-get.ts';
+
+/** The document changes hardly ever. Guess. */
+const KEPT_MS = 3_600_000;
+
+export interface DiscoveryOptions<Found> {
+  readonly find: () => Promise<Found>;
+  /** After a failure it is left alone for so long. */
+  readonly cooldownMs: number;
+  readonly clock: Clock;
+}
+
+export class Discovery<Found> {
+  readonly #options: DiscoveryOptions<Found>;
+  #kept: { readonly found: Found; readonly foundMs: number } | undefined;
+  #finding: Promise<Found> | undefined;
+  #failedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: DiscoveryOptions<Found>) {
+    this.#options = options;
+  }
+
+  async read(): Promise<Found> {
+    const { clock, cooldownMs } = this.#options;
+    const nowMs = clock.nowMs();
+    if (this.#kept !== undefined && nowMs - this.#kept.foundMs < KEPT_MS) return this.#kept.found;
+    if (nowMs - this.#failedMs < cooldownMs) throw new Error('it did not answer a moment ago');
+    this.#finding ??= this.#find().finally(() => {
+      this.#finding = undefined;
+    });
+    return this.#finding;
+  }
+
+  async #find(): Promise<Found> {
+    const { find, clock } = this.#options;
+    try {
+      const found = await find();
+      this.#kept = { found, foundMs: clock.nowMs() };
+      return found;
+    } catch (error) {
+      this.#failedMs = clock.nowMs();
+      throw error;
+    }
+  }
+}
+
+/** The document of an issuer, which names itself to the letter. */
+export async function fetchDiscovery(
+  issuer: string,
+  limits: Parameters<typeof getDocument>[1],
+): Promise<Readonly<Record<string, unknown>>> {
+  const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
+  const { status, body } = await getDocument(url, limits);
+  if (status !== 200) throw new Error(`discovery answered ${status}`);
+  const document = (JSON.parse(body.toString()) ?? {}) as Readonly<Record<string, unknown>>;
+  if (document.issuer !== issuer) throw new Error('discovery names another issuer');
+  return document;
+}

@@ -1,0 +1,204 @@
+// May the visitor of one connection use a tunnel whose clients ask for logins, and what does the
+// upstream learn of it?
+//
+// Invariant: each client of the tunnel must be content, by what the request itself shows; a session
+// is opened once and then remembered, only for the very same cookies, tunnel, host, logins and
+// keys; cookies of the exit node, and who a visitor claims to be, never pass on. Must not know:
+// sockets, or how somebody logs in.
+
+import type { ErrorCode } from '../base/errors.ts';
+import type { LoginSession } from '../base/login-session.ts';
+import type { VisitorLogins } from '../base/visitor-login.ts';
+import { cookieOf, cookiesOf, otherCookiesLine, ownCookieNames } from '../http/cookie.ts';
+import { onlyValue } from '../http/field-value.ts';
+import type { VisitorOrigin } from '../http/forwarding.ts';
+import {
+  HIDDEN_BOTH,
+  HIDDEN_COOKIES,
+  HIDDEN_IDENTITY,
+  type LoginGain,
+} from '../http/head-writer.ts';
+import { octets } from '../http/octets.ts';
+import type { RequestParser } from '../http/request-head.ts';
+import { visitorOf, visitorScheme } from '../http/trusted-forwarding.ts';
+import type { HttpContext } from './http-context.ts';
+import type { SessionScope } from './login-sessions.ts';
+
+const AUTHORIZATION = octets('authorization');
+const ACCEPT = octets('accept');
+const FETCH_MODE = octets('sec-fetch-mode');
+const EMPTY = Buffer.alloc(0);
+
+/** Let in; or why not; or where the visitor is to log in. */
+export type Verdict = undefined | ErrorCode | { readonly provider: string };
+
+/** What a request was let in by, apart from what changes with time. */
+interface Known {
+  readonly cookies: string;
+  readonly tunnel: string;
+  readonly host: string;
+  readonly logins: readonly VisitorLogins[];
+  readonly version: number;
+  readonly endsS: number;
+  readonly gain: LoginGain;
+}
+
+export class VisitorGate {
+  /** What the request at hand gains and loses on its way to the upstream. */
+  gain: LoginGain | undefined;
+  readonly #context: HttpContext;
+  readonly #origin: VisitorOrigin;
+  #known: Known | undefined;
+
+  constructor(context: HttpContext, origin: VisitorOrigin) {
+    this.#context = context;
+    this.#origin = origin;
+  }
+
+  /** `logins` are those of the tunnel's clients; undefined: it is open to everybody. */
+  judge(
+    head: RequestParser,
+    tunnel: string,
+    logins: readonly VisitorLogins[] | undefined,
+  ): Verdict {
+    const { sessions } = this.#context;
+    const cookies = sessions.isOn ? cookiesOf(head) : '';
+    this.gain = undefined;
+    if (logins === undefined) {
+      this.gain = gainOfOpen(cookies);
+      return undefined;
+    }
+    if (this.#isKnown(cookies, tunnel, head.host, logins)) {
+      this.gain = this.#known?.gain;
+      return undefined;
+    }
+    return this.#judgeAnew(head, cookies, { tunnel, logins });
+  }
+
+  #isKnown(
+    cookies: string,
+    tunnel: string,
+    host: string,
+    logins: readonly VisitorLogins[],
+  ): boolean {
+    const known = this.#known;
+    const { sessions } = this.#context;
+    return (
+      known !== undefined &&
+      known.cookies === cookies &&
+      known.tunnel === tunnel &&
+      known.host === host &&
+      known.logins === logins &&
+      known.version === sessions.version &&
+      sessions.isLive(known)
+    );
+  }
+
+  #judgeAnew(
+    head: RequestParser,
+    cookies: string,
+    asked: { readonly tunnel: string; readonly logins: readonly VisitorLogins[] },
+  ): Verdict {
+    const { tunnel, logins } = asked;
+    const { sessions } = this.#context;
+    const shown = onlyValue(head, AUTHORIZATION);
+    let first: LoginSession | undefined;
+    let endsS = Number.POSITIVE_INFINITY;
+    let isByCookies = true;
+    for (const one of logins) {
+      if (one.admits(shown)) {
+        isByCookies = false;
+        continue;
+      }
+      const { provider } = one;
+      if (provider === undefined) return this.#refusal(head, shown, logins);
+      const session = this.#sessionOf(head, cookies, { host: head.host, tunnel, provider });
+      if (session === undefined || !one.admitsIdentity(session)) {
+        // Whoever guesses is counted, however it asks and whatever else it shows.
+        if (isGuess(shown, logins)) return this.#refusal(head, shown, logins);
+        if (session !== undefined) return 'SLW_HTTP_LOGIN_FORBIDDEN';
+        return this.#mayBegin(head)
+          ? this.#beginning(provider)
+          : this.#refusal(head, shown, logins);
+      }
+      first ??= session;
+      endsS = Math.min(endsS, session.endsS);
+    }
+    this.gain = gainOf(cookies, first);
+    if (!isByCookies) return undefined;
+    const { host } = head;
+    const { version } = sessions;
+    this.#known = { cookies, tunnel, host, logins, version, endsS, gain: this.gain };
+    return undefined;
+  }
+
+  #sessionOf(head: RequestParser, cookies: string, scope: SessionScope): LoginSession | undefined {
+    const { sessions } = this.#context;
+    const isSecure = visitorScheme(head, this.#origin) === 'https';
+    const value = cookieOf(cookies, sessions.cookieName(scope.tunnel, scope.provider, isSecure));
+    return value === undefined ? undefined : sessions.sessionOf(value, scope);
+  }
+
+  #beginning(provider: string): Verdict {
+    if (this.#context.sessions.hasProvider(provider)) return { provider };
+    return 'SLW_HTTP_LOGIN_UNAVAILABLE';
+  }
+
+  /** A person who follows a link; programs, and what pages fetch, would not get anywhere. */
+  #mayBegin(head: RequestParser): boolean {
+    if (head.method !== 'GET' || head.isUpgrade || head.host === '') return false;
+    const isPage = onlyValue(head, ACCEPT)?.toLowerCase().includes('text/html') === true;
+    const mode = onlyValue(head, FETCH_MODE);
+    return isPage && (mode === undefined || mode === 'navigate');
+  }
+
+  #refusal(
+    head: RequestParser,
+    shown: string | undefined,
+    logins: readonly VisitorLogins[],
+  ): ErrorCode {
+    const { loginThrottle } = this.#context;
+    const schemes = new Set(logins.flatMap((one) => [...one.schemes]));
+    const mayFail = !isGuess(shown, logins) || loginThrottle.refuse(visitorOf(head, this.#origin));
+    if (!mayFail) return 'SLW_HTTP_LOGIN_LIMIT';
+    if (schemes.has('basic')) return 'SLW_HTTP_LOGIN';
+    return schemes.has('bearer') ? 'SLW_HTTP_LOGIN_BEARER' : 'SLW_HTTP_LOGIN_BROWSER';
+  }
+}
+
+/** Without the field nothing was guessed: a browser asks first, and then its user. */
+function isGuess(shown: string | undefined, logins: readonly VisitorLogins[]): boolean {
+  return shown !== undefined && logins.some(({ schemes }) => schemes.size > 0);
+}
+
+/** Of a request that is sent again without its visitor: nobody is behind it. */
+export function gainWithoutVisitor(
+  { sessions, router }: HttpContext,
+  head: RequestParser,
+  tunnel: string,
+): LoginGain | undefined {
+  const isOpen = router.loginsOf(tunnel) === undefined;
+  const cookies = sessions.isOn ? cookiesOf(head) : '';
+  return isOpen ? gainOfOpen(cookies) : gainOf(cookies, undefined);
+}
+
+/** Of a tunnel without logins, which may share its host with one that has them. */
+function gainOfOpen(cookies: string): LoginGain | undefined {
+  if (ownCookieNames(cookies).length === 0) return undefined;
+  return { hidden: HIDDEN_COOKIES, lines: otherCookiesLine(cookies) };
+}
+
+/** Of a visitor who was let in, by a session or by what it showed otherwise. */
+function gainOf(cookies: string, session: LoginSession | undefined): LoginGain {
+  const lines = session === undefined ? EMPTY : identityLines(session);
+  if (ownCookieNames(cookies).length === 0) return { hidden: HIDDEN_IDENTITY, lines };
+  return { hidden: HIDDEN_BOTH, lines: Buffer.concat([otherCookiesLine(cookies), lines]) };
+}
+
+/** Of visible ASCII, as every identity is. */
+function identityLines({ user, login, email }: LoginSession): Buffer {
+  const line = (name: string, value: string): string =>
+    value === '' ? '' : `X-Auth-Request-${name}: ${value}\r\n`;
+  const text = line('User', user) + line('Preferred-Username', login) + line('Email', email);
+  return Buffer.from(text, 'latin1');
+}

@@ -1,0 +1,296 @@
+// Goal: an identity is what the provider signed for this login, and nothing else is one: not what
+// another key, login, audience or issuer says, not what is cut, huge, late or elsewhere. Method: an
+// issuer, and a GitHub, that answer as a test says.
+
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { type TestContext, test } from 'node:test';
+import { SignJWT } from 'jose';
+import { Masked } from '../../src/base/masked.ts';
+import type { LoginProvider } from '../../src/config/login-providers.ts';
+import { LoginIssuer, type LoginProofs } from '../../src/control/login-issuer.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { LogLines } from '../support/log-lines.ts';
+import { createKey } from '../support/oidc-issuer.ts';
+
+const CALLBACK = 'https://site.example.com/.well-known/sluiceway/callback';
+const CLIENT_ID = 'application';
+const SECRET = 'secret:of+the application%';
+
+interface Said {
+  status?: number;
+  headers?: Readonly<Record<string, string>>;
+  body?: string;
+}
+
+/** An issuer whose answers a test may replace, by path. */
+class Issuer {
+  url = '';
+  nonce = '';
+  claims: Record<string, unknown> = {};
+  userinfo: Record<string, unknown> | undefined;
+  discovery: Record<string, unknown> = {};
+  said: Readonly<Record<string, Said>> = {};
+  asked: { path: string; authorization: string | undefined; body: string }[] = [];
+  key: Awaited<ReturnType<typeof createKey>> | undefined;
+  wrongKey: Awaited<ReturnType<typeof createKey>> | undefined;
+  token: (jwt: string) => unknown = (jwt) => ({
+    ...{ access_token: 'at', token_type: 'Bearer', id_token: jwt, expires_in: 60 },
+  });
+
+  async answer(path: string): Promise<unknown> {
+    switch (path) {
+      case '/.well-known/openid-configuration':
+        return {
+          ...{ issuer: this.url, authorization_endpoint: `${this.url}/auth` },
+          ...{ token_endpoint: `${this.url}/token`, jwks_uri: `${this.url}/keys` },
+          id_token_signing_alg_values_supported: ['ES256'],
+          ...(this.userinfo === undefined ? {} : { userinfo_endpoint: `${this.url}/me` }),
+          ...this.discovery,
+        };
+      case '/keys':
+        return { keys: [this.key?.jwk] };
+      case '/token':
+        return this.token(await this.sign());
+      case '/me':
+        return this.userinfo;
+      default:
+        return undefined;
+    }
+  }
+
+  async sign(): Promise<string> {
+    const now = Math.floor(Date.now() / 1000);
+    const common = { iss: this.url, aud: CLIENT_ID, sub: 'ann', nonce: this.nonce };
+    const claims = { ...common, iat: now, exp: now + 60, ...this.claims };
+    const key = this.wrongKey ?? this.key;
+    assert.ok(key !== undefined);
+    const jwt = new SignJWT(claims).setProtectedHeader({ alg: key.alg, kid: 'key' });
+    return jwt.sign(key.privateKey);
+  }
+}
+
+async function serve(
+  issuer: Issuer,
+  request: http.IncomingMessage,
+  response: http.ServerResponse,
+): Promise<void> {
+  let body = '';
+  for await (const piece of request) body += String(piece);
+  const path = request.url ?? '';
+  issuer.asked.push({ path, authorization: request.headers.authorization, body });
+  const said = issuer.said[path];
+  const answer = said === undefined ? await issuer.answer(path) : {};
+  const status = said?.status ?? (answer === undefined ? 404 : 200);
+  response.writeHead(status, { 'content-type': 'application/json', ...said?.headers });
+  response.end(said?.body ?? JSON.stringify(answer));
+}
+
+async function startIssuer(t: TestContext): Promise<Issuer> {
+  const issuer = new Issuer();
+  issuer.key = await createKey('key', 'ES256');
+  const server = http.createServer((request, response) => void serve(issuer, request, response));
+  undoAfter(t, () => {
+    server.closeAllConnections();
+    server.close();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('not a TCP server');
+  issuer.url = `http://127.0.0.1:${address.port}`;
+  return issuer;
+}
+
+function loginAt(issuer: Issuer, more: Partial<LoginProvider> = {}): LoginIssuer {
+  const provider: LoginProvider = {
+    ...{ name: 'company', kind: 'oidc', issuer: issuer.url, clientId: CLIENT_ID },
+    ...{ scopes: ['openid'], loginClaim: 'sub', trustsEmail: false, sessionMaxMs: 1000 },
+    ...more,
+  };
+  const { log } = new LogLines('control');
+  const clock = new FakeClock();
+  return new LoginIssuer({ provider, secret: new Masked(SECRET), clock, log });
+}
+
+async function logIn(issuer: Issuer, login: LoginIssuer) {
+  const begun = await login.begin(CALLBACK, false);
+  if (begun === undefined) return 'unavailable';
+  issuer.nonce = begun.nonce;
+  const proofs: LoginProofs = begun;
+  return login.end(`${CALLBACK}?code=c&state=${begun.state}`, proofs);
+}
+
+test('who it is, by signed claims, with PKCE and the secret as the issuer takes it', async (t) => {
+  const issuer = await startIssuer(t);
+  issuer.claims = { email: 'Ann@Example.com', email_verified: true };
+  const login = loginAt(issuer);
+  assert.deepEqual(await logIn(issuer, login), {
+    ...{ user: 'ann', login: 'ann', email: 'ann@example.com' },
+  });
+  const [basic] = issuer.asked.filter(({ path }) => path === '/token');
+  assert.match(basic?.authorization ?? '', /^Basic /u);
+  assert.match(basic?.body ?? '', /code_verifier=[\w-]{43}/u);
+  issuer.discovery = { token_endpoint_auth_methods_supported: ['client_secret_post'] };
+  issuer.asked = [];
+  await logIn(issuer, loginAt(issuer));
+  const [post] = issuer.asked.filter(({ path }) => path === '/token');
+  assert.equal(new URLSearchParams(post?.body).get('client_secret'), SECRET);
+  assert.equal(post?.authorization, undefined);
+});
+
+test('an address counts when the issuer has verified it, or the operator trusts it', async (t) => {
+  const issuer = await startIssuer(t);
+  const emailOf = async (more: Partial<LoginProvider> = {}): Promise<string> => {
+    const found = await logIn(issuer, loginAt(issuer, more));
+    assert.ok(typeof found === 'object', String(found));
+    return found.email;
+  };
+  const email = 'ann@example.com';
+  issuer.claims = { email };
+  assert.equal(await emailOf(), '');
+  assert.equal(await emailOf({ trustsEmail: true }), email);
+  for (const [word, wanted] of [
+    [true, email],
+    ['true', email],
+    [false, ''],
+    ['yes', ''],
+    [1, ''],
+  ]) {
+    issuer.claims = { email, email_verified: word };
+    assert.equal(await emailOf(), wanted, String(word));
+  }
+  // The word of one place is no word for the address of another.
+  issuer.claims = { email: 'root@example.com', email_verified: false };
+  issuer.userinfo = { sub: 'ann', email, email_verified: true };
+  assert.equal(await emailOf(), email);
+  for (const odd of ['', '@example.com', 'ann@', 'a b@example.com', 'ä@example.com', 7, ['x@y']]) {
+    issuer.claims = { email: odd, email_verified: true };
+    issuer.userinfo = undefined;
+    assert.equal(await emailOf(), '', String(odd));
+  }
+});
+
+const HOSTILE: Readonly<Record<string, (issuer: Issuer) => unknown>> = {
+  'another nonce': (it) => (it.claims = { nonce: 'other' }),
+  'no nonce': (it) => (it.claims = { nonce: undefined }),
+  'another audience': (it) => (it.claims = { aud: 'other' }),
+  'another issuer': (it) => (it.claims = { iss: 'https://other.example' }),
+  'a token that is over': (it) => (it.claims = { exp: 1000 }),
+  'no subject': (it) => (it.claims = { sub: undefined }),
+  'a subject that is two lines': (it) => (it.claims = { sub: 'ann\r\nX-Auth-Request-User: root' }),
+  'no signed token': (it) => (it.token = () => ({ access_token: 'at', token_type: 'Bearer' })),
+  'a token without a signature': (it) =>
+    (it.token = (jwt) => {
+      const [, claims = ''] = jwt.split('.');
+      const none = Buffer.from('{"alg":"none"}').toString('base64url');
+      return { access_token: 'at', token_type: 'Bearer', id_token: `${none}.${claims}.` };
+    }),
+  'userinfo of somebody else': (it) => (it.userinfo = { sub: 'bob', email: 'b@c.d' }),
+  'discovery of another issuer': (it) => (it.discovery = { issuer: 'https://other.example' }),
+  'an internal token endpoint': (it) => (it.discovery = { token_endpoint: 'http://192.0.2.1/t' }),
+  'an internal place for keys': (it) => (it.discovery = { jwks_uri: 'http://192.0.2.1/k' }),
+  'a place to log in without TLS': (it) =>
+    (it.discovery = { authorization_endpoint: 'http://a.example/' }),
+  'a place to log in that is a script': (it) =>
+    (it.discovery = { authorization_endpoint: 'javascript:alert(1)' }),
+  'a redirect in place of a token': (it) =>
+    (it.said = { '/token': { status: 302, headers: { location: '/keys' } } }),
+  'a failure in place of a token': (it) => (it.said = { '/token': { status: 500 } }),
+  'a page in place of a token': (it) =>
+    (it.said = { '/token': { headers: { 'content-type': 'text/html' }, body: '<p>' } }),
+  'half a document': (it) => (it.said = { '/token': { body: '{"access_token":' } }),
+  'a token of a megabyte': (it) => (it.said = { '/token': { body: 'x'.repeat(1024 * 1024) } }),
+  'no content': (it) => (it.said = { '/token': { status: 204 } }),
+  'discovery that is no object': (it) =>
+    (it.said = { '/.well-known/openid-configuration': { body: 'null' } }),
+  'no keys': (it) => (it.said = { '/keys': { body: '{"keys":[]}' } }),
+};
+
+for (const [what, spoil] of Object.entries(HOSTILE)) {
+  test(`${what} lets nobody in`, async (t) => {
+    const issuer = await startIssuer(t);
+    spoil(issuer);
+    assert.equal(await logIn(issuer, loginAt(issuer)), 'unavailable');
+  });
+}
+
+test('what another key has signed lets nobody in', async (t) => {
+  const issuer = await startIssuer(t);
+  issuer.wrongKey = await createKey('key', 'ES256');
+  assert.equal(await logIn(issuer, loginAt(issuer)), 'unavailable');
+});
+
+test('a person who was refused is told apart from an issuer that fails', async (t) => {
+  const issuer = await startIssuer(t);
+  const login = loginAt(issuer);
+  for (const [error, wanted] of [
+    ['access_denied', 'refused'],
+    ['login_required', 'refused'],
+    ['server_error', 'unavailable'],
+    ['invalid_request', 'unavailable'],
+  ] as const) {
+    const begun = await login.begin(CALLBACK, false);
+    assert.ok(begun !== undefined);
+    const url = `${CALLBACK}?error=${error}&state=${begun.state}`;
+    assert.equal(await login.end(url, begun), wanted, error);
+  }
+});
+
+/** A GitHub Enterprise site, whose API lies below it. */
+class GitHub extends Issuer {
+  user: Record<string, unknown> = { id: 583231, login: 'Octo-Cat', email: 'wrong@example.com' };
+  emails: unknown = [
+    { email: 'old@example.com', primary: false, verified: true },
+    { email: 'Octo@Example.com', primary: true, verified: true },
+  ];
+
+  override async answer(path: string): Promise<unknown> {
+    if (path === '/login/oauth/access_token') {
+      return { access_token: 'gho', token_type: 'bearer', scope: 'read:user,user:email' };
+    }
+    if (path === '/api/v3/user') return this.user;
+    return path === '/api/v3/user/emails' ? this.emails : undefined;
+  }
+}
+
+async function startGitHub(t: TestContext): Promise<GitHub> {
+  const issuer = await startIssuer(t);
+  const github = new GitHub();
+  issuer.answer = (path) => github.answer(path);
+  github.url = issuer.url;
+  github.asked = issuer.asked;
+  return github;
+}
+
+test('GitHub says who it is, by its API, and only of verified addresses', async (t) => {
+  const github = await startGitHub(t);
+  const scopes = ['read:user', 'user:email'];
+  const login = loginAt(github, { kind: 'github', scopes });
+  const begun = await login.begin(CALLBACK, true);
+  assert.ok(begun !== undefined);
+  const where = new URL(begun.location);
+  assert.equal(where.href.split('?')[0], `${github.url}/login/oauth/authorize`);
+  assert.equal(where.searchParams.get('scope'), 'read:user user:email');
+  assert.equal(where.searchParams.get('prompt'), 'select_account');
+  assert.equal(where.searchParams.get('nonce'), null);
+  // As GitHub names itself.
+  const iss = encodeURIComponent(`${github.url}/login/oauth`);
+  const url = `${CALLBACK}?code=c&state=${begun.state}&iss=${iss}`;
+  const octocat = { user: '583231', login: 'Octo-Cat', email: 'octo@example.com' };
+  assert.deepEqual(await login.end(url, begun), octocat);
+  const other = `${CALLBACK}?code=c&state=${begun.state}&iss=https%3A%2F%2Fother.example`;
+  assert.equal(await login.end(other, begun), 'unavailable');
+  assert.equal(github.asked.at(-1)?.authorization, 'Bearer gho');
+  github.emails = [{ email: 'octo@example.com', primary: true, verified: false }];
+  assert.deepEqual(await login.end(url, begun), { ...octocat, email: '' });
+  github.emails = { message: 'no' };
+  assert.deepEqual(await login.end(url, begun), { ...octocat, email: '' });
+  github.emails = undefined;
+  assert.equal(await login.end(url, begun), 'unavailable');
+  github.emails = [];
+  for (const user of [{}, { id: 1 }, { login: 'x' }, { id: 1, login: 'a b' }]) {
+    github.user = user;
+    assert.equal(await login.end(url, begun), 'unavailable', JSON.stringify(user));
+  }
+});
