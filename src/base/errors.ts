@@ -73,7 +73,13 @@ export const ERRORS = {
   SLW_STREAM_NO_LINK: row(44, 503, 'client', true, 'no client serves this tunnel now'),
 
   SLW_TUNNEL_NAME: row(-1, 0, 'client', false, 'not a valid tunnel name'),
-  SLW_TUNNEL_PORT_NOT_ALLOWED: row(-1, 0, 'operator', false, 'port is outside --tcp-ports'),
+  SLW_TUNNEL_PORT_NOT_ALLOWED: row(
+    -1,
+    0,
+    'operator',
+    false,
+    'port is outside --tcp-ports or --udp-ports',
+  ),
   SLW_TUNNEL_PORT_TAKEN: row(-1, 0, 'operator', true, 'port is in use by another program'),
   SLW_TUNNEL_PORT_DENIED: row(-1, 0, 'operator', false, 'no permission to open this port'),
   SLW_TUNNEL_LIMIT: row(-1, 0, 'operator', true, 'too many tunnels'),
@@ -120,6 +126,7 @@ export const ERRORS = {
     true,
     'a client of another token serves this tunnel with another upstream',
   ),
+  SLW_TUNNEL_KIND: row(-1, 0, 'peer', false, 'a side is too old for this kind of tunnel'),
   SLW_HTTP_LOGIN: row(-1, 401, 'visitor', false, 'the visitor must log in'),
   SLW_HTTP_LOGIN_BEARER: row(-1, 401, 'visitor', false, 'the visitor must show a token'),
   SLW_HTTP_LOGIN_LIMIT: row(-1, 429, 'visitor', true, 'too many logins of one address have failed'),

@@ -13,6 +13,7 @@ import type { Network } from '../base/network.ts';
 import type { Target } from '../base/target.ts';
 import type { OfferedOptions, TunnelOptions } from '../base/tunnel-options.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
+import type { InspectedDetail, InspectedRequest } from './inspected.ts';
 import type { LoginControlMethods, LoginSettings } from './login-messages.ts';
 
 /** Limits and times for sessions and sockets, as the operator set them. */
@@ -29,6 +30,7 @@ export interface ShardSettings {
   readonly linkDeadAfterMs: number;
   readonly upstreamConnectTimeoutMs: number;
   readonly tcpIdleTimeoutMs: number;
+  readonly udpIdleTimeoutMs: number;
   readonly halfCloseTimeoutMs: number;
   readonly headerTimeoutMs: number;
   readonly bodyIdleTimeoutMs: number;
@@ -36,6 +38,9 @@ export interface ShardSettings {
   readonly upstreamResponseTimeoutMs: number;
   /** Of this shard alone. */
   readonly visitorConnectionsMax: number;
+  readonly udpFlowsMax: number;
+  readonly udpFlowsPerAddressMax: number;
+  readonly udpNewFlowsPerSecondMax: number;
   // Lists of an exit node; absent or empty, what they allow is off.
   readonly allowIps?: readonly Network[];
   readonly controlAllowIps?: readonly Network[];
@@ -146,6 +151,11 @@ export interface ShardSample {
   readonly tlsRefused: readonly (readonly [string, number])[];
   /** Who was not on an allow list, by list. */
   readonly denied: readonly (readonly [string, number])[];
+  /** Datagrams that passed, by direction, and those that were dropped, by reason. */
+  readonly datagrams: {
+    readonly passed: readonly (readonly [string, number])[];
+    readonly dropped: readonly (readonly [string, number])[];
+  };
   /** Of the time since the last sample for the same watch; absent for `none`. */
   readonly loopDelay?: LoopDelay;
 }
@@ -168,7 +178,7 @@ export const REQUEST_BUCKETS_SECONDS: readonly number[] = [
 // --- exit node ------------------------------------------------------------------------------
 
 export interface ListenRequest {
-  /** `control`, `http`, `https`, or a tunnel's name. */
+  /** `control`, `http`, `https`, or a tunnel's name, which says whether it is TCP or UDP. */
   readonly name: string;
   readonly host: string;
   readonly port: number;
@@ -288,50 +298,6 @@ export interface TokenUse {
   readonly bytesOut: TokenRateUse;
   /** How often each limit refused somebody or held one back, by key of the tokens file. */
   readonly limited: readonly (readonly [string, number])[];
-}
-
-/** A request that was kept: what a list shows. Times are of its start, and since then. */
-export interface InspectedRequest {
-  /** `SHARD-NUMBER`. */
-  readonly id: string;
-  readonly tunnel: string;
-  readonly visitor: string;
-  readonly method: string;
-  /** Path and query, with secrets masked. */
-  readonly target: string;
-  readonly startedMs: number;
-  /** Until the head of the response; null while there is none. */
-  readonly firstByteMs: number | null;
-  /** Until the end of the response, or until it failed; null while it is under way. */
-  readonly durationMs: number | null;
-  /** 0 while there is none. */
-  readonly status: number;
-  /** Why it failed; SLW_NONE when it did not. */
-  readonly code: ErrorCode;
-  /** Of bodies, without their framing. */
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-  /** The request that this one repeats; '' for a visitor's own. */
-  readonly replayOf: string;
-}
-
-/** As far as it was kept; text where it is UTF-8, else base64. */
-export interface KeptBody {
-  readonly text?: string;
-  readonly base64?: string;
-  readonly bytes: number;
-  readonly isWhole: boolean;
-}
-
-export interface InspectedDetail extends InspectedRequest {
-  /** As they came from the visitor and from the upstream, with secrets masked. */
-  readonly requestFields: readonly (readonly [name: string, value: string])[];
-  readonly responseFields: readonly (readonly [name: string, value: string])[];
-  /** Null when bodies are not kept. */
-  readonly requestBody: KeptBody | null;
-  readonly responseBody: KeptBody | null;
-  /** Why it cannot be repeated; '' when it can. */
-  readonly replayProblem: string;
 }
 
 /** A tunnel as a client asks for it. */

@@ -128,6 +128,7 @@ function addTokenCommands(program: CliCommand): void {
   add('create <NAME>', 'add a token and print its secret, once')
     .option('--host <HOST>', 'host it may serve, such as *.example.com; repeat', all)
     .option('--port <PORTS>', 'TCP ports it may serve, such as 8000-8100; repeat', all)
+    .option('--udp-port <PORTS>', 'UDP ports it may serve; repeat', all)
     .option('--forward <HOST:PORT>', 'what its clients may reach by --local; repeat', all)
     .option('--allow-ip <CIDR>', 'where its clients may come from; repeat', all)
     .option('--expires <TIME>', 'when it ends, such as 2027-01-31T12:00:00Z')

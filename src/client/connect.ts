@@ -32,6 +32,8 @@ export interface ConnectOptions {
   readonly upstreams?: Readonly<Record<string, string>>;
   /** Public ports, and what visitors of each are served with: `{ 2222: '127.0.0.1:22' }`. */
   readonly tcp?: Readonly<Record<number, string>>;
+  /** Public UDP ports, likewise: `{ 5353: '127.0.0.1:53' }`. */
+  readonly udp?: Readonly<Record<number, string>>;
   /** Local ports, and whom the server dials for each: `{ 4222: 'nats.default.svc:4222' }`. */
   readonly local?: Readonly<Record<number, string>>;
   /** PEM file of the CA of the server. */
@@ -167,6 +169,7 @@ function configOf(options: ConnectOptions): ClientConfig {
     ...given('token-file', tokenFile),
     ...pairs('upstream', upstreams, '='),
     ...pairs('tcp', tcp, '='),
+    ...pairs('udp', options.udp, '='),
     ...pairs('local', local, ':'),
     ...given('tls-ca', tlsCa),
     ...given('auto-tls-fingerprint', autoTlsFingerprint),

@@ -68,13 +68,14 @@ function isRetryable(code: string): boolean {
 }
 
 /** `http://example.com` and `http://127.0.0.1:3000`, `tcp://host:2222` and `127.0.0.1:22`,
- * `tls://example.com` and `127.0.0.1:443`. */
+ * `udp://host:5353` and `127.0.0.1:53`, `tls://example.com` and `127.0.0.1:443`. */
 function describe({ name, kind, upstream }: TunnelSpec, url: string): [url: string, to: string] {
   const { path, folder } = upstream;
   if (folder !== undefined) return [`http://${name}`, `fileserver:${folder}`];
   const address = path === undefined ? showTarget(upstream) : `unix:${path}`;
-  if (kind === 'tcp') {
-    return [`tcp://${new URL(url).hostname}:${name.slice('tcp:'.length)}`, address];
+  if (kind === 'tcp' || kind === 'udp') {
+    const port = name.slice(kind.length + 1);
+    return [`${kind}://${new URL(url).hostname}:${port}`, address];
   }
   if (kind === 'tls') return [name.replace(':', '://'), address];
   const scheme = upstream.tls ? 'https' : 'http';

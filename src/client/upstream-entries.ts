@@ -35,7 +35,7 @@ export async function readUpstreams(
   return tunnels.map((tunnel) => ({
     ...withLogins(describe(tunnel, texts), logins.get(tunnel.name) ?? []),
     ...withSocket(sockets.get(tunnel.name)),
-    proxyProtocol: tunnel.kind === 'http' ? 'off' : proxyProtocol,
+    proxyProtocol: tunnel.kind === 'http' || tunnel.kind === 'udp' ? 'off' : proxyProtocol,
   }));
 }
 

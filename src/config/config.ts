@@ -59,12 +59,17 @@ export interface Tuning {
   readonly upstreamConnectTimeoutMs: number;
   /** 0 is off. */
   readonly tcpIdleTimeoutMs: number;
+  readonly udpIdleTimeoutMs: number;
   readonly halfCloseTimeoutMs: number;
   readonly linkPingIntervalMs: number;
   readonly linkDeadAfterMs: number;
   // The client cannot set those below and has their defaults.
   /** 0 is half of the open-file limit, which the caller knows. */
   readonly visitorConnectionsMax: number;
+  readonly udpFlowsMax: number;
+  /** 0 is off. */
+  readonly udpFlowsPerAddressMax: number;
+  readonly udpNewFlowsPerSecondMax: number;
   readonly headerTimeoutMs: number;
   readonly bodyIdleTimeoutMs: number;
   readonly keepAliveTimeoutMs: number;
@@ -81,6 +86,9 @@ export interface ServerConfig {
   readonly tcpHost: string;
   /** Empty: clients may open no TCP port. */
   readonly tcpPorts: readonly PortRange[];
+  readonly udpHost: string;
+  /** Empty: clients may open no UDP port. */
+  readonly udpPorts: readonly PortRange[];
   readonly adminAddr: Address | 'off';
   /** Who may visit; empty is everyone. */
   readonly allowIps: readonly Network[];
@@ -238,6 +246,8 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     ...present('https', buildHttps(values, env)),
     tcpHost: values['tcp-addr'],
     tcpPorts: values['tcp-ports'],
+    udpHost: values['udp-addr'],
+    udpPorts: values['udp-ports'],
     adminAddr: values['admin-addr'],
     allowIps: values['allow-ips'],
     controlAllowIps: values['control-allow-ips'],
@@ -272,6 +282,9 @@ function buildServer({ values, token }: Resolution<'server'>, env: Environment):
     tuning: {
       ...buildSharedTuning(values),
       visitorConnectionsMax: values['visitor-connections-max'],
+      udpFlowsMax: values['udp-flows-max'],
+      udpFlowsPerAddressMax: values['udp-flows-per-ip-max'],
+      udpNewFlowsPerSecondMax: values['udp-new-flows-per-second-max'],
       headerTimeoutMs: values['header-timeout'],
       bodyIdleTimeoutMs: values['body-idle-timeout'],
       keepAliveTimeoutMs: values['keep-alive-timeout'],
@@ -316,6 +329,9 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
     tuning: {
       ...buildSharedTuning(values),
       visitorConnectionsMax: serverDefault('visitor-connections-max'),
+      udpFlowsMax: serverDefault('udp-flows-max'),
+      udpFlowsPerAddressMax: serverDefault('udp-flows-per-ip-max'),
+      udpNewFlowsPerSecondMax: serverDefault('udp-new-flows-per-second-max'),
       headerTimeoutMs: serverDefault('header-timeout'),
       bodyIdleTimeoutMs: serverDefault('body-idle-timeout'),
       keepAliveTimeoutMs: serverDefault('keep-alive-timeout'),
@@ -327,11 +343,13 @@ function buildClient({ values, token }: Resolution<'client'>, env: Environment):
 /** All tunnels with what the client's own options say of each that says nothing itself. */
 function withDefaults(values: Values<'client'>): readonly TunnelSpec[] {
   const defaults = declaredDefaults(values);
-  const tunnels = [...values.upstream, ...values.tcp, ...values['tls-passthrough']];
+  const { upstream, tcp, udp, 'tls-passthrough': tls } = values;
+  const tunnels = [...upstream, ...tcp, ...udp, ...tls];
   const health = values['health-check'];
   const logins = ownLogins(values);
   return tunnels.map((tunnel) => ({
-    ...(health === undefined ? {} : { health }),
+    // Nothing tells whether somebody takes datagrams.
+    ...(health === undefined || tunnel.kind === 'udp' ? {} : { health }),
     ...(logins === undefined || tunnel.kind !== 'http' ? {} : { logins }),
     ...tunnel,
     ...declaring(declaredOf(tunnel, defaults)),
@@ -385,6 +403,7 @@ function buildSharedTuning(values: Values<'server'> | Values<'client'>) {
     streamsPerLinkMax: values['streams-per-link-max'],
     upstreamConnectTimeoutMs: values['upstream-connect-timeout'],
     tcpIdleTimeoutMs: values['tcp-idle-timeout'],
+    udpIdleTimeoutMs: values['udp-idle-timeout'],
     halfCloseTimeoutMs: values['half-close-timeout'],
     linkPingIntervalMs: values['link-ping-interval'],
     linkDeadAfterMs: values['link-dead-after'],
@@ -393,6 +412,9 @@ function buildSharedTuning(values: Values<'server'> | Values<'client'>) {
 
 type ServerOnly =
   | 'visitor-connections-max'
+  | 'udp-flows-max'
+  | 'udp-flows-per-ip-max'
+  | 'udp-new-flows-per-second-max'
   | 'header-timeout'
   | 'body-idle-timeout'
   | 'keep-alive-timeout'

@@ -112,6 +112,8 @@ export function many<T>(
   kind: Kind<T>,
   fields: OptionFields & {
     readonly default?: string;
+    /** What to print for a default that follows from another option. */
+    readonly defaultText?: string;
     readonly emptyWord?: string;
     readonly separators?: string;
     /** The texts that one text stands for. */
@@ -123,7 +125,7 @@ export function many<T>(
     ...shared(kind, fields),
     repeats: true,
     separators: fields.separators ?? `,${LINES}`,
-    defaultText: fields.default ?? '',
+    defaultText: fields.defaultText ?? fields.default ?? '',
     defaultTexts: () => (fields.default === undefined ? [] : [fields.default]),
     parse: (texts) => {
       const isEmpty = texts.length === 1 && texts[0] === emptyWord;

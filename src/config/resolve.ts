@@ -28,6 +28,7 @@ import { resolveToken } from './token.ts';
 import { checkRules, readTokensFile } from './tokens-file.ts';
 import { autoTlsProblems, trustProblems } from './trust.ts';
 import type { TunnelSpec } from './tunnel.ts';
+import { followTcp } from './udp.ts';
 import { providerProblem, readBearerTokens } from './visitor-login.ts';
 
 export interface ConfigInput<C extends Command = Command> {
@@ -72,8 +73,7 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   const given = readLists({ table, given: merged, readFile, listFiles }, problems);
   const untyped = parseTable(table, given, input.defaults, problems);
   // The kinds of the table gave the values: what `Values` says of them holds.
-  const followed =
-    command === 'server' ? followHttps(untyped as Partial<Values<'server'>>, given) : untyped;
+  const followed = command === 'server' ? followTcp(followHttps(untyped, given), given) : untyped;
   const parsed = followed as Partial<Values<C>>;
   const tokenTexts = untyped as Partial<Values<'server' | 'client' | 'status'>>;
   // What is wrong with a certificate is a problem of its own: it never means "no token needed".
@@ -314,12 +314,13 @@ function checkUrls({ parsed, given, problems }: CheckContext<'client'>): void {
 }
 
 /** Where tunnels of a kind are given. */
-const OPTION_OF = { http: 'upstream', tcp: 'tcp', tls: 'tls-passthrough' } as const;
+const OPTION_OF = { http: 'upstream', tcp: 'tcp', udp: 'udp', tls: 'tls-passthrough' } as const;
 
 function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void {
-  const { upstream, tcp, 'tls-passthrough': tls } = parsed;
+  const { upstream, tcp, udp, 'tls-passthrough': tls } = parsed;
   if (upstream === undefined || tcp === undefined || tls === undefined) return;
-  const tunnels = [...upstream, ...tcp, ...tls];
+  if (udp === undefined) return;
+  const tunnels = [...upstream, ...tcp, ...udp, ...tls];
   const count = tunnels.length;
   const { local, 'local-socks': socks } = parsed;
   const isForwarding = socks !== undefined || local === undefined || local.length > 0;
@@ -331,7 +332,7 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
   }
   if (count > TUNNELS_MAX) {
     problems.add(
-      `--upstream, --tcp and --tls-passthrough: ${count} tunnels are too many; ` +
+      `--upstream, --tcp, --udp and --tls-passthrough: ${count} tunnels are too many; ` +
         `give at most ${TUNNELS_MAX}`,
     );
   }
@@ -354,6 +355,11 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
 function checkHealth({ parsed, given, problems }: CheckContext<'client'>): void {
   const { upstream = [], tcp = [], 'tls-passthrough': passed = [] } = parsed;
   const own = parsed['health-check'];
+  const isAlone = upstream.length + tcp.length + passed.length === 0;
+  if (isAlone && own !== undefined && own !== 'off') {
+    const label = labelOf(given, 'health-check');
+    problems.add(`${label}: is for HTTP, TCP and TLS tunnels, and there is none`);
+  }
   for (const { name, kind, health = own } of [...upstream, ...tcp, ...passed]) {
     const isHttp = typeof health === 'object' && health.kind === 'http';
     if (kind === 'http' || !isHttp) continue;
@@ -432,10 +438,10 @@ export function declaredOf({ kind, options }: TunnelSpec, defaults: TunnelOption
 
 /** Options with the defaults of all tunnels in them, and the files that upstreams name. */
 function checkUpstreams({ parsed, given, readFile, problems }: CheckContext<'client'>): void {
-  const { upstream = [], tcp = [], 'tls-passthrough': passed = [] } = parsed;
+  const { upstream = [], tcp = [], udp = [], 'tls-passthrough': passed = [] } = parsed;
   const defaults = declaredDefaults(parsed);
   const files = new Set<string>();
-  for (const tunnel of [...upstream, ...tcp, ...passed]) {
+  for (const tunnel of [...upstream, ...tcp, ...udp, ...passed]) {
     const problem = boundsProblem(declaredOf(tunnel, defaults));
     const { name, kind } = tunnel;
     if (problem !== undefined) {

@@ -25,6 +25,7 @@ import {
   type ValuesOf,
 } from './option.ts';
 import { expandPortRun } from './port-run.ts';
+import { tcpTunnel, udpTunnel } from './port-tunnel.ts';
 import { proxyUrl } from './proxy.ts';
 import {
   type Bounds,
@@ -39,7 +40,8 @@ import {
 } from './quantity.ts';
 import { tlsTunnel } from './tls-tunnel.ts';
 import { fingerprint, serverName } from './trust.ts';
-import { httpTunnel, tcpTunnel } from './tunnel.ts';
+import { httpTunnel } from './tunnel.ts';
+import { UDP_FLOW_OPTIONS, UDP_IDLE_OPTION, UDP_PORT_OPTIONS } from './udp.ts';
 import { affinity, headerField, headerName, hostHeader, weight } from './upstream-options.ts';
 import { LOGIN_OPTIONS } from './visitor-login.ts';
 
@@ -129,6 +131,7 @@ const sharedTuning = {
     'off',
     'ends a TCP or upgraded connection without a byte either way',
   ),
+  ...UDP_IDLE_OPTION,
   'half-close-timeout': tuning(
     duration({ min: 1, max: 7 * DAY_MS }),
     '1h',
@@ -148,6 +151,7 @@ const serverTuning = {
     'auto',
     'visitor connections at once; auto is half of the open-file limit',
   ),
+  ...UDP_FLOW_OPTIONS,
   'header-timeout': tuning(duration(TIMEOUT), '10s', 'time to receive the head of a request'),
   'body-idle-timeout': tuning(duration(TIMEOUT), '60s', 'longest gap inside a request body'),
   'keep-alive-timeout': tuning(
@@ -231,6 +235,7 @@ const server = {
     emptyWord: 'off',
     help: 'ports that clients may ask for at all; or off',
   }),
+  ...UDP_PORT_OPTIONS,
   'admin-addr': one(addressOrOff, {
     default: '127.0.0.1:9123',
     help: 'dashboard and the same endpoints, served by the main thread; or off',
@@ -344,6 +349,10 @@ const client = {
   tcp: many(tcpTunnel, {
     expand: expandPortRun,
     help: 'TCP tunnel, such as 2222=127.0.0.1:22 or 80-89=db:90-99; 2222 alone is on localhost',
+  }),
+  udp: many(udpTunnel, {
+    expand: expandPortRun,
+    help: 'UDP tunnel, such as 5353=127.0.0.1:53; likewise',
   }),
   'tls-passthrough': many(tlsTunnel, {
     help: 'TLS tunnel by server name, not decrypted, such as example.com=127.0.0.1:443',

@@ -15,6 +15,7 @@ export interface NewToken {
   readonly hash: string;
   readonly hosts: readonly string[];
   readonly ports: readonly string[];
+  readonly udpPorts?: readonly string[];
   readonly forwards: readonly string[];
   readonly allowIps: readonly string[];
   readonly expires: string | undefined;
@@ -33,7 +34,8 @@ const EMPTY = 'tokens: []\n';
 
 /** The file with one token more. A ConfigError when the name is taken or a value is wrong. */
 export function addToken(file: FileText, token: NewToken): string {
-  const { name, hash, hosts, ports, forwards, allowIps, expires, isAdmin, limits } = token;
+  const { name, hash, hosts, ports, udpPorts = [], forwards } = token;
+  const { allowIps, expires, isAdmin, limits } = token;
   return edit(file, (list, create) => {
     if (entryOf(list, name) !== undefined) fail(file, `there is a token ${quote(name)} already`);
     const fields = {
@@ -41,6 +43,7 @@ export function addToken(file: FileText, token: NewToken): string {
       hashes: [hash],
       ...(hosts.length > 0 ? { hosts } : {}),
       ...(ports.length > 0 ? { ports } : {}),
+      ...(udpPorts.length > 0 ? { 'udp-ports': udpPorts } : {}),
       ...(forwards.length > 0 ? { forwards } : {}),
       ...(allowIps.length > 0 ? { 'allow-ips': allowIps } : {}),
       ...(expires === undefined ? {} : { expires }),

@@ -3,7 +3,7 @@
 //     - name: ci
 //       hashes: [sha256:9f86d0...]        one or two, so that a secret can be changed in peace
 //       hosts: ["*.ci.example.com"]       none when left out
-//       ports: [2222, 8000-8100]          none when left out, and so for forwards
+//       ports: [2222, 8000-8100]          none when left out, and so for udp-ports and forwards
 //       allow-ips: [10.0.0.0/8]           everywhere when left out
 //       streams-max: 100                  and further limits (base/token-limits.ts)
 //   oidc: the same with claims of a JWT in place of hashes (oidc.ts)
@@ -32,6 +32,7 @@ export interface TokenEntry extends TokenLimits {
   /** Hosts, wildcards or `*`. */
   readonly hosts: readonly string[];
   readonly ports: readonly PortRange[];
+  readonly udpPorts: readonly PortRange[];
   /** What its clients may reach, of what the server allows; absent: nothing. */
   readonly forwards?: readonly ForwardRule[];
   /** Absent: clients may come from everywhere. */
@@ -91,11 +92,12 @@ const FIELDS: Readonly<Record<string, Field>> = {
     return hosts && { hosts };
   },
   ports: (reader, node) => {
-    const ports = reader.list(node, 'ports', (text) => {
-      const range = portRange.read(text);
-      return range instanceof InvalidText ? NO_PORT : { value: range };
-    });
+    const ports = reader.ports(node, 'ports');
     return ports && { ports };
+  },
+  'udp-ports': (reader, node) => {
+    const udpPorts = reader.ports(node, 'udp-ports');
+    return udpPorts && { udpPorts };
   },
   forwards: (reader, node) => {
     const forwards = reader.list(node, 'forwards', (text) => {
@@ -249,7 +251,8 @@ class EntryReader {
       this.add(node, 'a token must be a map, from "name: NAME" on');
       return undefined;
     }
-    let entry: Partial<TokenEntry> = { digests: [], hosts: [], ports: [], isAdmin: false };
+    const nothing = { digests: [], hosts: [], ports: [], udpPorts: [], isAdmin: false };
+    let entry: Partial<TokenEntry> = nothing;
     const seen = new Set<string>();
     for (const { key, value } of (node as YAMLMap<Node, Node | null>).items) {
       const name = isScalar(key) ? String(key.value) : '';
@@ -337,6 +340,13 @@ class EntryReader {
       this.add(node, '"claims" lets everybody of the issuer in; name at least one by more than *');
     }
     return claims;
+  }
+
+  ports(node: Node, name: string): readonly PortRange[] | undefined {
+    return this.list(node, name, (text) => {
+      const range = portRange.read(text);
+      return range instanceof InvalidText ? NO_PORT : { value: range };
+    });
   }
 
   list<T>(

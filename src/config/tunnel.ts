@@ -1,4 +1,4 @@
-// The tunnels a client asks for: `--upstream NAME=URL` and `--tcp PORT=HOST:PORT`.
+// The tunnels a client asks for, and those of `--upstream NAME=URL`.
 //
 // Invariant: a name is lower-case ASCII of [a-z0-9._-], `*`, or `*.` before such a name, exactly
 // as the exit node will compare it with a visitor's Host; an upstream has a host and a port and
@@ -7,21 +7,13 @@
 import { isIP } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { readPathPrefix } from '../base/path-prefix.ts';
-import {
-  bracketed,
-  HOST_LENGTH_MAX,
-  PORT_MAX,
-  readHostName,
-  readPort,
-  readTarget,
-} from '../base/target.ts';
+import { bracketed, HOST_LENGTH_MAX, readHostName, readTarget } from '../base/target.ts';
 import type { TunnelOptions } from '../base/tunnel-options.ts';
 import type { HealthCheck } from './health-check.ts';
 import { InvalidText, type Kind, kindOf, type MapPairs } from './option.ts';
 import {
   declaringAll,
   quoteValue,
-  readRawOptions,
   readUpstreamOptions,
   showUpstreamOptions,
   splitUnquoted,
@@ -44,9 +36,10 @@ export interface Upstream {
 }
 
 export interface TunnelSpec {
-  /** `example.com`, `*.example.com`, `*`, one of them with a path; `tcp:2222`, `tls:a.example`. */
+  /** `example.com`, `*.example.com`, `*`, one of them with a path; `tcp:2222`, `udp:5353`,
+   * `tls:a.example`. */
   readonly name: string;
-  readonly kind: 'http' | 'tcp' | 'tls';
+  readonly kind: 'http' | 'tcp' | 'udp' | 'tls';
   readonly upstream: Upstream;
   /** Name and upstream as status and logs show them: `example.com=http://127.0.0.1:3000`. */
   readonly label: string;
@@ -59,7 +52,7 @@ export interface TunnelSpec {
 }
 
 const UNIX = 'unix:';
-const FOLDER = 'fileserver:';
+export const FOLDER = 'fileserver:';
 /** Of a folder's path. Guess: what Linux takes at once. */
 const FOLDER_LENGTH_MAX = 4095;
 /** What Linux has room for (`sun_path`, with its end). */
@@ -67,7 +60,6 @@ const SOCKET_PATH_BYTES_MAX = 107;
 const HTTP_PORT = 80;
 const HTTPS_PORT = 443;
 const UPSTREAM_RIGHT = 'write NAME=http://HOST:PORT, such as example.com=http://127.0.0.1:3000';
-const TCP_RIGHT = 'write PORT=HOST:PORT, such as 2222=127.0.0.1:22, or PORT for the same one here';
 
 /** `example.com=http://127.0.0.1:3000`; without a name it is the catch-all `*`. */
 export const httpTunnel: Kind<TunnelSpec> = {
@@ -76,14 +68,6 @@ export const httpTunnel: Kind<TunnelSpec> = {
   // What follows may be a secret.
   shown: (text) => text.replace(/;.*$/s, ';…'),
 };
-
-/** `2222=127.0.0.1:22`; `2222` alone is the same port on localhost. */
-export const tcpTunnel: Kind<TunnelSpec> = kindOf(
-  'TCP upstream',
-  'PORT=HOST:PORT',
-  readTcpTunnel,
-  (spec) => `${spec.label.replace(/^tcp:/, '')}${showRawOptions(spec)}`,
-);
 
 function readHttpTunnel(text: string): TunnelSpec | InvalidText {
   const [head = '', ...rest] = splitUnquoted(text, ';');
@@ -184,7 +168,7 @@ export function readHostPattern(text: string): string | InvalidText {
 }
 
 /** `unix:/run/app.sock`; undefined for another kind of upstream. */
-function readUnixUpstream(text: string): Upstream | InvalidText | undefined {
+export function readUnixUpstream(text: string): Upstream | InvalidText | undefined {
   if (!text.startsWith(UNIX)) return undefined;
   const rest = text.slice(UNIX.length);
   // The form of a URL, `unix:///run/app.sock`.
@@ -233,38 +217,6 @@ function readHttpUpstream(text: string): Upstream | InvalidText {
   return target === undefined
     ? new InvalidText(`has no valid upstream host and port; ${UPSTREAM_RIGHT}`)
     : { ...target, tls };
-}
-
-function readTcpTunnel(whole: string): TunnelSpec | InvalidText {
-  const [head = '', ...rest] = splitUnquoted(whole, ';');
-  const options = readRawOptions(rest);
-  if (options instanceof InvalidText) return options;
-  const text = head.trim();
-  const equals = text.indexOf('=');
-  const portText = equals < 0 ? text : text.slice(0, equals);
-  const port = readPort(portText);
-  if (port === undefined || port === 0) {
-    return new InvalidText(`has no public port of 1 to ${PORT_MAX}; ${TCP_RIGHT}`);
-  }
-  if (equals >= 0 && text.startsWith(FOLDER, equals + 1)) {
-    return new InvalidText('has a folder, which is served over HTTP; give it to --upstream');
-  }
-  const socket = readUnixUpstream(text.slice(equals + 1));
-  if (equals >= 0 && socket !== undefined) {
-    if (socket instanceof InvalidText) return socket;
-    const name = `tcp:${port}`;
-    const label = `${name}=${UNIX}${socket.path}`;
-    return { name, kind: 'tcp', upstream: socket, label, ...declaringAll(options) };
-  }
-  const target =
-    equals < 0 ? { host: 'localhost', port } : readTarget(text.slice(equals + 1), undefined);
-  if (target === undefined) {
-    return new InvalidText(`has no valid upstream host and port; ${TCP_RIGHT}`);
-  }
-  const name = `tcp:${port}`;
-  const label = `${name}=${bracketed(target.host)}:${target.port}`;
-  const upstream = { ...target, tls: false };
-  return { name, kind: 'tcp', upstream, label, ...declaringAll(options) };
 }
 
 /** As a URL. */

@@ -279,15 +279,15 @@ class RunningNode implements ExitNode {
   }
 
   #createRegistry(): Registry {
-    const { tcpPorts, https } = this.#config;
+    const { https } = this.#config;
     return new Registry({
-      isPortAllowed: (port) => tcpPorts.some(({ first, last }) => first <= port && port <= last),
+      isPortAllowed: (port) => this.#ports.isAllowed(port),
       hasHttps: https !== undefined,
       wallMs: () => systemClock.wallMs(),
       hasLoginProvider: (name) => this.#logins.hasProvider(name),
       scopes: this.#access,
       publish: (changes) => this.#tellAll((bridge) => bridge.tell('route', changes)),
-      openPort: (name, port) => this.#openPort(name, port),
+      openPort: (name) => this.#openPort(name),
       closePort: (name) => this.#ports.close(name),
       closeLinks: (shard, links, code) =>
         this.#pool.bridge(shard)?.tell('closeLinks', { links, code }),
@@ -360,9 +360,9 @@ class RunningNode implements ExitNode {
     for (const [, bridge] of this.#pool.bridges()) tell(bridge);
   }
 
-  async #openPort(name: string, port: number): Promise<void> {
+  async #openPort(name: string): Promise<void> {
     if (this.#state === 'draining') throw new SluicewayError('SLW_TUNNEL_SHUTDOWN');
-    await this.#ports.open(name, port);
+    await this.#ports.open(name);
   }
 
   #serve(shard: number): Serve<ExitControlMethods> {

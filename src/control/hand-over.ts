@@ -87,7 +87,7 @@ export class HandOver {
       return;
     }
     const offered = this.#sockets();
-    if (offered.some(({ fds }) => fds.length === 0 || fds.some((fd) => fd < 0))) {
+    if (offered.some(isLost)) {
       log.error('no take-over: a listening socket cannot be handed on, on this platform or yet');
       return;
     }
@@ -168,4 +168,9 @@ export class HandOver {
     this.#deadline?.cancel();
     this.#deadline = this.#options.clock.after(ms, () => this.#fail(reason));
   }
+}
+
+/** It has to be handed on, and cannot be. */
+function isLost({ fds, isShared }: InheritedSocket): boolean {
+  return isShared !== true && (fds.length === 0 || fds.some((fd) => fd < 0));
 }

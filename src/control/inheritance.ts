@@ -13,6 +13,8 @@ export interface InheritedSocket {
   readonly port: number;
   /** One for each shard that listened, valid in this process. */
   readonly fds: readonly number[];
+  /** UDP: not handed over. A new socket may share the port until the predecessor closes its own. */
+  readonly isShared?: boolean;
 }
 
 type Wanted = Pick<InheritedSocket, 'name' | 'host' | 'port'>;
@@ -32,8 +34,8 @@ export class Inheritance {
 
   has({ name, host, port }: Wanted): boolean {
     const socket = this.#sockets.get(name);
-    const isSame = socket?.host === host && socket.port === port;
-    return isSame && this.#free.get(name)?.some((fd) => fd !== undefined) === true;
+    if (socket?.host !== host || socket.port !== port) return false;
+    return socket.isShared === true || hasAny(this.#free.get(name));
   }
 
   /** Those that `shard` of `shards` listens on; each is given once. */
@@ -60,5 +62,11 @@ export class Inheritance {
       for (const fd of free) if (fd !== undefined) this.#closeFd(fd);
       this.#free.set(name, []);
     }
+    // From now on another program may have what the predecessor leaves.
+    this.#sockets.clear();
   }
+}
+
+function hasAny(fds: readonly (number | undefined)[] = []): boolean {
+  return fds.some((fd) => fd !== undefined);
 }

@@ -124,6 +124,12 @@ const ROWS: readonly Row[] = [
   row('tcp_dataplane_connections_total', 'counter', 'TCP visitors.', ({ totals }) =>
     readPorts(totals, ({ streams, results }) => streams + sumOf(results)),
   ),
+  row('sluiceway_udp_datagrams_total', 'counter', 'In from visitors, out to them.', ({ totals }) =>
+    [...totals.datagrams].map(([direction, value]) => ({ value, labels: { direction } })),
+  ),
+  row('sluiceway_udp_dropped_total', 'counter', 'Datagrams dropped, by reason.', ({ totals }) =>
+    [...totals.datagramsDropped].map(([reason, value]) => ({ value, labels: { reason } })),
+  ),
   row('sluiceway_clients', 'gauge', 'Clients that are connected.', ({ counts }) =>
     one(counts.clients),
   ),

@@ -4,8 +4,10 @@
 // with that option a second exit node would silently take half of the visitors. Must not know:
 // what a port is for.
 
-import { createServer, type ListenOptions } from 'node:net';
+import { createSocket } from 'node:dgram';
+import { createServer, isIP, type ListenOptions } from 'node:net';
 import { SluicewayError } from '../base/errors.ts';
+import type { Transport } from '../base/port-name.ts';
 
 /** Does this platform spread connections over sockets that share a port? */
 export function supportsReusePort(): Promise<boolean> {
@@ -16,10 +18,14 @@ export function supportsReusePort(): Promise<boolean> {
 }
 
 /** Rejects with a SluicewayError when another program has the port. Port 0 is always free. */
-export async function claimPort(host: string, port: number): Promise<void> {
+export async function claimPort(
+  host: string,
+  port: number,
+  transport: Transport = 'tcp',
+): Promise<void> {
   if (port === 0) return;
   try {
-    await tryListen({ host, port });
+    await (transport === 'tcp' ? tryListen({ host, port }) : tryBind(host, port));
   } catch (cause) {
     throw claimFailure(`${host}:${port}`, cause as NodeJS.ErrnoException);
   }
@@ -30,6 +36,17 @@ function tryListen(options: ListenOptions): Promise<void> {
     const server = createServer();
     server.once('error', reject);
     server.listen(options, () => server.close(() => resolve()));
+  });
+}
+
+function tryBind(host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = createSocket(isIP(host) === 6 ? 'udp6' : 'udp4');
+    socket.once('error', (error) => {
+      socket.close();
+      reject(error);
+    });
+    socket.bind({ address: host, port, exclusive: true }, () => socket.close(() => resolve()));
   });
 }
 

@@ -1,10 +1,11 @@
-// The public ports of an exit node: its own listeners, and those of TCP tunnels.
+// The public ports of an exit node: its own listeners, and those of TCP and UDP tunnels.
 //
 // Invariant: a port is the same one in every shard that accepts, and open in all of them or in
 // none; it is claimed before shards share it. A shard that starts gets what is open, whatever
 // opens or closes meanwhile. Must not know: who serves a tunnel, or what comes in.
 
 import type { Logger } from '../base/log.ts';
+import { isUdpTunnel, type PortName, readPortName } from '../base/port-name.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type { ExitControlMethods, ExitShardMethods, ListenRequest } from '../bridge/messages.ts';
 import type { ServerConfig } from '../config/config.ts';
@@ -23,7 +24,7 @@ export interface PublicPortsOptions {
   readonly inheritance?: Inheritance | undefined;
 }
 
-/** TCP tunnels, as a shard that starts needs to know them. */
+/** Tunnels with ports, as a shard that starts needs to know them. */
 export interface OpenTunnels {
   openPorts(): readonly string[];
   isPortOpen(name: string): boolean;
@@ -78,14 +79,15 @@ export class PublicPorts {
   /** Every listening socket, for a successor. */
   sockets(): InheritedSocket[] {
     const own = this.#listeners().map(({ name, host, port }) => ({ name, host, port }));
-    const { tcpHost } = this.#options.config;
+    const { config } = this.#options;
     const names = new Set(own.map(({ name }) => name));
     const ofTunnels = [...this.#fds.keys()]
       .filter((name) => !names.has(name))
-      .map((name) => ({ name, host: tcpHost, port: portOf(name) }));
+      .map((name) => ({ name, ...addressOf(name, config) }));
     return [...own, ...ofTunnels].map((listener) => ({
       ...listener,
       fds: [...(this.#fds.get(listener.name)?.values() ?? [])].flat(),
+      ...(isUdpTunnel(listener.name) ? { isShared: true } : {}),
     }));
   }
 
@@ -104,7 +106,7 @@ export class PublicPorts {
       await this.#listen(shard, bridge, { name, host, port: wanted, reusePort }, port);
     }
     for (const name of tunnels.openPorts()) {
-      await this.#listen(shard, bridge, this.#request(name, portOf(name)));
+      await this.#listen(shard, bridge, this.#request(name));
       // It may have been closed on the others while this one was opening it.
       if (tunnels.isPortOpen(name)) continue;
       this.#fds.delete(name);
@@ -119,24 +121,33 @@ export class PublicPorts {
     }
   }
 
-  /** Opens a TCP tunnel's port in every shard, or in none: rejects with a SluicewayError. */
-  async open(name: string, port: number): Promise<void> {
-    const { config, log, inheritance } = this.#options;
-    const listener = { name, host: config.tcpHost, port };
-    if (inheritance?.has(listener) !== true) await claimPort(config.tcpHost, port);
+  /** May clients ask for this port at all? */
+  isAllowed({ transport, port }: PortName): boolean {
+    const { tcpPorts, udpPorts } = this.#options.config;
+    const ranges = transport === 'tcp' ? tcpPorts : udpPorts;
+    return ranges.some(({ first, last }) => first <= port && port <= last);
+  }
+
+  /** Opens a tunnel's port in every shard, or in none: rejects with a SluicewayError. */
+  async open(name: string): Promise<void> {
+    const { log, inheritance } = this.#options;
+    const request = this.#request(name);
+    const { host, port } = request;
+    const isHeld = inheritance?.has(request) === true;
+    if (!isHeld) await claimPort(host, port, readPortName(name)?.transport);
     try {
       const asked = new Set<ShardBridge>();
       // A shard may start meanwhile, and what it was brought up with did not have this port.
       for (let next = this.#nextToAsk(asked); next !== undefined; next = this.#nextToAsk(asked)) {
         const [shard, bridge] = next;
         asked.add(bridge);
-        await this.#listen(shard, bridge, this.#request(name, port));
+        await this.#listen(shard, bridge, request);
       }
     } catch (error) {
       await this.close(name);
       throw error;
     }
-    log.info({ tunnel: name, address: `${config.tcpHost}:${port}` }, 'port open');
+    log.info({ tunnel: name, address: `${host}:${port}` }, 'port open');
   }
 
   async close(name: string): Promise<void> {
@@ -180,9 +191,9 @@ export class PublicPorts {
     return this.#options.acceptsEverywhere || shard === 0;
   }
 
-  #request(name: string, port: number): ExitShardMethods['listen']['takes'] {
+  #request(name: string): ListenRequest {
     const { config, acceptsEverywhere } = this.#options;
-    return { name, host: config.tcpHost, port, reusePort: acceptsEverywhere };
+    return { name, ...addressOf(name, config), reusePort: acceptsEverywhere };
   }
 
   #nextToAsk(asked: ReadonlySet<ShardBridge>): readonly [number, ShardBridge] | undefined {
@@ -193,6 +204,11 @@ export class PublicPorts {
   }
 }
 
-function portOf(tunnel: string): number {
-  return Number(tunnel.slice('tcp:'.length));
+/** Where a tunnel's port opens. */
+function addressOf(
+  tunnel: string,
+  { tcpHost, udpHost }: Pick<ServerConfig, 'tcpHost' | 'udpHost'>,
+): { readonly host: string; readonly port: number } {
+  const { transport, port = 0 } = readPortName(tunnel) ?? {};
+  return { host: transport === 'udp' ? udpHost : tcpHost, port };
 }

@@ -7,7 +7,8 @@
 // replaces the old one at once. Must not know: sockets, tokens, or how shards are reached.
 
 import { isDeepStrictEqual } from 'node:util';
-import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import type { PortName } from '../base/port-name.ts';
 import { readOffered, type TunnelOptions } from '../base/tunnel-options.ts';
 import { providerOf } from '../base/visitor-login.ts';
 import type { LinkHello, RouteChange, TunnelAnswer, TunnelRequest } from '../bridge/messages.ts';
@@ -72,7 +73,7 @@ export interface ClientLimits {
 }
 
 export interface RegistryOptions {
-  readonly isPortAllowed: (port: number) => boolean;
+  readonly isPortAllowed: (port: PortName) => boolean;
   /** Is there a port on which TLS can be passed through? */
   readonly hasHttps: boolean;
   readonly wallMs: () => number;
@@ -82,8 +83,8 @@ export interface RegistryOptions {
   readonly scopes?: Scopes;
   /** Tells every shard. */
   readonly publish: (changes: readonly RouteChange[]) => void;
-  /** Opens or closes a TCP tunnel's port on every shard. Rejects with a SluicewayError. */
-  readonly openPort: (name: string, port: number) => Promise<void>;
+  /** Opens or closes a tunnel's port on every shard. Rejects with a SluicewayError. */
+  readonly openPort: (name: string) => Promise<void>;
   readonly closePort: (name: string) => Promise<void>;
   readonly closeLinks: (shard: number, links: readonly string[], code: ErrorCode) => void;
 }
@@ -168,7 +169,7 @@ export class Registry {
     return this.#openPorts.has(name);
   }
 
-  /** TCP tunnels whose ports are open, for a shard that starts. */
+  /** Tunnels whose ports are open, for a shard that starts. */
   openPorts(): string[] {
     return [...this.#openPorts];
   }
@@ -373,14 +374,14 @@ export class Registry {
     if (!isServed) client.tunnels.delete(name);
   }
 
-  async #openPort(name: string, port: number): Promise<void> {
+  async #openPort(name: string, port: PortName): Promise<void> {
     if (!this.#options.isPortAllowed(port)) {
-      const { text } = ERRORS.SLW_TUNNEL_PORT_NOT_ALLOWED;
-      throw new SluicewayError('SLW_TUNNEL_PORT_NOT_ALLOWED', `${text}: ${port}`);
+      const detail = `port is outside --${port.transport}-ports: ${port.port}`;
+      throw new SluicewayError('SLW_TUNNEL_PORT_NOT_ALLOWED', detail);
     }
     await this.#portStep(name, async () => {
       if (this.#openPorts.has(name)) return;
-      await this.#options.openPort(name, port);
+      await this.#options.openPort(name);
       this.#openPorts.add(name);
     });
   }

@@ -27,6 +27,8 @@ export interface Totals {
   readonly limited: ReadonlyMap<string, number>;
   readonly tlsRefused: ReadonlyMap<string, number>;
   readonly denied: ReadonlyMap<string, number>;
+  readonly datagrams: ReadonlyMap<string, number>;
+  readonly datagramsDropped: ReadonlyMap<string, number>;
   readonly visitorConnections: number;
   /** By shard: since the last scrape, and since the last look of the dashboard. */
   readonly loopDelays: Readonly<Record<'scrape' | 'look', ReadonlyMap<number, LoopDelay>>>;
@@ -82,6 +84,8 @@ export class SampleBook {
       limited: sumPairs(samples.flatMap((sample) => sample.limited)),
       tlsRefused: sumPairs(samples.flatMap((sample) => sample.tlsRefused)),
       denied: sumPairs(samples.flatMap((sample) => sample.denied)),
+      datagrams: sumPairs(samples.flatMap(({ datagrams }) => datagrams.passed)),
+      datagramsDropped: sumPairs(samples.flatMap(({ datagrams }) => datagrams.dropped)),
       visitorConnections: sum(samples, (sample) => sample.visitorConnections),
       loopDelays: this.#loopDelays,
     };
@@ -116,6 +120,10 @@ function fold(samples: readonly ShardSample[]): ShardSample {
     limited: [...sumPairs(samples.flatMap((sample) => sample.limited))],
     tlsRefused: [...sumPairs(samples.flatMap((sample) => sample.tlsRefused))],
     denied: [...sumPairs(samples.flatMap((sample) => sample.denied))],
+    datagrams: {
+      passed: [...sumPairs(samples.flatMap(({ datagrams }) => datagrams.passed))],
+      dropped: [...sumPairs(samples.flatMap(({ datagrams }) => datagrams.dropped))],
+    },
   };
 }
 

@@ -36,6 +36,9 @@ export async function shardSettings(
     trustedProxies: config.trustedProxies,
     clientForwarding: config.clientForwarding,
     visitorConnectionsMax: Math.max(1, Math.floor(connections / accepting)),
+    udpFlowsMax: Math.ceil(tuning.udpFlowsMax / accepting),
+    udpFlowsPerAddressMax: Math.ceil(tuning.udpFlowsPerAddressMax / accepting),
+    udpNewFlowsPerSecondMax: Math.ceil(tuning.udpNewFlowsPerSecondMax / accepting),
   };
 }
 

@@ -32,11 +32,12 @@ export function describeStatus(request: StatusRequest): Status {
 }
 
 /** What visitors can come by. */
-function modeOf({ httpAddr, https, tcpPorts }: ServerConfig): string {
+function modeOf({ httpAddr, https, tcpPorts, udpPorts }: ServerConfig): string {
   const modes = [
     ...(httpAddr === 'off' ? [] : ['http']),
     ...(https === undefined ? [] : ['https', 'tls']),
     ...(tcpPorts.length === 0 ? [] : ['tcp']),
+    ...(udpPorts.length === 0 ? [] : ['udp']),
   ];
   return modes.join(',');
 }

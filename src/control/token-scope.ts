@@ -3,16 +3,17 @@
 // Invariant: pure; what is not named is not allowed: a wildcard tunnel needs a pattern that covers
 // all of it, and the catch-all needs `*`. Must not know: secrets, clients, sockets.
 
+import { isPortName, readPortName } from '../base/port-name.ts';
 import type { TokenEntry } from '../config/config.ts';
 
-const TCP = 'tcp:';
 const TLS = 'tls:';
 
 /** May a client of this token serve the tunnel, by the name that it registers? */
-export function mayServe({ hosts, ports }: TokenEntry, tunnel: string): boolean {
-  if (tunnel.startsWith(TCP)) {
-    const port = Number(tunnel.slice(TCP.length));
-    return ports.some(({ first, last }) => first <= port && port <= last);
+export function mayServe({ hosts, ports, udpPorts }: TokenEntry, tunnel: string): boolean {
+  if (isPortName(tunnel)) {
+    const named = readPortName(tunnel);
+    const ranges = named?.transport === 'udp' ? udpPorts : ports;
+    return ranges.some(({ first, last }) => named && first <= named.port && named.port <= last);
   }
   const name = tunnel.startsWith(TLS) ? tunnel.slice(TLS.length) : tunnel;
   const slash = name.indexOf('/');

@@ -1,5 +1,5 @@
 // What a tunnel may be called: a host, a wildcard or the catch-all, each with or without a path;
-// a TCP port; or `tls:` and a host or a wildcard, for TLS that is passed through.
+// a TCP or UDP port; or `tls:` and a host or a wildcard, for TLS that is passed through.
 //
 // Invariant: what passes is bounded and made of `[a-z0-9._-]` and, behind the first slash, of a
 // path prefix in its normal form, so that it is safe as a route, a metric label and a log field.
@@ -7,30 +7,27 @@
 
 import { SluicewayError } from '../base/errors.ts';
 import { readPathPrefix } from '../base/path-prefix.ts';
+import { isPortName, type PortName, readPortName } from '../base/port-name.ts';
 
 /** A DNS name (RFC 1035 section 2.3.4). */
 const HOST_LENGTH_MAX = 253;
 const LABEL = /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/;
-const TCP_NAME = /^tcp:([1-9][0-9]{0,4})$/;
 const TLS_PREFIX = 'tls:';
 
 /** Is it served by the exit node's HTTP parser? */
 export function isHttpTunnel(name: string): boolean {
-  return !name.startsWith('tcp:') && !isPassthrough(name);
+  return !isPortName(name) && !isPassthrough(name);
 }
 
 export function isPassthrough(name: string): boolean {
   return name.startsWith(TLS_PREFIX);
 }
 
-/** The port of a TCP tunnel's name, undefined for a host. Raises SLW_TUNNEL_NAME. */
-export function checkTunnelName(name: string): number | undefined {
-  const tcp = TCP_NAME.exec(name);
-  if (tcp !== null) {
-    const port = Number(tcp[1]);
-    if (port > 65_535) throw refuse(name);
-    return port;
-  }
+/** The port that it names, undefined for a host. Raises SLW_TUNNEL_NAME. */
+export function checkTunnelName(name: string): PortName | undefined {
+  const port = readPortName(name);
+  if (port !== undefined) return port;
+  if (isPortName(name)) throw refuse(name);
   if (isPassthrough(name)) {
     if (!isHostPattern(name.slice(TLS_PREFIX.length))) throw refuse(name);
     return undefined;

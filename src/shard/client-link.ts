@@ -12,6 +12,7 @@ import { type ErrorCode, type SluicewayError, WireError } from '../base/errors.t
 import { plainAddress } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
+import { isUdpTunnel } from '../base/port-name.ts';
 import { showTarget, type Target } from '../base/target.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type {
@@ -35,6 +36,7 @@ import {
   FORWARD,
   type Open,
   type TunnelOffer,
+  UDP_FEATURE,
   VERSIONS,
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
@@ -74,6 +76,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
   #session: Session | undefined;
   #sinceMs: number;
   #calls = 0;
+  #canUdp = false;
 
   constructor(options: ClientLinkOptions) {
     this.#options = options;
@@ -122,7 +125,9 @@ export class ClientLink implements SessionEvents, ForwardLink {
   offer(offers: readonly TunnelOffer[]): void {
     if (this.#state !== 'welcomed' && this.#state !== 'kept') return;
     this.#state = 'kept';
-    for (const tunnels of pack(offers)) {
+    const known = this.#canUdp ? offers : offers.filter(({ name }) => !isUdpTunnel(name));
+    if (known.length < offers.length) this.#refuseUdp(offers);
+    for (const tunnels of pack(known)) {
       this.#calls += 1;
       const body = encodeRegister({ call: this.#calls, tunnels });
       this.#session?.sendControl(FRAME.REGISTER, body);
@@ -163,9 +168,11 @@ export class ClientLink implements SessionEvents, ForwardLink {
   onControl(type: number, body: Uint8Array): void {
     const { bridge, dial } = this.#options;
     if (type === FRAME.WELCOME && this.#state === 'greeting') {
-      const { version, node, shard, shards, agent, limits, spread = 0 } = decodeWelcome(body);
+      const welcome = decodeWelcome(body);
+      const { version, features, node, shard, shards, agent, limits, spread = 0 } = welcome;
       if (!VERSIONS.includes(version)) throw new WireError('SLW_WIRE_VERSION');
       this.#state = 'welcomed';
+      this.#canUdp = features.includes(UDP_FEATURE);
       this.#session?.activate(limits);
       bridge.tell('welcomed', {
         ...{ link: dial.link, node, shard, shards },
@@ -227,6 +234,16 @@ export class ClientLink implements SessionEvents, ForwardLink {
       FRAME.HELLO,
       encodeHello({ versions: VERSIONS, features: FEATURES, client, instance, agent, limits }),
     );
+  }
+
+  /** An older server would only say that it knows no such name. */
+  #refuseUdp(offers: readonly TunnelOffer[]): void {
+    const { bridge, dial } = this.#options;
+    const code = 'SLW_TUNNEL_KIND';
+    const reason = 'the server knows no UDP tunnels; update it';
+    const names = offers.map(({ name }) => name).filter(isUdpTunnel);
+    const results = names.map((name) => ({ name, code, reason }) as const);
+    bridge.tell('registered', { link: dial.link, results });
   }
 
   #finish(code: ErrorCode, detail: string): void {

@@ -132,6 +132,7 @@ class ClientShard implements ShardOwner {
   #drain(): Promise<undefined> {
     this.#listeners.closeAll();
     this.#locals.drain();
+    this.#upstreams.drain();
     this.#socks.drain();
     for (const link of this.#links.values()) link.leave();
     return this.life.drain();

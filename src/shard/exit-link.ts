@@ -11,6 +11,7 @@ import { type ErrorCode, SluicewayError, WireError } from '../base/errors.ts';
 import { ForwardRules } from '../base/forward-rules.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
+import { isUdpTunnel } from '../base/port-name.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type {
   ClientGrant,
@@ -33,6 +34,7 @@ import {
   FEATURES,
   type Hello,
   type Open,
+  UDP_FEATURE,
   VERSIONS,
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
@@ -87,6 +89,8 @@ export class ExitLink implements SessionEvents, ForwardScope {
   /** What its token allows it to reach; undefined: all that the server allows. */
   rules: ForwardRules | undefined;
   #token: string | undefined;
+  /** That both sides named. */
+  #features: readonly string[] = [];
   /** Control messages since the last tick. */
   #controls = 0;
   #state: 'waiting' | 'asking' | 'active' | 'ended' = 'waiting';
@@ -188,6 +192,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
       if (this.#state !== 'asking') return;
       this.#state = 'active';
       const features = FEATURES.filter((feature) => hello.features.includes(feature));
+      this.#features = features;
       const { node, shards, grant, spreadMs: spread } = answer;
       this.grant(grant);
       const limits = this.session.announce();
@@ -207,14 +212,22 @@ export class ExitLink implements SessionEvents, ForwardScope {
 
   async #register(call: number, tunnels: readonly TunnelRequest[]): Promise<void> {
     try {
-      const results = await this.#options.bridge.call('register', { link: this.key, tunnels });
+      const link = this.key;
+      const known = tunnels.filter(({ name }) => this.#knows(name));
+      const results = await this.#options.bridge.call('register', { link, tunnels: known });
       if (this.#state !== 'active') return;
-      for (const part of packResults(results)) {
+      const others = tunnels.filter(({ name }) => !this.#knows(name)).map(unknownKind);
+      for (const part of packResults([...results, ...others])) {
         this.session.sendControl(FRAME.REGISTERED, encodeRegistered({ call, results: part }));
       }
     } catch (error) {
       this.#refuse(error);
     }
+  }
+
+  /** What the client did not name it would not understand. */
+  #knows(tunnel: string): boolean {
+    return !isUdpTunnel(tunnel) || this.#features.includes(UDP_FEATURE);
   }
 
   #refuse(error: unknown): void {
@@ -223,6 +236,11 @@ export class ExitLink implements SessionEvents, ForwardScope {
     this.#options.log.warn({ link: this.key, code }, 'link refused');
     this.session.close(code.startsWith('SLW_LINK_') ? code : 'SLW_LINK_LIMIT');
   }
+}
+
+function unknownKind({ name }: TunnelRequest): TunnelAnswer {
+  const reason = 'the feature udp was not agreed on';
+  return { name, code: 'SLW_TUNNEL_KIND', reason };
 }
 
 /** In as many messages as they need, each below the limit of a control body. */

@@ -9,6 +9,7 @@ import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { plainAddress } from '../base/ip.ts';
 import { type AddressSet, networkSet } from '../base/network-set.ts';
+import { isUdpTunnel } from '../base/port-name.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
   CertificateChange,
@@ -45,6 +46,7 @@ import { Pages } from './http-page.ts';
 import { createHttpIngress, type HttpIngress } from './ingress-http.ts';
 import { HttpsIngress } from './ingress-https.ts';
 import { TcpIngress } from './ingress-tcp.ts';
+import { UdpIngress, type UdpIngressOptions } from './ingress-udp.ts';
 import { Inspector } from './inspector.ts';
 import { LinkDoor } from './link-door.ts';
 import { sampleLinks } from './link-sample.ts';
@@ -87,6 +89,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #http: HttpIngress;
   readonly #https: HttpsIngress;
   readonly #tcp: TcpIngress;
+  readonly #udp: UdpIngress;
   readonly #tls: TlsFront;
   readonly #forwards: Forwards;
   /** Undefined: every visitor comes by itself. */
@@ -149,6 +152,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     });
     this.#https = new HttpsIngress({ ...shared, http: this.#http, challenges, log });
     this.#tcp = new TcpIngress({ ...shared, onDenied: () => this.#lists.deny('tunnels') });
+    this.#udp = this.#createUdp(shared, proxies);
     this.#tls = new TlsFront({
       ...{ ledger: shared.ledger, clock, log },
       matchServerName: (serverName) => this.#router.matchServerName(serverName),
@@ -179,6 +183,16 @@ class ExitShard implements ShardOwner, StreamOpener {
     );
   }
 
+  #createUdp(
+    shared: Pick<UdpIngressOptions, 'router' | 'limits' | 'clock' | 'access'>,
+    proxies: AddressSet | undefined,
+  ): UdpIngress {
+    const { meters } = this.life;
+    const onIdle = (): void => this.life.checkDrained();
+    const own = { lists: this.#lists, proxies, meter: meters.datagrams, onIdle };
+    return new UdpIngress({ ...shared, ...own });
+  }
+
   #createDoor(): LinkDoor | undefined {
     const { linkSchemes: schemes } = visitorsOf(this.#task);
     if (schemes.length === 0) return undefined;
@@ -194,6 +208,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#http.sweep();
     this.#https.sweep(nowMs);
     this.#tcp.sweep(nowMs);
+    this.#udp.sweep(nowMs);
     this.#tls.sweep(nowMs);
     this.#forwards.sweep(nowMs);
     this.#arrivals?.sweep(nowMs);
@@ -237,7 +252,10 @@ class ExitShard implements ShardOwner, StreamOpener {
   #methods(): ConstructorParameters<typeof Bridge<ExitShardMethods, ExitControlMethods>>[1] {
     return {
       listen: (request: ListenRequest) => this.#listen(request),
-      unlisten: ({ name }: { name: string }) => this.#listeners.close(name),
+      unlisten: ({ name }: { name: string }) => {
+        this.#listeners.close(name);
+        this.#udp.close(name);
+      },
       route: (changes: ExitShardMethods['route']['takes']) => this.#router.apply(changes),
       mesh: ({ shard, port }: ExitShardMethods['mesh']['takes']) => this.#mesh.attach(shard, port),
       tls: (tls: ExitShardMethods['tls']['takes']) => this.#portTls.replace(tls),
@@ -284,6 +302,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       links: this.#links,
       router: this.#router,
       http: this.#http,
+      udp: this.#udp,
       inspector: this.#inspector,
       forwards: this.#forwards,
       ...{ log, clock, onLimited: meters.onLimited.bind(meters) },
@@ -305,6 +324,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     if (name === 'https') {
       return this.#openHttp(request, (socket, arrival) => this.#tls.accept(socket, arrival));
     }
+    if (isUdpTunnel(name)) return this.#udp.open(request);
     return this.#open(request, (socket, arrival) =>
       this.#admit(socket, arrival, () => this.#tcp.accept(name, socket, arrival)),
     );
@@ -353,7 +373,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   }
 
   get #visitorsCount(): number {
-    return this.#servedCount + (this.#arrivals?.waitingCount ?? 0);
+    return this.#servedCount + this.#udp.flowsCount + (this.#arrivals?.waitingCount ?? 0);
   }
 
   get #servedCount(): number {
@@ -396,6 +416,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   #drain(isMoved: boolean): Promise<undefined> {
     this.#listeners.closeAll();
     this.#http.drain(isMoved);
+    this.#udp.drain(isMoved);
     // Links that moved serve what visitors of this process still ask for.
     if (!isMoved) this.#leave('SLW_LINK_DRAINING');
     return this.life.drain();
@@ -413,6 +434,7 @@ class ExitShard implements ShardOwner, StreamOpener {
 
   #stop(): void {
     this.#listeners.closeAll();
+    this.#udp.closeAll();
     this.#reportUse();
     for (const { session } of [...this.#links.values()]) session.close('SLW_LINK_DRAINING');
     this.#mesh.close();

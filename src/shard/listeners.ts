@@ -122,7 +122,11 @@ function descriptorOf(server: Server): number {
   return handle?.fd ?? -1;
 }
 
-function listenFailure(request: ListenRequest, cause: NodeJS.ErrnoException): SluicewayError {
+/** Why a port of either kind could not be opened. */
+export function listenFailure(
+  request: ListenRequest,
+  cause: NodeJS.ErrnoException,
+): SluicewayError {
   const where = `${request.host}:${request.port}`;
   if (cause.code === 'EADDRINUSE') {
     return new SluicewayError('SLW_TUNNEL_PORT_TAKEN', `${where} is in use`, { cause });

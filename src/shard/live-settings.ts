@@ -13,6 +13,7 @@ import type { AllowLists } from './allow-lists.ts';
 import type { ExitLink } from './exit-link.ts';
 import type { Forwards } from './forwards.ts';
 import type { HttpIngress } from './ingress-http.ts';
+import type { UdpIngress } from './ingress-udp.ts';
 import type { Inspector } from './inspector.ts';
 import type { Limit } from './limited.ts';
 import type { Listeners } from './listeners.ts';
@@ -31,6 +32,7 @@ export interface LiveParts {
   readonly links: ReadonlyMap<string, ExitLink>;
   readonly router: ShardRouter;
   readonly http: HttpIngress;
+  readonly udp: UdpIngress;
   readonly inspector: Inspector;
   readonly forwards: Forwards;
   readonly clock: Clock;
@@ -70,7 +72,7 @@ export function applySettings(parts: LiveParts, live: LiveSettings): void {
   cutDenied(parts);
 }
 
-function cutDenied({ lists, listeners, links, log }: LiveParts): void {
+function cutDenied({ lists, listeners, links, udp, log }: LiveParts): void {
   const cut = listeners.cutDenied((socket) => {
     const isDenied = lists.isDenied(socket);
     if (isDenied) lists.deny('visitors');
@@ -81,5 +83,5 @@ function cutDenied({ lists, listeners, links, log }: LiveParts): void {
     lists.deny('clients');
     session.close('SLW_LINK_ENDED');
   }
-  log.debug({ visitors: cut }, 'settings taken over');
+  log.debug({ visitors: cut + udp.cutDenied() }, 'settings taken over');
 }

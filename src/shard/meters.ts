@@ -15,6 +15,7 @@ import {
   type TunnelSample,
 } from '../bridge/messages.ts';
 import type { StreamMeter } from '../mux/stream.ts';
+import { DatagramMeter } from './datagram-meter.ts';
 import type { InFlight } from './http-context.ts';
 import { type Limit, LimitedCounts } from './limited.ts';
 import { TlsRefusals } from './tls-refusals.ts';
@@ -48,6 +49,7 @@ export class Meters {
   #lastCounter: RequestCounter | undefined;
   readonly #inFlight = new Map<string, InFlight>();
   readonly tlsRefusals = new TlsRefusals();
+  readonly datagrams = new DatagramMeter();
   readonly #limited = new LimitedCounts();
   readonly #protocolErrors = new Map<ErrorCode, number>();
   readonly #acceptErrors = new Map<string, number>();
@@ -140,6 +142,7 @@ export class Meters {
       limited: this.#limited.sample(),
       tlsRefused: this.tlsRefusals.sample(),
       denied: [],
+      datagrams: this.datagrams.sample(),
       ...(loop === 'none' ? {} : { loopDelay: this.#readLoop(loop) }),
     };
   }

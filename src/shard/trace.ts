@@ -7,7 +7,7 @@
 
 import type { Clock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
-import type { InspectedDetail, InspectedRequest, KeptBody } from '../bridge/messages.ts';
+import type { InspectedDetail, InspectedRequest, KeptBody } from '../bridge/inspected.ts';
 import { BodyReader } from '../http/body-reader.ts';
 import type { Forwarding } from '../http/forwarding.ts';
 import { showFields, showTarget } from '../http/masking.ts';

@@ -1,4 +1,5 @@
-// The private services of a client: dials one for each stream that an exit node opens.
+// The private services of a client: dials one for each stream that an exit node opens, or sends
+// it datagrams.
 //
 // Invariant: what is dialled comes from the client's own table, never from the peer; a dial that
 // fails resets its stream with the reason. Must not know: links, or HTTP.
@@ -8,6 +9,7 @@ import { connect as connectTls, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
+import { isUdpTunnel } from '../base/port-name.ts';
 import type { UpstreamEntry } from '../bridge/messages.ts';
 import { encodeProxyHeader, type ProxyVersion } from '../edge/proxy-writer.ts';
 import type { Stream } from '../mux/stream.ts';
@@ -15,12 +17,13 @@ import { type Open, TEXT_LENGTH_MAX, type TunnelOffer } from '../wire/hello.ts';
 import type { Meters } from './meters.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';
 import { Told } from './told.ts';
+import { UdpUpstreams } from './udp-upstreams.ts';
 
 /** First TCP keep-alive probe on an idle upstream connection (design, section 4.1). */
 const KEEP_ALIVE_MS = 60_000;
 
 export interface UpstreamsOptions {
-  readonly limits: RelayLimits;
+  readonly limits: RelayLimits & { readonly udpIdleTimeoutMs: number };
   readonly clock: Clock;
   readonly meters: Meters;
   readonly log: Logger;
@@ -29,6 +32,7 @@ export interface UpstreamsOptions {
 export class Upstreams {
   readonly #options: UpstreamsOptions;
   readonly #relays = new Set<SocketRelay>();
+  readonly #datagrams: UdpUpstreams;
   /** Of tunnels whose upstream is not trusted. */
   readonly #told = new Told();
   #entries: ReadonlyMap<string, UpstreamEntry> = new Map();
@@ -36,10 +40,12 @@ export class Upstreams {
 
   constructor(options: UpstreamsOptions) {
     this.#options = options;
+    const { meters, ...shared } = options;
+    this.#datagrams = new UdpUpstreams({ ...shared, meter: meters.datagrams });
   }
 
   get connectionsCount(): number {
-    return this.#relays.size;
+    return this.#relays.size + this.#datagrams.flowsCount;
   }
 
   replace(entries: readonly UpstreamEntry[]): void {
@@ -67,6 +73,10 @@ export class Upstreams {
       return;
     }
     stream.addMeter(this.#options.meters.tunnel(entry.name));
+    if (isUdpTunnel(entry.name)) {
+      this.#datagrams.serve(stream, entry);
+      return;
+    }
     const { limits, clock } = this.#options;
     const socket = dial(entry);
     if (socket instanceof TLSSocket) this.#watchTrust(socket, entry.name);
@@ -97,11 +107,18 @@ export class Upstreams {
 
   sweep(nowMs: number): void {
     for (const relay of this.#relays) relay.sweep(nowMs);
+    this.#datagrams.sweep(nowMs);
+  }
+
+  /** No new streams come; datagrams, which have no end of their own, end when they are silent. */
+  drain(): void {
+    this.#datagrams.drain();
   }
 
   /** The thread is about to die: its end would close these as if all had been said. */
   cutAll(): void {
     for (const relay of this.#relays) relay.cut();
+    this.#datagrams.closeAll();
   }
 }
 

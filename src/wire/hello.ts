@@ -17,8 +17,10 @@ import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, REGISTER_TUNNELS_MAX } from './limits
 
 /** Protocol versions that we speak, best first. */
 export const VERSIONS: readonly number[] = [1];
-/** Features that we offer. None yet: a feature is active when both sides name it. */
-export const FEATURES: readonly string[] = [];
+/** Tunnels of datagrams. */
+export const UDP_FEATURE = 'udp';
+/** Features that we offer: one is active when both sides name it. */
+export const FEATURES: readonly string[] = [UDP_FEATURE];
 
 /** Begins the `tunnel` of an OPEN from a client, before the target. */
 export const FORWARD = 'forward:';
@@ -62,7 +64,8 @@ export interface Welcome {
 }
 
 export interface TunnelOffer {
-  /** `example.com`, `*.example.com` or `*`, maybe with a path; `tcp:2222`; `tls:example.com`. */
+  /** `example.com`, `*.example.com` or `*`, maybe with a path; `tcp:2222`; `udp:5353`;
+   * `tls:example.com`. */
   readonly name: string;
   /** As status shows it: `example.com=http://127.0.0.1:3000`. */
   readonly label: string;

@@ -31,6 +31,10 @@ const ROWS: readonly (readonly [string, string, 'live' | 'restart'])[] = [
   ['keep-alive-timeout', '3s', 'live'],
   ['upstream-response-timeout', '3s', 'live'],
   ['tcp-idle-timeout', '3s', 'live'],
+  ['udp-idle-timeout', '3s', 'live'],
+  ['udp-flows-max', '7', 'live'],
+  ['udp-flows-per-ip-max', '7', 'live'],
+  ['udp-new-flows-per-second-max', '7', 'live'],
   ['half-close-timeout', '3s', 'live'],
   ['visitor-connections-max', '7', 'live'],
   ['visitor-connections-per-ip-max', '7', 'live'],
@@ -47,7 +51,7 @@ const ROWS: readonly (readonly [string, string, 'live' | 'restart'])[] = [
   ['control-addr', '127.0.0.1:7', 'restart'],
   ['http-addr', 'off', 'restart'],
   ['shards', '7', 'restart'],
-  ['tcp-ports', '7', 'restart'],
+  ['udp-ports', '7', 'restart'],
   ['trusted-proxies', '10.0.0.0/8', 'restart'],
   ['window-max', '9MiB', 'restart'],
 ];
@@ -65,6 +69,15 @@ for (const [name, text, kind] of ROWS) {
     assert.deepEqual(again, { live: [], restart: kind === 'live' ? [] : [name] });
   });
 }
+
+test('what follows from another option changes with it', () => {
+  const { restart } = changedOptions(reading(), reading({ 'tcp-ports': '7' }));
+  assert.deepEqual(restart, ['tcp-ports', 'udp-ports']);
+  const own = { 'udp-ports': '9' };
+  const { restart: alone } = changedOptions(reading(own), reading({ ...own, 'tcp-ports': '7' }));
+  assert.deepEqual(alone, ['tcp-ports']);
+});
+
 test('every live option has a row above', () => {
   const live = Object.entries(RELOADS).flatMap(([name, kind]) => (kind === 'live' ? [name] : []));
   const rows = ROWS.flatMap(([name, , kind]) => (kind === 'live' ? [name] : []));

@@ -20,6 +20,8 @@ describe('the server configuration', () => {
       httpAddr: { host: '0.0.0.0', port: 8000 },
       tcpHost: '0.0.0.0',
       tcpPorts: [{ first: 1024, last: 65_535 }],
+      udpHost: '0.0.0.0',
+      udpPorts: [{ first: 1024, last: 65_535 }],
       adminAddr: { host: '127.0.0.1', port: 9123 },
       shards: 3,
       reusePort: 'auto',
@@ -55,10 +57,14 @@ describe('the server configuration', () => {
       streamsPerLinkMax: 10_000,
       upstreamConnectTimeoutMs: 10_000,
       tcpIdleTimeoutMs: 0,
+      udpIdleTimeoutMs: 120_000,
       halfCloseTimeoutMs: 3_600_000,
       linkPingIntervalMs: 10_000,
       linkDeadAfterMs: 30_000,
       visitorConnectionsMax: 0,
+      udpFlowsMax: 4096,
+      udpFlowsPerAddressMax: 1024,
+      udpNewFlowsPerSecondMax: 2000,
       headerTimeoutMs: 10_000,
       bodyIdleTimeoutMs: 60_000,
       keepAliveTimeoutMs: 75_000,
@@ -221,6 +227,22 @@ describe('the environment', () => {
   const check = (env: Record<string, string>) =>
     resolveConfig(configInput('server', { env: { SLUICEWAY_TOKEN: TOKEN, ...env } }));
 
+  test('what holds for TCP ports holds for UDP ports, unless they are given', () => {
+    const tcp = { SLUICEWAY_TCP_ADDR: '127.0.0.1', SLUICEWAY_TCP_PORTS: '22' };
+    const ofTcp = check(tcp);
+    assert.equal(ofTcp.udpHost, '127.0.0.1');
+    assert.deepEqual(ofTcp.udpPorts, [{ first: 22, last: 22 }]);
+    assert.deepEqual(check({ SLUICEWAY_TCP_PORTS: 'off' }).udpPorts, []);
+    const own = check({ ...tcp, SLUICEWAY_UDP_ADDR: '[::1]', SLUICEWAY_UDP_PORTS: '53,5353' });
+    assert.equal(own.udpHost, '::1');
+    assert.deepEqual(
+      own.udpPorts.map(({ first }) => first),
+      [53, 5353],
+    );
+    assert.deepEqual(check({ ...tcp, SLUICEWAY_UDP_PORTS: 'off' }).udpPorts, []);
+    assert.deepEqual(check({ ...tcp, SLUICEWAY_UDP_PORTS: 'off' }).tcpPorts, ofTcp.tcpPorts);
+  });
+
   test('separates values by commas or newlines', () => {
     const { tcpPorts } = check({ SLUICEWAY_TCP_PORTS: '22, 80-81\n443,\n' });
     assert.deepEqual(
@@ -344,6 +366,39 @@ describe('the resolved configuration', () => {
     assert.deepEqual(again, resolveConfig(configInput('client', { flags })));
     const masked = configInput('client', { env: {}, file: { path: 'a.yaml', text } });
     assert.match(problemsOf(() => resolveConfig(masked)).join(), /stands for a masked one/);
+  });
+});
+
+describe('a client with UDP tunnels alone', () => {
+  const resolve = (more: Readonly<Record<string, string>>) =>
+    resolveConfig(
+      configInput('client', {
+        flags: { url: CLIENT_FLAGS.url, udp: '5353=127.0.0.1:53', ...more },
+      }),
+    );
+
+  test('needs no other tunnel, and has no health check by an option for all', () => {
+    assert.deepEqual(
+      resolve({}).tunnels.map(({ name, kind }) => [name, kind]),
+      [['udp:5353', 'udp']],
+    );
+    const both = resolve({ tcp: '2222', 'health-check': 'tcp' });
+    assert.deepEqual(
+      both.tunnels.map(({ name, health }) => [name, health]),
+      [
+        ['tcp:2222', { kind: 'tcp' }],
+        ['udp:5353', undefined],
+      ],
+    );
+  });
+
+  test('is told of options that mean nothing for it', () => {
+    const problem = (more: Readonly<Record<string, string>>): string =>
+      problemsOf(() => resolve(more)).join();
+    assert.match(problem({ 'health-check': 'tcp' }), /--health-check .*and there is none/);
+    assert.match(problem({ 'proxy-protocol': 'v2' }), /--proxy-protocol .*and there is none/);
+    assert.match(problem({ 'basic-auth': 'a:b' }), /--basic-auth .*and there is none/);
+    assert.match(problem({ udp: '5353=a:1,5353=b:1' }), /--udp .*'udp:5353' is given twice/);
   });
 });
 

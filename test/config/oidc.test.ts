@@ -75,7 +75,8 @@ test('a rule has claims in place of hashes, and else what a token has', () => {
   assert.equal(problem, '');
   assert.deepEqual(entries, [
     {
-      ...{ digests: [], hosts: ['*.p.test'], ports: [], isAdmin: false, name: 'preview' },
+      ...{ digests: [], hosts: ['*.p.test'], ports: [], udpPorts: [], isAdmin: false },
+      name: 'preview',
       ...{ streamsMax: 5, sessionMaxMs: 6 * 3_600_000 },
       claims: [
         { claim: 'sub', patterns: ['repo:acme/app:*'] },

@@ -31,7 +31,7 @@ const token = (lines: string): string =>
 describe('a tokens file', () => {
   test('gives what each token may do', () => {
     const text = token(
-      '    hosts: ["*.example.com", b.test]\n    ports: [2222, 8000-8100]\n' +
+      '    hosts: ["*.example.com", b.test]\n    ports: [2222, 8000-8100]\n    udp-ports: 5353\n' +
         '    allow-ips: [10.0.0.0/8, "2001:db8::/32"]\n    expires: 2027-01-31T12:00:00Z\n' +
         '    admin: true\n    clients-max: 2\n    links-max: 8\n',
     );
@@ -46,6 +46,7 @@ describe('a tokens file', () => {
             { first: 2222, last: 2222 },
             { first: 8000, last: 8100 },
           ],
+          udpPorts: [{ first: 5353, last: 5353 }],
           allowIps: [
             { address: '10.0.0.0', prefixBits: 8 },
             { address: '2001:db8::', prefixBits: 32 },
@@ -83,6 +84,7 @@ describe('a tokens file', () => {
     ['no value', token('    hosts:\n'), /line 4, .*"hosts" must be a list of values/],
     ['a host that is none', token('    hosts: ["a b"]\n'), /line 4, .*"hosts" 'a b' is no host/],
     ['a port that is none', token('    ports: [70000]\n'), /line 4, .*"ports" '70000' is no port/],
+    ['a UDP port that is none', token('    udp-ports: [a]\n'), /"udp-ports" 'a' is no port/],
     ['a network that is none', token('    allow-ips: [10.0.0.1/8]\n'), /line 4, .*bits set behind/],
     ['a day that is none', token('    expires: 2027-13-31\n'), /line 4, .*"expires" .* is no time/],
     ['a word for a truth', token('    admin: yes\n'), /line 4, .*"admin" 'yes' is neither true/],

@@ -3,8 +3,9 @@ import { describe, test } from 'node:test';
 import type { Kind } from '../../src/config/option.ts';
 import { InvalidText } from '../../src/config/option.ts';
 import { expandPortRun } from '../../src/config/port-run.ts';
+import { tcpTunnel, udpTunnel } from '../../src/config/port-tunnel.ts';
 import { tlsTunnel } from '../../src/config/tls-tunnel.ts';
-import { httpTunnel, type TunnelSpec, tcpTunnel } from '../../src/config/tunnel.ts';
+import { httpTunnel, type TunnelSpec } from '../../src/config/tunnel.ts';
 import { readText, reasonOf } from './input.ts';
 
 /** Gives `label -> host port [tls]` of what a text means. */
@@ -147,6 +148,23 @@ describe('TCP tunnels', () => {
       assert.deepEqual(readText(tcpTunnel, tcpTunnel.show(tunnel)), tunnel);
     }
   });
+});
+
+test('a UDP tunnel is read like a TCP tunnel, and has neither socket paths nor health checks', () => {
+  assert.equal(read(udpTunnel, '5353=127.0.0.1:53'), 'udp:5353=127.0.0.1:53 -> 127.0.0.1 53');
+  assert.equal(read(udpTunnel, '5353=[::1]:53'), 'udp:5353=[::1]:53 -> ::1 53');
+  assert.equal(read(udpTunnel, '53'), 'udp:53=localhost:53 -> localhost 53');
+  const text = '5353=127.0.0.1:53;allow-ips=10.0.0.0/8;weight=3';
+  const spec = readText(udpTunnel, text);
+  assert.equal(spec.kind, 'udp');
+  assert.equal(udpTunnel.show(spec), text, 'printed as it was given');
+  for (const wrong of ['0', '65536=a:1', 'udp:53', '=a:1']) {
+    refuses(udpTunnel, wrong, /has no public port of 1 to 65535; write PORT=HOST:PORT.*5353=/);
+  }
+  refuses(udpTunnel, '5353=unix:/run/dns.sock', /has no valid upstream host and port/);
+  refuses(udpTunnel, '5353=udp://a:53', /has no valid upstream host and port/);
+  refuses(udpTunnel, '53;health-check=tcp', /has a health check/);
+  refuses(udpTunnel, '53;host-header=a', /only allow-ips/);
 });
 
 test('who may visit is declared behind a TCP upstream, and nothing else is', () => {

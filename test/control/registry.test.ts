@@ -59,7 +59,7 @@ class Bench {
 
   constructor() {
     this.registry = new Registry({
-      isPortAllowed: (port) => port >= 1024,
+      isPortAllowed: ({ port }) => port >= 1024,
       hasHttps: true,
       wallMs: () => 0,
       publish: (changes) => this.replica.apply(changes),

@@ -17,6 +17,7 @@ export function shardSample(changes: Partial<ShardSample> = {}): ShardSample {
     limited: [],
     tlsRefused: [],
     denied: [],
+    datagrams: { passed: [], dropped: [] },
     loopDelay: { p50: 0.001, p99: 0.002, max: 0.003 },
     ...changes,
   };

@@ -48,7 +48,7 @@ test('names every client, what it serves and what went through, as visitors see 
   assert.deepEqual(status, {
     info: {
       version: '0.1.0',
-      mode: 'http,tcp',
+      mode: 'http,tcp,udp',
       hostname: hostname(),
       startTime: '2026-01-02T03:04:05.000Z',
       shards: 3,
@@ -86,7 +86,7 @@ test('names every client, what it serves and what went through, as visitors see 
   });
 });
 
-test('without an HTTP listener the mode says so', () => {
+test('the mode says what visitors can come by', () => {
   const registry = new Registry({
     isPortAllowed: () => true,
     hasHttps: true,
@@ -96,8 +96,12 @@ test('without an HTTP listener the mode says so', () => {
     closePort: async () => {},
     closeLinks: () => {},
   });
-  const config = serverConfig({ 'http-addr': 'off' });
   const totals = new SampleBook().totals();
-  const { info } = describeStatus({ registry, totals, config, version: '1', startedMs: 0 });
-  assert.equal(info.mode, 'tcp');
+  const modeOf = (flags: Readonly<Record<string, string>>): string => {
+    const config = serverConfig({ 'http-addr': 'off', ...flags });
+    return describeStatus({ registry, totals, config, version: '1', startedMs: 0 }).info.mode;
+  };
+  assert.equal(modeOf({}), 'tcp,udp');
+  assert.equal(modeOf({ 'udp-ports': 'off' }), 'tcp');
+  assert.equal(modeOf({ 'tcp-ports': 'off', 'udp-ports': '5353' }), 'udp');
 });

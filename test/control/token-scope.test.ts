@@ -5,7 +5,9 @@ import { test } from 'node:test';
 import type { TokenEntry } from '../../src/config/config.ts';
 import { mayServe } from '../../src/control/token-scope.ts';
 
-const BARE: TokenEntry = { name: 'ci', digests: [], hosts: [], ports: [], isAdmin: false };
+const BARE: TokenEntry = {
+  ...{ name: 'ci', digests: [], hosts: [], ports: [], udpPorts: [], isAdmin: false },
+};
 
 const TABLE: readonly (readonly [readonly string[], readonly string[], readonly string[]])[] = [
   [[], [], ['a.test', '*', '*.a.test', 'tls:a.test', 'a.test/api']],
@@ -15,7 +17,7 @@ const TABLE: readonly (readonly [readonly string[], readonly string[], readonly 
     ['x.a.test', 'x.y.a.test', '*.a.test', '*.x.a.test', 'tls:*.a.test', 'x.a.test/p'],
     ['a.test', 'xa.test', 'a.test.b', '*', '*.test', 'tls:a.test'],
   ],
-  [['*'], ['a.test', '*', '*.a.test', 'tls:a.test', '*/api'], ['tcp:2222']],
+  [['*'], ['a.test', '*', '*.a.test', 'tls:a.test', '*/api'], ['tcp:2222', 'udp:2222']],
 ];
 
 for (const [hosts, may, mayNot] of TABLE) {
@@ -35,7 +37,15 @@ test('ports, and no host by them', () => {
   };
   for (const name of ['tcp:2222', 'tcp:8000', 'tcp:8100'])
     assert.equal(mayServe(entry, name), true);
-  for (const name of ['tcp:2223', 'tcp:7999', 'tcp:8101', 'tcp:22', '2222', 'a.test']) {
+  for (const name of ['tcp:2223', 'tcp:7999', 'tcp:8101', 'tcp:22', 'udp:2222', '2222', 'a.test']) {
+    assert.equal(mayServe(entry, name), false, name);
+  }
+});
+
+test('UDP ports, and no TCP port by them', () => {
+  const entry = { ...BARE, udpPorts: [{ first: 5353, last: 5354 }] };
+  for (const name of ['udp:5353', 'udp:5354']) assert.equal(mayServe(entry, name), true);
+  for (const name of ['udp:5352', 'udp:5355', 'udp:05353', 'udp:', 'tcp:5353', 'a.test']) {
     assert.equal(mayServe(entry, name), false, name);
   }
 });

@@ -65,7 +65,7 @@ test('the first rule that fits lets in, until its session is over or it asks for
   const clock = new FakeClock();
   const ruled = new TokenGate(undefined, clock);
   const rule = (name: string, pattern: string, more: object = {}): TokenEntry => ({
-    ...{ name, digests: [], hosts: [], ports: [], isAdmin: false },
+    ...{ name, digests: [], hosts: [], ports: [], udpPorts: [], isAdmin: false },
     ...{ claims: [{ claim: 'sub', patterns: [pattern] }], ...more },
   });
   const address = '192.0.2.1';

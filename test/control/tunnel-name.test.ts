@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { SluicewayError } from '../../src/base/errors.ts';
-import { checkTunnelName } from '../../src/control/tunnel-name.ts';
+import { checkTunnelName, isHttpTunnel } from '../../src/control/tunnel-name.ts';
 
 function isRefused(name: string): boolean {
   try {
@@ -20,7 +20,7 @@ function isRefused(name: string): boolean {
   }
 }
 
-test('hosts, wildcards, the catch-all and TCP ports pass', () => {
+test('hosts, wildcards, the catch-all and ports pass', () => {
   const label = 'a'.repeat(63);
   const hosts = [
     'example.com',
@@ -40,8 +40,10 @@ test('hosts, wildcards, the catch-all and TCP ports pass', () => {
   ];
   const passed = ['tls:example.com', 'tls:*.example.com', 'tls:localhost'];
   for (const host of [...hosts, ...passed]) assert.equal(checkTunnelName(host), undefined, host);
-  assert.equal(checkTunnelName('tcp:1'), 1);
-  assert.equal(checkTunnelName('tcp:65535'), 65_535);
+  assert.deepEqual(checkTunnelName('tcp:1'), { transport: 'tcp', port: 1 });
+  assert.deepEqual(checkTunnelName('tcp:65535'), { transport: 'tcp', port: 65_535 });
+  assert.deepEqual(checkTunnelName('udp:53'), { transport: 'udp', port: 53 });
+  assert.equal(isHttpTunnel('udp:53'), false);
 });
 
 test('everything else is refused, and told without its control characters', () => {
@@ -90,7 +92,8 @@ test('everything else is refused, and told without its control characters', () =
     ],
     `a/${'x'.repeat(200)}`,
     ...['tcp:', 'tcp:0', 'tcp:65536', 'tcp:99999', 'tcp:022', 'tcp:-1', 'tcp:1e3', 'tcp: 22'],
-    ...['tcp:22\n', 'TCP:22', 'tcp:22.0', 'udp:53', `${'a'.repeat(64)}.com`],
+    ...['udp:', 'udp:0', 'udp:65536', 'udp:053', 'udp:53/a', 'UDP:53', 'udp:53 ', 'sctp:53'],
+    ...['tcp:22\n', 'TCP:22', 'tcp:22.0', `${'a'.repeat(64)}.com`],
     `${'a.'.repeat(126)}aa`,
     'x'.repeat(100_000),
   ];

@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { InspectedDetail, InspectedRequest } from '../../src/bridge/messages.ts';
+import type { InspectedDetail, InspectedRequest } from '../../src/bridge/inspected.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { type Flags, LOOPBACK, TOKEN } from '../support/configs.ts';
 import { eventually } from '../support/deadline.ts';

@@ -20,6 +20,7 @@ import { LogLines } from '../support/log-lines.ts';
 
 const LIMITS = {
   tcpIdleTimeoutMs: 0,
+  udpIdleTimeoutMs: 120_000,
   halfCloseTimeoutMs: 3_600_000,
   upstreamConnectTimeoutMs: 10_000,
 };

@@ -98,7 +98,7 @@ export async function startClient(
 ): Promise<TestProcess> {
   const client = spawnClient(t, server, options);
   const named = options.args.filter((arg) =>
-    /^--(?:upstream|tcp|tls-passthrough|local|local-socks)$/u.test(arg),
+    /^--(?:upstream|tcp|udp|tls-passthrough|local|local-socks)$/u.test(arg),
   ).length;
   const wanted = options.tunnels ?? named;
   await client.line(`${wanted} tunnels up`, () => client.stdout.length >= wanted, START_MS);

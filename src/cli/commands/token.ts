@@ -24,6 +24,7 @@ export interface TokenFlags {
   readonly tokensUsageFile?: string;
   readonly host?: readonly string[];
   readonly port?: readonly string[];
+  readonly udpPort?: readonly string[];
   readonly forward?: readonly string[];
   readonly allowIp?: readonly string[];
   readonly expires?: string;
@@ -59,7 +60,7 @@ export async function createToken(name: string, flags: TokenFlags): Promise<void
   const { secret, hash } = createSecret();
   const text = addToken(file, {
     ...{ name, hash, hosts: flags.host ?? [], ports: flags.port ?? [] },
-    forwards: flags.forward ?? [],
+    ...{ udpPorts: flags.udpPort ?? [], forwards: flags.forward ?? [] },
     ...{ allowIps: flags.allowIp ?? [], expires: flags.expires, isAdmin: flags.admin === true },
     limits: limitsOf(flags),
   });
@@ -92,7 +93,7 @@ export async function listTokensFile(flags: TokenFlags): Promise<void> {
     entry.name,
     String(entry.secrets),
     entry.hosts.join(' ') || '-',
-    entry.ports.join(' ') || '-',
+    [...entry.ports, ...(entry.udpPorts ?? []).map((port) => `udp:${port}`)].join(' ') || '-',
     entry.forwards?.join(' ') ?? '-',
     entry.expires ?? 'never',
     entry.admin ? 'yes' : 'no',
@@ -140,13 +141,14 @@ function limitsGiven(entry: TokenEntry): Record<string, number> {
 }
 
 function describe(entry: TokenEntry, used: ReadonlyMap<string, number>) {
-  const { name, digests, hosts, ports, forwards, expiresMs, isAdmin } = entry;
+  const { name, digests, hosts, ports, udpPorts, forwards, expiresMs, isAdmin } = entry;
   const limits = limitsGiven(entry);
   return {
     name,
     secrets: digests.length,
     hosts,
     ports: ports.map(showPortRange),
+    ...(udpPorts.length === 0 ? {} : { udpPorts: udpPorts.map(showPortRange) }),
     ...(forwards === undefined ? {} : { forwards: forwards.map(showForwardRule) }),
     ...(expiresMs === undefined ? {} : { expires: isoTimeOf(expiresMs) }),
     admin: isAdmin,

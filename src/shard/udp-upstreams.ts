@@ -1,0 +1,89 @@
+// UDP services of a client: a socket of its own for each flow that an exit node opens.
+//
+// Invariant: a socket is connected to the address of the client's own table, so that no answer of
+// anybody else gets in; that nobody listens there ends neither flow nor tunnel, as datagrams may
+// be sent to who starts later; what was dropped is told of once in a while. Must not know: links,
+// or who visits.
+
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { UpstreamEntry } from '../bridge/messages.ts';
+import { QueueAccount } from '../mux/datagram-queue.ts';
+import type { Stream } from '../mux/stream.ts';
+import type { DatagramMeter } from './datagram-meter.ts';
+import { Told } from './told.ts';
+import { DRAIN_IDLE_MS, UdpFlow } from './udp-flow.ts';
+import { AddressBook, UpstreamSocket } from './upstream-socket.ts';
+
+export interface UdpUpstreamsOptions {
+  readonly limits: { readonly udpIdleTimeoutMs: number };
+  readonly clock: Clock;
+  readonly meter: DatagramMeter;
+  readonly log: Logger;
+}
+
+export class UdpUpstreams {
+  readonly #options: UdpUpstreamsOptions;
+  readonly #account = new QueueAccount();
+  readonly #addresses: AddressBook;
+  readonly #flows = new Map<UdpFlow, UpstreamSocket>();
+  readonly #told = new Told();
+  #toldCount = 0;
+  #state: 'serving' | 'draining' = 'serving';
+
+  constructor(options: UdpUpstreamsOptions) {
+    this.#options = options;
+    this.#addresses = new AddressBook(options.clock);
+  }
+
+  get flowsCount(): number {
+    return this.#flows.size;
+  }
+
+  serve(stream: Stream, { host, port }: UpstreamEntry): void {
+    const { clock, meter } = this.#options;
+    const socket = new UpstreamSocket({
+      ...{ meter, port },
+      address: this.#addresses.addressOf(host),
+      onDatagram: (datagram) => flow.take(datagram),
+      onFailure: () => flow.abort('SLW_STREAM_UNREACHABLE'),
+    });
+    const flow = new UdpFlow({
+      ...{ account: this.#account, meter, nowMs: clock.nowMs() },
+      send: (datagram) => socket.send(datagram),
+      onClose: () => socket.close(),
+      onEnd: () => void this.#flows.delete(flow),
+    });
+    this.#flows.set(flow, socket);
+    stream.sink = flow;
+    flow.join(stream);
+    // There is nobody to be reached first: UDP has no connections.
+    stream.accept();
+  }
+
+  /** Flows that are silent end soon. */
+  drain(): void {
+    this.#state = 'draining';
+  }
+
+  /** About once a second. */
+  sweep(nowMs: number): void {
+    const { udpIdleTimeoutMs } = this.#options.limits;
+    const idleMs = this.#state === 'draining' ? DRAIN_IDLE_MS : udpIdleTimeoutMs;
+    for (const flow of this.#flows.keys()) flow.sweep(nowMs, idleMs);
+    this.#tell(nowMs);
+  }
+
+  closeAll(): void {
+    for (const socket of this.#flows.values()) socket.close();
+  }
+
+  #tell(nowMs: number): void {
+    const { meter, log } = this.#options;
+    const { droppedCount } = meter;
+    if (droppedCount === this.#toldCount || !this.#told.isNews('dropped', nowMs)) return;
+    this.#toldCount = droppedCount;
+    const counts = meter.sample().dropped.filter(([, count]) => count > 0);
+    log.warn({ dropped: Object.fromEntries(counts) }, 'datagrams dropped, so far');
+  }
+}

@@ -1,0 +1,125 @@
+// The socket of one flow at the client, connected to its upstream; and addresses of upstreams.
+//
+//   finding the address --> connecting --> open --> closed
+//
+// Invariant: datagrams that come before it is open wait, bounded, and the oldest go first; an error
+// of the way, such as nobody listening, is counted and the socket stays. Must not know: streams,
+// flows, tunnels.
+
+import { createSocket, type Socket } from 'node:dgram';
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import type { DatagramMeter } from './datagram-meter.ts';
+import { asItIs } from './udp-socket.ts';
+
+/** Until the socket is open, which takes no time but that of a look-up. Guess. */
+const WAITING_MAX = 64;
+/** So long the address of a name is used again: each DNS query may be a flow of its own. Guess. */
+const ADDRESS_MS = 5000;
+
+export interface UpstreamSocketOptions {
+  readonly address: Promise<string>;
+  readonly port: number;
+  readonly meter: DatagramMeter;
+  readonly onDatagram: (datagram: Buffer) => void;
+  /** It could not be opened; not called once it was closed. */
+  readonly onFailure: () => void;
+}
+
+export class UpstreamSocket {
+  readonly #options: UpstreamSocketOptions;
+  readonly #onSent = (error: Error | null): void => {
+    if (error !== null) this.#count(error);
+  };
+  readonly #waiting: Buffer[] = [];
+  #socket: Socket | undefined;
+  #state: 'opening' | 'open' | 'closed' = 'opening';
+
+  constructor(options: UpstreamSocketOptions) {
+    this.#options = options;
+    options.address.then(
+      (address) => this.#connect(address),
+      () => this.#fail(),
+    );
+  }
+
+  send(datagram: Buffer): void {
+    if (this.#state === 'open') this.#socket?.send(datagram, this.#onSent);
+    else if (this.#state === 'opening') this.#wait(datagram);
+  }
+
+  close(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#waiting.length = 0;
+    this.#socket?.close();
+  }
+
+  #wait(datagram: Buffer): void {
+    this.#waiting.push(datagram);
+    if (this.#waiting.length <= WAITING_MAX) return;
+    this.#waiting.shift();
+    this.#options.meter.drop('queue');
+  }
+
+  #connect(address: string): void {
+    if (this.#state !== 'opening') return;
+    const { port, onDatagram } = this.#options;
+    const type = isIP(address) === 6 ? 'udp6' : 'udp4';
+    const socket = createSocket({ type, lookup: asItIs });
+    this.#socket = socket;
+    socket.on('message', onDatagram);
+    // Before it is open: no descriptor, no way. After: what ICMP has to say, told at the next use.
+    socket.on('error', (error) => {
+      if (this.#state === 'opening') this.#fail();
+      else this.#count(error);
+    });
+    socket.connect(port, address, (error?: Error) => {
+      if (error === undefined) this.#onConnect();
+      else this.#fail();
+    });
+  }
+
+  #onConnect(): void {
+    if (this.#state !== 'opening') return;
+    this.#state = 'open';
+    for (const datagram of this.#waiting) this.send(datagram);
+    this.#waiting.length = 0;
+  }
+
+  #fail(): void {
+    if (this.#state === 'closed') return;
+    this.#options.onFailure();
+    this.close();
+  }
+
+  #count(error: NodeJS.ErrnoException): void {
+    this.#options.meter.drop(error.code === 'ECONNREFUSED' ? 'upstream' : 'send');
+  }
+}
+
+/** Addresses of names, for a while. */
+export class AddressBook {
+  readonly #clock: Clock;
+  /** By host: those of the client's table, so that it has no other bound. */
+  readonly #found = new Map<
+    string,
+    { readonly address: Promise<string>; readonly untilMs: number }
+  >();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** IPv4 first where a name has both: no handshake would tell that nobody listens on the other. */
+  addressOf(host: string): Promise<string> {
+    if (isIP(host) !== 0) return Promise.resolve(host);
+    const nowMs = this.#clock.nowMs();
+    const known = this.#found.get(host);
+    if (known !== undefined && nowMs < known.untilMs) return known.address;
+    const address = lookup(host, { order: 'ipv4first' }).then((found) => found.address);
+    this.#found.set(host, { address, untilMs: nowMs + ADDRESS_MS });
+    return address;
+  }
+}
