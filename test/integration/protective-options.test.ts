@@ -22,6 +22,7 @@ import {
 } from '../support/option-channels.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { PAIR_A, PAIR_B } from '../support/test-pairs.ts';
+import { startUdp, visitUdp } from '../support/udp.ts';
 import { startHttp, startTcp } from '../support/upstream.ts';
 
 const SECRET = 'secret-of-this-test-0123456789';
@@ -248,6 +249,44 @@ const SERVER_ROWS: Readonly<Record<string, Row>> = {
       assert.equal(line.code, 'SLW_TUNNEL_PORT_NOT_ALLOWED');
     },
   },
+  'udp-ports': {
+    value: () => '1024-1025',
+    tries: async (t, node) => {
+      const udp = `${await freePort()}=127.0.0.1:9`;
+      const given: Given = {
+        ...{ option: 'udp', value: udp, channel: 'flag' },
+        env: { SLUICEWAY_TOKEN: SECRET },
+      };
+      const url = `ws://${LOOPBACK}:${node.controlPort}`;
+      const config = clientOf({ ...given, flags: { url } });
+      const options = { flags: { udp }, config, waits: false, complains: true };
+      const client = await startLocalClient(t, node, options);
+      const line = await client.log.line('tunnel refused');
+      assert.equal(line.code, 'SLW_TUNNEL_PORT_NOT_ALLOWED');
+    },
+  },
+  'udp-flows-per-ip-max': {
+    value: () => '1',
+    tries: async (t, node) => {
+      const upstream = await startUdp(t);
+      const port = await freePort();
+      const udp = `${port}=127.0.0.1:${upstream.port}`;
+      const env = { SLUICEWAY_TOKEN: SECRET };
+      const given: Given = { option: 'udp', value: udp, channel: 'flag', env };
+      const url = `ws://${LOOPBACK}:${node.controlPort}`;
+      await startLocalClient(t, node, {
+        flags: { udp },
+        config: clientOf({ ...given, flags: { url } }),
+      });
+      const first = await visitUdp(t, port);
+      await first.ask('one');
+      await first.ask('two');
+      (await visitUdp(t, port)).send('no room');
+      const denied = 'sluiceway_udp_dropped_total{reason="address-flows"}';
+      await node.untilMetric(denied, (count) => count === 1);
+      assert.equal(upstream.received, 2);
+    },
+  },
   'admin-addr': {
     value: () => 'off',
     tries: async (_t, node) => assert.equal(node.adminPort, 0),
@@ -450,10 +489,19 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
     // Shared by all visitors: they bound load, as test/integration/limits.test.ts shows.
     ...['tunnel-connections-max', 'requests-per-second-max', 'tunnel-requests-per-second-max'],
     ...['tunnel-bytes-in-per-second-max', 'tunnel-bytes-out-per-second-max'],
+    ...['udp-flows-max', 'udp-new-flows-per-second-max', 'udp-idle-timeout', 'udp-addr'],
   ],
   client: [
     ...['config', 'url', 'auto-tls', 'known-servers', 'tls-client-cert', 'tls-client-key'],
-    ...['upstream', 'tcp', 'tls-passthrough', 'proxy-protocol', 'host-header'],
+    ...[
+      'upstream',
+      'tcp',
+      'udp',
+      'udp-idle-timeout',
+      'tls-passthrough',
+      'proxy-protocol',
+      'host-header',
+    ],
     ...['local', 'local-addr', 'local-socks', 'proxy', 'weight', 'affinity', 'json'],
     ...['health-check', 'health-check-interval', 'health-check-timeout'],
     ...['health-check-rise', 'health-check-fall'],

@@ -1,0 +1,109 @@
+// Goal: a side that does not know UDP tunnels is never made to serve one, and whoever asks for one
+// is told why. Method: a server and a client of the test's own, which name no feature, against the
+// real other side.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { type RawData, WebSocket, WebSocketServer } from 'ws';
+import { FrameDecoder } from '../../src/wire/decoder.ts';
+import { FRAME } from '../../src/wire/frame.ts';
+import {
+  decodeRegister,
+  decodeRegistered,
+  encodeHello,
+  encodeRegister,
+  encodeRegistered,
+  encodeWelcome,
+  type Register,
+  type Registered,
+} from '../../src/wire/hello.ts';
+import { bodyFrame } from '../mux/raw-peer.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { LOOPBACK, TOKEN } from '../support/configs.ts';
+import { within } from '../support/deadline.ts';
+import { freePort } from '../support/free-port.ts';
+import { startLocalClient, startNode } from '../support/local-tunnel.ts';
+
+const WAIT_MS = 10_000;
+const LIMITS = { frame: 262_144, streams: 100, credit: 65_536 };
+
+/** Calls `onBody` for each control body that comes. */
+function readBodies(socket: WebSocket, onBody: (type: number, body: Uint8Array) => void): void {
+  const decoder = new FrameDecoder(
+    {
+      onValue() {},
+      onDataStart() {},
+      onDataPiece() {},
+      onBody: (type, _stream, body) => onBody(type, body),
+    },
+    LIMITS.frame,
+  );
+  socket.on('message', (data: RawData) => decoder.push(data as Buffer));
+}
+
+/** A server that names no feature, and accepts whatever is registered. */
+async function startOldServer(t: TestContext, registered: Register[]): Promise<number> {
+  const server = new WebSocketServer({
+    host: LOOPBACK,
+    port: 0,
+    handleProtocols: () => 'sluiceway.1',
+  });
+  await once(server, 'listening');
+  server.on('connection', (socket) => {
+    undoAfter(t, () => socket.terminate());
+    const welcome = { version: 1, features: [], node: 'n', shard: 0, shards: 1, agent: 'old/1' };
+    readBodies(socket, (type, body) => {
+      if (type === FRAME.HELLO) {
+        socket.send(bodyFrame(FRAME.WELCOME, 0, encodeWelcome({ ...welcome, limits: LIMITS })));
+      } else if (type === FRAME.REGISTER) {
+        const { call, tunnels } = decodeRegister(body);
+        registered.push({ call, tunnels });
+        const results = tunnels.map(({ name }) => ({ name, code: '', reason: '' }));
+        socket.send(bodyFrame(FRAME.REGISTERED, 0, encodeRegistered({ call, results })));
+      }
+    });
+  });
+  undoAfter(t, () => void server.close());
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+test('a server that names no feature gets no UDP tunnel, and the user is told', async (t) => {
+  const registered: Register[] = [];
+  const controlPort = await startOldServer(t, registered);
+  const flags = { udp: '5353=127.0.0.1:53', tcp: '2222=127.0.0.1:22' };
+  const options = { flags, waits: false, complains: true };
+  const client = await startLocalClient(t, { controlPort }, options);
+  const refusal = await client.log.line('tunnel refused');
+  assert.equal(refusal.tunnel, 'udp:5353');
+  assert.equal(refusal.code, 'SLW_TUNNEL_KIND');
+  assert.match(String(refusal.reason), /knows no UDP tunnels; update it/u);
+  await client.log.line('tunnel up', { tunnel: 'tcp:2222' });
+  const names = registered.flatMap(({ tunnels }) => tunnels.map(({ name }) => name));
+  assert.deepEqual(names, ['tcp:2222']);
+});
+
+test('a client that names no feature may register other tunnels, and no UDP tunnel', async (t) => {
+  const node = await startNode(t, { complains: true });
+  const socket = new WebSocket(`ws://${LOOPBACK}:${node.controlPort}/connect`, 'sluiceway.1', {
+    headers: { authorization: `Bearer ${TOKEN}` },
+  });
+  undoAfter(t, () => socket.terminate());
+  await once(socket, 'open');
+  const [udp, tcp] = [`udp:${await freePort()}`, `tcp:${await freePort()}`];
+  const answer = new Promise<Registered>((resolve) => {
+    readBodies(socket, (type, body) => {
+      if (type === FRAME.WELCOME) {
+        const tunnels = [udp, tcp].map((name) => ({ name, label: name }));
+        socket.send(bodyFrame(FRAME.REGISTER, 0, encodeRegister({ call: 1, tunnels })));
+      } else if (type === FRAME.REGISTERED) resolve(decodeRegistered(body));
+    });
+  });
+  const hello = { versions: [1], features: ['other'], client: 'c', instance: 'i', agent: 'old/1' };
+  socket.send(bodyFrame(FRAME.HELLO, 0, encodeHello({ ...hello, limits: LIMITS })));
+  const { results } = await within(WAIT_MS, 'the answer', answer);
+  const codes = new Map(results.map(({ name, code }) => [name, code]));
+  assert.equal(codes.get(udp), 'SLW_TUNNEL_KIND');
+  assert.equal(codes.get(tcp), '');
+});
