@@ -13,12 +13,16 @@ import type { Command } from '../config/schema.ts';
 
 export type Flags = Readonly<Record<string, FlagValue>>;
 
-export function collectInput<C extends Command>(command: C, flags: Flags): ConfigInput<C> {
-  const file = readConfigFile(flags);
+export function collectInput<C extends Command>(
+  command: C,
+  flags: Flags,
+  env: NodeJS.ProcessEnv = process.env,
+): ConfigInput<C> {
+  const file = readConfigFile(flags, env);
   return {
     command,
     flags,
-    env: process.env,
+    env,
     ...(file === undefined ? {} : { file }),
     defaults: {
       cores: availableParallelism(),
@@ -28,9 +32,9 @@ export function collectInput<C extends Command>(command: C, flags: Flags): Confi
   };
 }
 
-function readConfigFile(flags: Flags): ConfigFile | undefined {
+function readConfigFile(flags: Flags, env: NodeJS.ProcessEnv): ConfigFile | undefined {
   const fromFlag = flags.config;
-  const path = typeof fromFlag === 'string' ? fromFlag : process.env.SLUICEWAY_CONFIG;
+  const path = typeof fromFlag === 'string' ? fromFlag : env.SLUICEWAY_CONFIG;
   // An empty path is a problem that the schema reports.
   if (path === undefined || path === '') return undefined;
   try {

@@ -177,6 +177,11 @@ export interface StatusConfig {
   /** Ask the clients on this machine, and not a server. */
   readonly local: boolean;
   readonly statusDir?: string;
+  /** Ask for readiness alone. */
+  readonly ready: boolean;
+  readonly tunnel?: string;
+  /** Of the server on this machine. */
+  readonly adminAddr: Address | 'off';
   readonly json: boolean;
   readonly watch: boolean;
   readonly watchIntervalMs: number;
@@ -373,6 +378,9 @@ function buildStatus({ values, token }: Resolution<'status'>, env: Environment):
     trust: buildTrust(values, values.url === undefined ? [] : [values.url], env),
     local: values.local,
     ...present('statusDir', buildStatusDir(values['status-dir'], env)),
+    ready: values.ready,
+    ...present('tunnel', values.tunnel),
+    adminAddr: values['admin-addr'],
     json: values.json,
     watch: values.watch,
     watchIntervalMs: values['watch-interval'],

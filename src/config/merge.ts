@@ -28,7 +28,7 @@ export interface MergeInput {
   readonly file?: ConfigFile;
 }
 
-const VARIABLE_PREFIX = 'SLUICEWAY_';
+export const VARIABLE_PREFIX = 'SLUICEWAY_';
 /** Set for the test suite's own use and inherited by the programs it starts. */
 const TEST_VARIABLES: ReadonlySet<string> = new Set([
   'SLUICEWAY_FUZZ_SECONDS',

@@ -92,7 +92,7 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
 const SUBSTITUTES: Readonly<Record<Command, readonly string[]>> = {
   server: ['client-ca', 'tokens-file'],
   client: ['tls-client-cert'],
-  status: ['tls-client-cert', 'local'],
+  status: ['tls-client-cert', 'local', 'ready'],
   fileserver: [],
 };
 
@@ -154,6 +154,9 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
   status(context) {
     const { local } = context.parsed;
     if (local !== true && !context.given.has('url')) context.problems.add(URL_REQUIRED);
+    if (context.given.has('tunnel') && context.parsed.ready === false) {
+      context.problems.add(`${labelOf(context.given, 'tunnel')}: needs --ready too`);
+    }
     checkTrust(context, context.parsed.url === undefined ? [] : [context.parsed.url]);
   },
   fileserver() {

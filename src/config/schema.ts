@@ -38,6 +38,7 @@ import {
   size,
   text,
 } from './quantity.ts';
+import { adminAddr, READINESS_OPTIONS } from './readiness.ts';
 import { tlsTunnel } from './tls-tunnel.ts';
 import { fingerprint, serverName } from './trust.ts';
 import { httpTunnel } from './tunnel.ts';
@@ -236,10 +237,7 @@ const server = {
     help: 'ports that clients may ask for at all; or off',
   }),
   ...UDP_PORT_OPTIONS,
-  'admin-addr': one(addressOrOff, {
-    default: '127.0.0.1:9123',
-    help: 'dashboard and the same endpoints, served by the main thread; or off',
-  }),
+  'admin-addr': adminAddr,
   'tls-cert': optional(path, { help: 'certificate chain for the control port, PEM' }),
   'tls-key': optional(path, { help: 'private key of --tls-cert, PEM' }),
   'allow-ips': many(network, {
@@ -445,6 +443,8 @@ const status = {
   ...trustOptions,
   local: one(boolean, { default: 'false', help: 'ask the clients of this user on this machine' }),
   'status-dir': statusDir,
+  ...READINESS_OPTIONS,
+  'admin-addr': adminAddr,
   json: one(boolean, { default: 'false', help: 'print the answer as it came' }),
   wide: one(boolean, {
     default: 'false',

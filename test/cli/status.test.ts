@@ -166,6 +166,8 @@ test('a server that never answers is a timeout', async (t) => {
     json: false,
     watch: false,
     local: false,
+    ready: false,
+    adminAddr: 'off' as const,
     watchIntervalMs: 2000,
     wide: false,
   };

@@ -111,6 +111,8 @@ async function describe({ controlPort, httpPort, adminPort, token }: Started): P
       json: false,
       watch: false,
       local: false,
+      ready: false,
+      adminAddr: 'off',
       watchIntervalMs: 2000,
       wide: false,
     },

@@ -25,13 +25,18 @@ export interface LocalQuery {
 /** Rejects with SLW_DIAL_FAILED when nobody answers. */
 export async function askLocalForText({ folder, json }: LocalQuery): Promise<string> {
   if (folder === undefined) throw nobody('--status-dir is off');
-  const files = (await readdir(folder).catch(() => [])).filter((file) => SOCKET.test(file));
-  const asked = files.slice(0, CLIENTS_MAX).map((file) => askSocket(path.join(folder, file)));
-  const found = (await Promise.all(asked)).filter((status) => status !== undefined);
+  const found = await findClients(folder);
   if (found.length === 0) throw nobody(`none has a socket in ${folder}`);
   found.sort((a, b) => a.pid - b.pid);
   const nowMs = systemClock.wallMs();
   return json ? `${JSON.stringify(found)}\n` : found.map((one) => describe(one, nowMs)).join('\n');
+}
+
+/** What each client of this user says; none when there is none. */
+export async function findClients(folder: string): Promise<LocalStatus[]> {
+  const files = (await readdir(folder).catch(() => [])).filter((file) => SOCKET.test(file));
+  const asked = files.slice(0, CLIENTS_MAX).map((file) => askSocket(path.join(folder, file)));
+  return (await Promise.all(asked)).filter((status) => status !== undefined);
 }
 
 function nobody(why: string): SluicewayError {

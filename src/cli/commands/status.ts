@@ -1,30 +1,32 @@
 // `sluiceway status`: asks a server who is connected and prints it as a table.
 //
-// Invariant: the certificate is always verified, whatever the environment says; the answer is
-// bounded in size and time, and checked before it is shown. Must not know: how a server counts.
+// Invariant: an answer is checked before it is shown; what runs on this machine is asked without
+// the options of a server, which are another command's. Must not know: how a server counts.
 
-import type { IncomingMessage } from 'node:http';
 import { sleep, systemClock } from '../../base/clock.ts';
-import { describeDialFailure } from '../../base/dial-failure.ts';
 import { SluicewayError } from '../../base/errors.ts';
-import { http, https } from '../../base/http-modules.ts';
-import { createProxyAgent } from '../../base/proxy-agent.ts';
-import { describeTlsRefusal } from '../../base/tls-refusal.ts';
-import { type DialTrust, ServerTrust } from '../../client/server-trust.ts';
+import { ServerTrust } from '../../client/server-trust.ts';
 import { controlUrl } from '../../config/address.ts';
 import { resolveConfig, type StatusConfig } from '../../config/config.ts';
+import { VARIABLE_PREFIX, variableOf } from '../../config/merge.ts';
+import type { ConfigInput } from '../../config/resolve.ts';
 import { type BuildInfo, readBuildInfo } from '../build-info.ts';
 import { answer, complain, inBytes, inWords, readTimestamp, table } from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
 import { warnAtStart } from '../warnings.ts';
+import { ask } from './server-answer.ts';
 import { askLocalForText } from './status-local.ts';
+import {
+  askLocalForReadiness,
+  askServerForReadiness,
+  READY_PATH,
+  readyText,
+} from './status-ready.ts';
 
-/** Contract: exit code 4 after this long. */
-const TIMEOUT_MS = 10_000;
-/** Guess: room for ten thousand clients. */
-const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 /** What asking again does not cure. */
 const REFUSALS: ReadonlySet<string> = new Set(['SLW_AUTH_REFUSED', 'SLW_TLS_REFUSED']);
+/** Of those that say how what runs here is asked. */
+const LOCAL_OPTIONS = ['status-dir', 'admin-addr', 'json', 'watch-interval'];
 const CLEAR_SCREEN = '\u001b[H\u001b[2J';
 
 export interface Status {
@@ -50,7 +52,7 @@ export interface Status {
 }
 
 export async function runStatus(flags: Flags): Promise<void> {
-  const config = resolveConfig(collectInput('status', flags));
+  const config = resolveConfig(collect(flags));
   const build = readBuildInfo();
   warnAtStart(flags);
   if (!config.watch) {
@@ -61,6 +63,19 @@ export async function runStatus(flags: Flags): Promise<void> {
     await showOnce(config, build);
     await sleep(config.watchIntervalMs);
   }
+}
+
+/**
+ * What runs here is asked without the variables and the file of its own options: in a container the
+ * client's SLUICEWAY_URL may name three servers, and SLUICEWAY_CONFIG a file with a server's keys.
+ */
+function collect(flags: Flags): ConfigInput<'status'> {
+  if (flags.local !== 'true' && flags.local !== true) return collectInput('status', flags);
+  const own = new Set(LOCAL_OPTIONS.map(variableOf));
+  const env = Object.entries(process.env).filter(
+    ([name]) => !name.startsWith(VARIABLE_PREFIX) || own.has(name),
+  );
+  return collectInput('status', flags, Object.fromEntries(env));
 }
 
 /** A server that is away may come back; a refused token will not become right. */
@@ -79,13 +94,21 @@ async function showOnce(config: StatusConfig, build: BuildInfo): Promise<void> {
 export async function askForText(
   config: StatusConfig,
   build: BuildInfo,
-  timeoutMs = TIMEOUT_MS,
+  timeoutMs?: number,
 ): Promise<string> {
+  if (config.ready && config.local) return readyText(config, await askLocalForReadiness(config));
   if (config.local) return askLocalForText({ folder: config.statusDir, json: config.json });
   const trust = await new ServerTrust({ trust: config.trust, clock: systemClock }).forDial(
     config.url,
   );
-  const text = await ask(config, trust, timeoutMs);
+  const limits = timeoutMs === undefined ? {} : { timeoutMs };
+  if (config.ready) {
+    const url = new URL(controlUrl(config.url, READY_PATH));
+    return readyText(config, await askServerForReadiness({ url, trust, ...limits }, config.tunnel));
+  }
+  const url = new URL(controlUrl(config.url, '/status'));
+  const { token } = config;
+  const text = await ask({ url, trust, ...(token === undefined ? {} : { token }), ...limits });
   const status = readStatus(text);
   return config.json
     ? text
@@ -167,75 +190,4 @@ function parse(text: string): unknown {
 function areTexts(value: unknown, keys: readonly string[]): boolean {
   if (typeof value !== 'object' || value === null) return false;
   return keys.every((key) => typeof (value as Record<string, unknown>)[key] === 'string');
-}
-
-async function ask(config: StatusConfig, trust: DialTrust, timeoutMs: number): Promise<string> {
-  const url = new URL(controlUrl(config.url, '/status'));
-  const isTls = url.protocol === 'https:';
-  const signal = AbortSignal.timeout(timeoutMs);
-  const options = {
-    headers: {
-      accept: 'application/json',
-      ...(config.token === undefined ? {} : { authorization: `Bearer ${config.token.reveal()}` }),
-    },
-    signal,
-    // Said here because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise decide.
-    ...(isTls ? { rejectUnauthorized: true } : {}),
-    ...(trust.ca === undefined ? {} : { ca: trust.ca }),
-    ...trust.own,
-    ...(trust.proxy === undefined
-      ? {}
-      : { agent: await createProxyAgent({ proxy: trust.proxy, signal }) }),
-  };
-  return new Promise((resolve, reject) => {
-    const request = (isTls ? https : http).request(url, options);
-    const fail = (cause: Error): void => {
-      reject(signal.aborted ? timedOut(url, timeoutMs, cause) : unreachable(url, cause));
-    };
-    request.on('error', fail);
-    request.on('response', (response) => {
-      response.on('error', fail);
-      if (response.statusCode === 200) {
-        readText(response, resolve);
-      } else {
-        response.resume();
-        reject(refusal(response.statusCode ?? 0, url));
-      }
-    });
-    request.end();
-  });
-}
-
-function readText(response: IncomingMessage, onText: (text: string) => void): void {
-  let text = '';
-  response.setEncoding('utf8');
-  response.on('data', (piece: string) => {
-    text += piece;
-    if (text.length > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too large'));
-  });
-  response.on('end', () => onText(text));
-}
-
-function refusal(statusCode: number, url: URL): SluicewayError {
-  if (statusCode === 401 || statusCode === 403) {
-    return new SluicewayError(
-      'SLW_AUTH_REFUSED',
-      `${url.host} refused the token; check that it is the one the server was started with`,
-    );
-  }
-  return new SluicewayError('SLW_DIAL_FAILED', `${url.href} answered ${statusCode}, not 200`);
-}
-
-function timedOut(url: URL, timeoutMs: number, cause: Error): SluicewayError {
-  const text = `${url.host} did not answer within ${inWords(timeoutMs)}`;
-  return new SluicewayError('SLW_TIMEOUT', text, { cause });
-}
-
-function unreachable(url: URL, cause: Error): SluicewayError {
-  const refused = describeTlsRefusal(cause);
-  if (refused !== undefined) {
-    return new SluicewayError('SLW_TLS_REFUSED', `${url.host}: ${refused}`, { cause });
-  }
-  const text = `cannot ask ${url.host}: ${describeDialFailure(cause, url.href)}`;
-  return new SluicewayError('SLW_DIAL_FAILED', text, { cause });
 }
