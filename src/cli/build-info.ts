@@ -1,9 +1,11 @@
-// Which version this is: the package's version and, from a checkout, the commit.
+// Which version this is: the package's version and, from a checkout or a release, the commit.
 //
 // Invariant: the version comes from package.json alone, which lies two folders up both from src
-// and from dist; a missing commit reads "unknown". Must not know: who asks.
+// and from dist; the commit from the file `commit` that a release has beside it, or from git, and
+// a missing one reads "unknown". Must not know: who asks.
 
 import { readFileSync } from 'node:fs';
+import { embeddedFile } from '../base/embedded-file.ts';
 
 export interface BuildInfo {
   readonly version: string;
@@ -22,7 +24,7 @@ export function readBuildInfo(): BuildInfo {
 }
 
 function readCommit(): string | undefined {
-  const head = readText('.git/HEAD')?.trim();
+  const head = (readText('commit') ?? readText('.git/HEAD'))?.trim();
   if (head === undefined) return undefined;
   const ref = /^ref: (refs\/[\w./-]+)$/.exec(head)?.[1];
   const commit = ref === undefined ? head : (readText(`.git/${ref}`)?.trim() ?? readPacked(ref));
@@ -36,7 +38,7 @@ function readPacked(ref: string): string | undefined {
 
 function readText(path: string): string | undefined {
   try {
-    return readFileSync(new URL(path, ROOT), 'utf8');
+    return embeddedFile(path)?.toString() ?? readFileSync(new URL(path, ROOT), 'utf8');
   } catch {
     // Absent outside a checkout; the caller says "unknown".
     return undefined;

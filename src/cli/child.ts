@@ -7,6 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { systemClock } from '../base/clock.ts';
+import { ownCommand } from './own-command.ts';
 
 /** Lines shown when the child dies. Guess: enough for an error with its stack. */
 const LINES_MAX = 20;
@@ -36,9 +37,8 @@ export class Child {
 
   constructor({ name, args, env }: ChildOptions) {
     this.#name = name;
-    // The same node and the same entry as this process.
-    const [node, entry = ''] = process.argv;
-    this.#process = spawn(node ?? process.execPath, [...process.execArgv, entry, ...args], {
+    const own = ownCommand(args);
+    this.#process = spawn(own.command, own.args, {
       env,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

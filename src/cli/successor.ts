@@ -12,6 +12,7 @@ import { closeSync } from 'node:fs';
 import type { Moving, StartSuccessor } from '../control/hand-over.ts';
 import { Inheritance, type InheritedSocket } from '../control/inheritance.ts';
 import type { Predecessor } from '../control/predecessor.ts';
+import { ownArguments, ownCommand } from './own-command.ts';
 
 /** Marks a successor; taken out of the environment before options are read from it. */
 const VARIABLE = 'SLUICEWAY_PREDECESSOR';
@@ -24,11 +25,11 @@ type Said =
   | { readonly kind: 'prepared' | 'ready' };
 
 export const startSuccessor: StartSuccessor = (sockets, events) => {
-  const [node = process.execPath, ...args] = process.argv;
+  const { command, args } = ownCommand(ownArguments());
   const fds = sockets.flatMap((socket) => [...socket.fds]);
   const stdio: StdioOptions = ['inherit', 'inherit', 'inherit', 'ipc', ...fds];
   const env = { ...process.env, [VARIABLE]: String(process.pid) };
-  const child = spawn(node, [...process.execArgv, ...args], { stdio, env });
+  const child = spawn(command, args, { stdio, env });
   child.on('error', (error) => events.onEnd(error.message));
   child.on('exit', (code, signal) => events.onEnd(`it ended with ${code ?? signal}`));
   child.on('message', ({ kind }: Said) => {

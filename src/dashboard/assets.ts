@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { embeddedFile } from '../base/embedded-file.ts';
 
 export interface Asset {
   readonly type: string;
@@ -52,10 +53,21 @@ export class Assets {
 /** All names, for a test that each is there. */
 export const ASSET_NAMES = Object.keys(FILES);
 
+/** What a single executable must hold: the file on disk by the name it has in there. */
+export function filesToEmbed(): Readonly<Record<string, URL>> {
+  const places = Object.values(FILES).map(([, place]) => place);
+  return Object.fromEntries(places.map((place) => [embeddedName(place), urlOf(place)]));
+}
+
 async function readAsset(type: string, place: string): Promise<Asset> {
-  const body = await readFile(urlOf(place));
+  const body = embeddedFile(embeddedName(place)) ?? (await readFile(urlOf(place)));
   const digest = createHash('sha256').update(body).digest('base64url').slice(0, ETAG_LENGTH);
   return { type, body, etag: `"${digest}"` };
+}
+
+/** What a file of a place is called inside of a single executable. */
+function embeddedName(place: string): string {
+  return `dashboard/${place.replace('uplot:', './uplot/')}`.replace('/./', '/');
 }
 
 function urlOf(place: string): URL {

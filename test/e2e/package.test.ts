@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import test, { type TestContext } from 'node:test';
@@ -14,9 +14,16 @@ import { type Output, runProgram } from '../support/process.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
 import { environment, startClient, startServer } from '../support/tunnel.ts';
 import { get, startHttp } from '../support/upstream.ts';
+import { productionPackages } from '../tidy/supply.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const HOST = 'packed.example.com';
+
+interface Component {
+  readonly name: string;
+  readonly version: string;
+  readonly hashes: readonly unknown[];
+}
 
 /** Without the checkout's programs: npm runs on the Node it came with, and adds them itself. */
 function systemEnvironment(): NodeJS.ProcessEnv {
@@ -65,6 +72,34 @@ test('the packed package runs where it is installed, without native code', async
     const own = readdirSync(home, { recursive: true, encoding: 'utf8' });
     const surplus = own.filter((file) => /^(?:src|test|native-free-bench)(?:\/|$)/u.test(file));
     assert.deepEqual(surplus, []);
+  });
+
+  await t.test('npx runs it from the archive', async (t) => {
+    // npm's scripts, and what it starts, on the Node of the checkout.
+    const env = systemEnvironment();
+    env.PATH = `${path.dirname(process.execPath)}:${env.PATH}`;
+    env.npm_config_cache = path.join(folder, 'npx-cache');
+    const npx = ['exec', '--yes', ...omit, ...quiet, `--package=${folder}/${tarball}`, '--'];
+    const run = await runProgram(t, {
+      ...{ command: programs.npm, cwd: scratchFolder(t), env, ms: 300_000 },
+      args: [...npx, 'sluiceway', 'version'],
+    });
+    assert.equal(run.code, 0, run.stderr);
+    assert.match(run.stdout, /^sluiceway \d+\.\d+\.\d+ - /mu);
+  });
+
+  await t.test('npm run sbom lists what is shipped, with versions and digests', async (t) => {
+    const args = ['run', '--silent', 'sbom'];
+    const { stdout } = await npm(t, programs.npm, { cwd: ROOT, args });
+    const { bomFormat, components } = JSON.parse(stdout);
+    assert.equal(bomFormat, 'CycloneDX');
+    const lock = JSON.parse(readFileSync(path.join(ROOT, 'package-lock.json'), 'utf8'));
+    const listed = components.map((one: Component) => `${one.name}@${one.version}`);
+    const shipped = productionPackages(lock).map((at) => {
+      return `${at.split('node_modules/').at(-1)}@${lock.packages[at].version}`;
+    });
+    assert.deepEqual([...new Set(listed)].sort(), [...new Set(shipped)].sort());
+    for (const one of components as Component[]) assert.ok(one.hashes.length > 0, one.name);
   });
 
   await t.test('it is a library, with types', async (t) => {

@@ -97,6 +97,11 @@ const BUILTINS: readonly BuiltinRule[] = [
       'only cli reads the environment or ends the process: pass what is needed as a parameter',
   },
   {
+    module: /^sea$/u,
+    allowed: (file) => file === 'base/embedded-file.ts',
+    reason: 'files of the single executable are read by base/embedded-file.ts',
+  },
+  {
     module: /^child_process$/u,
     allowed: (file) => file.startsWith('cli/'),
     reason: 'only cli starts processes',
