@@ -1,0 +1,191 @@
+// The charts: each example of values is linted, rendered, held against what a careful cluster asks
+// of pods, and its options against the program itself. Values that cannot work are refused.
+
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { CERT, KEY } from '../config/tls-pair.ts';
+import {
+  type Container,
+  chartNames,
+  examplesOf,
+  Helm,
+  type Manifest,
+  NAMESPACE,
+  type PodSpec,
+} from '../support/charts.ts';
+import { requireGoTool } from '../support/go-tools.ts';
+import { runProgram } from '../support/process.ts';
+import { scratchFolder } from '../support/programs.ts';
+import { ENTRY } from '../support/tunnel.ts';
+
+const TOKENS = `tokens:\n  - name: ci\n    hashes: ["sha256:${'ab'.repeat(32)}"]\n    hosts: ["*"]\n`;
+/** What Kubernetes lets a Service's or a container's port be called. */
+const PORT_NAME = /^(?=.{1,15}$)[a-z0-9](?:-?[a-z0-9])*$/u;
+const WORKLOADS = new Set(['Deployment', 'StatefulSet']);
+
+const REFUSED: readonly {
+  readonly chart: string;
+  readonly set: readonly string[];
+  readonly says: RegExp;
+}[] = [
+  { chart: 'server', set: [], says: /an exit node without a token would serve everybody/u },
+  {
+    chart: 'server',
+    set: ['token.value=x', 'token.existingSecret=y'],
+    says: /token\.existingSecret or token\.value, not both/u,
+  },
+  { chart: 'server', set: ['token.value=x', 'tls.mode=secret'], says: /needs tls\.secretName/u },
+  { chart: 'server', set: ['token.value=x', 'tls.mode=on'], says: /tls\/mode/u },
+  { chart: 'server', set: ['token.value=x', 'tokn=y'], says: /additional properties 'tokn'/u },
+  { chart: 'server', set: ['token.value=x', 'ports.tcp={70000}'], says: /ports\/tcp\/0/u },
+  {
+    chart: 'server',
+    set: ['token.value=x', 'config.http-addr=:80'],
+    says: /config\.http-addr is set by the chart/u,
+  },
+  {
+    chart: 'server',
+    set: ['token.value=x', 'replicas=2', 'persistence.enabled=true'],
+    says: /take kind StatefulSet/u,
+  },
+  {
+    chart: 'server',
+    set: ['token.tokensSecret=x', 'serviceMonitor.enabled=true'],
+    says: /needs token\.existingSecret or token\.value/u,
+  },
+  {
+    chart: 'server',
+    set: ['token.value=x', 'ingress.data.enabled=true'],
+    says: /ingress\.data: give hosts/u,
+  },
+  {
+    chart: 'server',
+    set: ['token.value=x', 'gateway.control.enabled=true'],
+    says: /gateway\.control: give parentRefs/u,
+  },
+  { chart: 'client', set: ['token.value=x', 'tcp={2222=a:1}'], says: /url: give the server/u },
+  { chart: 'client', set: ['url={ws://a}', 'tcp={2222=a:1}'], says: /token: give/u },
+  { chart: 'client', set: ['url={ws://a}', 'token.value=x'], says: /a client needs a tunnel/u },
+  { chart: 'client', set: ['local={host:22}'], says: /local\/0/u },
+];
+
+test('the charts', async (t) => {
+  const program = requireGoTool(t, 'helm');
+  if (program === undefined) return;
+  const helm = new Helm(t, program);
+  for (const chart of chartNames()) {
+    for (const example of examplesOf(chart)) {
+      await t.test(`${chart}: ${example}`, async (t) => {
+        await helm.lint(chart, example);
+        const manifests = await helm.template(chart, ['--values', example]);
+        checkNames(manifests);
+        checkPods(manifests);
+        checkServices(manifests);
+        if (!chart.endsWith('-operator')) await checkOptions(t, manifests);
+      });
+    }
+  }
+  for (const { chart, set, says } of REFUSED) {
+    await t.test(`${chart} refuses ${set.join(', ') || 'no values'}`, async () => {
+      const args = set.flatMap((value) => ['--set', value]);
+      const refused = await helm.try(`sluiceway-${chart}`, args);
+      assert.equal(refused.code, 1);
+      assert.match(refused.stderr, says);
+    });
+  }
+});
+
+/** No object twice, and none in a namespace of somebody else. */
+function checkNames(manifests: readonly Manifest[]): void {
+  const names = manifests.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+  assert.deepEqual(names.toSorted(), [...new Set(names)].sort());
+  for (const { metadata } of manifests)
+    assert.ok([undefined, NAMESPACE].includes(metadata.namespace));
+}
+
+function podsOf(manifests: readonly Manifest[]): PodSpec[] {
+  const workloads = manifests.filter(({ kind }) => WORKLOADS.has(kind));
+  assert.equal(workloads.length, 1);
+  return workloads.map(({ spec }) => spec.template.spec);
+}
+
+/** What the level `restricted` of Kubernetes asks for, and a root that is read-only. */
+function checkPods(manifests: readonly Manifest[]): void {
+  for (const pod of podsOf(manifests)) {
+    const { runAsNonRoot, runAsUser, seccompProfile } = pod.securityContext;
+    assert.deepEqual([runAsNonRoot, runAsUser], [true, 65532]);
+    assert.deepEqual(seccompProfile, { type: 'RuntimeDefault' });
+    for (const { securityContext, volumeMounts = [] } of pod.containers) {
+      assert.deepEqual(securityContext, {
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
+      const claims = manifests.flatMap(({ spec }) => spec?.volumeClaimTemplates ?? []);
+      const volumes = [...(pod.volumes ?? []), ...claims.map(({ metadata }) => metadata)];
+      const known = new Set(volumes.map(({ name }) => name));
+      for (const { name } of volumeMounts) assert.ok(known.has(name), `volume ${name}`);
+    }
+  }
+}
+
+/** Each leads to a port that the pod has. */
+function checkServices(manifests: readonly Manifest[]): void {
+  const [pod] = podsOf(manifests);
+  const ports = pod?.containers.flatMap((container) => container.ports ?? []) ?? [];
+  const known = new Set<string | number>(
+    ports.flatMap(({ name, containerPort }) => [name, containerPort]),
+  );
+  for (const { name } of ports) assert.match(name, PORT_NAME);
+  const services = manifests.filter(({ kind }) => kind === 'Service');
+  for (const { spec } of services) {
+    for (const { name, targetPort } of spec.ports) {
+      assert.match(name, PORT_NAME);
+      assert.ok(known.has(targetPort), `a Service leads to ${targetPort}`);
+    }
+  }
+}
+
+/** The program accepts what the chart gives it: the file, the variables, the files they name. */
+async function checkOptions(t: TestContext, manifests: readonly Manifest[]): Promise<void> {
+  const [container] = podsOf(manifests)[0]?.containers ?? [];
+  assert.ok(container !== undefined);
+  const root = scratchFolder(t);
+  const here = (text: string): string => text.replaceAll('/etc/sluiceway', `${root}/etc`);
+  writeFiles(`${root}/etc`, manifests, here);
+  const [command = '', ...args] = container.args;
+  const checked = await runProgram(t, {
+    command: process.execPath,
+    args: [ENTRY, 'config', 'check', command, ...args.map(here)],
+    env: { PATH: process.env.PATH, HOME: root, ...environmentOf(container, here) },
+  });
+  assert.equal(checked.code, 0, checked.stderr);
+  assert.equal(checked.stdout, 'ok');
+}
+
+function environmentOf({ env = [] }: Container, here: (text: string) => string) {
+  return Object.fromEntries(env.map(({ name, value = '' }) => [name, here(value)]));
+}
+
+function writeFiles(
+  folder: string,
+  manifests: readonly Manifest[],
+  here: (text: string) => string,
+): void {
+  const config = manifests.find(({ kind }) => kind === 'ConfigMap')?.data ?? {};
+  const files = {
+    ...Object.fromEntries(Object.entries(config).map(([name, text]) => [`config/${name}`, text])),
+    'token/token': 'a-token-of-the-test-0123456789',
+    'tokens/tokens.yaml': TOKENS,
+    'tls/tls.crt': CERT,
+    'tls/tls.key': KEY,
+    'ca/ca.crt': CERT,
+  };
+  for (const [name, text] of Object.entries(files)) {
+    const file = path.join(folder, name);
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, here(text));
+  }
+}
