@@ -33,13 +33,15 @@ export interface ServerCaOptions {
   readonly url: string;
   readonly trust: TrustConfig;
   readonly clock: Clock;
+  /** `none`: the caller keeps the fingerprint, and gives it as a pin from then on. */
+  readonly memory?: 'file' | 'none';
 }
 
 export interface ServerCa {
   /** PEM. */
   readonly ca: string;
   readonly fingerprint: string;
-  /** True: it was never seen before, and is remembered from now on. */
+  /** True: nothing was known of it before. */
   readonly isNew: boolean;
 }
 
@@ -59,9 +61,12 @@ export async function fetchServerCa(options: ServerCaOptions): Promise<ServerCa>
   const fetched = await fetchCa(url, proxy);
   const authority = readAuthority(fetched.text, server);
   const fingerprint = `sha256:${createHash('sha256').update(authority.raw).digest('hex')}`;
-  const isNew = await checkFingerprint(options.trust, server, fingerprint);
+  const isKept = options.memory !== 'none';
+  const isPinned = options.trust.fingerprints.length > 0;
+  const isNew =
+    isKept || isPinned ? await checkFingerprint(options.trust, server, fingerprint) : true;
   checkLeaf(fetched, authority, { server, nowMs: options.clock.wallMs() });
-  if (isNew) await remember(options.trust, server, fingerprint);
+  if (isNew && isKept) await remember(options.trust, server, fingerprint);
   return { ca: fetched.text, fingerprint, isNew };
 }
 
