@@ -41,8 +41,9 @@ const WORD_EXCEPTIONS: Readonly<Record<string, string>> = {
 const ENTRIES = ['src/cli/main.ts', 'src/client/connect.ts'];
 /** Source files that no entry point reaches, and why. */
 const UNREACHED_EXCEPTIONS: Readonly<Record<string, string>> = {};
-/** Packages of an installation without optional ones; two in three come with acme-client. */
-const SHIPPED_PACKAGES_MAX = 85;
+/** Packages of an installation without optional ones; 51 come with acme-client, 34 with
+ * @kubernetes/client-node. */
+const SHIPPED_PACKAGES_MAX = 119;
 
 const FILES = textFiles();
 const CODE = FILES.filter((file) => file.path.endsWith('.ts'));

@@ -152,6 +152,8 @@ export const ERRORS = {
     false,
     'the target has a reserved address, which no rule names',
   ),
+  SLW_KUBE_REFUSED: row(-1, 0, 'operator', true, 'the Kubernetes API refused a request'),
+  SLW_KUBE_UNREACHABLE: row(-1, 0, 'peer', true, 'the Kubernetes API cannot be reached'),
   SLW_STREAM_TOKEN_LIMIT: row(-1, 429, 'operator', true, 'too many open streams of this token'),
   SLW_HTTP_TOKEN_LIMIT: row(-1, 429, 'operator', true, 'too many requests a second for this token'),
 } as const satisfies Record<string, ErrorRow>;

@@ -50,6 +50,11 @@ function buildProgram(): CliCommand {
     help: 'serve a folder over HTTP on this machine, to share through a tunnel',
     run: async (flags) => (await import('./commands/fileserver.ts')).runFileServer(flags),
   });
+  addCommand(program, {
+    name: 'operator',
+    help: 'give Services of a Kubernetes cluster public addresses',
+    run: async (flags) => (await import('./commands/operator.ts')).runOperator(flags),
+  });
   program.command('version').description('print the version').action(runVersion);
   addConfigCommands(program);
   addTokenCommands(program);

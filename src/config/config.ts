@@ -17,6 +17,7 @@ import { buildHttps, type HttpsConfig } from './https-check.ts';
 import { buildInspect } from './inspect.ts';
 import { buildLimits } from './limits.ts';
 import type { OidcConfig } from './oidc.ts';
+import { buildOperator, type OperatorConfig } from './operator.ts';
 import type { LogFormat } from './option.ts';
 import {
   type ConfigInput,
@@ -44,6 +45,7 @@ export type { HealthCheck, HealthConfig } from './health-check.ts';
 export type { CertificateFiles } from './https.ts';
 export type { ChallengeChoice, HttpsConfig, LetsEncryptConfig } from './https-check.ts';
 export type { OidcConfig } from './oidc.ts';
+export type { OperatorConfig } from './operator.ts';
 export type { LogFormat } from './option.ts';
 export type { Fault } from './schema.ts';
 export type { TokenEntry } from './tokens-file.ts';
@@ -188,6 +190,12 @@ export interface StatusConfig {
   readonly wide: boolean;
 }
 
+/** With the log, which every program has. */
+export interface OperatorProgramConfig extends OperatorConfig {
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
 export interface FileServerConfig {
   readonly dir: string;
   readonly addr: Address;
@@ -205,6 +213,7 @@ export interface ConfigOf {
   readonly client: ClientConfig;
   readonly status: StatusConfig;
   readonly fileserver: FileServerConfig;
+  readonly operator: OperatorProgramConfig;
 }
 
 /** Throws a ConfigError with every problem there is. */
@@ -242,6 +251,11 @@ const BUILDERS: { readonly [C in Command]: Build<C> } = {
   client: buildClient,
   status: buildStatus,
   fileserver: buildFileServer,
+  operator: ({ values }) => ({
+    ...buildOperator(values),
+    logLevel: values['log-level'],
+    logFormat: values['log-format'],
+  }),
 };
 
 function buildServer({ values, token }: Resolution<'server'>, env: Environment): ServerConfig {

@@ -20,6 +20,7 @@ import { checkHttps, followHttps } from './https-check.ts';
 import { readLoginProviders, readSecret, secretFilesOf } from './login-providers.ts';
 import { type FlagValue, type Given, merge } from './merge.ts';
 import { readLists } from './network.ts';
+import { LEASE_RELATIONS } from './operator.ts';
 import type { Kind, MachineDefaults, OptionTable } from './option.ts';
 import { Problems, quote } from './problems.ts';
 import { proxyProblems } from './proxy.ts';
@@ -94,6 +95,7 @@ const SUBSTITUTES: Readonly<Record<Command, readonly string[]>> = {
   client: ['tls-client-cert'],
   status: ['tls-client-cert', 'local', 'ready'],
   fileserver: [],
+  operator: [],
 };
 
 function parseTable(
@@ -162,23 +164,48 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
   fileserver() {
     // Whether there is such a folder is seen when it is served.
   },
+  operator(context) {
+    checkNeighbours(context, LEASE_RELATIONS);
+  },
 };
 
 const URL_REQUIRED = '--url is required; give the server, such as wss://tunnel.example.com:8123';
 
 function checkRelations(context: CheckContext<'server'> | CheckContext<'client'>): void {
-  const { parsed, given, problems } = context;
-  for (const { lower, factor, upper } of RELATIONS) {
-    const small = parsed[lower];
-    const large = parsed[upper];
+  checkNeighbours<Command>(context, RELATIONS);
+}
+
+interface Relation {
+  readonly lower: string;
+  readonly factor: number;
+  readonly upper: string;
+}
+
+function checkNeighbours<C extends Command>(
+  { parsed, given, problems }: CheckContext<C>,
+  relations: readonly Relation[],
+): void {
+  const values = parsed as Readonly<Record<string, number | undefined>>;
+  for (const { lower, factor, upper } of relations) {
+    const small = values[lower];
+    const large = values[upper];
     if (small === undefined || large === undefined || small * factor <= large) continue;
-    const { [lower]: lowerOption, [upper]: upperOption } = SCHEMA.server;
     const times = factor === 1 ? '' : `${factor} times `;
     problems.add(
-      `${labelOf(given, upper)}: ${upperOption.show(large).join()} is less than ` +
-        `${times}${labelOf(given, lower)}, ${lowerOption.show(small).join()}`,
+      `${labelOf(given, upper)}: ${shownAs(upper, large)} is less than ` +
+        `${times}${labelOf(given, lower)}, ${shownAs(lower, small)}`,
     );
   }
+}
+
+function shownAs(name: string, value: number): string {
+  const tables: readonly OptionTable[] = Object.values(SCHEMA);
+  return (
+    tables
+      .find((table) => table[name] !== undefined)
+      ?.[name]?.show(value)
+      .join() ?? ''
+  );
 }
 
 const LISTENERS = ['control-addr', 'http-addr', 'https-addr', 'admin-addr'] as const;

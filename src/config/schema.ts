@@ -11,8 +11,10 @@ import { healthCheck } from './health-check.ts';
 import { certificateFiles, certificateName, issuer } from './https.ts';
 import { INSPECT_OPTIONS } from './inspect.ts';
 import { LIMIT_OPTIONS } from './limits.ts';
+import { LOG_OPTIONS } from './log.ts';
 import { network } from './network.ts';
 import { oidcIssuer } from './oidc.ts';
+import { OPERATOR_OPTIONS } from './operator.ts';
 import {
   InvalidText,
   type Kind,
@@ -87,21 +89,6 @@ const tokenOptions = {
   'token-file': optional(path, { help: 'file that holds the token' }),
   'token-env': optional(text('NAME', /^[A-Za-z_][A-Za-z0-9_]*$/, VARIABLE_RIGHT), {
     help: 'environment variable that holds the token',
-  }),
-};
-
-const logOptions = {
-  'log-level': one(
-    choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'LEVEL'),
-    {
-      default: 'info',
-      help: 'log this and above to stderr: trace, debug, info, warn, error, fatal, silent',
-    },
-  ),
-  'log-format': one(choice(['json', 'pretty']), {
-    default: (machine) => machine.logFormat,
-    defaultText: 'json, pretty on a terminal',
-    help: 'how log lines look',
   }),
 };
 
@@ -296,7 +283,7 @@ const server = {
     help: 'on SIGTERM, how long /readyz answers 503 before listeners close',
   }),
   'drain-timeout': drainTimeout,
-  ...logOptions,
+  ...LOG_OPTIONS,
   'access-log': one(boolean, {
     default: 'false',
     help: 'log a JSON line for each request, and for each TCP connection at its end',
@@ -432,7 +419,7 @@ const client = {
   }),
   shards: one(integer({ min: 1, max: SHARDS_MAX }), { default: '1', help: 'worker threads' }),
   'drain-timeout': drainTimeout,
-  ...logOptions,
+  ...LOG_OPTIONS,
   ...sharedTuning,
 };
 
@@ -475,10 +462,12 @@ const fileserver = {
   json: one(boolean, { default: 'false', help: 'print where it listens as a line of JSON' }),
   'access-log': one(boolean, { default: 'false', help: 'log a JSON line for each request' }),
   'drain-timeout': drainTimeout,
-  ...logOptions,
+  ...LOG_OPTIONS,
 };
 
-export const SCHEMA = { server, client, status, fileserver };
+const operator = { config: configFile, ...OPERATOR_OPTIONS, ...LOG_OPTIONS };
+
+export const SCHEMA = { server, client, status, fileserver, operator };
 
 export type Command = keyof typeof SCHEMA;
 

@@ -4,7 +4,7 @@
 // example is all that such a file needs. Must not know: where the pages are kept.
 
 import { RELOADS } from '../../src/config/changes.ts';
-import { describeOptions, type OptionDescription } from '../../src/config/print.ts';
+import { COMMANDS, describeOptions, type OptionDescription } from '../../src/config/print.ts';
 import { SCHEMA } from '../../src/config/schema.ts';
 
 type Command = 'server' | 'client';
@@ -20,7 +20,7 @@ const NEEDED: Readonly<Record<Command, Readonly<Record<string, string>>>> = {
 };
 
 export function renderReference(): string {
-  const parts = (['server', 'client', 'status', 'fileserver'] as const).map((command) => {
+  const parts = COMMANDS.map((command) => {
     const isServer = command === 'server';
     const rows = describeOptions(command).map((option) => {
       const live = isServer ? ` ${RELOADS[option.name as keyof typeof RELOADS]} |` : '';

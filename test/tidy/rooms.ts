@@ -31,9 +31,11 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   dashboard: { imports: [] },
   files: { imports: [] },
   client: { imports: ['bridge', 'config', 'files', 'shard/entry.ts'] },
+  // It asks exit nodes how they are, and trusts them as a client does.
+  operator: { imports: ['config', 'client/server-ca.ts'] },
   cli: {
     imports: [
-      ...['config', 'control', 'client', 'files', 'bridge'],
+      ...['config', 'control', 'client', 'operator', 'files', 'bridge'],
       ...['http', 'wire', 'link', 'mux', 'shard'],
     ],
   },
@@ -46,7 +48,8 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   msgpackr: /^wire\//u,
   ws: /^link\/ws-[a-z-]+\.ts$/u,
   piscina: /^bridge\/pool\.ts$/u,
-  'prom-client': /^control\/metrics\.ts$/u,
+  'prom-client': /^(?:control|operator)\/metrics\.ts$/u,
+  '@kubernetes/client-node': /^operator\/(?:cluster|watch)\.ts$/u,
   'acme-client': /^control\/acme\.ts$/u,
   commander: /^cli\//u,
   mime: /^files\/content-type\.ts$/u,

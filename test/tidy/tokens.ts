@@ -72,7 +72,7 @@ export const TOKEN_RULES: readonly TokenRule[] = [
   {
     pattern: 'Math.random',
     within: SRC,
-    allowed: /^src\/(?:control|client|shard)\//u,
+    allowed: /^src\/(?:control|client|operator|shard)\//u,
     instead: 'a `random` parameter, or node:crypto for what must not be guessed',
   },
   { pattern: 'setInterval', within: SRC, instead: 'Clock.after, rearmed: an interval piles up' },

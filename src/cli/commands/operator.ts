@@ -1,0 +1,38 @@
+// `sluiceway operator`: gives Services of a Kubernetes cluster public addresses.
+//
+// Invariant: the Kubernetes client, which is larger than all the rest, is loaded by this command
+// alone. Must not know: how an operator works.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { resolveConfig } from '../../config/config.ts';
+import { readBuildInfo } from '../build-info.ts';
+import { runToExit } from '../lifecycle.ts';
+import { collectInput, type Flags } from '../sources.ts';
+import { warnAtStart } from '../warnings.ts';
+
+/** Where Kubernetes tells a pod which namespace it is in. */
+const POD_NAMESPACE_FILE = '/var/run/secrets/kubernetes.io/serviceaccount/namespace';
+
+export async function runOperator(flags: Flags): Promise<void> {
+  const config = resolveConfig(collectInput('operator', flags));
+  warnAtStart(flags);
+  const { startOperator } = await import('../../operator/operator.ts');
+  const { version } = readBuildInfo();
+  await runToExit({
+    component: 'operator',
+    logLevel: config.logLevel,
+    logFormat: config.logFormat,
+    start: async (log) =>
+      await startOperator(config, {
+        ...{ log, version, hostname: hostname(), podNamespace: readPodNamespace() },
+        // Machines are made by providers; none is built in.
+        openProvider: () => undefined,
+      }),
+  });
+}
+
+function readPodNamespace(): string | undefined {
+  if (!existsSync(POD_NAMESPACE_FILE)) return undefined;
+  return readFileSync(POD_NAMESPACE_FILE, 'utf8').trim();
+}

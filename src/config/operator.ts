@@ -1,0 +1,123 @@
+// The options of `sluiceway operator`, and the configuration that they make.
+//
+// Invariant: a lease is always renewed well within the time after which others take it. Must not
+// know: the Kubernetes API, or what is done with the options.
+
+import { type Address, addressOrOff } from './address.ts';
+import { many, type Option, one, optional, type ValuesOf } from './option.ts';
+import { boolean, choice, duration, path, text } from './quantity.ts';
+
+const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
+const LABEL = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
+const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/;
+const CLASS = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?\/[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?$/;
+const IMAGE = /^[\w.:/@-]{1,512}$/;
+const NAME_RIGHT = 'is no name of a Kubernetes object; write a-z, 0-9 and "-"';
+
+function lease(value: string, help: string): Option<number> {
+  return one(duration({ min: 100, max: 10 * MINUTE_MS }), { default: value, help, isTuning: true });
+}
+
+export const OPERATOR_OPTIONS = {
+  kubeconfig: optional(path, {
+    help: 'how to reach the cluster; else KUBECONFIG, ~/.kube/config, or the service account',
+  }),
+  'watch-namespace': many(text('NAME', LABEL, NAME_RIGHT), {
+    help: 'look for Services and tunnels in this namespace alone; in all if none',
+  }),
+  'operator-namespace': optional(text('NAME', LABEL, NAME_RIGHT), {
+    help: 'namespace of clients, their tokens and the lease; that of its pod if none',
+  }),
+  services: one(choice(['class', 'annotated', 'all']), {
+    default: 'class',
+    help: 'serve Services of the class; annotated ones too; or all that name no other class',
+  }),
+  'load-balancer-class': one(
+    text('CLASS', CLASS, 'is no class; write a domain, "/" and a name, such as example.com/tunnel'),
+    { default: 'sluiceway.dev/tunnel', help: 'loadBalancerClass of the Services to serve' },
+  ),
+  'exit-node': optional(text('NAME', NAME, NAME_RIGHT), {
+    help: 'ExitNode of Services and tunnels that name none',
+  }),
+  'client-image': one(text('IMAGE', IMAGE, 'is no image; write NAME:TAG or NAME@sha256:…'), {
+    default: 'sluiceway',
+    help: 'container image that clients run',
+  }),
+  'metrics-addr': one(addressOrOff, {
+    default: '0.0.0.0:9124',
+    help: '/metrics, /healthz and /readyz of the operator; or off',
+  }),
+  'leader-election': one(boolean, {
+    default: 'true',
+    help: 'let one of several operators work, which holds a Lease',
+  }),
+  'lease-name': one(text('NAME', NAME, NAME_RIGHT), {
+    default: 'sluiceway-operator',
+    help: 'the Lease, in the namespace of the operator',
+  }),
+  'lease-duration': lease('15s', 'others take the lead when the lease was not renewed for so long'),
+  'lease-renew-within': lease('10s', 'without a renewal for so long an operator stops working'),
+  'lease-retry': lease('2s', 'time between two renewals, or tries to get the lease'),
+  'resync-interval': one(duration({ min: 1000, max: 24 * HOUR_MS }), {
+    default: '10m',
+    help: 'look at everything anew this often, whatever has changed',
+    isTuning: true,
+  }),
+};
+
+/** Neighbours of which the first, times `factor`, must not exceed the second. */
+export const LEASE_RELATIONS = [
+  { lower: 'lease-renew-within', factor: 1, upper: 'lease-duration' },
+  { lower: 'lease-retry', factor: 2, upper: 'lease-renew-within' },
+] as const;
+
+export interface OperatorConfig {
+  readonly kubeconfig?: string;
+  /** Absent: where the operator's pod is. */
+  readonly operatorNamespace?: string;
+  /** Empty: all. */
+  readonly namespaces: readonly string[];
+  readonly settings: {
+    readonly services: 'class' | 'annotated' | 'all';
+    readonly loadBalancerClass: string;
+    readonly exitNode?: string;
+    readonly clientImage: string;
+  };
+  readonly metricsAddr: Address | 'off';
+  /** Absent: it is the only one. */
+  readonly lease?: {
+    readonly name: string;
+    readonly leaseMs: number;
+    readonly renewWithinMs: number;
+    readonly retryMs: number;
+  };
+  readonly resyncMs: number;
+}
+
+export function buildOperator(values: ValuesOf<typeof OPERATOR_OPTIONS>): OperatorConfig {
+  const { kubeconfig, 'operator-namespace': operatorNamespace, 'exit-node': exitNode } = values;
+  return {
+    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+    ...(operatorNamespace === undefined ? {} : { operatorNamespace }),
+    namespaces: [...new Set(values['watch-namespace'])],
+    settings: {
+      services: values.services,
+      loadBalancerClass: values['load-balancer-class'],
+      ...(exitNode === undefined ? {} : { exitNode }),
+      clientImage: values['client-image'],
+    },
+    metricsAddr: values['metrics-addr'],
+    ...(values['leader-election']
+      ? {
+          lease: {
+            name: values['lease-name'],
+            leaseMs: values['lease-duration'],
+            renewWithinMs: values['lease-renew-within'],
+            retryMs: values['lease-retry'],
+          },
+        }
+      : {}),
+    resyncMs: values['resync-interval'],
+  };
+}

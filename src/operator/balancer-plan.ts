@@ -1,0 +1,180 @@
+// From a Service as it is to what has to be done for it: a tunnel, and its address in the status.
+//
+// Invariant: pure; one Service has one tunnel, of its own name, and the operator touches no tunnel
+// that is not this Service's; a Service that cannot be read keeps the tunnel that it had. Must not
+// know: exit nodes.
+
+import { type Action, NOTHING, type Plan } from './actions.ts';
+import { readBalancer } from './balancer-reading.ts';
+import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
+import { covers } from './drift.ts';
+import {
+  GROUP,
+  type OwnerReference,
+  type ServiceObject,
+  TUNNEL_API,
+  type TunnelObject,
+  type TunnelSpecFields,
+} from './objects.ts';
+import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
+import { newsOf, READY } from './tunnel-plan.ts';
+
+/** Among the conditions of a Service, which are shared with others. */
+export const SERVICE_CONDITION = `${GROUP}/Ready`;
+
+export interface BalancerObserved {
+  /** Undefined: gone, or no LoadBalancer any more. */
+  readonly service: ServiceObject | undefined;
+  /** Of the Service's name. */
+  readonly tunnel: TunnelObject | undefined;
+  /** Why the API would not take its tunnel. */
+  readonly refusal?: string | undefined;
+  readonly settings: OperatorSettings;
+  readonly now: string;
+}
+
+export function planBalancer(observed: BalancerObserved): Plan {
+  const { service, tunnel, refusal, settings, now } = observed;
+  const owner = tunnel === undefined ? undefined : serviceOwner(tunnel);
+  const isOwn = owner !== undefined && owner.uid === service?.metadata.uid;
+  if (service === undefined || service.metadata.deletionTimestamp !== undefined) {
+    return { actions: owner === undefined ? [] : remove(tunnel), next: 'settled' };
+  }
+  const reading = readBalancer(service, settings);
+  if (reading.is === 'foreign') {
+    const actions = [
+      ...forget(service, isOwn ? tunnel : undefined),
+      ...(isOwn ? remove(tunnel) : []),
+    ];
+    return actions.length === 0 ? NOTHING : { actions, next: 'settled' };
+  }
+  if (reading.is === 'wrong') {
+    const { reason, message } = reading;
+    const verdict = { status: 'False', reason, message } as const;
+    return { actions: write(service, { verdict, now }), next: 'blocked' };
+  }
+  if (tunnel !== undefined && !isOwn) return planOccupied({ service, tunnel, settings, now });
+  if (tunnel?.metadata.deletionTimestamp !== undefined) return { actions: [], next: 'waiting' };
+  if (refusal !== undefined) {
+    const verdict = { status: 'False', reason: 'Refused', message: refusal } as const;
+    return { actions: write(service, { verdict, now }), next: 'blocked' };
+  }
+  const wanted = tunnelOf(service, reading.spec);
+  const isSame = tunnel !== undefined && isAsWanted(tunnel, wanted);
+  const verdict = verdictOf(tunnel, isSame);
+  const addresses = isSame ? (tunnel.status?.addresses ?? []) : undefined;
+  return {
+    actions: [
+      ...(isSame ? [] : [{ do: 'apply', object: wanted } as const]),
+      ...write(service, { verdict, addresses, now }),
+    ],
+    next: 'settled',
+  };
+}
+
+/** The name is another's: of a Service that is no more, or of somebody who made it by hand. */
+function planOccupied({
+  service,
+  tunnel,
+  now,
+}: BalancerObserved & { service: ServiceObject; tunnel: TunnelObject }): Plan {
+  if (serviceOwner(tunnel) !== undefined) return { actions: remove(tunnel), next: 'waiting' };
+  const message = `a Tunnel with the name ${tunnel.metadata.name} is there, and not this Service's`;
+  const verdict = { status: 'False', reason: 'NameTaken', message } as const;
+  return { actions: write(service, { verdict, now }), next: 'blocked' };
+}
+
+export function serviceOwner({ metadata }: TunnelObject): OwnerReference | undefined {
+  return metadata.ownerReferences?.find(
+    ({ kind, apiVersion }) => kind === 'Service' && apiVersion === 'v1',
+  );
+}
+
+function tunnelOf({ metadata }: ServiceObject, spec: TunnelSpecFields): TunnelObject {
+  const { name, namespace, uid = '' } = metadata;
+  return {
+    apiVersion: TUNNEL_API,
+    kind: 'Tunnel',
+    metadata: {
+      ...{ name, ...(namespace === undefined ? {} : { namespace }), labels: MANAGED_LABELS },
+      ownerReferences: [{ apiVersion: 'v1', kind: 'Service', name, uid, controller: true }],
+    },
+    spec,
+  };
+}
+
+/** Also without fields that it has no more: the whole of the spec is ours. */
+function isAsWanted(found: TunnelObject, wanted: TunnelObject): boolean {
+  const { client: _ours, ...spec } = found.spec;
+  return covers(wanted.spec, spec) && covers(found, wanted);
+}
+
+function verdictOf(tunnel: TunnelObject | undefined, isSame: boolean): Verdict {
+  const ready = conditionOf(tunnel?.status?.conditions, READY);
+  const isCurrent = isSame && ready?.observedGeneration === tunnel?.metadata.generation;
+  if (ready !== undefined && isCurrent) return ready;
+  const message = `tunnel ${tunnel?.metadata.name ?? ''} is being set up`.replace('  ', ' ');
+  return { status: 'Unknown', reason: 'Pending', message };
+}
+
+function remove(tunnel: TunnelObject | undefined): readonly Action[] {
+  if (tunnel === undefined || tunnel.metadata.deletionTimestamp !== undefined) return [];
+  const { name, namespace, uid } = tunnel.metadata;
+  return [{ do: 'delete', ref: { kind: 'Tunnel', namespace, name }, uid }];
+}
+
+interface Outcome {
+  readonly verdict: Verdict;
+  /** Undefined: as they are. */
+  readonly addresses?: readonly string[] | undefined;
+  readonly now: string;
+}
+
+function write(service: ServiceObject, { verdict, addresses, now }: Outcome): readonly Action[] {
+  const { metadata, status = {} } = service;
+  const before = conditionOf(status.conditions, SERVICE_CONDITION);
+  const [condition] = withConditions(
+    before === undefined ? [] : [before],
+    { [SERVICE_CONDITION]: verdict },
+    { now, generation: metadata.generation },
+  );
+  const ingress = addresses?.map(ingressPoint);
+  const wanted = {
+    ...(ingress === undefined ? {} : { loadBalancer: { ingress } }),
+    conditions: [condition],
+  };
+  const isSame =
+    covers(before, condition) &&
+    (ingress === undefined || covers(status.loadBalancer?.ingress ?? [], ingress));
+  if (isSame) return [];
+  const isToTell = isNews(before, verdict) && verdict.status !== 'Unknown';
+  return [
+    statusAction(service, wanted),
+    ...(isToTell ? [{ do: 'tell', event: { about: service, ...newsOf(verdict) } } as const] : []),
+  ];
+}
+
+/** Takes back what was said of a Service that is not ours any more, and not what others say. */
+function forget(service: ServiceObject, tunnel: TunnelObject | undefined): readonly Action[] {
+  const { conditions, loadBalancer } = service.status ?? {};
+  if (conditionOf(conditions, SERVICE_CONDITION) === undefined) return [];
+  const own = (tunnel?.status?.addresses ?? []).map(ingressPoint);
+  const isOwn = own.length > 0 && covers(loadBalancer?.ingress, own);
+  return [
+    statusAction(service, {
+      ...(isOwn ? { loadBalancer: { ingress: null } } : {}),
+      conditions: [{ $patch: 'delete', type: SERVICE_CONDITION }],
+    }),
+  ];
+}
+
+function statusAction({ metadata }: ServiceObject, status: object): Action {
+  const { name, namespace, resourceVersion } = metadata;
+  return { do: 'write-status', ref: { kind: 'Service', namespace, name }, status, resourceVersion };
+}
+
+/** Traffic for it leaves the cluster: no node may keep it for itself. */
+function ingressPoint(address: string) {
+  const isIp = /^[\d.]+$|:/.test(address);
+  return isIp ? { ip: address, ipMode: 'Proxy' } : { hostname: address };
+}

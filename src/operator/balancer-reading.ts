@@ -1,0 +1,186 @@
+// What a Service asks for: whether it is ours at all, and the tunnel that would serve it.
+//
+// Invariant: pure; an annotation of ours that is unknown or cannot be read is a problem and never
+// left out, as it may be one that protects. Must not know: whether the exit node has room for it.
+
+import { InvalidText } from '../config/option.ts';
+import { readTunnelName } from '../config/tunnel.ts';
+import { GROUP, type ServiceObject, type ServicePort, type TunnelSpecFields } from './objects.ts';
+import type { OperatorSettings } from './settings.ts';
+
+export type BalancerReading =
+  | { readonly is: 'foreign' }
+  | { readonly is: 'wrong'; readonly reason: string; readonly message: string }
+  | { readonly is: 'ours'; readonly spec: TunnelSpecFields };
+
+const PREFIX = `${GROUP}/`;
+const ANNOTATIONS = [
+  'manage',
+  'exit-node',
+  'hosts',
+  'host-port',
+  'ports',
+  'proxy-protocol',
+] as const;
+type AnnotationName = (typeof ANNOTATIONS)[number];
+const KNOWN = ANNOTATIONS.map((name) => PREFIX + name).join(', ');
+const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/;
+const TRUE = new Set(['true', '1']);
+const FALSE = new Set(['false', '0']);
+
+/** Ends the reading of a Service; seen by `readBalancer` alone. */
+class WrongBalancer extends Error {
+  readonly reason: string;
+
+  constructor(reason: string, message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+export function readBalancer(service: ServiceObject, settings: OperatorSettings): BalancerReading {
+  try {
+    if (!isOurs(service, settings)) return { is: 'foreign' };
+    return { is: 'ours', spec: readSpec(service) };
+  } catch (error) {
+    if (!(error instanceof WrongBalancer)) throw error;
+    return { is: 'wrong', reason: error.reason, message: error.message };
+  }
+}
+
+function isOurs(service: ServiceObject, settings: OperatorSettings): boolean {
+  const { type, loadBalancerClass: found } = service.spec ?? {};
+  if (type !== 'LoadBalancer') return false;
+  const isClass = found === settings.loadBalancerClass;
+  // Of another class: not ours, whatever is said elsewhere.
+  if (found !== undefined && !isClass) return false;
+  const manage = readManage(service, isClass || settings.services !== 'class');
+  if (isClass || settings.services === 'all') return manage !== false;
+  return settings.services === 'annotated' && manage === true;
+}
+
+function readManage(service: ServiceObject, isAsked: boolean): boolean | undefined {
+  const text = annotation(service, 'manage');
+  if (text === undefined || !isAsked) return undefined;
+  if (TRUE.has(text.toLowerCase())) return true;
+  if (FALSE.has(text.toLowerCase())) return false;
+  throw wrong('manage', text, 'is not a boolean; write true or false');
+}
+
+function readSpec(service: ServiceObject): TunnelSpecFields {
+  refuseUnknown(service);
+  const hosts = listOf(annotation(service, 'hosts'));
+  const mapping = annotation(service, 'ports');
+  const { loadBalancerSourceRanges: ranges = [], ports = [] } = service.spec ?? {};
+  const { name } = service.metadata;
+  const exitNode = readExitNode(annotation(service, 'exit-node'));
+  const proxyProtocol = readProxyProtocol(annotation(service, 'proxy-protocol'));
+  const tcp =
+    mapping !== undefined
+      ? readPorts(mapping, ports)
+      : hosts === undefined
+        ? ports.map((port) => ({ publicPort: port.port, port: tcpPort(port) }))
+        : [];
+  if (hosts === undefined && tcp.length === 0) {
+    throw new WrongBalancer('InvalidPorts', 'the Service has no port to make public');
+  }
+  const upstreams = (hosts ?? []).map((text) => ({
+    ...readHost(text),
+    // Written out, as the API would fill it in.
+    scheme: 'http' as const,
+    service: { name, port: hostPort(annotation(service, 'host-port'), ports) },
+  }));
+  return {
+    ...(exitNode === undefined ? {} : { exitNode }),
+    ...(upstreams.length === 0 ? {} : { upstreams }),
+    ...(tcp.length === 0
+      ? {}
+      : { tcp: tcp.map(({ publicPort, port }) => ({ publicPort, service: { name, port } })) }),
+    ...(ranges.length === 0 ? {} : { allowIps: ranges.map((range) => range.trim()) }),
+    ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+  };
+}
+
+function refuseUnknown({ metadata }: ServiceObject): void {
+  const known: readonly string[] = ANNOTATIONS;
+  for (const key of Object.keys(metadata.annotations ?? {})) {
+    if (!key.startsWith(PREFIX) || known.includes(key.slice(PREFIX.length))) continue;
+    throw new WrongBalancer(
+      'InvalidAnnotation',
+      `annotation ${key} is unknown; there are ${KNOWN}`,
+    );
+  }
+}
+
+function readExitNode(text: string | undefined): string | undefined {
+  if (text === undefined || NAME.test(text)) return text;
+  throw wrong('exit-node', text, 'is no name of an ExitNode');
+}
+
+function readProxyProtocol(text: string | undefined): 'off' | 'v1' | 'v2' | undefined {
+  if (text === undefined || text === 'off' || text === 'v1' || text === 'v2') return text;
+  throw wrong('proxy-protocol', text, 'is none of v1, v2 and off');
+}
+
+function readHost(text: string): { readonly host: string; readonly path?: string } {
+  const name = readTunnelName(text);
+  if (name instanceof InvalidText) throw wrong('hosts', text, name.message);
+  const slash = name.indexOf('/');
+  return slash < 0 ? { host: name } : { host: name.slice(0, slash), path: name.slice(slash) };
+}
+
+/** The port that answers HTTP: as said, else the one that is called so, 80, or the first. */
+function hostPort(text: string | undefined, ports: readonly ServicePort[]): number {
+  const found =
+    text === undefined
+      ? (ports.find(({ name }) => name === 'http') ??
+        ports.find(({ port }) => port === 80) ??
+        ports[0])
+      : ports.find(({ name, port }) => name === text || String(port) === text);
+  if (found === undefined) throw wrong('host-port', text ?? '', 'is no port of the Service');
+  return tcpPort(found);
+}
+
+/** `8080=80, 443`: public port, and the Service's own where that is another. */
+function readPorts(text: string, ports: readonly ServicePort[]) {
+  const seen = new Set<number>();
+  return (listOf(text) ?? []).map((entry) => {
+    const [, left = '', right = left] = /^(\d{1,5})(?:=([a-z0-9-]{1,15}))?$/.exec(entry) ?? [];
+    const publicPort = Number(left);
+    if (publicPort < 1 || publicPort > 65_535) {
+      throw wrong('ports', entry, 'is no port; write 8080=80, or 80 for the same one');
+    }
+    if (seen.has(publicPort)) throw wrong('ports', entry, 'is given twice');
+    seen.add(publicPort);
+    const found = ports.find(({ name, port }) => name === right || String(port) === right);
+    if (found === undefined) throw wrong('ports', entry, 'names no port of the Service');
+    return { publicPort, port: tcpPort(found) };
+  });
+}
+
+function tcpPort({ port, protocol = 'TCP' }: ServicePort): number {
+  if (protocol === 'TCP') return port;
+  throw new WrongBalancer(
+    'UnsupportedProtocol',
+    `port ${port} is ${protocol}, and only TCP is served; annotation ${PREFIX}ports names the ` +
+      'ports to make public',
+  );
+}
+
+function listOf(text: string | undefined): readonly string[] | undefined {
+  return text
+    ?.split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '');
+}
+
+function annotation({ metadata }: ServiceObject, name: AnnotationName): string | undefined {
+  return metadata.annotations?.[PREFIX + name]?.trim();
+}
+
+function wrong(name: AnnotationName, text: string, message: string): WrongBalancer {
+  return new WrongBalancer(
+    'InvalidAnnotation',
+    `annotation ${PREFIX}${name}: '${text.slice(0, 80)}' ${message}`,
+  );
+}

@@ -1,0 +1,118 @@
+// Which names a tunnel wants on its exit node, and who has them already.
+//
+// Invariant: pure; a name has one holder on an exit node: who holds it keeps it, whatever others
+// ask for later, and of two that both say so the older one does. Must not know: how a claim is
+// written down.
+
+import type { PortRange } from '../base/target.ts';
+import { portRange } from '../config/address.ts';
+import { InvalidText } from '../config/option.ts';
+import { readTunnelName } from '../config/tunnel.ts';
+import { type ExitNodeObject, keyOf, type TunnelObject, type TunnelSpecFields } from './objects.ts';
+
+export interface ClaimProblem {
+  readonly reason: string;
+  readonly message: string;
+}
+
+const TCP = 'tcp:';
+/** Passed through undecrypted, found by server name. */
+const TLS = 'tls:';
+
+/** Names as the exit node knows them; a problem when one of them is none. */
+export function claimsOf(spec: TunnelSpecFields): readonly string[] | ClaimProblem {
+  const names: string[] = (spec.tcp ?? []).map(({ publicPort }) => `${TCP}${publicPort}`);
+  for (const { host, path = '', scheme } of spec.upstreams ?? []) {
+    const name = readTunnelName(`${host}${path}`);
+    if (name instanceof InvalidText) {
+      return { reason: 'InvalidHost', message: `'${host}${path}' ${name.message}` };
+    }
+    if (scheme !== 'tls') names.push(name);
+    else if (path === '' && host !== '*') names.push(`${TLS}${name}`);
+    else return { reason: 'InvalidHost', message: `'${host}${path}': of TLS only a name is read` };
+  }
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) {
+    return { reason: 'InvalidSpec', message: `${showClaim(twice)} is asked for twice` };
+  }
+  if (names.length === 0) {
+    return { reason: 'InvalidSpec', message: 'the tunnel has neither a host nor a port' };
+  }
+  return names;
+}
+
+export interface ClaimContext {
+  readonly tunnel: TunnelObject;
+  readonly exitNode: ExitNodeObject;
+  /** Every other tunnel, on whatever exit node. */
+  readonly others: readonly TunnelObject[];
+}
+
+/** Why the tunnel cannot have all of these names; undefined when it can. */
+export function claimProblem(
+  names: readonly string[],
+  { tunnel, exitNode, others }: ClaimContext,
+): ClaimProblem | undefined {
+  const own = new Set(ownPorts(exitNode));
+  const ranges = readRanges(exitNode.spec.tcpPorts ?? []);
+  const rivals = others.filter(({ status }) => status?.exitNode === exitNode.metadata.name);
+  for (const name of names) {
+    const port = name.startsWith(TCP) ? Number(name.slice(TCP.length)) : undefined;
+    if (port !== undefined && own.has(port)) {
+      return taken(name, `by the exit node ${exitNode.metadata.name} itself`);
+    }
+    if (port !== undefined && ranges !== undefined && !isWithin(port, ranges)) {
+      const allowed = exitNode.spec.tcpPorts?.join(', ');
+      return {
+        reason: 'PortNotAllowed',
+        message: `port ${port} is outside of ${allowed}, which ${exitNode.metadata.name} allows`,
+      };
+    }
+    const holder = rivals.find((other) => holds(other, name) && !mayTake(tunnel, other, name));
+    if (holder !== undefined) return taken(name, `by tunnel ${keyOf(holder)}`);
+  }
+  return undefined;
+}
+
+function taken(name: string, by: string): ClaimProblem {
+  const reason = name.startsWith(TCP) ? 'PortTaken' : 'HostTaken';
+  return { reason, message: `${showClaim(name)} is taken ${by}` };
+}
+
+/** One that is being deleted does, too, until its client has ended. */
+function holds({ status }: TunnelObject, name: string): boolean {
+  return (status?.claims ?? []).includes(name);
+}
+
+/** Both say that they hold it: a lost race, which the older one wins on both sides. */
+function mayTake(self: TunnelObject, other: TunnelObject, name: string): boolean {
+  return holds(self, name) && ageOf(self) < ageOf(other);
+}
+
+function ageOf({ metadata }: TunnelObject): string {
+  return `${metadata.creationTimestamp ?? ''} ${metadata.uid ?? ''}`;
+}
+
+function ownPorts({ spec, status }: ExitNodeObject): readonly number[] {
+  const url = spec.url ?? status?.url;
+  if (url === undefined || !URL.canParse(url)) return [];
+  const { port, protocol } = new URL(url);
+  return [port === '' ? (protocol === 'wss:' ? 443 : 80) : Number(port)];
+}
+
+function readRanges(texts: readonly string[]): readonly PortRange[] | undefined {
+  if (texts.length === 0) return undefined;
+  return texts.map((text) => {
+    const read = portRange.read(text);
+    // The definition of the kind lets nothing else in; none is the safe reading.
+    return read instanceof InvalidText ? { first: 0, last: -1 } : read;
+  });
+}
+
+function isWithin(port: number, ranges: readonly PortRange[]): boolean {
+  return ranges.some(({ first, last }) => port >= first && port <= last);
+}
+
+function showClaim(name: string): string {
+  return name.startsWith(TCP) ? `port ${name.slice(TCP.length)}` : `host ${name.replace(TLS, '')}`;
+}

@@ -1,0 +1,141 @@
+// The Deployment that runs the client of a tunnel.
+//
+// Invariant: pure, and the same for the same tunnel, so that nothing is rolled out for nothing; the
+// pod can reach nothing of the cluster's API, writes nowhere, and its token is a file. Must not
+// know: whether it exists.
+
+import { createHash } from 'node:crypto';
+import {
+  type DeploymentObject,
+  GROUP,
+  type HostUpstream,
+  type TunnelObject,
+  type UpstreamRef,
+} from './objects.ts';
+import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
+
+/** Says whose client it is: a name may be longer than a label can be. */
+export const TUNNEL_ANNOTATION = `${GROUP}/tunnel`;
+const TUNNEL_LABEL = `${GROUP}/tunnel-uid`;
+/** As in the image, which has no name for it. */
+const USER_ID = 65_532;
+const TOKEN_FOLDER = '/run/secrets/sluiceway';
+/** Longer than the client takes to drain. */
+const GRACE_SECONDS = 45;
+const NAME_LENGTH_MAX = 52;
+const RESOURCES = {
+  requests: { cpu: '25m', memory: '64Mi' },
+  limits: { memory: '256Mi' },
+};
+
+export interface ClientTarget {
+  readonly url: string;
+  readonly tokenSecret: { readonly name: string; readonly key: string };
+  readonly caFingerprint?: string | undefined;
+}
+
+/** Within the 63 characters of the label that its pods get. */
+export function deploymentName({ metadata }: TunnelObject): string {
+  const hash = createHash('sha256')
+    .update(metadata.uid ?? '')
+    .digest('hex')
+    .slice(0, 8);
+  const readable = `${metadata.namespace}-${metadata.name}`.replaceAll('.', '-');
+  return `${readable.slice(0, NAME_LENGTH_MAX)}-${hash}`;
+}
+
+export function clientDeployment(
+  tunnel: TunnelObject,
+  target: ClientTarget,
+  settings: OperatorSettings,
+): DeploymentObject {
+  const { namespace = '', name, uid = '' } = tunnel.metadata;
+  const selector = { [TUNNEL_LABEL]: uid };
+  const labels = { ...MANAGED_LABELS, 'app.kubernetes.io/name': 'sluiceway-client', ...selector };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: {
+      name: deploymentName(tunnel),
+      namespace: settings.namespace,
+      labels,
+      annotations: { [TUNNEL_ANNOTATION]: `${namespace}/${name}` },
+    },
+    spec: {
+      replicas: tunnel.spec.client?.replicas ?? 1,
+      selector: { matchLabels: selector },
+      // The next client serves before the last one goes.
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+      template: {
+        metadata: { labels, annotations: { [TUNNEL_ANNOTATION]: `${namespace}/${name}` } },
+        spec: podSpec(tunnel, target, settings),
+      },
+    },
+  };
+}
+
+function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorSettings): object {
+  const { resources = RESOURCES, nodeSelector, tolerations } = tunnel.spec.client ?? {};
+  const { name: secretName, key } = target.tokenSecret;
+  return {
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    terminationGracePeriodSeconds: GRACE_SECONDS,
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: USER_ID,
+      runAsGroup: USER_ID,
+      fsGroup: USER_ID,
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+    ...(nodeSelector === undefined ? {} : { nodeSelector }),
+    ...(tolerations === undefined ? {} : { tolerations }),
+    containers: [
+      {
+        name: 'client',
+        image: settings.clientImage,
+        args: clientArgs(tunnel, target),
+        resources,
+        securityContext: {
+          allowPrivilegeEscalation: false,
+          readOnlyRootFilesystem: true,
+          capabilities: { drop: ['ALL'] },
+        },
+        volumeMounts: [{ name: 'token', mountPath: TOKEN_FOLDER, readOnly: true }],
+      },
+    ],
+    volumes: [
+      {
+        name: 'token',
+        secret: { secretName, items: [{ key, path: 'token' }], defaultMode: 0o440 },
+      },
+    ],
+  };
+}
+
+function clientArgs(tunnel: TunnelObject, target: ClientTarget): readonly string[] {
+  const { spec, metadata } = tunnel;
+  const { tcp = [], upstreams = [], allowIps = [], proxyProtocol = 'off' } = spec;
+  const at = ({ name, port }: UpstreamRef): string => `${name}.${metadata.namespace}.svc:${port}`;
+  const isRaw = tcp.length > 0 || upstreams.some(({ scheme }) => scheme === 'tls');
+  return [
+    'client',
+    `--url=${target.url}`,
+    `--token-file=${TOKEN_FOLDER}/token`,
+    ...(target.caFingerprint === undefined
+      ? []
+      : [`--auto-tls-fingerprint=${target.caFingerprint}`]),
+    ...tcp.map(({ publicPort, service }) => `--tcp=${publicPort}=${at(service)}`),
+    ...upstreams.map((upstream) => upstreamArg(upstream, at(upstream.service))),
+    ...allowIps.map((network) => `--allow-ips=${network}`),
+    ...(proxyProtocol === 'off' || !isRaw ? [] : [`--proxy-protocol=${proxyProtocol}`]),
+    '--status-dir=off',
+    '--log-format=json',
+  ];
+}
+
+function upstreamArg({ host, path = '', scheme = 'http' }: HostUpstream, target: string): string {
+  return scheme === 'tls'
+    ? `--tls-passthrough=${host}=${target}`
+    : `--upstream=${host}${path}=${scheme}://${target}`;
+}

@@ -1,0 +1,274 @@
+// The Kubernetes API as the operator uses it: objects as JSON, by kind and name.
+//
+// Invariant: every request has a deadline and every answer a bound; what the API refuses is a
+// KubeError with its status and its words; objects pass through unchanged, as generated models
+// would drop fields that are newer than they are. Must not know: what objects mean. With watch.ts
+// the only file that knows @kubernetes/client-node.
+
+import type { IncomingMessage, RequestOptions } from 'node:http';
+import { KubeConfig } from '@kubernetes/client-node';
+import { ConfigError, SluicewayError } from '../base/errors.ts';
+import { http, https } from '../base/http-modules.ts';
+import type { KubeObject } from './objects.ts';
+import { type Kind, listPath, type ObjectRef, objectPath, RESOURCES } from './resources.ts';
+
+const TIMEOUT_MS = 20_000;
+/** Guess: a page of 500 objects of 32 KiB. */
+const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+const PAGE_OBJECTS = 500;
+const FIELD_MANAGER = 'sluiceway-operator';
+
+/** What the API answered in place of success. */
+export class KubeError extends SluicewayError {
+  override name = 'KubeError';
+  /** HTTP status. */
+  readonly answered: number;
+
+  constructor(answered: number, detail: string) {
+    super('SLW_KUBE_REFUSED', detail);
+    this.answered = answered;
+  }
+}
+
+export interface ListAnswer<T> {
+  readonly items: T[];
+  readonly metadata: { readonly resourceVersion: string };
+}
+
+export interface ListScope {
+  readonly namespace?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+}
+
+type ContentType =
+  | 'application/json'
+  | 'application/apply-patch+yaml'
+  | 'application/merge-patch+json'
+  | 'application/strategic-merge-patch+json';
+
+interface Call {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | undefined>>;
+  readonly body?: object;
+  readonly contentType?: ContentType;
+}
+
+/** Of which watches, too, always verify whom they talk to. */
+class VerifyingConfig extends KubeConfig {
+  override createDispatcherOptions(
+    ...[cluster, options]: Parameters<KubeConfig['createDispatcherOptions']>
+  ): ReturnType<KubeConfig['createDispatcherOptions']> {
+    return super.createDispatcherOptions(cluster, { ...options, rejectUnauthorized: true });
+  }
+}
+
+export class Cluster {
+  readonly config: KubeConfig;
+
+  constructor(config: KubeConfig) {
+    this.config = config;
+  }
+
+  /** From a file, or as kubectl and pods find it. Throws when it cannot be read. */
+  static open(kubeconfig: string | undefined): Cluster {
+    const config = new VerifyingConfig();
+    try {
+      if (kubeconfig === undefined) config.loadFromDefault();
+      else config.loadFromFile(kubeconfig);
+      const found = config.getCurrentCluster();
+      if (!found) throw new Error('it has no current context');
+      if (found.skipTLSVerify) {
+        throw new Error(`cluster ${found.name} skips the check of certificates; give it a CA`);
+      }
+    } catch (cause) {
+      const where = kubeconfig === undefined ? 'no --kubeconfig is given' : kubeconfig;
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new ConfigError([`--kubeconfig: ${where}: ${why}`], { cause });
+    }
+    return new Cluster(config);
+  }
+
+  /** Of the current context; undefined when that names none. */
+  get contextNamespace(): string | undefined {
+    return this.config.getContextObject(this.config.getCurrentContext())?.namespace;
+  }
+
+  get server(): string {
+    return this.config.getCurrentCluster()?.server ?? '';
+  }
+
+  async get<T extends KubeObject>(ref: ObjectRef): Promise<T | undefined> {
+    try {
+      return (await this.#call({ method: 'GET', path: objectPath(ref) })) as T;
+    } catch (error) {
+      if (error instanceof KubeError && error.answered === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /** All of them, page by page. */
+  async list<T extends KubeObject>(kind: Kind, scope: ListScope): Promise<ListAnswer<T>> {
+    const { namespace, ...selectors } = scope;
+    const path = listPath(kind, namespace);
+    const items: T[] = [];
+    for (let next: string | undefined = ''; ; ) {
+      const query = { ...selectors, limit: String(PAGE_OBJECTS), continue: next || undefined };
+      const page = (await this.#call({ method: 'GET', path, query })) as ListAnswer<T> & {
+        readonly metadata: { readonly continue?: string };
+      };
+      // Items of a list do not say what they are.
+      const { kind: name, apiVersion } = RESOURCES[kind];
+      for (const item of page.items) items.push({ ...item, kind: name, apiVersion });
+      next = page.metadata.continue;
+      if (!next) return { items, metadata: page.metadata };
+    }
+  }
+
+  async create<T extends KubeObject>(object: T): Promise<T> {
+    const { kind, metadata } = object;
+    const path = listPath(kind as Kind, metadata.namespace);
+    return (await this.#call({ method: 'POST', path, body: object })) as T;
+  }
+
+  /** As it is given, refused when its resourceVersion is not the newest. */
+  async replace<T extends KubeObject>(object: T): Promise<T> {
+    return (await this.#call({
+      method: 'PUT',
+      path: objectPath(refOf(object)),
+      body: object,
+    })) as T;
+  }
+
+  /** Server-side: fields that we applied before and that are not there now go. */
+  async apply<T extends KubeObject>(object: T): Promise<T> {
+    const contentType = 'application/apply-patch+yaml';
+    const query = { fieldManager: FIELD_MANAGER, force: 'true' };
+    const path = objectPath(refOf(object));
+    return (await this.#call({ method: 'PATCH', path, query, body: object, contentType })) as T;
+  }
+
+  async setFinalizers(
+    ref: ObjectRef,
+    finalizers: readonly string[],
+    resourceVersion: string | undefined,
+  ): Promise<KubeObject> {
+    const body = { metadata: { finalizers, resourceVersion } };
+    return (await this.#patch(objectPath(ref), body, 'application/merge-patch+json')) as KubeObject;
+  }
+
+  async writeStatus(
+    ref: ObjectRef,
+    status: object,
+    resourceVersion: string | undefined,
+  ): Promise<KubeObject> {
+    // What is defined by a definition of ours merges as plain JSON alone.
+    const contentType =
+      ref.kind === 'Service'
+        ? 'application/strategic-merge-patch+json'
+        : 'application/merge-patch+json';
+    const body = { metadata: { resourceVersion }, status };
+    return (await this.#patch(`${objectPath(ref)}/status`, body, contentType)) as KubeObject;
+  }
+
+  /** Nothing to do for one that is gone, or another by now. Deployments stay while pods do. */
+  async remove(ref: ObjectRef, uid: string | undefined): Promise<void> {
+    const propagationPolicy = ref.kind === 'Deployment' ? 'Foreground' : 'Background';
+    const body = {
+      ...{ kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy },
+      ...(uid === undefined ? {} : { preconditions: { uid } }),
+    };
+    try {
+      await this.#call({ method: 'DELETE', path: objectPath(ref), body });
+    } catch (error) {
+      const isGone = error instanceof KubeError && [404, 409].includes(error.answered);
+      if (!isGone) throw error;
+    }
+  }
+
+  #patch(path: string, body: object, contentType: ContentType): Promise<unknown> {
+    return this.#call({ method: 'PATCH', path, body, contentType });
+  }
+
+  async #call(call: Call): Promise<unknown> {
+    const { method, path, query = {}, body, contentType = 'application/json' } = call;
+    const url = new URL(`${this.server.replace(/\/+$/, '')}${path}`);
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined) url.searchParams.set(name, value);
+    }
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const options: RequestOptions & { readonly rejectUnauthorized: true } = {
+      method,
+      // Said here, and for watches below, because the environment would otherwise decide.
+      rejectUnauthorized: true,
+      headers: {
+        accept: 'application/json',
+        'user-agent': FIELD_MANAGER,
+        ...(text === undefined
+          ? {}
+          : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }),
+      },
+    };
+    await this.config.applyToHTTPSOptions(
+      options as Parameters<KubeConfig['applyToHTTPSOptions']>[0],
+    );
+    return await exchange(url, options, text);
+  }
+}
+
+function refOf({ kind, metadata }: KubeObject): ObjectRef {
+  return { kind: kind as Kind, namespace: metadata.namespace, name: metadata.name };
+}
+
+function exchange(url: URL, options: RequestOptions, text: string | undefined): Promise<unknown> {
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  const send = url.protocol === 'https:' ? https.request : http.request;
+  return new Promise((resolve, reject) => {
+    const fail = (cause: Error): void => {
+      const why = signal.aborted ? 'no answer in time' : cause.message || 'no connection';
+      const detail = `cannot reach the Kubernetes API at ${url.origin}: ${why}`;
+      reject(new SluicewayError('SLW_KUBE_UNREACHABLE', detail, { cause }));
+    };
+    const request = send(url, { ...options, signal });
+    request.on('error', fail);
+    request.on('response', (response) => {
+      response.on('error', fail);
+      readText(response, (answer) => {
+        try {
+          resolve(
+            readAnswer(response.statusCode ?? 0, answer, `${options.method} ${url.pathname}`),
+          );
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+    request.end(text);
+  });
+}
+
+function readText(response: IncomingMessage, onText: (text: string) => void): void {
+  const pieces: Buffer[] = [];
+  let length = 0;
+  response.on('data', (piece: Buffer) => {
+    length += piece.length;
+    if (length > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too large'));
+    else pieces.push(piece);
+  });
+  response.on('end', () => onText(Buffer.concat(pieces).toString('utf8')));
+}
+
+function readAnswer(status: number, text: string, what: string): unknown {
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    // The API always answers in JSON; something before it may not.
+    answer = undefined;
+  }
+  if (status >= 200 && status < 300 && answer !== undefined) return answer;
+  const { message } = (answer ?? {}) as { readonly message?: unknown };
+  const said = typeof message === 'string' ? message : 'no reason given';
+  throw new KubeError(status, `${what} was answered ${status}: ${said}`);
+}

@@ -1,0 +1,283 @@
+// From an ExitNode as it is to what has to be done for it: a machine, a token, a status.
+//
+//   provision: finalizer --> token --> machine ordered --> found and running --> asked --> Ready
+//   url:                                                       secret there --> asked --> Ready
+//
+// Invariant: pure; a machine is ordered only under a finalizer and after the order was written
+// down, and the finalizer goes only when no machine is found. Must not know: any cloud.
+
+import { wallMsOf } from '../base/clock.ts';
+import type { Action, Plan } from './actions.ts';
+import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
+import { covers } from './drift.ts';
+import type { Machine } from './machine.ts';
+import { type ExitNodeObject, type ExitNodeStatus, GROUP, type SecretObject } from './objects.ts';
+import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
+import { READY } from './tunnel-plan.ts';
+
+export const EXIT_NODE_FINALIZER = `${GROUP}/machine`;
+/** Of exit nodes on machines of their own. */
+export const MACHINE_CONTROL_PORT = 8123;
+/**
+ * A cloud may list what it made only after a while: before that, an order whose answer was lost
+ * is not given again. Guess.
+ */
+const ORDER_GRACE_MS = 60_000;
+const DEFAULT_KEY = 'token';
+
+export interface ExitNodeObserved {
+  readonly exitNode: ExitNodeObject;
+  /** What the provider found; `unknown` when it was not asked or did not answer. */
+  readonly machine: Machine | 'none' | 'unknown';
+  /** What the provider said when it refused, or why there is none. */
+  readonly refusal: string | undefined;
+  /** Of the token. */
+  readonly hasSecret: boolean;
+  /** What its control port answers. */
+  readonly reach: Reach;
+  /** False for one that was made for a tunnel which has gone. */
+  readonly hasOwner: boolean;
+  /** How many tunnels are on it. */
+  readonly tunnels: number;
+  /** For a secret that has to be made. */
+  readonly newToken: string;
+  readonly settings: OperatorSettings;
+  readonly now: string;
+}
+
+export type Reach =
+  | { readonly is: 'ready'; readonly caFingerprint?: string }
+  | { readonly is: 'away'; readonly message: string }
+  | { readonly is: 'unasked' };
+
+export function planExitNode(observed: ExitNodeObserved): Plan {
+  const { metadata, spec } = observed.exitNode;
+  if (metadata.deletionTimestamp !== undefined) return planRemoval(observed);
+  if (!observed.hasOwner) {
+    const { name, uid } = metadata;
+    return { actions: [{ do: 'delete', ref: { kind: 'ExitNode', name }, uid }], next: 'settled' };
+  }
+  if (spec.allocation === 'PerTunnel') {
+    const message = 'each tunnel that names it gets an exit node like it';
+    return planReport(observed, { status: 'True', reason: 'Template', message }, {});
+  }
+  return spec.provision === undefined ? planGiven(observed) : planMachine(observed);
+}
+
+function planRemoval(observed: ExitNodeObserved): Plan {
+  const { exitNode, machine, refusal, settings } = observed;
+  if (!hasFinalizer(exitNode)) return { actions: [], next: 'settled' };
+  if (machine !== 'none') {
+    // Not knowing whether there is one is no reason to forget it.
+    const { name } = exitNode.metadata;
+    const told =
+      refusal === undefined ? [] : planReport(observed, refused(refusal), keptOf(exitNode)).actions;
+    const next = refusal === undefined ? 'waiting' : 'blocked';
+    return { actions: [...told, { do: 'remove-machine', exitNode: name }], next };
+  }
+  const name = ownSecretName(exitNode);
+  const ref = { kind: 'Secret', namespace: settings.namespace, name } as const;
+  return {
+    actions: [{ do: 'delete', ref, uid: undefined }, finalizers(exitNode, 'remove')],
+    next: 'settled',
+  };
+}
+
+function planGiven(observed: ExitNodeObserved): Plan {
+  const { exitNode, hasSecret, settings } = observed;
+  const { url, addresses, tokenSecret } = exitNode.spec;
+  if (url === undefined || tokenSecret === undefined) {
+    const message = 'the exit node has neither url and tokenSecret, nor provision';
+    return planReport(observed, { status: 'False', reason: 'InvalidSpec', message }, {});
+  }
+  const { name, key = DEFAULT_KEY } = tokenSecret;
+  if (!hasSecret) {
+    const message = `there is no secret ${name} with the key ${key} in ${settings.namespace}`;
+    return planReport(observed, { status: 'False', reason: 'TokenMissing', message }, {});
+  }
+  return planReached(observed, {
+    ...{ url, tokenSecret: { name, key } },
+    addresses: addresses === undefined || addresses.length === 0 ? [hostOf(url)] : addresses,
+  });
+}
+
+function planMachine(observed: ExitNodeObserved): Plan {
+  const { exitNode, machine } = observed;
+  const guard = hasFinalizer(exitNode) ? [] : [finalizers(exitNode, 'add')];
+  const token = observed.hasSecret ? [] : [createSecret(observed)];
+  const before = [...guard, ...token];
+  if (machine === 'unknown' || machine === 'none') {
+    const plan = planMissing(observed, machine);
+    return { ...plan, actions: [...before, ...plan.actions] };
+  }
+  const { id, state, address } = machine;
+  const known = exitNode.status?.machine;
+  const since = known?.id === id && known.state === state ? known.since : observed.now;
+  const status = { machine: { id, state, since }, ...secretOf(exitNode) };
+  if (state !== 'running' || address === undefined) {
+    const verdict = pending('Provisioning', `machine ${id} is being made`);
+    const plan = planReport(observed, verdict, status);
+    return { actions: [...before, ...plan.actions], next: 'waiting' };
+  }
+  const url = machineUrl(address);
+  const plan = planReached(observed, { ...status, url, addresses: [address] });
+  return { ...plan, actions: [...before, ...plan.actions] };
+}
+
+function planMissing(observed: ExitNodeObserved, machine: 'unknown' | 'none'): Plan {
+  const { exitNode, refusal, now } = observed;
+  const kept = keptOf(exitNode);
+  if (machine === 'unknown') {
+    // A provider that is away for a while takes nothing from an exit node that serves.
+    if (kept.url !== undefined) return { ...planReached(observed, kept), next: 'blocked' };
+    return planReport(observed, refused(refusal ?? 'the provider was not asked yet'), kept);
+  }
+  if (refusal !== undefined) {
+    const plan = planReport(observed, refused(refusal), secretOf(exitNode));
+    return { actions: [...plan.actions, order(exitNode)], next: 'blocked' };
+  }
+  const { state, since = '' } = kept.machine ?? {};
+  // Not more than the grace ago; a time that cannot be read is long ago.
+  const isFresh = wallMsOf(now) - wallMsOf(since) < ORDER_GRACE_MS;
+  if (state === 'ordered' && isFresh) return { actions: [], next: 'waiting' };
+  const status = { machine: { id: '', state: 'ordered', since: now }, ...secretOf(exitNode) };
+  const plan = planReport(observed, pending('Provisioning', 'a machine is being ordered'), status);
+  return { actions: [...plan.actions, order(exitNode)], next: 'waiting' };
+}
+
+function refused(message: string): Verdict {
+  return { status: 'False', reason: 'ProviderRefused', message };
+}
+
+/** It has an address: does it answer? */
+function planReached(observed: ExitNodeObserved, status: ExitNodeStatus): Plan {
+  const { reach, exitNode } = observed;
+  const known = reach.is === 'ready' ? reach.caFingerprint : pinOf(exitNode, status.machine?.id);
+  const isPinned = exitNode.spec.caFingerprint !== undefined;
+  const whole = { ...status, ...(isPinned || known === undefined ? {} : { caFingerprint: known }) };
+  if (reach.is === 'ready') {
+    const message = `${status.url} answers`;
+    return planReport(observed, { status: 'True', reason: 'Reachable', message }, whole);
+  }
+  const message = reach.is === 'away' ? reach.message : 'it was not asked yet';
+  const isNew = exitNode.spec.provision !== undefined && known === undefined;
+  const verdict = isNew
+    ? pending('Provisioning', `its machine runs, its exit node does not answer yet: ${message}`)
+    : pending('Unreachable', message);
+  return { ...planReport(observed, verdict, whole), next: isNew ? 'waiting' : 'blocked' };
+}
+
+/** The CA that was seen first, of this very machine: another one has another. */
+export function pinOf({ status }: ExitNodeObject, machineId: string | undefined) {
+  return status?.machine?.id === machineId ? status?.caFingerprint : undefined;
+}
+
+export function machineUrl(address: string): string {
+  const host = address.includes(':') ? `[${address}]` : address;
+  return `wss://${host}:${MACHINE_CONTROL_PORT}`;
+}
+
+/** What the status has beside the conditions; left out is taken away. */
+const EMPTY = {
+  ...{ url: null, addresses: null, caFingerprint: null, tokenSecret: null, machine: null },
+};
+
+function planReport(observed: ExitNodeObserved, ready: Verdict, status: ExitNodeStatus): Plan {
+  const { exitNode, now, tunnels } = observed;
+  const { metadata, status: before = {} } = exitNode;
+  const { name, generation, resourceVersion } = metadata;
+  const conditions = withConditions(before.conditions, { [READY]: ready }, { now, generation });
+  const wanted = { ...EMPTY, ...status, tunnels, observedGeneration: generation, conditions };
+  const next = ready.status === 'True' ? 'settled' : 'blocked';
+  const isSame = Object.entries(wanted).every(([key, value]) =>
+    covers(before[key as keyof ExitNodeStatus] ?? null, value),
+  );
+  if (isSame) return { actions: [], next };
+  const isToTell = isNews(conditionOf(before.conditions, READY), ready);
+  const isNormal = ready.status === 'True' || ready.reason === 'Provisioning';
+  const { reason, message } = ready;
+  const event = {
+    about: exitNode,
+    type: isNormal ? 'Normal' : 'Warning',
+    reason,
+    message,
+  } as const;
+  const ref = { kind: 'ExitNode', name } as const;
+  return {
+    actions: [
+      { do: 'write-status', ref, status: wanted, resourceVersion },
+      ...(isToTell ? [{ do: 'tell', event } as const] : []),
+    ],
+    next,
+  };
+}
+
+function pending(reason: string, message: string): Verdict {
+  return { status: 'False', reason, message };
+}
+
+function order({ metadata }: ExitNodeObject): Action {
+  return { do: 'create-machine', exitNode: metadata.name };
+}
+
+export function ownSecretName({ metadata }: ExitNodeObject): string {
+  return `sluiceway-exit-node-${metadata.name}`;
+}
+
+/** Where the token of an exit node is. */
+export function tokenSecretOf(exitNode: ExitNodeObject): { name: string; key: string } | undefined {
+  const { provision, tokenSecret } = exitNode.spec;
+  if (provision !== undefined) return { name: ownSecretName(exitNode), key: DEFAULT_KEY };
+  if (tokenSecret === undefined) return undefined;
+  return { name: tokenSecret.name, key: tokenSecret.key ?? DEFAULT_KEY };
+}
+
+function secretOf(exitNode: ExitNodeObject): Pick<ExitNodeStatus, 'tokenSecret'> {
+  return { tokenSecret: { name: ownSecretName(exitNode), key: DEFAULT_KEY } };
+}
+
+function createSecret({ exitNode, newToken, settings }: ExitNodeObserved): Action {
+  const object: SecretObject = {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: {
+      name: ownSecretName(exitNode),
+      namespace: settings.namespace,
+      labels: MANAGED_LABELS,
+    },
+    type: 'Opaque',
+    data: { [DEFAULT_KEY]: Buffer.from(newToken).toString('base64') },
+  };
+  return { do: 'create', object };
+}
+
+/** What stays known while the provider does not answer. */
+function keptOf({ status = {} }: ExitNodeObject): ExitNodeStatus {
+  const { url, addresses, caFingerprint, tokenSecret, machine } = status;
+  return {
+    ...(url === undefined ? {} : { url }),
+    ...(addresses === undefined ? {} : { addresses }),
+    ...(caFingerprint === undefined ? {} : { caFingerprint }),
+    ...(tokenSecret === undefined ? {} : { tokenSecret }),
+    ...(machine === undefined ? {} : { machine }),
+  };
+}
+
+function hasFinalizer({ metadata }: ExitNodeObject): boolean {
+  return metadata.finalizers?.includes(EXIT_NODE_FINALIZER) === true;
+}
+
+function finalizers({ metadata }: ExitNodeObject, change: 'add' | 'remove'): Action {
+  const { name, resourceVersion } = metadata;
+  const others = (metadata.finalizers ?? []).filter((one) => one !== EXIT_NODE_FINALIZER);
+  return {
+    do: 'set-finalizers',
+    ref: { kind: 'ExitNode', name },
+    finalizers: change === 'add' ? [...others, EXIT_NODE_FINALIZER] : others,
+    resourceVersion,
+  };
+}
+
+function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[(.*)\]$/, '$1') : '';
+}

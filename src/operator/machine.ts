@@ -1,0 +1,40 @@
+// What the operator needs of a cloud: one machine for a tag, made, found and removed.
+//
+// Invariant: whatever was made under a tag is found and removed by it, so that nothing is left when
+// an answer was lost on the way. Must not know: any cloud; who has one puts it in from outside.
+
+import type { Masked } from '../base/masked.ts';
+import type { Provision } from './objects.ts';
+
+export interface Machine {
+  readonly id: string;
+  readonly state: 'starting' | 'running';
+  /** Where visitors and clients reach it, once known. */
+  readonly address?: string;
+}
+
+export interface MachineOrder {
+  /** Unique in all clouds, at most 63 characters of a-z, 0-9 and `-`; a name for it, too. */
+  readonly tag: string;
+  readonly provision: Provision;
+  /** Of its exit node. */
+  readonly token: Masked;
+  /** Of its exit node, for links. */
+  readonly controlPort: number;
+}
+
+/** Errors that it raises say in one line what the provider said; the operator tries again. */
+export interface MachineProvider {
+  /** By the tag, and by `id` where that is known. */
+  find(tag: string, id: string | undefined): Promise<Machine | undefined>;
+  /** Orders it and does not wait until it runs. */
+  create(order: MachineOrder): Promise<Machine>;
+  /** All that have the tag; done when the provider took the order. */
+  remove(tag: string): Promise<void>;
+}
+
+/** Undefined for a provider that is not known. `credentials` are all keys of the secret. */
+export type OpenProvider = (
+  provision: Provision,
+  credentials: ReadonlyMap<string, Masked>,
+) => MachineProvider | undefined;

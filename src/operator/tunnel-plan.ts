@@ -1,0 +1,364 @@
+// From a tunnel as it is to what has to be done for it: names claimed, a client running, a status.
+//
+//   deleted ----------> client and own exit node removed, then the finalizer
+//   cannot be served --> no client, no claim, no address: a condition and an event say why
+//   else -------------> claims written, then the client applied, then what the exit node says of it
+//
+// Invariant: pure; a client is never started for a name that is not claimed; a tunnel has all of
+// its names or none. Must not know: how anything was observed.
+
+import { createHash } from 'node:crypto';
+import type { Action, EventOrder, Plan } from './actions.ts';
+import { type ClaimProblem, claimProblem, claimsOf } from './claims.ts';
+import { type ClientTarget, clientDeployment, deploymentName } from './client-deployment.ts';
+import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
+import { covers } from './drift.ts';
+import {
+  type DeploymentObject,
+  type ExitNodeObject,
+  GROUP,
+  TUNNEL_API,
+  type TunnelObject,
+  type TunnelStatus,
+} from './objects.ts';
+import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
+
+export const READY = 'Ready';
+const ACCEPTED = 'Accepted';
+const REFUSED = 'Refused';
+export const TUNNEL_FINALIZER = `${GROUP}/client`;
+/** On an exit node of a single tunnel: whose it is. */
+export const OWN_EXIT_NODE = {
+  namespace: `${GROUP}/tunnel-namespace`,
+  name: `${GROUP}/tunnel`,
+  uid: `${GROUP}/tunnel-uid`,
+} as const;
+
+/** What the exit node says of all names of a tunnel. */
+export type Served = 'all' | 'unknown' | { readonly missing: readonly string[] };
+
+export interface TunnelObserved {
+  readonly tunnel: TunnelObject;
+  readonly exitNodes: readonly ExitNodeObject[];
+  readonly others: readonly TunnelObject[];
+  /** The client's. */
+  readonly deployment: DeploymentObject | undefined;
+  readonly served: Served;
+  /** Why the API would not take what was planned before this. */
+  readonly refusal?: string | undefined;
+  readonly settings: OperatorSettings;
+  readonly now: string;
+}
+
+export function planTunnel(observed: TunnelObserved): Plan {
+  const { tunnel } = observed;
+  if (tunnel.metadata.deletionTimestamp !== undefined) return planRemoval(observed);
+  const guard = hasFinalizer(tunnel) ? [] : [finalizers(tunnel, 'add')];
+  const plan = planServing(observed);
+  return { ...plan, actions: [...guard, ...plan.actions] };
+}
+
+function planRemoval({ tunnel, deployment, exitNodes }: TunnelObserved): Plan {
+  if (!hasFinalizer(tunnel)) return { actions: [], next: 'settled' };
+  const own = ownExitNode(tunnel, exitNodes);
+  if (deployment === undefined && own === undefined) {
+    return { actions: [finalizers(tunnel, 'remove')], next: 'settled' };
+  }
+  return { actions: [...removeClient(deployment), ...removeExitNode(own)], next: 'waiting' };
+}
+
+function planServing(observed: TunnelObserved): Plan {
+  const { tunnel, exitNodes, settings } = observed;
+  const wanted = tunnel.spec.exitNode ?? settings.exitNode;
+  const named = exitNodes.find(({ metadata }) => metadata.name === wanted);
+  const own = ownExitNode(tunnel, exitNodes);
+  const problem = exitNodeProblem(tunnel, wanted, named);
+  if (problem !== undefined || named === undefined) return planRefusal(observed, problem, own);
+  const isTemplate = named.spec.allocation === 'PerTunnel';
+  const claims = claimsOf(tunnel.spec);
+  if ('reason' in claims) return planRefusal(observed, claims, own);
+  // One of the tunnel's own that it needs no more, as it was pointed at another.
+  const isStray = own !== undefined && (!isTemplate || !isOf(own, named));
+  const stray = isStray ? removeExitNode(own) : [];
+  if (isTemplate && (own === undefined || isStray)) {
+    const order = isStray ? [] : [{ do: 'apply', object: copyFor(tunnel, named) } as const];
+    const verdict = waiting('ExitNodePending', 'an exit node of its own is being made');
+    const rest = report(observed, {
+      ready: verdict,
+      status: { exitNode: copyName(tunnel, named) },
+    });
+    return { actions: [...stray, ...order, ...rest], next: 'waiting' };
+  }
+  const exitNode = isTemplate && own !== undefined ? own : named;
+  const plan = planClient(observed, exitNode, claims);
+  return { ...plan, actions: [...stray, ...plan.actions] };
+}
+
+function planClient(
+  observed: TunnelObserved,
+  exitNode: ExitNodeObject,
+  claims: readonly string[],
+): Plan {
+  const { tunnel, others, deployment, settings } = observed;
+  const conflict = claimProblem(claims, { tunnel, exitNode, others });
+  if (conflict !== undefined) return planRefusal(observed, conflict, undefined);
+  const target = targetOf(exitNode);
+  const { name } = exitNode.metadata;
+  const accepted: Verdict = {
+    ...{ status: 'True', reason: 'Accepted' },
+    message: `all names are held on exit node ${name}`,
+  };
+  const held = { exitNode: name, claims: heldClaims(observed, claims) };
+  if (target === undefined) {
+    const ready = waiting('ExitNodePending', `exit node ${name} has no address yet`);
+    return { actions: report(observed, { ready, accepted, status: held }), next: 'waiting' };
+  }
+  const addresses = exitNode.status?.addresses ?? [];
+  const wanted = clientDeployment(tunnel, target, settings);
+  const isGoing = deployment?.metadata.deletionTimestamp !== undefined;
+  const isSame = deployment !== undefined && !isGoing && covers(deployment, wanted);
+  // One that is going is waited for: what is written to it goes with it.
+  const isToApply = !isSame && !isGoing && observed.refusal === undefined;
+  const claimed = isSame && isRolledOut(deployment) ? claims : held.claims;
+  const ready = isSame ? readiness(observed, deployment, name) : startOf(observed);
+  const status = {
+    ...{ exitNode: name, claims: claimed },
+    addresses,
+    endpoints: endpointsOf(tunnel, addresses),
+    clientDeployment: wanted.metadata.name,
+  };
+  return {
+    // The names are written down before anybody is asked to serve them.
+    actions: [
+      ...report(observed, { ready, accepted, status }),
+      ...(isToApply ? [{ do: 'apply', object: wanted } as const] : []),
+    ],
+    next: ready.status === 'True' ? 'settled' : isUnderWay(ready) ? 'waiting' : 'blocked',
+  };
+}
+
+/** What was refused stays so until it was taken: each try again would be news otherwise. */
+function startOf({ tunnel, refusal }: TunnelObserved): Verdict {
+  if (refusal !== undefined) return waiting(REFUSED, refusal);
+  const before = conditionOf(tunnel.status?.conditions, READY);
+  const isSame = before?.observedGeneration === tunnel.metadata.generation;
+  if (before?.reason === REFUSED && isSame) return before;
+  return waiting('ClientStarting', 'the client is being started');
+}
+
+/** Nothing of it runs, and nobody is kept from what it cannot have. */
+function planRefusal(
+  observed: TunnelObserved,
+  problem: ClaimProblem | undefined,
+  own: ExitNodeObject | undefined,
+): Plan {
+  const { reason, message } = problem ?? { reason: 'NoExitNode', message: 'there is none' };
+  const verdict: Verdict = { status: 'False', reason, message };
+  return {
+    actions: [
+      ...removeClient(observed.deployment),
+      ...removeExitNode(own),
+      ...report(observed, { ready: verdict, accepted: verdict, status: stillHeld(observed) }),
+    ],
+    next: 'blocked',
+  };
+}
+
+/** With those of a client that may still serve them: two upstreams of one name would take turns. */
+function heldClaims(
+  { tunnel, deployment }: TunnelObserved,
+  claims: readonly string[],
+): readonly string[] {
+  const before = deployment === undefined ? [] : (tunnel.status?.claims ?? []);
+  return [...claims, ...before.filter((name) => !claims.includes(name))];
+}
+
+/** What is held though it cannot be served, while the client has not ended. */
+function stillHeld({ tunnel, deployment }: TunnelObserved): Omit<TunnelStatus, 'conditions'> {
+  const { exitNode, claims } = tunnel.status ?? {};
+  if (deployment === undefined || exitNode === undefined || claims === undefined) return {};
+  return { exitNode, claims };
+}
+
+/** No pod of an older kind is left. */
+function isRolledOut({ metadata, spec, status = {} }: DeploymentObject): boolean {
+  const { observedGeneration = 0, updatedReplicas = 0, replicas = 0 } = status;
+  const wanted = typeof spec.replicas === 'number' ? spec.replicas : 1;
+  const isCurrent = observedGeneration >= (metadata.generation ?? 0);
+  return isCurrent && updatedReplicas >= wanted && replicas <= updatedReplicas;
+}
+
+function exitNodeProblem(
+  { metadata }: TunnelObject,
+  wanted: string | undefined,
+  found: ExitNodeObject | undefined,
+): ClaimProblem | undefined {
+  if (wanted === undefined) {
+    const message = 'no exit node is named, and the operator has no --exit-node for such tunnels';
+    return { reason: 'NoExitNode', message };
+  }
+  if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
+    return { reason: 'ExitNodeNotFound', message: `there is no exit node ${wanted}` };
+  }
+  const allowed = found.spec.allowedNamespaces ?? [];
+  if (allowed.length === 0 || allowed.includes(metadata.namespace ?? '')) return undefined;
+  const message = `exit node ${wanted} is not for namespace ${metadata.namespace}`;
+  return { reason: 'ExitNodeNotAllowed', message };
+}
+
+function readiness(
+  { served, tunnel }: TunnelObserved,
+  deployment: DeploymentObject,
+  exitNode: string,
+): Verdict {
+  const { status = {}, metadata } = deployment;
+  const isCurrent = (status.observedGeneration ?? 0) >= (metadata.generation ?? 0);
+  if (served === 'all') {
+    return { status: 'True', reason: 'Served', message: `exit node ${exitNode} serves all names` };
+  }
+  if (!isCurrent || (status.availableReplicas ?? 0) === 0) {
+    return waiting('ClientStarting', `no pod of Deployment ${deploymentName(tunnel)} is available`);
+  }
+  if (served === 'unknown') {
+    return { ...waiting('ExitNodeUnreachable', `exit node ${exitNode} cannot be asked`) };
+  }
+  const message =
+    `the client runs, and exit node ${exitNode} does not serve ${served.missing.join(', ')}; ` +
+    `the log of Deployment ${deploymentName(tunnel)} says why`;
+  return waiting('NotServed', message);
+}
+
+function waiting(reason: string, message: string): Verdict {
+  return { status: 'False', reason, message };
+}
+
+function targetOf({ spec, status }: ExitNodeObject): ClientTarget | undefined {
+  const { url, tokenSecret, caFingerprint, addresses = [] } = status ?? {};
+  if (url === undefined || tokenSecret === undefined || addresses.length === 0) return undefined;
+  return { url, tokenSecret, caFingerprint: spec.caFingerprint ?? caFingerprint };
+}
+
+function endpointsOf({ spec }: TunnelObject, addresses: readonly string[]): readonly string[] {
+  const [first = ''] = addresses;
+  const host = first.includes(':') ? `[${first}]` : first;
+  return [
+    ...(spec.tcp ?? []).map(({ publicPort }) => `tcp://${host}:${publicPort}`),
+    ...(spec.upstreams ?? []).map(({ host: name, path = '', scheme }) =>
+      scheme === 'tls' ? `tls://${name}` : `http://${name}${path}`,
+    ),
+  ];
+}
+
+interface Report {
+  readonly ready: Verdict;
+  readonly accepted?: Verdict;
+  readonly status: Omit<TunnelStatus, 'conditions'>;
+}
+
+/** What a status has no more is taken away by `null`, as patches merge. */
+const EMPTY = {
+  ...{ exitNode: null, claims: null, addresses: null, endpoints: null },
+  clientDeployment: null,
+};
+
+function report({ tunnel, now }: TunnelObserved, { ready, accepted, status }: Report): Action[] {
+  const { metadata, status: before = {} } = tunnel;
+  const { name, namespace, resourceVersion, generation } = metadata;
+  const verdicts = { [READY]: ready, ...(accepted === undefined ? {} : { [ACCEPTED]: accepted }) };
+  const conditions = withConditions(before.conditions, verdicts, { now, generation });
+  const wanted = { ...EMPTY, ...status, observedGeneration: generation, conditions };
+  const isSame = Object.entries(wanted).every(([key, value]) =>
+    covers(before[key as keyof TunnelStatus] ?? null, value),
+  );
+  if (isSame) return [];
+  const isToTell = isNews(conditionOf(before.conditions, READY), ready);
+  const event = { about: tunnel, ...newsOf(ready) };
+  return [
+    {
+      do: 'write-status',
+      ref: { kind: 'Tunnel', namespace, name },
+      status: wanted,
+      resourceVersion,
+    },
+    ...(isToTell ? [{ do: 'tell', event } as const] : []),
+  ];
+}
+
+/** How a verdict is told: what is under way is no reason to worry. */
+export function newsOf({ status, reason, message }: Verdict): Omit<EventOrder, 'about'> {
+  const isFine = status === 'True' || isUnderWay({ reason });
+  return { type: isFine ? 'Normal' : 'Warning', reason, message };
+}
+
+function isUnderWay({ reason }: Pick<Verdict, 'reason'>): boolean {
+  return reason === 'ClientStarting' || reason === 'ExitNodePending';
+}
+
+function hasFinalizer({ metadata }: TunnelObject): boolean {
+  return metadata.finalizers?.includes(TUNNEL_FINALIZER) === true;
+}
+
+function finalizers({ metadata }: TunnelObject, change: 'add' | 'remove'): Action {
+  const { name, namespace, resourceVersion } = metadata;
+  const others = (metadata.finalizers ?? []).filter((one) => one !== TUNNEL_FINALIZER);
+  return {
+    do: 'set-finalizers',
+    ref: { kind: 'Tunnel', namespace, name },
+    finalizers: change === 'add' ? [...others, TUNNEL_FINALIZER] : others,
+    resourceVersion,
+  };
+}
+
+function removeClient(deployment: DeploymentObject | undefined): readonly Action[] {
+  if (deployment === undefined || deployment.metadata.deletionTimestamp !== undefined) return [];
+  const { name, namespace, uid } = deployment.metadata;
+  return [{ do: 'delete', ref: { kind: 'Deployment', namespace, name }, uid }];
+}
+
+function removeExitNode(own: ExitNodeObject | undefined): readonly Action[] {
+  if (own === undefined || own.metadata.deletionTimestamp !== undefined) return [];
+  const { name, uid } = own.metadata;
+  return [{ do: 'delete', ref: { kind: 'ExitNode', name }, uid }];
+}
+
+function ownExitNode(
+  { metadata }: TunnelObject,
+  exitNodes: readonly ExitNodeObject[],
+): ExitNodeObject | undefined {
+  return exitNodes.find((one) => one.metadata.labels?.[OWN_EXIT_NODE.uid] === metadata.uid);
+}
+
+const TEMPLATE_LABEL = `${GROUP}/template`;
+
+function isOf(own: ExitNodeObject, { metadata }: ExitNodeObject): boolean {
+  return own.metadata.labels?.[TEMPLATE_LABEL] === metadata.name;
+}
+
+function copyName({ metadata }: TunnelObject, template: ExitNodeObject): string {
+  const hash = createHash('sha256')
+    .update(metadata.uid ?? '')
+    .digest('hex')
+    .slice(0, 8);
+  return `${template.metadata.name.slice(0, NAME_LENGTH_MAX)}-${hash}`;
+}
+
+/** With the hash, within what names of machines and labels may be. */
+const NAME_LENGTH_MAX = 40;
+
+function copyFor(tunnel: TunnelObject, template: ExitNodeObject): ExitNodeObject {
+  const { namespace = '', name, uid = '' } = tunnel.metadata;
+  return {
+    apiVersion: TUNNEL_API,
+    kind: 'ExitNode',
+    metadata: {
+      name: copyName(tunnel, template),
+      labels: {
+        ...MANAGED_LABELS,
+        [TEMPLATE_LABEL]: template.metadata.name,
+        [OWN_EXIT_NODE.uid]: uid,
+      },
+      annotations: { [OWN_EXIT_NODE.namespace]: namespace, [OWN_EXIT_NODE.name]: name },
+    },
+    spec: { ...template.spec, allocation: 'Shared', allowedNamespaces: [namespace] },
+  };
+}

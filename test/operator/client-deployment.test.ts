@@ -1,0 +1,102 @@
+// Goal: the Deployment of a client is one that a strict cluster takes and that the client itself
+// understands. Method: its arguments go through the client's own options; its pod is looked at.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { resolveConfig } from '../../src/config/config.ts';
+import { clientDeployment, deploymentName } from '../../src/operator/client-deployment.ts';
+import type { TunnelObject } from '../../src/operator/objects.ts';
+import { SETTINGS, tunnel } from './objects.ts';
+
+interface Pod {
+  readonly automountServiceAccountToken: boolean;
+  readonly securityContext: Readonly<Record<string, unknown>>;
+  readonly volumes: readonly { readonly secret: { readonly secretName: string } }[];
+  readonly containers: readonly [
+    {
+      readonly args: readonly string[];
+      readonly image: string;
+      readonly securityContext: Readonly<Record<string, unknown>>;
+    },
+  ];
+}
+
+const TARGET = {
+  url: 'wss://203.0.113.7:8123',
+  tokenSecret: { name: 'token', key: 'secret' },
+  caFingerprint: `sha256:${'ab'.repeat(32)}`,
+};
+const TOKEN = 'a-token-of-a-test-0123456789';
+
+function podOf(spec: TunnelObject['spec']): Pod {
+  const { spec: found } = clientDeployment(tunnel({ spec }), TARGET, SETTINGS);
+  return (found.template as { readonly spec: Pod }).spec;
+}
+
+function configOf(spec: TunnelObject['spec']) {
+  const [command, ...args] = podOf(spec).containers[0].args;
+  assert.equal(command, 'client');
+  const flags: Record<string, string[] | string> = {};
+  for (const arg of args) {
+    const [, name = '', value = ''] = /^--([a-z-]+)=(.*)$/s.exec(arg) ?? [];
+    flags[name] = name in flags ? [...[flags[name] ?? []].flat(), value] : value;
+  }
+  return resolveConfig({
+    ...{ command: 'client' as const, flags, env: {}, readFile: () => TOKEN },
+    defaults: { cores: 2, logFormat: 'json' },
+  });
+}
+
+test('the client understands its arguments', () => {
+  const config = configOf({
+    tcp: [
+      { publicPort: 80, service: { name: 'web', port: 8080 } },
+      { publicPort: 22, service: { name: 'ssh', port: 22 } },
+    ],
+    upstreams: [
+      { host: 'example.com', path: '/api', service: { name: 'api', port: 3000 } },
+      { host: '*.example.org', scheme: 'https', service: { name: 'web', port: 443 } },
+      { host: 'pass.example', scheme: 'tls', service: { name: 'web', port: 443 } },
+    ],
+    allowIps: ['192.0.2.0/24', '2001:db8::/32'],
+    proxyProtocol: 'v2',
+  });
+  assert.deepEqual(
+    config.tunnels.map(({ label }) => label),
+    [
+      ...['example.com/api=http://api.shop.svc:3000', '*.example.org=https://web.shop.svc'],
+      ...['tcp:80=web.shop.svc:8080', 'tcp:22=ssh.shop.svc:22'],
+      'tls:pass.example=web.shop.svc:443',
+    ],
+  );
+  for (const { options } of config.tunnels) {
+    assert.deepEqual(options?.['allow-ips'], ['192.0.2.0/24', '2001:db8::/32']);
+  }
+  assert.equal(config.proxyProtocol, 'v2');
+  assert.deepEqual(config.trust.fingerprints, [TARGET.caFingerprint]);
+  assert.equal(config.token?.reveal(), TOKEN);
+});
+
+test('a PROXY header is left out where no upstream would get it', () => {
+  const upstreams = [{ host: 'a.example', service: { name: 'web', port: 80 } }];
+  assert.equal(configOf({ upstreams, proxyProtocol: 'v1' }).proxyProtocol, 'off');
+});
+
+test('the pod may do nothing but hold its tunnel', () => {
+  const pod = podOf(tunnel().spec);
+  assert.equal(pod.automountServiceAccountToken, false);
+  assert.equal(pod.securityContext.runAsNonRoot, true);
+  assert.deepEqual(pod.containers[0].securityContext, {
+    ...{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
+    capabilities: { drop: ['ALL'] },
+  });
+  assert.ok(!JSON.stringify(pod).includes(TOKEN));
+});
+
+test('names fit a label, and differ for tunnels that do', () => {
+  const long = tunnel({ meta: { name: `a.${'b'.repeat(200)}` } });
+  assert.ok(deploymentName(long).length <= 63);
+  assert.match(deploymentName(long), /^[a-z0-9-]+$/);
+  const other = tunnel({ meta: { name: long.metadata.name, uid: 't-2' } });
+  assert.notEqual(deploymentName(long), deploymentName(other));
+});

@@ -1,0 +1,206 @@
+// Goal: an exit node of a machine has exactly one, and none is left behind. Method: tables of what
+// was found in, what is planned out.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type ExitNodeObserved, planExitNode } from '../../src/operator/exit-node-plan.ts';
+import type { ExitNodeObject, ObjectMeta } from '../../src/operator/objects.ts';
+import { EARLIER, exitNode, NOW, SETTINGS, statusOf, summary } from './objects.ts';
+
+const observed = (over: Partial<ExitNodeObserved>): ExitNodeObserved => ({
+  ...{ exitNode: exitNode({ status: {} }), machine: 'none', refusal: undefined, hasSecret: true },
+  ...{ reach: { is: 'ready' }, hasOwner: true, tunnels: 2, newToken: 'secret' },
+  ...{ settings: SETTINGS, now: NOW },
+  ...over,
+});
+const plan = (over: Partial<ExitNodeObserved>) => planExitNode(observed(over));
+
+describe('an exit node that is there', () => {
+  test('is ready when it answers, with the address of its URL', () => {
+    const made = plan({ reach: { is: 'ready', caFingerprint: 'sha256:cd' } });
+    assert.deepEqual(summary(made), ['status Reachable', 'tell Normal Reachable', 'settled']);
+    const { addresses, url, caFingerprint, tunnels, tokenSecret } = statusOf(made);
+    assert.deepEqual(
+      { addresses, url, caFingerprint, tunnels, tokenSecret },
+      {
+        ...{ addresses: ['203.0.113.7'], url: 'wss://203.0.113.7:8123', tunnels: 2 },
+        ...{ caFingerprint: 'sha256:cd', tokenSecret: { name: 'token', key: 'token' } },
+      },
+    );
+  });
+
+  test('keeps the CA that was seen first while it is away', () => {
+    const status = { caFingerprint: 'sha256:cd' };
+    const made = plan({ exitNode: exitNode({ status }), reach: { is: 'away', message: 'gone' } });
+    assert.deepEqual(summary(made), ['status Unreachable', 'tell Warning Unreachable', 'blocked']);
+    assert.equal(statusOf(made).caFingerprint, 'sha256:cd');
+    assert.deepEqual(statusOf(made).addresses, ['203.0.113.7']);
+  });
+
+  test('without its secret has no address, and says which is missing', () => {
+    const made = plan({ hasSecret: false });
+    assert.deepEqual(summary(made), [
+      'status TokenMissing',
+      'tell Warning TokenMissing',
+      'blocked',
+    ]);
+    assert.equal(statusOf(made).url, null);
+  });
+
+  test('is settled once written', () => {
+    const first = plan({});
+    const found = exitNode({ status: statusOf(first) as ExitNodeObject['status'] & object });
+    assert.deepEqual(summary(plan({ exitNode: found })), ['settled']);
+  });
+
+  test('with neither a URL nor a machine is wrong', () => {
+    assert.equal(summary(plan({ exitNode: exitNode({ spec: {} }) }))[0], 'status InvalidSpec');
+  });
+});
+
+describe('an exit node on a machine of its own', () => {
+  const machine = (
+    status: NonNullable<ExitNodeObject['status']> = {},
+    meta: Partial<ObjectMeta> = {},
+  ) =>
+    exitNode({
+      spec: { provision: { provider: 'fake', region: 'x' } },
+      meta: { name: 'own', finalizers: ['sluiceway.dev/machine'], ...meta },
+      status,
+    });
+  const ordered = (since: string) => ({ machine: { id: '', state: 'ordered', since } });
+  const running = { id: 'm-1', state: 'running', address: '198.51.100.9' } as const;
+  const away = { is: 'away', message: 'no answer' } as const;
+  const rows: readonly (readonly [string, Partial<ExitNodeObserved>, readonly string[]])[] = [
+    [
+      'new',
+      { exitNode: machine({}, { finalizers: [] }), hasSecret: false },
+      [
+        ...['finalizers sluiceway.dev/machine', 'create Secret sluiceway/sluiceway-exit-node-own'],
+        ...['status Provisioning', 'tell Normal Provisioning', 'create-machine', 'waiting'],
+      ],
+    ],
+    [
+      'ordered a moment ago and not listed yet',
+      { exitNode: machine(ordered('2026-05-01T09:59:30Z')) },
+      ['waiting'],
+    ],
+    [
+      'ordered long ago and never seen',
+      { exitNode: machine(ordered(EARLIER)) },
+      ['status Provisioning', 'tell Normal Provisioning', 'create-machine', 'waiting'],
+    ],
+    [
+      'that starts',
+      { exitNode: machine(), machine: { id: 'm-1', state: 'starting' } },
+      ['status Provisioning', 'tell Normal Provisioning', 'waiting'],
+    ],
+    [
+      'that runs and does not answer yet',
+      { exitNode: machine(), machine: running, reach: away },
+      ['status Provisioning', 'tell Normal Provisioning', 'waiting'],
+    ],
+    [
+      'that answers',
+      { exitNode: machine(), machine: running, reach: { is: 'ready', caFingerprint: 'sha256:ef' } },
+      ['status Reachable', 'tell Normal Reachable', 'settled'],
+    ],
+    [
+      'that answered before and does not now',
+      {
+        exitNode: machine({
+          caFingerprint: 'sha256:ef',
+          machine: { id: 'm-1', state: 'running', since: EARLIER },
+        }),
+        ...{ machine: running, reach: away },
+      },
+      ['status Unreachable', 'tell Warning Unreachable', 'blocked'],
+    ],
+    [
+      'that the provider refused',
+      { exitNode: machine(), refusal: 'quota exceeded' },
+      ['status ProviderRefused', 'tell Warning ProviderRefused', 'create-machine', 'blocked'],
+    ],
+    [
+      'of a provider that is away, before there was an address',
+      { exitNode: machine(), machine: 'unknown', refusal: 'HTTP 503' },
+      ['status ProviderRefused', 'tell Warning ProviderRefused', 'blocked'],
+    ],
+    [
+      'of a provider that is away, while it serves',
+      {
+        exitNode: machine({ url: 'wss://198.51.100.9:8123', addresses: ['198.51.100.9'] }),
+        ...{ machine: 'unknown', refusal: 'HTTP 503' },
+      },
+      ['status Reachable', 'tell Normal Reachable', 'blocked'],
+    ],
+  ];
+  for (const [name, over, expected] of rows) {
+    test(`${name}: ${expected.join(', ')}`, () => {
+      assert.deepEqual(summary(plan(over)), expected);
+    });
+  }
+
+  test('pins the CA of its first answer', () => {
+    const made = plan({
+      ...{ exitNode: machine(), machine: running },
+      reach: { is: 'ready', caFingerprint: 'sha256:ef' },
+    });
+    const { url, caFingerprint, machine: found } = statusOf(made);
+    assert.deepEqual(
+      { url, caFingerprint, found },
+      {
+        ...{ url: 'wss://198.51.100.9:8123', caFingerprint: 'sha256:ef' },
+        found: { id: 'm-1', state: 'running', since: NOW },
+      },
+    );
+  });
+
+  const going = { deletionTimestamp: NOW };
+  const removals: readonly (readonly [string, Partial<ExitNodeObserved>, readonly string[]])[] = [
+    ['found', { machine: running }, ['remove-machine', 'waiting']],
+    ['perhaps there', { machine: 'unknown' }, ['remove-machine', 'waiting']],
+    [
+      'not removed by its provider',
+      { machine: running, refusal: 'HTTP 401' },
+      ['status ProviderRefused', 'tell Warning ProviderRefused', 'remove-machine', 'blocked'],
+    ],
+    [
+      'gone',
+      { machine: 'none' },
+      ['delete Secret sluiceway/sluiceway-exit-node-own', 'finalizers ', 'settled'],
+    ],
+  ];
+  for (const [name, over, expected] of removals) {
+    test(`being deleted, with its machine ${name}: ${expected.join(', ')}`, () => {
+      assert.deepEqual(summary(plan({ exitNode: machine({}, going), ...over })), expected);
+    });
+  }
+
+  test('goes when its tunnel has gone', () => {
+    const made = plan({ exitNode: machine(), machine: running, hasOwner: false });
+    assert.deepEqual(summary(made), ['delete ExitNode own', 'settled']);
+  });
+
+  test('pins no CA of a machine that was before it', () => {
+    const before = machine({
+      ...{ caFingerprint: 'sha256:ef', url: 'wss://198.51.100.8:8123' },
+      machine: { id: 'm-0', state: 'running', since: EARLIER },
+    });
+    const made = plan({ exitNode: before, machine: running, reach: away });
+    assert.deepEqual(statusOf(made).caFingerprint, null);
+    const same = machine({
+      caFingerprint: 'sha256:ef',
+      machine: { id: 'm-1', state: 'running', since: EARLIER },
+    });
+    const kept = plan({ exitNode: same, machine: running, reach: away });
+    assert.equal(statusOf(kept).caFingerprint, 'sha256:ef');
+  });
+
+  test('that is a template for others has no machine', () => {
+    const spec = { provision: { provider: 'fake' }, allocation: 'PerTunnel' } as const;
+    assert.deepEqual(summary(plan({ exitNode: exitNode({ spec, status: {} }) })), [
+      ...['status Template', 'tell Normal Template', 'settled'],
+    ]);
+  });
+});

@@ -1,0 +1,324 @@
+// Goal: a tunnel has its client when it may, and nothing of it is left when it may not. Method:
+// tables of tunnels in every state in, what is planned out.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { clientDeployment } from '../../src/operator/client-deployment.ts';
+import type { DeploymentObject, ExitNodeObject, TunnelObject } from '../../src/operator/objects.ts';
+import { planTunnel, type Served, type TunnelObserved } from '../../src/operator/tunnel-plan.ts';
+import {
+  condition,
+  EARLIER,
+  exitNode,
+  NOW,
+  SETTINGS,
+  statusOf,
+  summary,
+  tunnel,
+} from './objects.ts';
+
+const observed = (over: Partial<TunnelObserved>): TunnelObserved => ({
+  ...{ tunnel: tunnel(), exitNodes: [exitNode()], others: [], deployment: undefined },
+  ...{ served: 'unknown', settings: SETTINGS, now: NOW },
+  ...over,
+});
+const plan = (over: Partial<TunnelObserved>) => planTunnel(observed(over));
+
+const TARGET = {
+  url: 'wss://203.0.113.7:8123',
+  tokenSecret: { name: 'token', key: 'token' },
+  caFingerprint: 'sha256:ab',
+};
+
+/** The client of a tunnel, as the API would have it. */
+function client(of: TunnelObject, status?: DeploymentObject['status']): DeploymentObject {
+  const made = clientDeployment(of, TARGET, SETTINGS);
+  const metadata = { ...made.metadata, uid: 'd-1', generation: 1 };
+  return {
+    ...{ ...made, metadata },
+    status: status ?? {
+      ...{ observedGeneration: 1, replicas: 1, updatedReplicas: 1, availableReplicas: 1 },
+    },
+  };
+}
+
+const NAME = client(tunnel()).metadata.name;
+
+describe('a tunnel that can be served', () => {
+  test('is claimed before its client is made', () => {
+    const made = plan({});
+    assert.deepEqual(summary(made), [
+      ...['status ClientStarting', 'tell Normal ClientStarting'],
+      ...[`apply Deployment sluiceway/${NAME}`, 'waiting'],
+    ]);
+    const { claims, addresses, exitNode: on, endpoints } = statusOf(made);
+    assert.deepEqual(
+      { claims, addresses, on, endpoints },
+      {
+        ...{ claims: ['tcp:80'], addresses: ['203.0.113.7'], on: 'shared' },
+        endpoints: ['tcp://203.0.113.7:80'],
+      },
+    );
+  });
+
+  test('has its finalizer before anything else', () => {
+    const bare = tunnel({ meta: { finalizers: [] } });
+    assert.equal(summary(plan({ tunnel: bare }))[0], 'finalizers sluiceway.dev/client');
+  });
+
+  const rows: readonly (readonly [string, Served, DeploymentObject['status'], string, string])[] = [
+    ['is served', 'all', undefined, 'Served', 'settled'],
+    ['has no pod', 'unknown', {}, 'ClientStarting', 'waiting'],
+    [
+      'has a pod of before',
+      'unknown',
+      { observedGeneration: 0, availableReplicas: 1 },
+      'ClientStarting',
+      'waiting',
+    ],
+    ['cannot be asked about', 'unknown', undefined, 'ExitNodeUnreachable', 'blocked'],
+    ['is not served', { missing: ['tcp:80'] }, undefined, 'NotServed', 'blocked'],
+  ];
+  for (const [name, served, status, reason, next] of rows) {
+    test(`${name}: ${reason}, ${next}`, () => {
+      const made = plan({ served, deployment: client(tunnel(), status) });
+      assert.equal(summary(made)[0], `status ${reason}`);
+      assert.equal(made.next, next);
+      assert.ok(!summary(made).some((one) => one.startsWith('apply')), 'nothing is applied');
+    });
+  }
+
+  test('is left alone once all is as it should be', () => {
+    const first = plan({ served: 'all', deployment: client(tunnel()) });
+    const settled = tunnel({ status: statusOf(first) as TunnelObject['status'] });
+    const again = plan({ tunnel: settled, served: 'all', deployment: client(settled) });
+    assert.deepEqual(summary(again), ['settled']);
+  });
+
+  test('has its client put right when somebody changed it', () => {
+    const found = client(tunnel());
+    const changed = { ...found, spec: { ...found.spec, replicas: 0 } };
+    const made = summary(plan({ deployment: changed }));
+    assert.ok(made.includes(`apply Deployment sluiceway/${NAME}`), made.join());
+  });
+
+  test('waits for a client that is going before it makes another', () => {
+    const found = client(tunnel());
+    const going = { ...found, metadata: { ...found.metadata, deletionTimestamp: NOW } };
+    const made = plan({ deployment: going });
+    assert.deepEqual(summary(made), [
+      ...['status ClientStarting', 'tell Normal ClientStarting', 'waiting'],
+    ]);
+  });
+
+  test('keeps saying what the API refused until it is taken', () => {
+    const first = plan({ refusal: 'no such quantity' });
+    assert.deepEqual(summary(first), ['status Refused', 'tell Warning Refused', 'blocked']);
+    const refused = tunnel({ status: statusOf(first) as TunnelObject['status'] & object });
+    const again = summary(plan({ tunnel: refused }));
+    assert.deepEqual(again, [`apply Deployment sluiceway/${NAME}`, 'blocked']);
+    const meta = { generation: 2 };
+    const edited = { ...refused, metadata: { ...refused.metadata, ...meta } };
+    assert.equal(summary(plan({ tunnel: edited }))[0], 'status ClientStarting');
+  });
+
+  test('waits for an exit node without an address, and holds its names meanwhile', () => {
+    const young = exitNode({ status: {} });
+    const made = plan({ exitNodes: [young] });
+    assert.deepEqual(summary(made), [
+      ...['status ExitNodePending', 'tell Normal ExitNodePending', 'waiting'],
+    ]);
+    assert.deepEqual(statusOf(made).claims, ['tcp:80']);
+  });
+});
+
+describe('names', () => {
+  const holder = (over: { uid?: string; at?: string; claims?: string[]; on?: string } = {}) =>
+    tunnel({
+      meta: { name: 'old', uid: over.uid ?? 't-0', creationTimestamp: over.at ?? EARLIER },
+      status: { exitNode: over.on ?? 'shared', claims: over.claims ?? ['tcp:80'] },
+    });
+  const refused = (made: ReturnType<typeof plan>) => summary(made)[0];
+
+  test('that another tunnel holds are taken, whoever is older', () => {
+    const late = holder({ at: '2027-01-01T00:00:00Z' });
+    const made = plan({ others: [late] });
+    assert.deepEqual(summary(made), ['status PortTaken', 'tell Warning PortTaken', 'blocked']);
+    const { conditions } = statusOf(made) as { conditions: { message: string }[] };
+    assert.match(conditions[0]?.message ?? '', /port 80 is taken by tunnel shop\/old/);
+  });
+
+  test('on another exit node are free', () => {
+    assert.equal(refused(plan({ others: [holder({ on: 'other' })] })), 'status ClientStarting');
+  });
+
+  test('that both hold stay with the older one', () => {
+    const both = { exitNode: 'shared', claims: ['tcp:80'] };
+    const self = tunnel({ status: both });
+    const young = holder({ at: NOW });
+    assert.equal(refused(plan({ tunnel: self, others: [young] })), 'status ClientStarting');
+    const old = holder({ at: '2020-01-01T00:00:00Z' });
+    assert.equal(refused(plan({ tunnel: self, others: [old] })), 'status PortTaken');
+  });
+
+  test('that are given up are held until no pod of the old client is left', () => {
+    const before = { exitNode: 'shared', claims: ['tcp:80'] };
+    const moved = tunnel({
+      spec: { tcp: [{ publicPort: 81, service: { name: 'web', port: 80 } }] },
+      status: before,
+    });
+    const old = client(tunnel());
+    const first = plan({ tunnel: moved, deployment: old });
+    assert.deepEqual(statusOf(first).claims, ['tcp:81', 'tcp:80']);
+    const rolling = client(moved, { observedGeneration: 1, replicas: 2, updatedReplicas: 1 });
+    const kept = tunnel({ spec: moved.spec, status: statusOf(first) as TunnelObject['status'] });
+    assert.deepEqual(statusOf(plan({ tunnel: kept, deployment: rolling, served: 'all' })).claims, [
+      'tcp:81',
+      'tcp:80',
+    ]);
+    const done = plan({ tunnel: kept, deployment: client(moved), served: 'all' });
+    assert.deepEqual(statusOf(done).claims, ['tcp:81']);
+  });
+
+  const hosts = (...names: string[]): TunnelObject['spec'] => ({
+    upstreams: names.map((host) => ({ host, service: { name: 'web', port: 80 } })),
+  });
+  const node = (spec: Partial<ExitNodeObject['spec']>): ExitNodeObject => {
+    const found = exitNode();
+    return { ...found, spec: { ...found.spec, ...spec } };
+  };
+  const port = (publicPort: number): TunnelObject['spec'] => ({
+    tcp: [{ publicPort, service: { name: 'web', port: 80 } }],
+  });
+  const rows: readonly (readonly [string, Partial<TunnelObserved>, string])[] = [
+    [
+      'a host that is taken',
+      { tunnel: tunnel({ spec: hosts('A.example') }), others: [holder({ claims: ['a.example'] })] },
+      'HostTaken',
+    ],
+    ['a host twice', { tunnel: tunnel({ spec: hosts('a.example', 'A.example') }) }, 'InvalidSpec'],
+    ['no host at all', { tunnel: tunnel({ spec: hosts('a b') }) }, 'InvalidHost'],
+    ['nothing', { tunnel: tunnel({ spec: {} }) }, 'InvalidSpec'],
+    [
+      'a path under TLS',
+      {
+        tunnel: tunnel({
+          spec: {
+            upstreams: [
+              { host: 'a.example', path: '/x', scheme: 'tls', service: { name: 'web', port: 443 } },
+            ],
+          },
+        }),
+      },
+      'InvalidHost',
+    ],
+    ['the port of the exit node itself', { tunnel: tunnel({ spec: port(8123) }) }, 'PortTaken'],
+    [
+      'a port that it does not allow',
+      { exitNodes: [node({ tcpPorts: ['1024-65535'] })] },
+      'PortNotAllowed',
+    ],
+    [
+      'a port, where what is allowed cannot be read',
+      { exitNodes: [node({ tcpPorts: ['x'] })] },
+      'PortNotAllowed',
+    ],
+    ['no exit node that there is', { exitNodes: [] }, 'ExitNodeNotFound'],
+    [
+      'one that is being deleted',
+      { exitNodes: [exitNode({ meta: { deletionTimestamp: NOW } })] },
+      'ExitNodeNotFound',
+    ],
+    [
+      'one of another namespace',
+      { exitNodes: [node({ allowedNamespaces: ['other'] })] },
+      'ExitNodeNotAllowed',
+    ],
+  ];
+  for (const [name, over, reason] of rows) {
+    test(`asking for ${name} is ${reason}, and has no client`, () => {
+      const deployment = client(tunnel());
+      const made = summary(plan({ ...over, deployment }));
+      assert.deepEqual(made, [
+        ...[`delete Deployment sluiceway/${NAME}`, `status ${reason}`],
+        ...[`tell Warning ${reason}`, 'blocked'],
+      ]);
+    });
+  }
+
+  test('without an exit node there is a reason, too', () => {
+    const { exitNode: _none, ...settings } = SETTINGS;
+    assert.equal(refused(plan({ settings })), 'status NoExitNode');
+  });
+
+  test('of a client that is going are held until it has gone', () => {
+    const status = { exitNode: 'shared', claims: ['tcp:80'], addresses: ['203.0.113.7'] };
+    const self = tunnel({ spec: {}, status });
+    const going = statusOf(plan({ tunnel: self, deployment: client(tunnel()) }));
+    assert.deepEqual([going.claims, going.addresses], [['tcp:80'], null]);
+    const gone = statusOf(plan({ tunnel: self }));
+    assert.deepEqual([gone.claims, gone.exitNode], [null, null]);
+  });
+});
+
+describe('exit nodes of single tunnels', () => {
+  const template = exitNode({
+    meta: { name: 'own' },
+    spec: { provision: { provider: 'fake' }, allocation: 'PerTunnel' },
+    status: {},
+  });
+  const self = tunnel({ spec: { ...tunnel().spec, exitNode: 'own' } });
+  const made = plan({ tunnel: self, exitNodes: [template] });
+  const [order] = made.actions;
+  const copy = (order?.do === 'apply' ? order.object : template) as ExitNodeObject;
+
+  test('are made like the one that is named', () => {
+    assert.deepEqual(summary(made), [
+      ...[`apply ExitNode ${copy.metadata.name}`, 'status ExitNodePending'],
+      ...['tell Normal ExitNodePending', 'waiting'],
+    ]);
+    assert.deepEqual(copy.spec, {
+      ...{ provision: { provider: 'fake' }, allocation: 'Shared', allowedNamespaces: ['shop'] },
+    });
+    assert.match(copy.metadata.name, /^own-[0-9a-f]{8}$/);
+  });
+
+  const running = { ...copy, status: exitNode().status } as ExitNodeObject;
+
+  test('serve their tunnel once they run', () => {
+    const served = plan({ tunnel: self, exitNodes: [template, running] });
+    assert.equal(statusOf(served).exitNode, copy.metadata.name);
+    assert.ok(summary(served).some((one) => one.startsWith('apply Deployment')));
+  });
+
+  test('go when the tunnel names another', () => {
+    const moved = summary(plan({ exitNodes: [template, running, exitNode()] }));
+    assert.equal(moved[0], `delete ExitNode ${copy.metadata.name}`);
+  });
+
+  test('go with the tunnel, before its finalizer does', () => {
+    const meta = { deletionTimestamp: NOW };
+    const going = { ...self, metadata: { ...self.metadata, ...meta } };
+    const deployment = client(self);
+    const removal = summary(plan({ tunnel: going, exitNodes: [template, running], deployment }));
+    assert.deepEqual(removal, [
+      ...[`delete Deployment sluiceway/${deployment.metadata.name}`],
+      ...[`delete ExitNode ${copy.metadata.name}`, 'waiting'],
+    ]);
+    const done = summary(plan({ tunnel: going, exitNodes: [template] }));
+    assert.deepEqual(done, ['finalizers ', 'settled']);
+    const nothing = { ...going, metadata: { ...going.metadata, finalizers: ['other'] } };
+    assert.deepEqual(summary(plan({ tunnel: nothing })), ['settled']);
+  });
+});
+
+test('a condition keeps its time while its status does not turn', () => {
+  const before = tunnel({
+    status: { conditions: [condition('Ready', 'ClientStarting', 'False')] },
+  });
+  const { conditions } = statusOf(plan({ tunnel: before, others: [] })) as {
+    conditions: { type: string; lastTransitionTime: string }[];
+  };
+  const times = Object.fromEntries(conditions.map((one) => [one.type, one.lastTransitionTime]));
+  assert.deepEqual(times, { Accepted: NOW, Ready: EARLIER });
+});
