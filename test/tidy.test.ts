@@ -42,8 +42,8 @@ const ENTRIES = ['src/cli/main.ts', 'src/client/connect.ts'];
 /** Source files that no entry point reaches, and why. */
 const UNREACHED_EXCEPTIONS: Readonly<Record<string, string>> = {};
 /** Packages of an installation without optional ones; 51 come with acme-client, 34 with
- * @kubernetes/client-node. */
-const SHIPPED_PACKAGES_MAX = 119;
+ * @kubernetes/client-node, most of the others with autocannon. */
+const SHIPPED_PACKAGES_MAX = 158;
 
 const FILES = textFiles();
 const CODE = FILES.filter((file) => file.path.endsWith('.ts'));

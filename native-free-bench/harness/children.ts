@@ -42,7 +42,7 @@ export class Children {
   run(command: string, args: readonly string[], env: Record<string, string> = {}): Child {
     const child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...env },
+      env: { ...ownEnvironment(), ...env },
     });
     this.#children.push(child);
     let output = '';
@@ -90,6 +90,12 @@ export class Children {
     for (const child of this.#children.splice(0)) child.kill('SIGKILL');
     for (const folder of this.#folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Ours without what would configure a server or a client that is measured. */
+function ownEnvironment(): NodeJS.ProcessEnv {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('SLUICEWAY_'));
+  return Object.fromEntries(own);
 }
 
 export function findProgram(name: string, folder: string): string | undefined {

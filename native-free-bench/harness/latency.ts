@@ -6,23 +6,13 @@
 // Must not know: what stands behind the address.
 
 import type { Socket } from 'node:net';
-import { build, type Histogram } from 'hdr-histogram-js';
+import type { Histogram } from 'hdr-histogram-js';
+import { type Latency, latencyOf, newHistogram, recordMs } from './histogram.ts';
 import { type LoadOptions, open, pause, WANT, warmUpMs } from './load.ts';
 
 const ECHO = Buffer.alloc(64, 0x62);
 /** As often as Node's timers can. */
 const TICK_MS = 1;
-const MICROSECONDS = 1000;
-/** A minute: longer than any run. */
-const LATENCY_MAX_US = 60_000_000;
-
-export interface Latency {
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly p999Us: number;
-  readonly maxUs: number;
-  readonly count: number;
-}
 
 export interface PacedOptions extends LoadOptions {
   /** Messages a second over all connections. */
@@ -40,7 +30,7 @@ export async function measureLoneEchoes(options: LoadOptions): Promise<Latency> 
       socket.write(ECHO);
     };
     onEcho(socket, () => {
-      record(histogram, performance.now() - sentMs);
+      recordMs(histogram, performance.now() - sentMs);
       send();
     });
     send();
@@ -58,7 +48,7 @@ export async function measurePacedEchoes(options: PacedOptions): Promise<Latency
     const line = { socket, nextMs: startMs + (everyMs * index) / sockets.length, fromMs: 0 };
     onEcho(socket, () => {
       const nowMs = performance.now();
-      record(histogram, nowMs - line.fromMs);
+      recordMs(histogram, nowMs - line.fromMs);
       line.fromMs = 0;
       if (line.nextMs <= nowMs) send(line, everyMs, line.nextMs);
     });
@@ -75,8 +65,8 @@ export async function measurePacedEchoes(options: PacedOptions): Promise<Latency
     const nowMs = performance.now();
     for (const { fromMs, nextMs } of lines) {
       if (fromMs === 0) continue;
-      record(histogram, nowMs - fromMs);
-      for (let due = nextMs; due < nowMs; due += everyMs) record(histogram, nowMs - due);
+      recordMs(histogram, nowMs - fromMs);
+      for (let due = nextMs; due < nowMs; due += everyMs) recordMs(histogram, nowMs - due);
     }
   };
   try {
@@ -127,21 +117,5 @@ async function finish(
     socket.on('error', () => undefined);
     socket.resetAndDestroy();
   }
-  const at = (part: number): number => histogram.getValueAtPercentile(part);
-  return {
-    p50Us: at(50),
-    p99Us: at(99),
-    p999Us: at(99.9),
-    maxUs: histogram.maxValue,
-    count: histogram.totalCount,
-  };
-}
-
-function newHistogram(): Histogram {
-  return build({ highestTrackableValue: LATENCY_MAX_US, numberOfSignificantValueDigits: 3 });
-}
-
-function record(histogram: Histogram, ms: number): void {
-  const us = Math.round(ms * MICROSECONDS);
-  histogram.recordValue(Math.min(LATENCY_MAX_US, Math.max(1, us)));
+  return latencyOf(histogram);
 }

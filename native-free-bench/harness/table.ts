@@ -30,6 +30,10 @@ export function percent(part: number): string {
   return Number.isFinite(part) ? `±${(part * 100).toFixed(0)} %` : '-';
 }
 
+export function inMs(us: number): string {
+  return `${round(us / 1000, us < 10_000 ? 2 : 1)} ms`;
+}
+
 /** CPU time of both ends together: seconds a GB, or microseconds a round trip. */
 export function costText(unit: string, costs: readonly number[]): string {
   const each = median(costs);

@@ -3,7 +3,8 @@
 // Invariant: sides take turns within a round; a fixed rate is far below what the slowest side can
 // do, so what is seen is delay, not saturation.
 
-import { type Latency, measureLoneEchoes, measurePacedEchoes } from '../harness/latency.ts';
+import type { Latency } from '../harness/histogram.ts';
+import { measureLoneEchoes, measurePacedEchoes } from '../harness/latency.ts';
 import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
 import type { Side } from '../harness/side.ts';
 import {

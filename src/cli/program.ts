@@ -8,6 +8,7 @@ import { Command as CliCommand, CommanderError } from 'commander';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
 import type { Command } from '../config/schema.ts';
 import { addOptions, collectFlags } from './arguments.ts';
+import type { BenchFlags } from './bench-request.ts';
 import type { TokenFlags } from './commands/token.ts';
 import { runVersion, versionText } from './commands/version.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
@@ -58,6 +59,7 @@ function buildProgram(): CliCommand {
   program.command('version').description('print the version').action(runVersion);
   addConfigCommands(program);
   addTokenCommands(program);
+  addBenchCommand(program);
   program
     .command('demo')
     .description('try it out: a server, a client and a sample site on this machine')
@@ -162,6 +164,28 @@ function addTokenCommands(program: CliCommand): void {
     async (name: string, flags: TokenFlags) =>
       (await import('./commands/token.ts')).rotateTokenSecret(name, flags),
   );
+}
+
+function addBenchCommand(program: CliCommand): void {
+  const all = (value: string, before: readonly string[] = []): string[] => [...before, value];
+  program
+    .command('bench')
+    .description('load test a running tunnel, or one of its own, and write a report')
+    .option('--url <URL>', 'http://, https:// or tcp:// address of a tunnel; its own if none')
+    .option('--tcp-load <WORD>', 'what a tcp:// service does: echo, download or upload')
+    .option('--connections <NUMBER>', 'connections at the same time; 50')
+    .option('--rate <NUMBER>', 'requests or echoes a second in all; else as fast as it goes')
+    .option('--duration <TIME>', 'of a round, such as 30s; 10s, without --url 2s a sample')
+    .option('--warm-up <TIME>', 'load that is not counted before each round; 2s, or 500ms')
+    .option('--rounds <NUMBER>', 'rounds, of which medians are taken; 3')
+    .option('--header <HEADER>', "a header such as 'Host: example.com'; repeat", all)
+    .option('--tls-ca <FILE>', 'authorities to trust for https://, in PEM')
+    .option('--shards <NUMBER>', 'of the server that is started without --url; 1')
+    .option('--output <FOLDER>', 'where report.html and report.json go; the current folder')
+    .option('--json', 'print report.json instead of tables')
+    .action(async (flags: BenchFlags) =>
+      (await import('./commands/bench.ts')).runBenchCommand(flags),
+    );
 }
 
 /** Writes what went wrong and gives the exit code. */

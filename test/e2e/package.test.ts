@@ -160,4 +160,29 @@ test('the packed package runs where it is installed, without native code', async
       assert.equal(answer.status, 200, file);
     }
   });
+
+  await t.test(
+    'it loads a tunnel and writes a report, without what only the checkout has',
+    async (t) => {
+      const upstream = await startHttp(t, (_request, response) => response.end('packed'));
+      const server = await startServer(t, { entry, shards: 1 });
+      const tunnel = ['--upstream', `${HOST}=http://127.0.0.1:${upstream}`];
+      await startClient(t, server, { entry, args: tunnel });
+      const brief = ['--duration', '300ms', '--warm-up', '0ms', '--rounds', '1'];
+      const target = ['--url', `http://127.0.0.1:${server.httpPort}/`, '--header', `Host: ${HOST}`];
+      for (const [what, more] of [
+        ['a running one', [...target, '--connections', '4']],
+        ['one of its own', ['--rate', '100']],
+      ] as const) {
+        const run = await runProgram(t, {
+          command: process.execPath,
+          args: [entry, 'bench', ...brief, ...more],
+          ...{ cwd: folder, env: environment() },
+        });
+        assert.equal(run.code, 0, `${what}: ${run.stderr}`);
+        assert.ok(existsSync(path.join(folder, 'report.html')), what);
+      }
+      assert.ok(!existsSync(path.join(home, 'dist/bench/suites')), 'suites are not shipped');
+    },
+  );
 });

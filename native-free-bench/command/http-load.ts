@@ -1,0 +1,146 @@
+// Requests on a target: by autocannon as fast as they are answered, or by Node's own client at a
+// fixed rate and over TLS.
+//
+// Invariant: a certificate is always verified, which autocannon cannot do; an answer counts when it
+// is complete and its status below 400. Ceiling of one thread: some 30,000 requests a second by
+// autocannon, 10,000 by Node's client. Must not know: rounds, reports.
+
+import { Agent as PlainAgent, request as plainRequest } from 'node:http';
+import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
+import autocannon from 'autocannon';
+import { startPace } from './paced-line.ts';
+import type { Running, TargetLoad } from './running.ts';
+import type { Tally } from './tally.ts';
+
+/** A target that needs longer is as good as silent; what others' generators take. */
+export const ANSWER_MS_MAX = 10_000;
+/** Of autocannon, which reconnects at once: then the target is gone. */
+const ERRORS_MAX = 1_000;
+/** It is stopped long before. */
+const LONGEST_S = 3_600;
+
+export function startRequests(load: TargetLoad, tally: Tally): Running {
+  const isByNode = load.perSecond > 0 || load.url.protocol === 'https:';
+  return isByNode ? startPacedRequests(load, tally) : startAutocannon(load, tally);
+}
+
+function startAutocannon({ url, headers, connections }: TargetLoad, tally: Tally): Running {
+  const instance = autocannon(
+    {
+      url: url.href,
+      headers: headersOf(headers),
+      connections,
+      duration: LONGEST_S,
+      timeout: ANSWER_MS_MAX / 1000,
+      bailout: ERRORS_MAX,
+    },
+    () => undefined,
+  );
+  const over = new Promise<void>((resolve) => instance.once('done', () => resolve()));
+  instance.on('response', (_client, status, bytes, ms) => {
+    if (status < 400) tally.answeredIn(ms);
+    else tally.failed(`status ${status}`);
+    tally.moved(bytes);
+  });
+  instance.on('reqError', (error) => tally.failed(reasonOf(error)));
+  return {
+    stop: async () => {
+      // Part of its public interface, and missing in its types.
+      (instance as unknown as { stop(): void }).stop();
+      await over;
+    },
+  };
+}
+
+function startPacedRequests(load: TargetLoad, tally: Tally): Running {
+  const { connections, perSecond } = load;
+  const ask = asker(load, connections);
+  const pace = startPace({
+    ...{ connections, perSecond, tally },
+    send: (_index, line) => {
+      ask.ask(
+        (status, bytes) => {
+          tally.moved(bytes);
+          if (status < 400) line.answered();
+          else line.failed(`status ${status}`);
+        },
+        (error) => line.failed(reasonOf(error)),
+      );
+    },
+  });
+  return {
+    stop: async () => {
+      pace.stop();
+      ask.close();
+    },
+  };
+}
+
+/** One request on a connection of its own: its status, or an error. */
+export async function probe(load: TargetLoad): Promise<number> {
+  const ask = asker(load, 1);
+  try {
+    return await new Promise((resolve, reject) => ask.ask(resolve, reject));
+  } finally {
+    ask.close();
+  }
+}
+
+interface Asker {
+  /** Calls exactly one of the two. */
+  ask(onDone: (status: number, bytes: number) => void, onError: (error: Error) => void): void;
+  close(): void;
+}
+
+function asker({ url, headers, ca }: TargetLoad, connections: number): Asker {
+  const isSecure = url.protocol === 'https:';
+  const keep = { keepAlive: true, maxSockets: connections, noDelay: true };
+  const agent = isSecure
+    ? new TlsAgent({ ...keep, ...(ca === undefined ? {} : { ca }) })
+    : new PlainAgent(keep);
+  const options = { agent, headers: headersOf(headers), timeout: ANSWER_MS_MAX };
+  const start = isSecure ? tlsRequest : plainRequest;
+  return {
+    ask: (onDone, onError) => {
+      let bytes = 0;
+      const request = start(url, options, (response) => {
+        response.on('data', (piece: Buffer) => {
+          bytes += piece.length;
+        });
+        response.on('error', onError);
+        response.on('end', () => onDone(response.statusCode ?? 0, bytes));
+      });
+      request.on('timeout', () => request.destroy(new SilentError()));
+      request.on('error', onError);
+      request.end();
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+/** Nothing was heard for ANSWER_MS_MAX. */
+export class SilentError extends Error {
+  constructor() {
+    super(`no answer within ${ANSWER_MS_MAX / 1000} s`);
+  }
+}
+
+/** As a repeated field where a name is given twice. */
+function headersOf(headers: TargetLoad['headers']): Record<string, string | string[]> {
+  const all = new Map<string, string[]>();
+  for (const [name, value] of headers) {
+    const key = name.toLowerCase();
+    all.set(key, [...(all.get(key) ?? []), value]);
+  }
+  return Object.fromEntries(
+    [...all].map(([name, [first = '', ...more]]) => [
+      name,
+      more.length > 0 ? [first, ...more] : first,
+    ]),
+  );
+}
+
+/** The code where there is one: messages hold addresses and differ each time. */
+export function reasonOf(error: Error & { readonly code?: string }): string {
+  return error.code ?? error.message;
+}

@@ -1,0 +1,105 @@
+// When each connection sends its next message: as soon as it can, or at a fixed rate.
+//
+// Invariant: a connection has one message under way. At a fixed rate, one that waits for the answer
+// before it counts from when it was due (no coordinated omission); one that only the timer of this
+// process sent late counts from when it was sent, for that is not the target's doing. What is still
+// out at the end counts with the time it has waited. Must not know: what a message is.
+
+import type { Tally } from './tally.ts';
+
+/** As often as Node's timers can. */
+const TICK_MS = 1;
+/** A connection that failed waits so long, or a target that is gone would be hammered. */
+const RETRY_MS = 100;
+
+export interface PaceOptions {
+  readonly connections: number;
+  /** Messages a second over all connections; 0: as fast as they are answered. */
+  readonly perSecond: number;
+  readonly tally: Tally;
+  /** Sends one message on connection `index`; exactly one of the two calls must follow. */
+  readonly send: (index: number, line: PacedLine) => void;
+}
+
+export interface PacedLine {
+  answered(): void;
+  failed(reason: string): void;
+}
+
+/** Runs until it is stopped; the caller ends the connections after that. */
+export function startPace(options: PaceOptions): { stop(): void } {
+  const { connections, perSecond } = options;
+  const everyMs = perSecond === 0 ? 0 : (1000 * connections) / perSecond;
+  const startMs = performance.now();
+  const lines = Array.from({ length: connections }, (_, index) => {
+    const nextMs = startMs + (everyMs * index) / connections;
+    return new Line(options, { index, everyMs, nextMs });
+  });
+  const timer = setInterval(() => {
+    for (const line of lines) line.tick(performance.now());
+  }, TICK_MS);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      for (const line of lines) line.stop();
+    },
+  };
+}
+
+class Line implements PacedLine {
+  readonly #options: PaceOptions;
+  readonly #index: number;
+  readonly #everyMs: number;
+  #state: 'idle' | 'busy' | 'stopped' = 'idle';
+  /** When the next message is due. */
+  #nextMs: number;
+  /** When the one under way was due, or sent. */
+  #fromMs = 0;
+
+  constructor(
+    options: PaceOptions,
+    { index, everyMs, nextMs }: { index: number; everyMs: number; nextMs: number },
+  ) {
+    this.#options = options;
+    this.#index = index;
+    this.#everyMs = everyMs;
+    this.#nextMs = nextMs;
+  }
+
+  tick(nowMs: number): void {
+    if (this.#state === 'idle' && this.#nextMs <= nowMs) this.#send(nowMs);
+  }
+
+  answered(): void {
+    if (this.#state !== 'busy') return;
+    this.#options.tally.answered(this.#fromMs);
+    this.#state = 'idle';
+    const nowMs = performance.now();
+    if (this.#everyMs === 0) this.#send(nowMs);
+    else if (this.#nextMs <= nowMs) this.#send(this.#nextMs);
+  }
+
+  failed(reason: string): void {
+    if (this.#state !== 'busy') return;
+    this.#options.tally.failed(reason);
+    this.#state = 'idle';
+    this.#nextMs = Math.max(this.#nextMs, performance.now() + RETRY_MS);
+  }
+
+  stop(): void {
+    const { tally } = this.#options;
+    if (this.#state === 'busy') tally.waits(this.#fromMs);
+    const nowMs = performance.now();
+    for (let due = this.#nextMs; this.#everyMs > 0 && due < nowMs; due += this.#everyMs) {
+      tally.waits(due);
+    }
+    this.#state = 'stopped';
+  }
+
+  #send(fromMs: number): void {
+    this.#state = 'busy';
+    this.#fromMs = fromMs;
+    if (this.#everyMs > 0) this.#nextMs += this.#everyMs;
+    this.#options.send(this.#index, this);
+  }
+}

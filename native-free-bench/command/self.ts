@@ -1,0 +1,106 @@
+// A server, a client and a service of our own, and the rates of the tunnel between them.
+//
+// Invariant: the tunnel, two plain relays and no tunnel take turns with the same service behind, so
+// that their ratios hold; whatever was started is ended, however this ends. Must not know: files,
+// exit codes.
+
+import type { BenchRefusal, BenchRequest, BenchScreen } from '../../src/cli/bench-request.ts';
+import { Children } from '../harness/children.ts';
+import { ENTRY } from '../harness/place.ts';
+import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
+import { rateScenarios } from '../harness/rate-scenarios.ts';
+import { rateTable } from '../harness/rate-table.ts';
+import { measureRounds } from '../harness/rounds.ts';
+import { HOST, type Side } from '../harness/side.ts';
+import { inMs, round as rounded, table } from '../harness/table.ts';
+import { startTunnel } from '../harness/tunnel.ts';
+import { headOf, type SelfReport, type SideLatency, summaryOf } from './report.ts';
+import type { Round } from './tally.ts';
+import { measureRound } from './target.ts';
+
+/** Of the rates of `npm run bench`, those that tell the most for their time. */
+const SCENARIOS = [
+  ...['download, 1', 'download, 8', 'upload, 8', 'echo of 64 B, 64', 'HTTP keep-alive, 64'],
+  ...['HTTP by host, 64', 'HTTP by host, new connection each, 64'],
+];
+
+/** Of the generator, at its rate; a guess. */
+const COMPILE_MS = 500;
+
+interface Found {
+  readonly report: SelfReport;
+  readonly text: string;
+}
+
+export async function measureSelf(
+  request: BenchRequest,
+  screen: BenchScreen,
+): Promise<Found | BenchRefusal> {
+  if (process.platform !== 'linux') {
+    const reason = 'without --url, CPU time is read from /proc: only on Linux; give --url';
+    return { refusal: 'usage', reason };
+  }
+  const children = new Children();
+  const { rounds, durationMs: ms, warmUpMs, perSecond, shards, connections } = request;
+  try {
+    screen.tell('starting a server, a client and a service');
+    const origins = await startOrigins(children);
+    const tunnel = await startTunnel(children, { origins, shards, entry: ENTRY });
+    const sides = [tunnel, await startRelays(children, origins), directSide(origins)];
+    const scenarios = rateScenarios({ only: '', isWide: false, ms }, SCENARIOS);
+    const samples = await measureRounds({ scenarios, sides, rounds, tell: screen.tell });
+    const latencies = await measureLatencies(request, sides, screen);
+    tunnel.check?.();
+    const report: SelfReport = {
+      ...headOf({ durationMs: ms, warmUpMs, rounds, perSecond, connections }),
+      ...{ kind: 'self', shards, samples, latencies },
+    };
+    return { report, text: describe(report) };
+  } catch (error) {
+    // A child that did not start, or ended: its last words are in the message.
+    return { refusal: 'failure', reason: error instanceof Error ? error.message : String(error) };
+  } finally {
+    children.stop();
+  }
+}
+
+/** Requests at a fixed rate, far below what any side can do: delay, not saturation. */
+async function measureLatencies(
+  request: BenchRequest,
+  sides: readonly Side[],
+  screen: BenchScreen,
+): Promise<SideLatency[]> {
+  const load = ({ ports }: Side) => {
+    const url = new URL(`http://127.0.0.1:${ports.byHost ?? ports.http}/`);
+    return { ...request, url, load: 'http', headers: [['Host', HOST]] } as const;
+  };
+  // The first side would pay for what Node has not compiled yet of the generator.
+  for (const side of sides) {
+    await measureRound({ ...load(side), warmUpMs: 0, durationMs: COMPILE_MS }, screen.tell);
+  }
+  const found = sides.map((side) => ({ side: side.name, rounds: [] as Round[] }));
+  for (let index = 0; index < request.rounds; index += 1) {
+    const order = index % 2 === 0 ? sides : sides.toReversed();
+    for (const each of order) {
+      const { name } = each;
+      const where = `round ${index + 1} of ${request.rounds}: paced requests: ${name}`;
+      const round = await measureRound(load(each), (text) => screen.tell(`${where}: ${text}`));
+      found.find(({ side }) => side === name)?.rounds.push(round);
+    }
+  }
+  return found.map((each) => ({ ...each, summary: summaryOf(each.rounds) }));
+}
+
+function describe({ samples, latencies, options }: SelfReport): string {
+  const paced = table([
+    [`${rounded(options.perSecond)} requests/s`, 'reached', 'p50', 'p99', 'p99.9', 'worst'],
+    ...latencies.map(({ side, summary: { answersPerSecond, latency } }) => [
+      side === 'direct' ? 'none' : side,
+      `${rounded(answersPerSecond)} /s`,
+      ...(latency === undefined
+        ? []
+        : [latency.p50Us, latency.p99Us, latency.p999Us, latency.maxUs].map(inMs)),
+    ]),
+  ]);
+  return `${rateTable(samples)}\n${paced}`;
+}
