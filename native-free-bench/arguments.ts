@@ -24,6 +24,10 @@ export interface BenchArguments {
   readonly isAlone: boolean;
   readonly isSmoke: boolean;
   readonly peersFolder: string;
+  /** Of the suite `check`: the share of a stored ratio that must be there. */
+  readonly factor: number;
+  readonly doesStore: boolean;
+  readonly isMarkdown: boolean;
 }
 
 /** Rejects what cannot be with an Error whose message says what to do. */
@@ -44,9 +48,14 @@ export function readArguments(args: readonly string[]): BenchArguments {
       entry: { type: 'string' },
       'peers-dir': { type: 'string', default: PEERS_FOLDER },
       alone: { type: 'boolean', default: false },
+      check: { type: 'boolean', default: false },
+      store: { type: 'boolean', default: false },
+      factor: { type: 'string', default: '0.85' },
+      markdown: { type: 'boolean', default: false },
     },
   });
-  const suite = values.goals ? 'goals' : values.suite;
+  const checks = values.check || values.store;
+  const suite = values.goals ? 'goals' : checks ? 'check' : values.suite;
   return {
     suite,
     rounds: count('rounds', values.rounds),
@@ -61,6 +70,9 @@ export function readArguments(args: readonly string[]): BenchArguments {
     isAlone: values.alone,
     isSmoke: values.smoke,
     peersFolder: values['peers-dir'],
+    factor: share('factor', values.factor),
+    doesStore: values.store,
+    isMarkdown: values.markdown,
   };
 }
 
@@ -68,6 +80,12 @@ function count(option: string, text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value > 0) return value;
   throw new Error(`--${option}: '${text}' is no whole number above 0`);
+}
+
+function share(option: string, text: string): number {
+  const value = Number(text);
+  if (value > 0 && value <= 1) return value;
+  throw new Error(`--${option}: '${text}' is no number above 0 and at most 1`);
 }
 
 /** What is promised of memory and CPU time is promised of what is shipped, as it is now. */

@@ -27,6 +27,11 @@ export interface SuiteOptions {
   /** Connections of the scenarios that hold many, fewest first. */
   readonly connections: readonly number[];
   readonly peersFolder: string;
+  /** Of the suite `check`: the share of a stored ratio that must be there; store new ones. */
+  readonly factor: number;
+  readonly doesStore: boolean;
+  /** Tables as Markdown, where a suite has them. */
+  readonly isMarkdown: boolean;
   readonly children: Children;
   readonly tell: (progress: string) => void;
 }

@@ -5,6 +5,7 @@
 // medians of the run. Must not know: how anything is measured; the other suites do that.
 
 import { Children } from '../harness/children.ts';
+import { describeEnvironment } from '../harness/environment.ts';
 import type { Sample } from '../harness/rounds.ts';
 import type { SuiteOptions, SuiteResult } from '../harness/suite.ts';
 import { median, round, table } from '../harness/table.ts';
@@ -72,7 +73,7 @@ export async function measureGoals(options: SuiteOptions): Promise<SuiteResult> 
     }
   }
   return {
-    text: report(goals),
+    text: options.isMarkdown ? markdown(goals) : report(goals),
     samples: { goals: goals.map((goal) => ({ ...goal, verdict: verdictOf(goal) })), ...samples },
     versions,
     left: [...left],
@@ -233,18 +234,34 @@ export function verdictOf({ value, wanted, isAtLeast }: Goal): 'held' | 'MISSED'
   return (isAtLeast ? value >= wanted : value <= wanted) ? 'held' : 'MISSED';
 }
 
-function report(goals: readonly Goal[]): string {
-  const rows = goals.map((goal) => [
+function cellsOf(goal: Goal): string[] {
+  const sign = goal.isAtLeast ? '≥' : '≤';
+  return [
     goal.what,
-    `${round(goal.value, digitsOf(goal.value))} ${goal.unit}`,
-    `${goal.isAtLeast ? '≥' : '≤'} ${round(goal.wanted, digitsOf(goal.wanted))} ${goal.unit}`,
+    `${round(goal.value, digitsOf(goal.value))} ${goal.unit}`.trim(),
+    `${sign} ${round(goal.wanted, digitsOf(goal.wanted))} ${goal.unit}`.trim(),
     verdictOf(goal),
-  ]);
+  ];
+}
+
+function sumOf(goals: readonly Goal[]): string {
   const count = (verdict: string): number =>
     goals.filter((goal) => verdictOf(goal) === verdict).length;
   const [held, missed] = [count('held'), count('MISSED')];
-  const sum = `${held} held, ${missed} missed, ${count('not measured')} not measured\n`;
-  return table([['goal', 'value', 'wanted', ''], ...rows]) + sum;
+  return `${held} held, ${missed} missed, ${count('not measured')} not measured\n`;
+}
+
+function report(goals: readonly Goal[]): string {
+  return table([['goal', 'value', 'wanted', ''], ...goals.map(cellsOf)]) + sumOf(goals);
+}
+
+/** The same for a document, with when and where it was measured. */
+function markdown(goals: readonly Goal[]): string {
+  const { date, cpu, cores, node, kernel, commit = 'no commit' } = describeEnvironment();
+  const where = `${date.slice(0, 10)}, ${cores} × ${cpu}, Linux ${kernel}, Node ${node}, ${commit}`;
+  const lines = goals.map((goal) => `| ${cellsOf(goal).join(' | ')} |`);
+  const head = ['| goal | value | wanted | |', '|---|---|---|---|'];
+  return `${[`${where}: ${sumOf(goals)}`, ...head, ...lines].join('\n')}\n`;
 }
 
 function digitsOf(value: number): number {

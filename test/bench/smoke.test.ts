@@ -7,6 +7,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { sourceNewerThan } from '../../native-free-bench/arguments.ts';
+import { judge } from '../../native-free-bench/suites/check.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { ENTRY } from '../support/tunnel.ts';
 
@@ -75,6 +76,42 @@ test('goals have a value, what was wanted, and a verdict', async () => {
   assert.equal(goals.length, 3, text);
   for (const goal of goals) assert.match(goal, /[\d.]+ (?:KiB|MB) +≤ [\d.]+ (?:KiB|MB) /);
   assert.match(text, /^\d held, \d missed, 0 not measured$/m);
+});
+
+test('goals are a table of Markdown on request', async () => {
+  const text = await smoke('--goals', '--markdown', '--only', 'memory', '--entry', ENTRY);
+  assert.match(text, /^\d{4}-\d\d-\d\d, \d+ × .*, Node v\S+, .*: \d held, \d missed/m);
+  assert.equal(
+    rowsOf(text, /^\| .* \| ≤ [\d.]+ (?:KiB|MB) \| (?:held|MISSED) \|$/).length,
+    3,
+    text,
+  );
+});
+
+test('the guard measures each ratio beside its yardstick, and holds it against the stored one', async () => {
+  const text = await smoke('--check');
+  const rows = rowsOf(text, / (?:held|FALLEN|held, at the second look)$/);
+  assert.equal(rows.length, 6, text);
+  for (const row of rows) assert.doesNotMatch(row, /NaN|Infinity| - /, row);
+  assert.match(text, /^wanted: at least 0\.85 of what is stored; \d fallen$/m);
+});
+
+test('a ratio below its share of the stored one has fallen, and so has one that is not stored', () => {
+  const now = new Map([
+    ['same', [1, 1.02, 0.7]],
+    ['slower', [0.84, 0.8, 2]],
+    ['new', [1]],
+    ['broken', [Number.NaN]],
+  ]);
+  const fallen = judge(now, { same: 1, slower: 1, broken: 1 }, 0.85);
+  assert.deepEqual(
+    fallen.map(({ hasFallen }) => hasFallen),
+    [false, true, true, true],
+  );
+  assert.deepEqual(
+    judge(now, { same: 1, slower: 1 }, 0.8).map(({ hasFallen }) => hasFallen),
+    [false, false, true, true],
+  );
 });
 
 test('what was built before the sources changed is found out', (t) => {
