@@ -20,7 +20,7 @@ import { answer, complain } from '../output.ts';
 const PLACE = import.meta.filename.endsWith('.js')
   ? '../../bench/command/bench.js'
   : '../../../native-free-bench/command/bench.ts';
-/** Of a terminal that does not say. */
+/** Of a terminal that does not say, or says 0. */
 const COLUMNS = 80;
 
 export async function runBenchCommand(flags: BenchFlags): Promise<never> {
@@ -64,6 +64,8 @@ function endAtSignals(): void {
 
 /** A line in place of the last one; nothing where nobody watches. */
 function tell(progress: string): void {
-  const { isTTY, columns = COLUMNS } = process.stderr;
-  if (isTTY) process.stderr.write(`\r\u001b[K${loggable(progress).slice(0, columns - 1)}`);
+  const { isTTY, columns } = process.stderr;
+  if (!isTTY) return;
+  const line = loggable(progress).slice(0, (columns || COLUMNS) - 1);
+  process.stderr.write(`\r\u001b[K${line}`);
 }
