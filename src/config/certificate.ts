@@ -5,6 +5,7 @@
 // who serves with the pair, or whether the certificate is still valid.
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { FileElsewhere } from './elsewhere.ts';
 import type { Problems } from './problems.ts';
 
 export interface CertificateFile {
@@ -47,6 +48,7 @@ function readText(file: CertificateFile, readFile: ReadFile): string {
   try {
     return readFile(file.path);
   } catch (cause) {
+    if (cause instanceof FileElsewhere) throw cause;
     throw new UnreadableFile(cause instanceof Error ? cause.message : 'cannot be read', { cause });
   }
 }
@@ -60,6 +62,7 @@ function attempt<T>(
   try {
     return read();
   } catch (error) {
+    if (error instanceof FileElsewhere) return undefined;
     const reason = error instanceof UnreadableFile ? error.message : `the file ${wrong}`;
     problems.add(`${file.label}: ${reason}`);
     return undefined;

@@ -18,7 +18,7 @@ import { buildInspect } from './inspect.ts';
 import { buildLimits } from './limits.ts';
 import type { OidcConfig } from './oidc.ts';
 import { buildOperator, type OperatorConfig } from './operator.ts';
-import type { LogFormat } from './option.ts';
+import type { LogFormat, Option, OptionTable, Source } from './option.ts';
 import {
   type ConfigInput,
   declaredDefaults,
@@ -241,6 +241,38 @@ export function readServer(input: ConfigInput<'server'>): ServerReading {
     ...(tokenFile === undefined ? [] : [tokenFile]),
   ];
   return { config: deepFreeze(buildServer(resolution, input.env)), values, files };
+}
+
+/** One option as it was given. */
+export interface GivenOption {
+  readonly name: string;
+  readonly option: Option<unknown>;
+  readonly texts: readonly string[];
+  readonly source: Source;
+}
+
+/** What was given, and the configuration that it makes: for whoever writes it down elsewhere. */
+export interface GivenConfig<C extends Command = Command> {
+  readonly command: C;
+  readonly config: ConfigOf[C];
+  readonly token: Masked | undefined;
+  /** In the order of the schema. */
+  readonly options: readonly GivenOption[];
+}
+
+/** As `resolveConfig`; files that `readFile` says to be elsewhere are not looked at. */
+export function readGiven<C extends Command>(input: ConfigInput<C>): GivenConfig<C> {
+  const { command, env } = input;
+  const resolution = resolveValues(input);
+  const build: Build<C> = BUILDERS[command];
+  const table: OptionTable = SCHEMA[command];
+  const options = Object.entries(table).flatMap(([name, option]) => {
+    const found = resolution.merged.get(name);
+    if (found === undefined) return [];
+    return [{ name, option, texts: found.texts, source: found.source }];
+  });
+  const config = deepFreeze(build(resolution, env));
+  return { command, config, token: resolution.token, options };
 }
 
 type Environment = ConfigInput['env'];

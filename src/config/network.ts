@@ -4,6 +4,7 @@
 // list, for an empty list may protect nothing. Must not know: which options take networks.
 
 import { type Network, readNetwork, showNetwork } from '../base/network.ts';
+import { FileElsewhere } from './elsewhere.ts';
 import type { Given } from './merge.ts';
 import { InvalidText, type Kind, kindOf, type OptionTable } from './option.ts';
 import { type Problems, quote } from './problems.ts';
@@ -56,6 +57,7 @@ function readList(path: string, readFile: ListSources['readFile']): readonly str
   try {
     text = readFile(path);
   } catch (error) {
+    if (error instanceof FileElsewhere) return [];
     return error instanceof Error ? error.message : `${path} cannot be read`;
   }
   const entries: string[] = [];

@@ -15,6 +15,7 @@ import {
   type TunnelOptions,
 } from '../base/tunnel-options.ts';
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
+import { FileElsewhere } from './elsewhere.ts';
 import type { ConfigFile } from './file.ts';
 import { checkHttps, followHttps } from './https-check.ts';
 import { readLoginProviders, readSecret, secretFilesOf } from './login-providers.ts';
@@ -47,6 +48,8 @@ export interface Resolution<C extends Command> {
   readonly values: Values<C>;
   readonly token: Masked | undefined;
   readonly given: ReadonlyMap<string, Given>;
+  /** The same before files of lists were read. */
+  readonly merged: ReadonlyMap<string, Given>;
   /** What `@FILE` named. */
   readonly listFiles: readonly string[];
 }
@@ -86,7 +89,7 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   check({ parsed, given, env, readFile, problems });
   problems.throwIfAny();
   // No problem means that every option of the table was parsed by its own kind.
-  return { values: parsed as Values<C>, token, given, listFiles: [...listFiles] };
+  return { values: parsed as Values<C>, token, given, merged, listFiles: [...listFiles] };
 }
 
 /** What may stand in for a token. */
@@ -256,6 +259,7 @@ function checkTokensFile({ parsed, given, readFile, problems }: CheckContext<'se
     const entries = readTokensFile({ path, text: readFile(path) }, problems);
     checkRules({ path, entries, hasIssuer: given.has('oidc-issuer') }, problems);
   } catch (error) {
+    if (error instanceof FileElsewhere) return;
     const reason = error instanceof Error ? error.message : `${path} cannot be read`;
     problems.add(`${labelOf(given, 'tokens-file')}: ${reason}`);
   }
@@ -428,6 +432,7 @@ function checkLogins({ parsed, given, readFile, problems }: CheckContext<'client
       const read = readBearerTokens(readFile(path));
       if (typeof read === 'string') problems.add(`${label}: ${read}`);
     } catch (error) {
+      if (error instanceof FileElsewhere) continue;
       problems.add(`${label}: ${error instanceof Error ? error.message : 'cannot be read'}`);
     }
   }

@@ -5,6 +5,7 @@
 // token". Nothing here repeats a token's text. Must not know: what a token opens.
 
 import { Masked } from '../base/masked.ts';
+import { FileElsewhere } from './elsewhere.ts';
 import type { Given } from './merge.ts';
 import type { Problems } from './problems.ts';
 
@@ -12,6 +13,9 @@ import type { Problems } from './problems.ts';
 const TOKEN_LENGTH_MAX = 4096;
 const MASK = new Masked('').toString();
 const WAYS = ['token', 'token-file', 'token-env'] as const;
+
+/** Stands for the text of a file that is not here; who writes a deployment never uses it. */
+const ELSEWHERE = 'elsewhere';
 
 const TOKEN_REQUIRED =
   'a token is required: give --token-file FILE, --token-env NAME or --token TEXT';
@@ -60,6 +64,7 @@ const READERS: Readonly<Record<(typeof WAYS)[number], Reader>> = {
     try {
       return readFile(path);
     } catch (error) {
+      if (error instanceof FileElsewhere) return ELSEWHERE;
       return { wrong: error instanceof Error ? error.message : 'the file cannot be read' };
     }
   },

@@ -30,13 +30,15 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   },
   dashboard: { imports: [] },
   files: { imports: [] },
+  // What is written to run the program elsewhere.
+  deploy: { imports: ['config'] },
   client: { imports: ['bridge', 'config', 'files', 'shard/entry.ts'] },
   // It asks exit nodes how they are, and trusts them as a client does.
   operator: { imports: ['config', 'client/server-ca.ts'] },
   cli: {
     imports: [
       ...['config', 'control', 'client', 'operator', 'files', 'bridge'],
-      ...['http', 'wire', 'link', 'mux', 'shard'],
+      ...['http', 'wire', 'link', 'mux', 'shard', 'deploy'],
     ],
   },
 };
@@ -44,7 +46,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
 /** Foreign packages, and the only files (below src) that may import them. */
 export const PACKAGES: Readonly<Record<string, RegExp>> = {
   pino: /^base\/log\.ts$/u,
-  yaml: /^config\//u,
+  yaml: /^(?:config|deploy)\//u,
   msgpackr: /^wire\//u,
   ws: /^link\/ws-[a-z-]+\.ts$/u,
   piscina: /^bridge\/pool\.ts$/u,

@@ -1,0 +1,233 @@
+// Manifests for Kubernetes: a Deployment, a Service for a server, and a claim for what is kept.
+//
+// Invariant: the pod passes the `restricted` standard of Pod Security; secrets are in one Secret
+// that the manifests name and do not hold; probes ask where the configuration answers. Must not
+// know: which options there are, or how to reach a cluster.
+
+import { stringify } from 'yaml';
+import type { GivenConfig } from '../config/config.ts';
+import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
+import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
+import { type Reach, reachOf } from './reach.ts';
+
+export interface ManifestOptions {
+  readonly name: string;
+  readonly image: string;
+  /** Absent: that of the context. */
+  readonly namespace?: string;
+}
+
+const FILES_FOLDER = '/etc/sluiceway';
+const READ_BY_GROUP = 0o440;
+
+export function kubernetesManifests(given: GivenConfig, options: ManifestOptions): string {
+  const plan = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
+  const reach = reachOf(given);
+  const documents = [
+    ...(reach.keepsState ? [claimOf(options)] : []),
+    deploymentOf(plan, reach, options),
+    ...(plan.command === 'server' ? [serviceOf(reach, options)] : []),
+  ];
+  const texts = documents.map((one) => stringify(one, { lineWidth: 0 }));
+  return `${comments(plan, reach, options).join('\n')}\n${texts.join('---\n')}`;
+}
+
+function placeOf({ kind, name }: PlannedFile): string {
+  return kind === 'folder' ? `/etc/${name}` : `${FILES_FOLDER}/${name}`;
+}
+
+function metadata({ name, namespace }: ManifestOptions, suffix = '') {
+  return {
+    name: `${name}${suffix}`,
+    ...(namespace === undefined ? {} : { namespace }),
+    labels: labelsOf(name),
+  };
+}
+
+function labelsOf(name: string) {
+  return { 'app.kubernetes.io/name': 'sluiceway', 'app.kubernetes.io/instance': name };
+}
+
+function claimOf(options: ManifestOptions) {
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: metadata(options, '-state'),
+    spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+  };
+}
+
+function deploymentOf(plan: Plan, reach: Reach, options: ManifestOptions) {
+  const { name } = options;
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: metadata(options),
+    spec: {
+      replicas: 1,
+      // Two pods at once would share one claim; two servers, one certificate as well.
+      strategy: { type: isAlone(plan, reach) ? 'Recreate' : 'RollingUpdate' },
+      selector: { matchLabels: labelsOf(name) },
+      template: {
+        metadata: { labels: labelsOf(name) },
+        spec: podOf(plan, reach, options),
+      },
+    },
+  };
+}
+
+function isAlone({ command }: Plan, { keepsState }: Reach): boolean {
+  return command === 'server' || keepsState;
+}
+
+function podOf(plan: Plan, reach: Reach, options: ManifestOptions) {
+  return {
+    automountServiceAccountToken: false,
+    // Variables of the Service would look like options.
+    enableServiceLinks: false,
+    terminationGracePeriodSeconds: reach.stopSeconds,
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: IMAGE_USER,
+      runAsGroup: IMAGE_USER,
+      fsGroup: IMAGE_USER,
+      seccompProfile: { type: 'RuntimeDefault' },
+      ...(reach.needsLowPorts
+        ? { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] }
+        : {}),
+    },
+    containers: [containerOf(plan, reach, options)],
+    volumes: volumesOf(plan, reach, options),
+  };
+}
+
+function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions) {
+  const hasFiles = plan.files.some(({ kind }) => kind !== 'folder');
+  const folders = plan.files.filter(({ kind }) => kind === 'folder');
+  return {
+    name: 'sluiceway',
+    image,
+    args: [plan.command, ...plan.args.flat()].map(escapeText),
+    ...(plan.variables.length === 0
+      ? {}
+      : { env: plan.variables.map((one) => fromSecret(one, name)) }),
+    ...(plan.command === 'server'
+      ? {
+          ports: reach.ports.map(({ name: portName, port }) => ({
+            name: portName,
+            containerPort: port,
+          })),
+        }
+      : {}),
+    ...(plan.command === 'server' ? probesOf(reach) : {}),
+    resources: { requests: { cpu: '100m', memory: '128Mi' } },
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    },
+    volumeMounts: [
+      { name: 'state', mountPath: IMAGE_STATE_FOLDER },
+      ...(hasFiles ? [{ name: 'files', mountPath: FILES_FOLDER, readOnly: true }] : []),
+      ...folders.map((file) => ({
+        name: volumeName(file),
+        mountPath: placeOf(file),
+        readOnly: true,
+      })),
+    ],
+  };
+}
+
+function fromSecret({ variable }: { readonly variable: string }, name: string) {
+  return { name: variable, valueFrom: { secretKeyRef: { name, key: variable } } };
+}
+
+/** Kubernetes takes $(NAME) for a variable. */
+function escapeText(text: string): string {
+  return text.replaceAll('$(', '$$$$(');
+}
+
+function volumesOf(plan: Plan, { keepsState }: Reach, { name }: ManifestOptions) {
+  const files = plan.files.filter(({ kind }) => kind !== 'folder');
+  const folders = plan.files.filter(({ kind }) => kind === 'folder');
+  const state = keepsState
+    ? { persistentVolumeClaim: { claimName: `${name}-state` } }
+    : { emptyDir: { sizeLimit: '16Mi' } };
+  const items = files.map((file) => ({ key: file.name, path: file.name }));
+  return [
+    { name: 'state', ...state },
+    ...(files.length === 0
+      ? []
+      : [{ name: 'files', secret: { secretName: name, defaultMode: READ_BY_GROUP, items } }]),
+    ...folders.map((file) => ({
+      name: volumeName(file),
+      configMap: { name: `${name}-${volumeName(file)}` },
+    })),
+  ];
+}
+
+function volumeName({ name }: PlannedFile): string {
+  return `folder-${name.toLowerCase().replace(/[^a-z0-9-]/g, '-')}`;
+}
+
+/** Kubelet verifies no certificate. */
+function probesOf({ isPlainControl }: Reach) {
+  const get = (path: string) => ({
+    httpGet: { path, port: 'control', scheme: isPlainControl ? 'HTTP' : 'HTTPS' },
+  });
+  return {
+    startupProbe: { ...get('/healthz'), periodSeconds: 1, failureThreshold: 60 },
+    livenessProbe: {
+      ...get('/healthz'),
+      periodSeconds: 10,
+      timeoutSeconds: 5,
+      failureThreshold: 3,
+    },
+    readinessProbe: { ...get('/readyz'), periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 2 },
+  };
+}
+
+function serviceOf({ ports }: Reach, options: ManifestOptions) {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: metadata(options),
+    spec: {
+      type: 'LoadBalancer',
+      // The visitor's own address, and no second hop.
+      externalTrafficPolicy: 'Local',
+      selector: labelsOf(options.name),
+      ports: ports.map(({ name, port }) => ({ name, port, targetPort: name, protocol: 'TCP' })),
+    },
+  };
+}
+
+function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions): string[] {
+  const where = namespace === undefined ? '' : ` -n ${namespace}`;
+  const files = plan.files.filter(({ kind }) => kind !== 'folder');
+  const folders = plan.files.filter(({ kind }) => kind === 'folder');
+  const parts = [
+    ...files.map((file) => `--from-file=${file.name}=${file.source ?? file.name}`),
+    ...plan.variables.map(({ variable }) => `--from-file=${variable}=${variable}`),
+  ];
+  const secret = `kubectl create secret generic ${name}${where} ${parts.join(' ')}`;
+  const typed = files.some(({ text }) => text !== undefined) || plan.variables.length > 0;
+  return [
+    '# First its secrets, then what is below: kubectl apply -f FILE',
+    '#',
+    ...(parts.length === 0 ? [] : [`#   ${secret}`]),
+    ...folders.map(
+      (file) =>
+        `#   kubectl create configmap ${name}-${volumeName(file)}${where} ` +
+        `--from-file=${file.source ?? ''}`,
+    ),
+    ...(parts.length + folders.length === 0 ? [] : ['#']),
+    ...(typed
+      ? ['# What was given by value is not in here: put it in a file of the name above first.']
+      : []),
+    ...(reach.hasOpenRange
+      ? ['# A Service lists its ports: give --tcp-ports with those of the TCP tunnels you want.']
+      : []),
+    ...(reach.usesLoopback ? ['# 127.0.0.1 is the pod itself: name a Service instead.'] : []),
+  ];
+}

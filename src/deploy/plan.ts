@@ -1,0 +1,207 @@
+// What a deployment is made of: the arguments of the command, its files, and what must stay secret.
+//
+// Invariant: a secret that was given by value is in no argument: it becomes a file or a variable
+// that the deployment names and does not hold; every option that was given is in the plan, or in
+// the file of --config that is part of it. Must not know: the form in which it is written down.
+
+import { basename, isAbsolute } from 'node:path';
+import { ConfigError } from '../base/errors.ts';
+import { Masked } from '../base/masked.ts';
+import type { GivenConfig, GivenOption } from '../config/config.ts';
+import { variableOf } from '../config/merge.ts';
+
+export interface PlannedFile {
+  /** The option that names it, or `token`. */
+  readonly role: string;
+  /** Unique in the plan. */
+  readonly name: string;
+  /** As it was given; absent for a secret that was given by value. */
+  readonly source?: string;
+  readonly kind: 'secret' | 'file' | 'folder';
+  /** What it holds, where that was given by value. */
+  readonly text?: Masked;
+}
+
+/** An option whose value is or holds a secret. */
+export interface SecretVariable {
+  readonly option: string;
+  readonly variable: string;
+  readonly text: Masked;
+}
+
+export type Argument = readonly [flag: string] | readonly [flag: string, value: string];
+
+export interface Plan {
+  readonly command: 'server' | 'client';
+  readonly args: readonly Argument[];
+  readonly files: readonly PlannedFile[];
+  readonly variables: readonly SecretVariable[];
+}
+
+/** Where things lie in the deployment. */
+export interface Site {
+  /** Keeps what must not be forgotten. */
+  readonly stateFolder: string;
+  readonly place: (file: PlannedFile) => string;
+}
+
+const STATE_OPTIONS: ReadonlySet<string> = new Set([
+  'auto-tls-dir',
+  'letsencrypt-dir',
+  'known-servers',
+  'tokens-usage-file',
+  'status-dir',
+]);
+const FOLDER_OPTIONS: ReadonlySet<string> = new Set(['error-pages', 'folder']);
+const SECRET_FILES: ReadonlySet<string> = new Set([
+  'config',
+  'token-file',
+  'tokens-file',
+  'tls-key',
+  'tls-client-key',
+  'bearer-token-file',
+]);
+const TOKEN_OPTIONS: ReadonlySet<string> = new Set(['token', 'token-env']);
+const MASK = new Masked('').toString();
+/** Keys behind an upstream whose value is a file. */
+const UPSTREAM_FOLDER = /^((?:[^=;]*=)?fileserver:(?:\/\/)?)(\/[^;]*)/;
+const UPSTREAM_FILE = /;(tls-ca|bearer-token-file)=([^;"]+)/g;
+
+export function planDeployment(given: GivenConfig, site: Site): Plan {
+  const { command } = given;
+  if (command !== 'server' && command !== 'client') {
+    throw new ConfigError([`${command} is no service`]);
+  }
+  const plan = new PlanDraft(command, site);
+  for (const one of given.options) plan.add(one, given.token);
+  return plan.finish();
+}
+
+class PlanDraft {
+  readonly #command: Plan['command'];
+  readonly #site: Site;
+  readonly #args: Argument[] = [];
+  readonly #files: PlannedFile[] = [];
+  readonly #variables: SecretVariable[] = [];
+  readonly #names = new Set<string>();
+
+  constructor(command: Plan['command'], site: Site) {
+    this.#command = command;
+    this.#site = site;
+  }
+
+  add(given: GivenOption, token: Masked | undefined): void {
+    const { name, option, source, texts } = given;
+    if (!option.sources.includes('flag')) {
+      throw new ConfigError([`${variableOf(name)}: is for tests, not for a deployment`]);
+    }
+    if (TOKEN_OPTIONS.has(name)) {
+      if (source !== 'file') this.#addToken(token);
+      return;
+    }
+    const placed = texts.map((text) => this.#placed(name, option.kind.name, text));
+    // What the file of --config says, it says there too.
+    if (source === 'file' && placed.every((text, index) => text === texts[index])) return;
+    if (holdsSecret(given)) {
+      const joined = placed.join(option.separators.includes(',') ? ',' : '\n');
+      const text = new Masked(joined);
+      this.#variables.push({ option: name, variable: variableOf(name), text });
+      return;
+    }
+    for (const text of placed) this.#addArgument(name, option.kind.name, text);
+  }
+
+  finish(): Plan {
+    const has = (flag: string): boolean => this.#args.some(([one]) => one === flag);
+    // Beside the tokens file nothing may be written.
+    if (has('--tokens-file') && !has('--tokens-usage-file')) {
+      this.#args.push(['--tokens-usage-file', `${this.#site.stateFolder}/tokens.usage.json`]);
+    }
+    return {
+      command: this.#command,
+      args: this.#args,
+      files: this.#files,
+      variables: this.#variables,
+    };
+  }
+
+  #addToken(text: Masked | undefined): void {
+    if (text === undefined) return;
+    const file = this.#register({ role: 'token-file', name: 'token', kind: 'secret', text });
+    this.#args.push(['--token-file', this.#site.place(file)]);
+  }
+
+  #addArgument(name: string, kind: string, text: string): void {
+    if (kind === 'boolean') {
+      this.#args.push([text === 'true' || text === '1' ? `--${name}` : `--no-${name}`]);
+    } else {
+      this.#args.push([`--${name}`, text]);
+    }
+  }
+
+  /** The text with each path in it as it is in the deployment. */
+  #placed(name: string, kind: string, text: string): string {
+    if (STATE_OPTIONS.has(name)) return this.#placedState(text);
+    if (kind === 'path') return this.#placedFile(name, text);
+    if (kind === 'network' && text.startsWith('@')) {
+      return `@${this.#placedFile(name, text.slice(1))}`;
+    }
+    if (name === 'https-cert') return this.#placedPair(text);
+    return text
+      .replace(UPSTREAM_FOLDER, (_all, start: string, path: string) => {
+        return `${start}${this.#placedFile('folder', path)}`;
+      })
+      .replace(UPSTREAM_FILE, (_all, key: string, path: string) => {
+        return `;${key}=${this.#placedFile(key, path)}`;
+      });
+  }
+
+  #placedState(text: string): string {
+    const folder = this.#site.stateFolder;
+    const isInside = text === folder || text.startsWith(`${folder}/`);
+    return text === 'off' || isInside ? text : `${folder}/${basename(text)}`;
+  }
+
+  /** `NAME=CERT,KEY`, which its kind has found right. */
+  #placedPair(text: string): string {
+    const [, name = '', cert = '', key = ''] = /^([^=]+)=([^,]+),([^,]+)$/.exec(text) ?? [];
+    const placedCert = this.#placedFile('https-cert', cert.trim());
+    return `${name}=${placedCert},${this.#placedFile('tls-key', key.trim())}`;
+  }
+
+  #placedFile(role: string, source: string): string {
+    const known = this.#files.find((file) => file.source === source);
+    if (known !== undefined) return this.#site.place(known);
+    const kind = FOLDER_OPTIONS.has(role) ? 'folder' : SECRET_FILES.has(role) ? 'secret' : 'file';
+    const name = role === 'token-file' ? 'token' : nameOf(source);
+    return this.#site.place(this.#register({ role, name, source, kind }));
+  }
+
+  #register(file: PlannedFile): PlannedFile {
+    let { name } = file;
+    for (let count = 2; this.#names.has(name); count += 1) name = `${count}-${file.name}`;
+    this.#names.add(name);
+    const named = { ...file, name };
+    this.#files.push(named);
+    return named;
+  }
+}
+
+/** As a file name that every form of deployment can take. */
+function nameOf(path: string): string {
+  const name = basename(path).replace(/[^A-Za-z0-9._-]/g, '-');
+  return /^[A-Za-z0-9]/.test(name) ? name : `file-${name}`;
+}
+
+function holdsSecret({ option, texts }: GivenOption): boolean {
+  const parsed = option.parse(texts);
+  return parsed.ok && option.show(parsed.value).some((text) => text.includes(MASK));
+}
+
+/** Folders that a service does not see, or that are another's. */
+const HIDDEN = /^\/(?:home|root|tmp|var\/tmp|run\/user)\//;
+
+/** Does a path of this machine mean the same file for a service on it? */
+export function isPlain(path: string): boolean {
+  return isAbsolute(path) && !HIDDEN.test(path);
+}

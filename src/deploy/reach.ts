@@ -1,0 +1,113 @@
+// What a deployment must let through and wait for: ports, low ones among them, state, time to stop.
+//
+// Invariant: each follows from the configuration as it was resolved, so that a deployment never
+// publishes less than the program listens on, nor kills it in the middle of a drain. Must not
+// know: the form of a deployment.
+
+import { isLoopbackHost } from '../base/target.ts';
+import type { ClientConfig, GivenConfig, ServerConfig } from '../config/config.ts';
+
+export interface ExposedPort {
+  /** `control`, `http`, `https` or `tcp-2222`. */
+  readonly name: string;
+  readonly port: number;
+}
+
+export interface Reach {
+  readonly ports: readonly ExposedPort[];
+  /** True: TCP tunnels may open more ports than can be published one by one. */
+  readonly hasOpenRange: boolean;
+  /** Some port is below 1024. */
+  readonly needsLowPorts: boolean;
+  /** Something is kept that clients or issuers would miss. */
+  readonly keepsState: boolean;
+  /** Longer than any drain. */
+  readonly stopSeconds: number;
+  /** Upstreams or listeners on loopback: of the machine itself, not of a container. */
+  readonly usesLoopback: boolean;
+  /** Plain HTTP on the control port. */
+  readonly isPlainControl: boolean;
+  /** Where /healthz answers without TLS, on loopback. */
+  readonly adminPort?: number;
+}
+
+/** TCP ports that are published one by one. Guess: a longer list is no list any more. */
+export const PUBLISHED_PORTS_MAX = 100;
+const LOW_PORT_END = 1024;
+/** Beyond the deadline of a drain. */
+const STOP_MARGIN_SECONDS = 10;
+
+export function reachOf(given: GivenConfig): Reach {
+  return given.command === 'server'
+    ? reachOfServer(given as GivenConfig<'server'>)
+    : reachOfClient(given as GivenConfig<'client'>);
+}
+
+function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
+  const { tcpPorts } = config;
+  const count = tcpPorts.reduce((sum, { first, last }) => sum + last - first + 1, 0);
+  const isListed = count <= PUBLISHED_PORTS_MAX && options.some(({ name }) => name === 'tcp-ports');
+  const tcp = isListed ? tcpPorts.flatMap(portsOf) : [];
+  const own = [
+    { name: 'control', port: config.controlAddr.port },
+    ...(config.httpAddr === 'off' ? [] : [{ name: 'http', port: config.httpAddr.port }]),
+    ...(config.https === undefined ? [] : [{ name: 'https', port: config.https.addr.port }]),
+  ];
+  const taken = new Set(own.map(({ port }) => port));
+  const ports = [...own, ...tcp.filter(({ port }) => !taken.has(port))];
+  const low = tcpPorts.some(({ first }) => first < LOW_PORT_END);
+  const { adminAddr } = config;
+  return {
+    ports,
+    hasOpenRange: count > 0 && !isListed,
+    needsLowPorts: low || ports.some(({ port }) => port < LOW_PORT_END && port !== 0),
+    keepsState: keepsState(config),
+    stopSeconds: stopSecondsOf(config.drainDelayMs + config.drainTimeoutMs),
+    usesLoopback: isLoopbackHost(config.controlAddr.host),
+    isPlainControl: config.autoTls === undefined && config.tlsCert === undefined,
+    ...(adminAddr === 'off' || !isLoopbackHost(adminAddr.host)
+      ? {}
+      : { adminPort: adminAddr.port }),
+  };
+}
+
+function keepsState({ autoTls, https, tokensFile }: ServerConfig): boolean {
+  return autoTls !== undefined || https?.letsEncrypt !== undefined || tokensFile !== undefined;
+}
+
+function reachOfClient({ config }: GivenConfig<'client'>): Reach {
+  const own = [...config.locals.map(({ port }) => port), config.localSocks ?? 0];
+  return {
+    ports: [],
+    hasOpenRange: false,
+    needsLowPorts: own.some((port) => port !== 0 && port < LOW_PORT_END),
+    keepsState: remembersServers(config),
+    stopSeconds: stopSecondsOf(config.drainTimeoutMs),
+    usesLoopback: usesLoopback(config),
+    isPlainControl: false,
+  };
+}
+
+/** A server whose CA is not pinned is remembered. */
+function remembersServers({ trust }: ClientConfig): boolean {
+  return trust.autoTls !== 'off' && trust.fingerprints.length === 0;
+}
+
+function usesLoopback({ tunnels, locals, localHost, localSocks }: ClientConfig): boolean {
+  const listens = locals.length > 0 || localSocks !== undefined;
+  const dials = tunnels.some(({ upstream: { path, host } }) =>
+    path === undefined ? isLoopbackHost(host) : true,
+  );
+  return dials || (listens && isLoopbackHost(localHost));
+}
+
+function portsOf({ first, last }: { readonly first: number; readonly last: number }) {
+  return Array.from({ length: last - first + 1 }, (_, index) => ({
+    name: `tcp-${first + index}`,
+    port: first + index,
+  }));
+}
+
+function stopSecondsOf(drainMs: number): number {
+  return Math.ceil(drainMs / 1000) + STOP_MARGIN_SECONDS;
+}

@@ -1,0 +1,215 @@
+// Goal: what is printed for Compose and Kubernetes is accepted, runs the options that were given,
+// and holds no secret. Method: docker-compose itself, the rules of Pod Security's `restricted`
+// level, and the program's own reading of the arguments.
+
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { parse, parseAllDocuments } from 'yaml';
+import { type Run, run } from '../cli/run.ts';
+import { runProgram } from '../support/process.ts';
+import { requirePrograms, scratchFolder } from '../support/programs.ts';
+
+const SECRET = 'a-token-given-by-value-9876';
+const LOGIN = 'ann:swordfish-3';
+const SERVER = ['server', '--token', SECRET, '--tcp-ports', '2222,8000-8002'];
+const CLIENT = [
+  ...['client', '--token', SECRET, '--url', 'wss://t.example.com:8123', '--basic-auth', LOGIN],
+  ...['--upstream', 'a.example=http://web:80', '--request-header-add', 'X-Cost: $5 $(HOME)'],
+];
+
+async function generate(kind: string, args: readonly string[]): Promise<string> {
+  const done: Run = await run(['generate', kind, ...args]);
+  assert.equal(done.code, 0, done.stderr);
+  assert.ok(!done.stdout.includes(SECRET) && !done.stdout.includes('swordfish'), done.stdout);
+  return done.stdout;
+}
+
+interface Service {
+  readonly command: readonly string[];
+  readonly ports?: readonly string[];
+  readonly network_mode?: string;
+  readonly stop_grace_period: string;
+  readonly volumes?: readonly string[];
+  readonly env_file?: readonly string[];
+  readonly healthcheck?: { readonly test: readonly string[] };
+}
+
+function serviceOf(text: string): Service {
+  return (parse(text) as { services: { sluiceway: Service } }).services.sluiceway;
+}
+
+test('docker-compose accepts the files', async (t) => {
+  const programs = requirePrograms(t, ['docker-compose']);
+  if (programs === undefined) return;
+  const folder = scratchFolder(t);
+  mkdirSync(path.join(folder, 'pages'));
+  for (const name of ['token', 'cert.pem', 'key.pem', 'sluiceway.env']) {
+    writeFileSync(path.join(folder, name), '');
+  }
+  const tls = ['--tls-cert', 'cert.pem', '--tls-key', 'key.pem', '--error-pages', 'pages'];
+  for (const args of [SERVER, [...SERVER, ...tls, '--http-addr', ':80'], CLIENT]) {
+    writeFileSync(path.join(folder, 'docker-compose.yaml'), await generate('compose', args));
+    const done = await runProgram(t, {
+      ...{ command: programs['docker-compose'], args: ['config'], cwd: folder },
+      env: { PATH: '/usr/bin:/bin', HOME: folder },
+    });
+    assert.equal(done.code, 0, done.stderr);
+    assert.match(done.stdout, /read_only: true/u);
+  }
+});
+
+test('a Compose service publishes what the server listens on, and waits for its drain', async () => {
+  const service = serviceOf(await generate('compose', [...SERVER, '--drain-timeout', '2m']));
+  const tcp = ['2222:2222', '8000:8000', '8001:8001', '8002:8002'];
+  assert.deepEqual(service.ports, ['8123:8123', '8000:8000', ...tcp].filter(isFirst));
+  assert.equal(service.stop_grace_period, '135s');
+  assert.deepEqual(service.volumes, ['state:/var/lib/sluiceway']);
+  assert.match(service.healthcheck?.test.join(' ') ?? '', /127\.0\.0\.1:9123\/healthz/u);
+  const open = await generate('compose', ['server', '--token', SECRET]);
+  assert.deepEqual(serviceOf(open).ports, ['8123:8123', '8000:8000']);
+  assert.match(open, /^# Ports of TCP tunnels are published one by one/mu);
+});
+
+function isFirst(text: string, index: number, all: readonly string[]): boolean {
+  return all.indexOf(text) === index;
+}
+
+test('a client of services on this machine is on its network, another is not', async () => {
+  const own = ['--upstream', 'b.example=http://127.0.0.1:1'];
+  assert.equal(serviceOf(await generate('compose', [...CLIENT, ...own])).network_mode, 'host');
+  const service = serviceOf(await generate('compose', CLIENT));
+  assert.equal(service.network_mode, undefined);
+  assert.deepEqual(service.env_file, ['./sluiceway.env']);
+  assert.ok(service.command.includes('X-Cost: $$5 $$(HOME)'), service.command.join(' '));
+});
+
+interface Container {
+  readonly args: readonly string[];
+  readonly env?: readonly { readonly name: string; readonly valueFrom: unknown }[];
+  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
+  readonly securityContext: unknown;
+  readonly volumeMounts: readonly { readonly name: string }[];
+  readonly [probe: `${string}Probe`]: { readonly httpGet: { readonly port: string } };
+}
+
+interface Pod {
+  readonly containers: readonly [Container];
+  readonly volumes: readonly { readonly name: string; readonly secret?: unknown }[];
+  readonly securityContext: Readonly<Record<string, unknown>>;
+  readonly terminationGracePeriodSeconds: number;
+}
+
+interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly spec: {
+    readonly template: { readonly spec: Pod; readonly metadata: { readonly labels: unknown } };
+    readonly strategy: { readonly type: string };
+    readonly selector: { readonly matchLabels?: unknown };
+    readonly ports: readonly { readonly name: string; readonly targetPort: string }[];
+  };
+}
+
+async function manifestsOf(args: readonly string[]): Promise<readonly Manifest[]> {
+  const documents = parseAllDocuments(await generate('k8s', args));
+  assert.ok(Array.isArray(documents));
+  for (const { errors } of documents) assert.deepEqual(errors, []);
+  return documents.map((one) => one.toJS() as Manifest);
+}
+
+/** What the `restricted` level of Pod Security asks for (kubernetes.io, Pod Security Standards). */
+function assertRestricted({ securityContext, containers: [container] }: Pod): void {
+  assert.equal(securityContext.runAsNonRoot, true);
+  assert.deepEqual(securityContext.seccompProfile, { type: 'RuntimeDefault' });
+  assert.deepEqual(container.securityContext, {
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    capabilities: { drop: ['ALL'] },
+  });
+}
+
+test('manifests of a server fit together: selectors, ports, probes, volumes', async () => {
+  const args = [...SERVER, '--namespace', 'edge', '--name', 'exit', '--http-addr', ':80'];
+  const manifests = await manifestsOf(args);
+  assert.deepEqual(
+    manifests.map(({ apiVersion, kind, metadata }) => [apiVersion, kind, metadata.name]),
+    [
+      ['v1', 'PersistentVolumeClaim', 'exit-state'],
+      ['apps/v1', 'Deployment', 'exit'],
+      ['v1', 'Service', 'exit'],
+    ],
+  );
+  assert.ok(manifests.every(({ metadata }) => metadata.namespace === 'edge'));
+  const [, deployment, service] = manifests;
+  const pod = deployment?.spec.template.spec;
+  assert.ok(deployment !== undefined && service !== undefined && pod !== undefined);
+  assertRestricted(pod);
+  const [container] = pod.containers;
+  const names = container.ports?.map(({ name }) => name) ?? [];
+  assert.deepEqual(names, ['control', 'http', 'tcp-2222', 'tcp-8000', 'tcp-8001', 'tcp-8002']);
+  assert.ok(
+    names.every((name) => name.length <= 15),
+    'IANA names have at most 15 letters',
+  );
+  assert.deepEqual(
+    service.spec.ports.map(({ targetPort }) => targetPort),
+    names,
+  );
+  assert.deepEqual(deployment.spec.template.metadata.labels, deployment.spec.selector.matchLabels);
+  assert.deepEqual(service.spec.selector, deployment.spec.selector.matchLabels);
+  for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe'] as const) {
+    assert.equal(container[probe]?.httpGet.port, 'control');
+  }
+  const mounted = container.volumeMounts.map(({ name }) => name);
+  assert.deepEqual(
+    pod.volumes.map(({ name }) => name),
+    mounted,
+  );
+  assert.deepEqual(pod.securityContext.sysctls, [
+    { name: 'net.ipv4.ip_unprivileged_port_start', value: '0' },
+  ]);
+  assert.equal(pod.terminationGracePeriodSeconds, 45);
+});
+
+test('a client has no Service, and takes its secrets from the Secret', async () => {
+  const pinned = ['--auto-tls-fingerprint', `sha256:${'a'.repeat(64)}`];
+  const [deployment, ...more] = await manifestsOf([...CLIENT, ...pinned]);
+  assert.deepEqual([deployment?.kind, more], ['Deployment', []]);
+  const pod = deployment?.spec.template.spec;
+  assert.ok(pod !== undefined);
+  assertRestricted(pod);
+  assert.equal(deployment?.spec.strategy.type, 'RollingUpdate');
+  const [container] = pod.containers;
+  assert.deepEqual(container.env, [
+    {
+      name: 'SLUICEWAY_BASIC_AUTH',
+      valueFrom: { secretKeyRef: { name: 'sluiceway', key: 'SLUICEWAY_BASIC_AUTH' } },
+    },
+  ]);
+  assert.ok(container.args.includes('X-Cost: $5 $$(HOME)'), container.args.join(' '));
+});
+
+test('the arguments in a deployment are read back as the same configuration', async () => {
+  const options = [
+    ...[
+      '--control-on-http',
+      '--no-auto-tls',
+      '--access-log',
+      '--hsts',
+      '600',
+      '--https-addr',
+      ':444',
+    ],
+    ...['--letsencrypt-domain', 'a.example,b.example', '--window-max', '16MiB', '--shards', '3'],
+    ...['--client-forwarding', 'db.svc:5432', '--allow-ips', '10.0.0.0/8,2001:db8::/32'],
+  ];
+  const print = async (args: readonly string[]) =>
+    (await run(['config', 'print', ...args], { SLUICEWAY_TOKEN: SECRET })).stdout;
+  const wanted = await print(['server', ...options, '--tcp-ports', '2222,8000-8002']);
+  const { command } = serviceOf(await generate('compose', [...SERVER, ...options]));
+  const at = command.indexOf('--token-file');
+  assert.equal(await print(command.toSpliced(at, 2)), wanted);
+});
