@@ -43,7 +43,7 @@ const ENTRIES = ['src/cli/main.ts', 'src/client/connect.ts'];
 const UNREACHED_EXCEPTIONS: Readonly<Record<string, string>> = {};
 /** Packages of an installation without optional ones; 51 come with acme-client, 34 with
  * @kubernetes/client-node, most of the others with autocannon. */
-const SHIPPED_PACKAGES_MAX = 158;
+const SHIPPED_PACKAGES_MAX = 161;
 
 const FILES = textFiles();
 const CODE = FILES.filter((file) => file.path.endsWith('.ts'));

@@ -154,6 +154,9 @@ export const ERRORS = {
   ),
   SLW_KUBE_REFUSED: row(-1, 0, 'operator', true, 'the Kubernetes API refused a request'),
   SLW_KUBE_UNREACHABLE: row(-1, 0, 'peer', true, 'the Kubernetes API cannot be reached'),
+  SLW_INTERRUPTED: row(-1, 0, 'operator', true, 'interrupted by a signal'),
+  SLW_CLOUD_REFUSED: row(-1, 0, 'operator', false, 'the cloud provider refused'),
+  SLW_CLOUD_UNREACHABLE: row(-1, 0, 'peer', true, 'the cloud provider cannot be reached'),
   SLW_STREAM_TOKEN_LIMIT: row(-1, 429, 'operator', true, 'too many open streams of this token'),
   SLW_HTTP_TOKEN_LIMIT: row(-1, 429, 'operator', true, 'too many requests a second for this token'),
 } as const satisfies Record<string, ErrorRow>;

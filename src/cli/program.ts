@@ -11,7 +11,7 @@ import { addOptions, collectFlags } from './arguments.ts';
 import type { BenchFlags } from './bench-request.ts';
 import type { TokenFlags } from './commands/token.ts';
 import { runVersion, versionText } from './commands/version.ts';
-import { addGenerateCommands } from './deploy-commands.ts';
+import { addExitNodeCommands, addGenerateCommands } from './deploy-commands.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { complain, surviveClosedPipes } from './output.ts';
 import type { Flags } from './sources.ts';
@@ -62,6 +62,7 @@ function buildProgram(): CliCommand {
   addTokenCommands(program);
   addBenchCommand(program);
   addGenerateCommands(program);
+  addExitNodeCommands(program);
   program
     .command('demo')
     .description('try it out: a server, a client and a sample site on this machine')

@@ -32,13 +32,15 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   files: { imports: [] },
   // What is written to run the program elsewhere.
   deploy: { imports: ['config'] },
+  // Machines of clouds; what runs on one is given to it.
+  provision: { imports: ['config'] },
   client: { imports: ['bridge', 'config', 'files', 'shard/entry.ts'] },
   // It asks exit nodes how they are, and trusts them as a client does.
   operator: { imports: ['config', 'client/server-ca.ts'] },
   cli: {
     imports: [
       ...['config', 'control', 'client', 'operator', 'files', 'bridge'],
-      ...['http', 'wire', 'link', 'mux', 'shard', 'deploy'],
+      ...['http', 'wire', 'link', 'mux', 'shard', 'deploy', 'provision'],
     ],
   },
 };
@@ -46,6 +48,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
 /** Foreign packages, and the only files (below src) that may import them. */
 export const PACKAGES: Readonly<Record<string, RegExp>> = {
   pino: /^base\/log\.ts$/u,
+  // Reads what providers answer; only `exit-node` and the operator load it.
+  zod: /^provision\//u,
   yaml: /^(?:config|deploy)\//u,
   msgpackr: /^wire\//u,
   ws: /^link\/ws-[a-z-]+\.ts$/u,
@@ -61,6 +65,8 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   'socks-proxy-agent': /^base\/proxy-agent\.ts$/u,
   jose: /^control\/oidc-issuer\.ts$/u,
   'openid-client': /^control\/login-issuer\.ts$/u,
+  aws4fetch: /^provision\/ec2-query\.ts$/u,
+  '@rgrove/parse-xml': /^provision\/ec2-query\.ts$/u,
   '@peculiar/x509': /^control\/private-ca\.ts$/u,
   // Of the bench, which is compiled beside src and loaded by its command alone (0027).
   autocannon: /^$/u,

@@ -1,0 +1,251 @@
+// Microsoft Azure: one virtual machine in a resource group of its own
+// (learn.microsoft.com/rest/api: resources, virtualnetwork, compute).
+//
+//   group ──▶ rules, network, address ──▶ interface ──▶ machine; the group goes with all of it
+//
+// Invariant: the group carries the tag and holds nothing else, so that to delete it is to delete
+// everything; one that exists already is never used. Must not know: what runs on a machine.
+
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { showPortRange } from '../base/target.ts';
+import { createAzureSigner } from './azure-token.ts';
+import {
+  CloudRefusal,
+  type Machine,
+  type MachineRequest,
+  type MachineState,
+  orUndone,
+  type Provider,
+  type ProviderOptions,
+  untilThere,
+} from './provider.ts';
+import { orUndefined, Rest, unlessGone, wordsAt } from './rest.ts';
+
+const TAG = 'sluiceway';
+const GROUPS_API = '2021-04-01';
+const NETWORK_API = '2024-05-01';
+const COMPUTE_API = '2024-07-01';
+const DEFAULTS = {
+  region: 'germanywestcentral',
+  size: 'Standard_B1s',
+  image: 'Canonical:ubuntu-24_04-lts:server:latest',
+};
+const ADMIN = 'sluiceway';
+const NETWORK = '10.42.0.0/24';
+const PASSWORD_BYTES = 32;
+
+const group = z.object({ name: z.string(), location: z.string() });
+const resource = z.object({
+  id: z.string(),
+  properties: z.object({ provisioningState: z.string(), ipAddress: z.string().optional() }),
+});
+type Resource = z.infer<typeof resource>;
+
+const STATES: Readonly<Record<string, MachineState>> = {
+  Creating: 'starting',
+  Updating: 'starting',
+  Succeeded: 'running',
+  Deleting: 'ending',
+};
+
+export function createAzure(options: ProviderOptions): Provider {
+  const azure = new Azure(options);
+  return {
+    create: async (request) => await azure.create(request),
+    get: async (id) => await azure.get(id),
+    list: async () => await azure.list(),
+    delete: async (id) => await azure.delete(id),
+  };
+}
+
+class Azure {
+  readonly #options: ProviderOptions;
+  readonly #rest: Rest;
+  readonly #base: string;
+
+  constructor(options: ProviderOptions) {
+    const { AZURE_SUBSCRIPTION_ID: subscription = '' } = options.credentials;
+    this.#options = options;
+    this.#base = `/subscriptions/${encodeURIComponent(subscription)}`;
+    this.#rest = new Rest({
+      provider: 'Azure',
+      origin: options.endpoint ?? 'https://management.azure.com',
+      sleep: options.sleep,
+      sign: createAzureSigner(options),
+      words: wordsAt('error', 'message'),
+    });
+  }
+
+  async create(request: MachineRequest): Promise<Machine> {
+    const { name } = request;
+    const location = request.region ?? this.#options.region ?? DEFAULTS.region;
+    const groupName = `${TAG}-${name}`;
+    const path = this.#groupPath(groupName);
+    if ((await orUndefined(this.#rest.ask('GET', path, { answer: group }))) !== undefined) {
+      throw new CloudRefusal('Azure', 0, `the resource group ${groupName} exists already`);
+    }
+    return await orUndone(async (register) => {
+      const tags = { [TAG]: this.#options.tag };
+      await this.#rest.ask('PUT', path, { json: { location, tags }, answer: group });
+      register(`the resource group ${groupName}`, async () => await this.delete(groupName));
+      const address = await this.#makeNetwork(groupName, location, request);
+      return { id: groupName, name, state: 'starting' as const, region: location, address };
+    });
+  }
+
+  /** All but the group; gives the address. */
+  async #makeNetwork(name: string, location: string, request: MachineRequest): Promise<string> {
+    const put = async (type: string, api: string, json: object): Promise<Resource> => {
+      const path = `${this.#providerPath(name, type)}?api-version=${api}`;
+      await this.#rest.ask('PUT', path, { json: { location, ...json }, answer: resource });
+      return await this.#untilMade(path, type);
+    };
+    const rules = await put('Microsoft.Network/networkSecurityGroups/rules', NETWORK_API, {
+      properties: { securityRules: [ruleOf(request)] },
+    });
+    const network = await put('Microsoft.Network/virtualNetworks/network', NETWORK_API, {
+      properties: {
+        addressSpace: { addressPrefixes: [NETWORK] },
+        subnets: [
+          {
+            name: 'default',
+            properties: { addressPrefix: NETWORK, networkSecurityGroup: { id: rules.id } },
+          },
+        ],
+      },
+    });
+    const address = await put('Microsoft.Network/publicIPAddresses/address', NETWORK_API, {
+      sku: { name: 'Standard' },
+      properties: { publicIPAllocationMethod: 'Static', publicIPAddressVersion: 'IPv4' },
+    });
+    const found = address.properties.ipAddress;
+    if (found === undefined) throw new CloudRefusal('Azure', 0, 'the public address has no value');
+    const card = await put('Microsoft.Network/networkInterfaces/interface', NETWORK_API, {
+      properties: {
+        ipConfigurations: [
+          {
+            name: 'default',
+            properties: {
+              subnet: { id: `${network.id}/subnets/default` },
+              publicIPAddress: { id: address.id },
+            },
+          },
+        ],
+      },
+    });
+    const path = `${this.#providerPath(name, 'Microsoft.Compute/virtualMachines/machine')}`;
+    await this.#rest.ask('PUT', `${path}?api-version=${COMPUTE_API}`, {
+      json: { location, properties: machineProperties(request, card.id, found) },
+      answer: resource,
+    });
+    return found;
+  }
+
+  async #untilMade(path: string, type: string): Promise<Resource> {
+    return await untilThere(
+      async () => {
+        const now = await this.#rest.ask('GET', path, { answer: resource });
+        const { provisioningState: state } = now.properties;
+        if (state === 'Failed') throw new CloudRefusal('Azure', 0, `${type} could not be made`);
+        return state === 'Succeeded' ? now : undefined;
+      },
+      { sleep: this.#options.sleep, provider: 'Azure', what: type },
+    );
+  }
+
+  async get(id: string): Promise<Machine | undefined> {
+    const path = this.#groupPath(id);
+    const found = await orUndefined(this.#rest.ask('GET', path, { answer: group }));
+    return found === undefined ? undefined : await this.#machineIn(found);
+  }
+
+  async #machineIn({ name, location }: z.infer<typeof group>): Promise<Machine> {
+    const ask = async (type: string, api: string): Promise<Resource | undefined> => {
+      const path = `${this.#providerPath(name, type)}?api-version=${api}`;
+      return await orUndefined(this.#rest.ask('GET', path, { answer: resource }));
+    };
+    const machine = await ask('Microsoft.Compute/virtualMachines/machine', COMPUTE_API);
+    const address = await ask('Microsoft.Network/publicIPAddresses/address', NETWORK_API);
+    // A group without its machine is being deleted, or was left behind.
+    const state = machine?.properties.provisioningState ?? 'Deleting';
+    const ip = address?.properties.ipAddress;
+    return {
+      id: name,
+      name: name.startsWith(`${TAG}-`) ? name.slice(TAG.length + 1) : name,
+      state: STATES[state] ?? 'failed',
+      region: location,
+      ...(ip === undefined ? {} : { address: ip }),
+    };
+  }
+
+  async list(): Promise<readonly Machine[]> {
+    const filter = encodeURIComponent(`tagName eq '${TAG}' and tagValue eq '${this.#options.tag}'`);
+    const answer = z.object({ value: z.array(group), nextLink: z.string().optional() });
+    const all: Machine[] = [];
+    let path = `${this.#base}/resourcegroups?api-version=${GROUPS_API}&$filter=${filter}`;
+    for (;;) {
+      const { value, nextLink } = await this.#rest.ask('GET', path, { answer });
+      for (const one of value) all.push(await this.#machineIn(one));
+      if (nextLink === undefined) return all;
+      const { pathname, search } = new URL(nextLink);
+      path = `${pathname}${search}`;
+    }
+  }
+
+  /** Accepted, and done within some minutes: the group is asked to go with all that is in it. */
+  async delete(id: string): Promise<void> {
+    await unlessGone(this.#rest.ask('DELETE', this.#groupPath(id)));
+  }
+
+  #groupPath(name: string): string {
+    const own = encodeURIComponent(name);
+    return `${this.#base}/resourcegroups/${own}?api-version=${GROUPS_API}`;
+  }
+
+  #providerPath(name: string, type: string): string {
+    return `${this.#base}/resourceGroups/${encodeURIComponent(name)}/providers/${type}`;
+  }
+}
+
+function ruleOf({ ports }: MachineRequest) {
+  return {
+    name: 'sluiceway',
+    properties: {
+      priority: 100,
+      direction: 'Inbound',
+      access: 'Allow',
+      protocol: 'Tcp',
+      sourceAddressPrefix: '*',
+      sourcePortRange: '*',
+      destinationAddressPrefix: '*',
+      destinationPortRanges: ports.map(showPortRange),
+    },
+  };
+}
+
+/** The password that the API demands is random and forgotten. */
+function machineProperties(request: MachineRequest, cardId: string, address: string) {
+  const [publisher, offer, sku, version] = (request.image ?? DEFAULTS.image).split(':');
+  return {
+    hardwareProfile: { vmSize: request.size ?? DEFAULTS.size },
+    storageProfile: {
+      imageReference: { publisher, offer, sku, version },
+      osDisk: {
+        createOption: 'FromImage',
+        deleteOption: 'Delete',
+        managedDisk: { storageAccountType: 'StandardSSD_LRS' },
+      },
+    },
+    osProfile: {
+      computerName: request.name,
+      adminUsername: ADMIN,
+      adminPassword: `Aa1-${randomBytes(PASSWORD_BYTES).toString('base64url')}`,
+      customData: Buffer.from(request.userData(address)).toString('base64'),
+      linuxConfiguration: { disablePasswordAuthentication: false },
+    },
+    networkProfile: {
+      networkInterfaces: [{ id: cardId, properties: { primary: true, deleteOption: 'Delete' } }],
+    },
+  };
+}

@@ -1,0 +1,116 @@
+// Makes a machine and waits until what was installed on it answers; or leaves nothing behind.
+//
+//   create ──▶ an address ──▶ answers ──▶ done
+//      any failure, the deadline, or an interruption: deleted, or named when that fails
+//
+// Invariant: an interruption is acted upon between two requests and never within one, so that what
+// a request made is known. Must not know: what is installed, or how it is asked.
+
+import type { Clock } from '../base/clock.ts';
+import { SluicewayError } from '../base/errors.ts';
+import { LeftBehind, type Machine, type MachineRequest, type Provider } from './provider.ts';
+
+export interface Progress {
+  readonly stage: 'creating' | 'addressing' | 'starting' | 'removing';
+  readonly machine?: Machine;
+}
+
+export interface CreateOptions<T> {
+  readonly provider: Provider;
+  readonly request: MachineRequest;
+  /** What is known once the machine answers at its address; undefined until then. */
+  readonly reach: (address: string) => Promise<T | undefined>;
+  readonly clock: Clock;
+  readonly sleep: (ms: number) => Promise<void>;
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+export interface Created<T> {
+  readonly machine: Machine;
+  readonly address: string;
+  readonly found: T;
+}
+
+/** Between two questions. Guess: machines take half a minute at least. */
+const ASK_AGAIN_MS = 3000;
+
+export async function createExitNode<T>(options: CreateOptions<T>): Promise<Created<T>> {
+  const { provider, request, signal, onProgress } = options;
+  const taken = (await provider.list()).find(({ name }) => name === request.name);
+  if (taken !== undefined) {
+    const text = `there is an exit node ${request.name} already, ${taken.id}; give another --name`;
+    throw new SluicewayError('SLW_CLOUD_REFUSED', text);
+  }
+  signal.throwIfAborted();
+  onProgress({ stage: 'creating' });
+  const machine = await provider.create(request).catch(async (cause: unknown) => {
+    throw await withUnheard(cause, options);
+  });
+  try {
+    return await waitFor(options, machine);
+  } catch (cause) {
+    onProgress({ stage: 'removing', machine });
+    throw await removed(cause, provider, machine);
+  }
+}
+
+/** Nobody answered: the machine may be there all the same. */
+async function withUnheard<T>(
+  cause: unknown,
+  { provider, request }: CreateOptions<T>,
+): Promise<unknown> {
+  const isUnheard = cause instanceof SluicewayError && cause.code === 'SLW_CLOUD_UNREACHABLE';
+  if (!isUnheard) return cause;
+  try {
+    const made = (await provider.list()).find(({ name }) => name === request.name);
+    return made === undefined ? cause : await removed(cause, provider, made);
+  } catch (why) {
+    return new LeftBehind(cause, `maybe ${request.name}: see exit-node list; it`, why);
+  }
+}
+
+/** The error to throw: the cause when the machine is gone, or one that names it. */
+async function removed(cause: unknown, provider: Provider, machine: Machine): Promise<unknown> {
+  try {
+    await provider.delete(machine.id);
+    return cause;
+  } catch (why) {
+    return new LeftBehind(cause, machine.id, why);
+  }
+}
+
+async function waitFor<T>(options: CreateOptions<T>, first: Machine): Promise<Created<T>> {
+  const { provider, clock, deadlineMs, signal, onProgress, reach } = options;
+  const endMs = clock.nowMs() + deadlineMs;
+  let machine = first;
+  let stage: Progress['stage'] | undefined;
+  for (;;) {
+    signal.throwIfAborted();
+    const next = machine.address === undefined ? 'addressing' : 'starting';
+    if (next !== stage) onProgress({ stage: next, machine });
+    stage = next;
+    const { address } = machine;
+    const found = address === undefined ? undefined : await reach(address);
+    if (address !== undefined && found !== undefined) return { machine, address, found };
+    if (clock.nowMs() >= endMs) {
+      const seconds = Math.round(deadlineMs / 1000);
+      const what = address === undefined ? 'has no address' : `does not answer at ${address}`;
+      throw new SluicewayError('SLW_TIMEOUT', `${machine.id} ${what} after ${seconds} s`);
+    }
+    await options.sleep(ASK_AGAIN_MS);
+    machine = await look(provider, machine);
+  }
+}
+
+async function look(provider: Provider, machine: Machine): Promise<Machine> {
+  const now = await provider.get(machine.id);
+  if (now === undefined || now.state === 'ending' || now.state === 'failed') {
+    const state = now?.state ?? 'gone';
+    throw new SluicewayError('SLW_CLOUD_REFUSED', `${machine.id} is ${state} before it answered`);
+  }
+  return now.address === undefined && machine.address !== undefined
+    ? { ...now, address: machine.address }
+    : now;
+}

@@ -1,0 +1,88 @@
+// Hetzner Cloud: one server (docs.hetzner.cloud).
+//
+// Invariant: ours carry the label; the root password that an answer may hold is never read. Must
+// not know: what runs on a server.
+
+import { z } from 'zod';
+import type { Machine, MachineState, Provider, ProviderOptions } from './provider.ts';
+import { orUndefined, Rest, unlessGone, withToken, wordsAt } from './rest.ts';
+
+const LABEL = 'sluiceway';
+const PER_PAGE = 50;
+const DEFAULTS = { region: 'fsn1', size: 'cx23', image: 'debian-12' };
+
+const server = z.object({
+  id: z.number().int(),
+  name: z.string(),
+  status: z.string(),
+  public_net: z.object({ ipv4: z.object({ ip: z.string() }).nullable() }),
+  datacenter: z.object({ location: z.object({ name: z.string() }) }),
+});
+
+const STATES: Readonly<Record<string, MachineState>> = {
+  initializing: 'starting',
+  starting: 'starting',
+  running: 'running',
+  rebuilding: 'starting',
+  migrating: 'starting',
+  stopping: 'ending',
+  off: 'ending',
+  deleting: 'ending',
+};
+
+export function createHetzner(options: ProviderOptions): Provider {
+  const rest = new Rest({
+    provider: 'Hetzner',
+    origin: options.endpoint ?? 'https://api.hetzner.cloud',
+    sleep: options.sleep,
+    sign: withToken('authorization', `Bearer ${options.credentials.HCLOUD_TOKEN}`),
+    words: wordsAt('error', 'message'),
+  });
+  return {
+    create: async ({ name, region, size, image, userData }) => {
+      const { server: made } = await rest.ask('POST', '/v1/servers', {
+        json: {
+          name,
+          location: region ?? options.region ?? DEFAULTS.region,
+          server_type: size ?? DEFAULTS.size,
+          image: image ?? DEFAULTS.image,
+          user_data: userData(),
+          labels: { [LABEL]: options.tag },
+          start_after_create: true,
+          public_net: { enable_ipv4: true, enable_ipv6: true },
+        },
+        answer: z.object({ server }),
+      });
+      return machineOf(made);
+    },
+    get: async (id) => {
+      const path = `/v1/servers/${encodeURIComponent(id)}`;
+      const found = await orUndefined(rest.ask('GET', path, { answer: z.object({ server }) }));
+      return found === undefined ? undefined : machineOf(found.server);
+    },
+    list: async () => {
+      const all: Machine[] = [];
+      for (let page = 1; ; page += 1) {
+        const label = encodeURIComponent(`${LABEL}=${options.tag}`);
+        const path = `/v1/servers?label_selector=${label}&per_page=${PER_PAGE}&page=${page}`;
+        const answer = z.object({ servers: z.array(server) });
+        const { servers } = await rest.ask('GET', path, { answer });
+        all.push(...servers.map(machineOf));
+        if (servers.length < PER_PAGE) return all;
+      }
+    },
+    delete: async (id) =>
+      await unlessGone(rest.ask('DELETE', `/v1/servers/${encodeURIComponent(id)}`)),
+  };
+}
+
+function machineOf({ id, name, status, public_net, datacenter }: z.infer<typeof server>): Machine {
+  const address = public_net.ipv4?.ip;
+  return {
+    id: String(id),
+    name,
+    state: STATES[status] ?? 'failed',
+    region: datacenter.location.name,
+    ...(address === undefined ? {} : { address }),
+  };
+}

@@ -1,0 +1,92 @@
+// Linode (Akamai): one instance (techdocs.akamai.com/linode-api).
+//
+// Invariant: ours carry the tag; the root password that the API demands is random and forgotten.
+// Must not know: what runs on an instance.
+
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import type { Machine, MachineState, Provider, ProviderOptions } from './provider.ts';
+import { orUndefined, Rest, unlessGone, withToken, wordsAt } from './rest.ts';
+
+const PER_PAGE = 500;
+const INSTANCES = '/v4/linode/instances';
+const DEFAULTS = { region: 'eu-central', size: 'g6-nanode-1', image: 'linode/debian12' };
+const PASSWORD_BYTES = 32;
+
+const instance = z.object({
+  id: z.number().int(),
+  label: z.string(),
+  status: z.string(),
+  region: z.string(),
+  ipv4: z.array(z.string()),
+  tags: z.array(z.string()),
+});
+
+const STATES: Readonly<Record<string, MachineState>> = {
+  provisioning: 'starting',
+  booting: 'starting',
+  rebooting: 'starting',
+  migrating: 'starting',
+  rebuilding: 'starting',
+  running: 'running',
+  offline: 'starting',
+  stopped: 'ending',
+  shutting_down: 'ending',
+  deleting: 'ending',
+};
+
+export function createLinode(options: ProviderOptions): Provider {
+  const rest = new Rest({
+    provider: 'Linode',
+    origin: options.endpoint ?? 'https://api.linode.com',
+    sleep: options.sleep,
+    sign: withToken('authorization', `Bearer ${options.credentials.LINODE_TOKEN}`),
+    words: wordsAt('errors', 0, 'reason'),
+  });
+  return {
+    create: async ({ name, region, size, image, userData }) => {
+      const made = await rest.ask('POST', INSTANCES, {
+        json: {
+          label: name,
+          region: region ?? options.region ?? DEFAULTS.region,
+          type: size ?? DEFAULTS.size,
+          image: image ?? DEFAULTS.image,
+          root_pass: randomBytes(PASSWORD_BYTES).toString('base64url'),
+          tags: [options.tag],
+          metadata: { user_data: Buffer.from(userData()).toString('base64') },
+          booted: true,
+        },
+        answer: instance,
+      });
+      return machineOf(made);
+    },
+    get: async (id) => {
+      const path = `${INSTANCES}/${encodeURIComponent(id)}`;
+      const found = await orUndefined(rest.ask('GET', path, { answer: instance }));
+      return found === undefined ? undefined : machineOf(found);
+    },
+    list: async () => {
+      const all: Machine[] = [];
+      const answer = z.object({ data: z.array(instance), pages: z.number().int() });
+      for (let page = 1; ; page += 1) {
+        const path = `${INSTANCES}?page=${page}&page_size=${PER_PAGE}`;
+        const { data, pages } = await rest.ask('GET', path, { answer });
+        all.push(...data.filter(({ tags }) => tags.includes(options.tag)).map(machineOf));
+        if (page >= pages) return all;
+      }
+    },
+    delete: async (id) =>
+      await unlessGone(rest.ask('DELETE', `${INSTANCES}/${encodeURIComponent(id)}`)),
+  };
+}
+
+function machineOf({ id, label, status, region, ipv4 }: z.infer<typeof instance>): Machine {
+  const [address] = ipv4;
+  return {
+    id: String(id),
+    name: label,
+    state: STATES[status] ?? 'failed',
+    region,
+    ...(address === undefined ? {} : { address }),
+  };
+}

@@ -1,0 +1,181 @@
+// Which providers there are, what each is proven by, and how one is opened.
+//
+// Invariant: credentials come from the environment or a file, never from a command line, and are
+// all there before a request is made; a provider's code is loaded when it is asked for. Must not
+// know: a provider's API.
+
+import { ConfigError } from '../base/errors.ts';
+import type { Provider, ProviderOptions } from './provider.ts';
+
+type Create = (options: ProviderOptions) => Provider;
+
+interface ProviderRow {
+  /** What people call it. */
+  readonly title: string;
+  /** Variables, of which the first stands for a file with nothing but its value. */
+  readonly variables: readonly string[];
+  readonly optional?: readonly string[];
+  /** Other names of the first one. */
+  readonly aliases?: readonly string[];
+  /** The first names a file, whose text is meant. */
+  readonly isFile?: true;
+  /** Where else a region may be said. */
+  readonly regionVariables?: readonly string[];
+  readonly load: () => Promise<Create>;
+}
+
+export const PROVIDERS = {
+  digitalocean: {
+    title: 'DigitalOcean',
+    variables: ['DIGITALOCEAN_TOKEN'],
+    aliases: ['DIGITALOCEAN_ACCESS_TOKEN'],
+    load: async () => (await import('./digitalocean.ts')).createDigitalocean,
+  },
+  hetzner: {
+    title: 'Hetzner Cloud',
+    variables: ['HCLOUD_TOKEN'],
+    load: async () => (await import('./hetzner.ts')).createHetzner,
+  },
+  ec2: {
+    title: 'Amazon EC2',
+    variables: ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'],
+    optional: ['AWS_SESSION_TOKEN'],
+    regionVariables: ['AWS_REGION', 'AWS_DEFAULT_REGION'],
+    load: async () => (await import('./ec2.ts')).createEc2,
+  },
+  gce: {
+    title: 'Google Compute Engine',
+    variables: ['GOOGLE_APPLICATION_CREDENTIALS'],
+    isFile: true,
+    load: async () => (await import('./gce.ts')).createGce,
+  },
+  azure: {
+    title: 'Microsoft Azure',
+    variables: [
+      ...['AZURE_TENANT_ID', 'AZURE_CLIENT_ID', 'AZURE_CLIENT_SECRET', 'AZURE_SUBSCRIPTION_ID'],
+    ],
+    load: async () => (await import('./azure.ts')).createAzure,
+  },
+  linode: {
+    title: 'Linode',
+    variables: ['LINODE_TOKEN'],
+    load: async () => (await import('./linode.ts')).createLinode,
+  },
+  scaleway: {
+    title: 'Scaleway',
+    variables: ['SCW_SECRET_KEY', 'SCW_DEFAULT_PROJECT_ID'],
+    regionVariables: ['SCW_DEFAULT_ZONE'],
+    load: async () => (await import('./scaleway.ts')).createScaleway,
+  },
+  vultr: {
+    title: 'Vultr',
+    variables: ['VULTR_API_KEY'],
+    load: async () => (await import('./vultr.ts')).createVultr,
+  },
+  ovh: {
+    title: 'OVHcloud',
+    variables: [
+      ...['OVH_APPLICATION_KEY', 'OVH_APPLICATION_SECRET', 'OVH_CONSUMER_KEY'],
+      'OVH_CLOUD_PROJECT_SERVICE',
+    ],
+    load: async () => (await import('./ovh.ts')).createOvh,
+  },
+} as const satisfies Readonly<Record<string, ProviderRow>>;
+
+export type ProviderName = keyof typeof PROVIDERS;
+
+export const PROVIDER_NAMES = Object.keys(PROVIDERS) as readonly ProviderName[];
+
+/** Marks what `exit-node` makes; the operator has another. */
+export const EXIT_NODE_TAG = 'sluiceway-exit-node';
+
+export function isProviderName(text: string): text is ProviderName {
+  return Object.hasOwn(PROVIDERS, text);
+}
+
+export interface OpenOptions {
+  readonly name: ProviderName;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Path of a file that stands in for the environment. */
+  readonly credentialsFile?: string;
+  /** The text of a file, or an error whose message says what is wrong. */
+  readonly readFile: (path: string) => string;
+  readonly tag: string;
+  readonly region?: string;
+  readonly endpoint?: string;
+  readonly sleep: (ms: number) => Promise<void>;
+}
+
+/** A ConfigError when credentials are missing. */
+export async function openProvider(options: OpenOptions): Promise<Provider> {
+  const { name, env, tag, endpoint, sleep } = options;
+  const row: ProviderRow = PROVIDERS[name];
+  const said = row.regionVariables?.map((variable) => env[variable]).find((text) => text);
+  const region = options.region ?? said;
+  const create = await row.load();
+  return create({
+    credentials: readCredentials(row, options),
+    ...{ tag, sleep },
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+  });
+}
+
+function readCredentials(row: ProviderRow, options: OpenOptions): Readonly<Record<string, string>> {
+  const { env, credentialsFile } = options;
+  const given = credentialsFile === undefined ? env : readFileOf(row, options, credentialsFile);
+  const [first = '', ...rest] = row.variables;
+  const found: Record<string, string> = {};
+  const own = [first, ...(row.aliases ?? [])].map((name) => given[name]).find((text) => text);
+  if (own !== undefined) found[first] = own;
+  for (const name of [...rest, ...(row.optional ?? [])]) {
+    const text = given[name];
+    if (text !== undefined && text !== '') found[name] = text;
+  }
+  if (row.isFile === true && credentialsFile === undefined && own !== undefined) {
+    found[first] = readText(options, own, first);
+  }
+  const missing = row.variables.filter((name) => found[name] === undefined);
+  if (missing.length === 0) return found;
+  const where = credentialsFile === undefined ? 'in the environment' : `in ${credentialsFile}`;
+  throw new ConfigError([
+    `${row.title} needs ${missing.join(', ')} ${where}, or a file by --credentials-file`,
+  ]);
+}
+
+/** `NAME=VALUE` a line; or, where one value is enough, that alone. */
+function readFileOf(
+  row: ProviderRow,
+  options: OpenOptions,
+  path: string,
+): Readonly<Record<string, string>> {
+  const text = readText(options, path, '--credentials-file');
+  const [first = '', ...more] = row.variables;
+  if (row.isFile === true) return { [first]: text };
+  const lines = text.split('\n').map((line) => line.trim());
+  const filled = lines.filter((line) => line !== '' && !line.startsWith('#'));
+  const [only = ''] = filled;
+  if (more.length === 0 && filled.length === 1 && !/^[A-Z_]+=/.test(only)) return { [first]: only };
+  return Object.fromEntries(
+    filled.map((line) => {
+      const [, name = '', value = ''] = /^(?:export )?([A-Z_]+)=(.*)$/.exec(line) ?? [];
+      return [name, unquoted(value)];
+    }),
+  );
+}
+
+/** As a shell has it. */
+function unquoted(value: string): string {
+  const [first = ''] = value;
+  const isQuoted = value.length > 1 && (first === '"' || first === "'") && value.endsWith(first);
+  return isQuoted ? value.slice(1, -1) : value;
+}
+
+function readText({ readFile }: OpenOptions, path: string, what: string): string {
+  try {
+    return readFile(path).trim();
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ConfigError([`${what}: ${reason}`], { cause });
+  }
+}

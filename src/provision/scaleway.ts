@@ -1,0 +1,165 @@
+// Scaleway: one instance with a dynamic address (scaleway.com/en/developers/api/instances).
+//
+//   create: server ──▶ its user data ──▶ poweron, each a request; terminated again when one fails
+//
+// Invariant: ours carry the tag; an id names its zone, as nothing is found without it. Must not
+// know: what runs on an instance.
+
+import { z } from 'zod';
+import {
+  CloudRefusal,
+  type Machine,
+  type MachineRequest,
+  type MachineState,
+  orUndone,
+  type Provider,
+  type ProviderOptions,
+  untilThere,
+} from './provider.ts';
+import { joinId, splitId } from './regional-id.ts';
+import { orUndefined, Rest, unlessGone, withToken, wordsAt } from './rest.ts';
+
+const PER_PAGE = 100;
+const DEFAULTS = { region: 'fr-par-1', size: 'DEV1-S', image: 'debian_bookworm' };
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+const server = z.object({
+  id: z.string(),
+  name: z.string(),
+  state: z.string(),
+  zone: z.string(),
+  public_ips: z.array(z.object({ address: z.string(), family: z.string().optional() })).optional(),
+});
+type Server = z.infer<typeof server>;
+
+const STATES: Readonly<Record<string, MachineState>> = {
+  stopped: 'starting',
+  starting: 'starting',
+  running: 'running',
+  stopping: 'ending',
+  'stopped in place': 'ending',
+  locked: 'failed',
+};
+
+export function createScaleway(options: ProviderOptions): Provider {
+  const { SCW_SECRET_KEY: secret = '', SCW_DEFAULT_PROJECT_ID: project = '' } = options.credentials;
+  const rest = new Rest({
+    provider: 'Scaleway',
+    origin: options.endpoint ?? 'https://api.scaleway.com',
+    sleep: options.sleep,
+    sign: withToken('x-auth-token', secret),
+    words: wordsAt('message'),
+  });
+  const zoneOf = ({ region }: { readonly region?: string }): string =>
+    region ?? options.region ?? DEFAULTS.region;
+  const act = async (id: string, action: 'poweron' | 'terminate'): Promise<void> => {
+    await rest.ask('POST', `${pathOf(id)}/action`, { json: { action } });
+  };
+  /** Undefined while it starts or stops, as nothing is accepted then. */
+  const end = async (id: string): Promise<true | undefined> => {
+    const asked = rest.ask('GET', pathOf(id), { answer: z.object({ server }) });
+    const state = (await orUndefined(asked))?.server.state;
+    if (state === 'starting' || state === 'stopping') return undefined;
+    if (state === 'stopped') await unlessGone(rest.ask('DELETE', pathOf(id)));
+    // With its disk and its address.
+    else if (state !== undefined) await unlessGone(act(id, 'terminate'));
+    return true;
+  };
+  return {
+    create: async (request) =>
+      await orUndone(async (register) => {
+        const made = await make(rest, {
+          request,
+          zone: zoneOf(request),
+          project,
+          tag: options.tag,
+        });
+        const id = joinId(made.zone, made.id);
+        // A server that never ran is not terminated but deleted.
+        register(`the server ${id}`, async () => await unlessGone(rest.ask('DELETE', pathOf(id))));
+        await rest.ask('PATCH', `${pathOf(id)}/user_data/cloud-init`, {
+          text: request.userData(),
+          contentType: 'text/plain',
+        });
+        await act(id, 'poweron');
+        return { ...machineOf(made), state: 'starting' as const };
+      }),
+    get: async (id) => {
+      const asked = rest.ask('GET', pathOf(id), { answer: z.object({ server }) });
+      const found = await orUndefined(asked);
+      return found === undefined ? undefined : machineOf(found.server);
+    },
+    list: async () => {
+      const all: Machine[] = [];
+      for (let page = 1; ; page += 1) {
+        const query = `tags=${encodeURIComponent(options.tag)}&per_page=${PER_PAGE}&page=${page}`;
+        const path = `/instance/v1/zones/${zoneOf({})}/servers?${query}`;
+        const answer = z.object({ servers: z.array(server) });
+        const { servers } = await rest.ask('GET', path, { answer });
+        all.push(...servers.map(machineOf));
+        if (servers.length < PER_PAGE) return all;
+      }
+    },
+    delete: async (id) => {
+      await untilThere(async () => await end(id), {
+        ...{ sleep: options.sleep, provider: 'Scaleway', what: `the end of ${id}` },
+      });
+    },
+  };
+}
+
+interface Making {
+  readonly request: MachineRequest;
+  readonly zone: string;
+  readonly project: string;
+  readonly tag: string;
+}
+
+async function make(rest: Rest, { request, zone, project, tag }: Making): Promise<Server> {
+  const size = request.size ?? DEFAULTS.size;
+  const { server: made } = await rest.ask('POST', `/instance/v1/zones/${zone}/servers`, {
+    json: {
+      name: request.name,
+      project,
+      commercial_type: size,
+      image: await findImage(rest, { zone, size, image: request.image ?? DEFAULTS.image }),
+      dynamic_ip_required: true,
+      tags: [tag],
+    },
+    answer: z.object({ server }),
+  });
+  return made;
+}
+
+function pathOf(id: string): string {
+  const [zone, uuid] = splitId('Scaleway', id);
+  return `/instance/v1/zones/${zone}/servers/${uuid}`;
+}
+
+/** Images have another id in each zone and for each kind of machine. */
+async function findImage(
+  rest: Rest,
+  { zone, size, image }: { readonly zone: string; readonly size: string; readonly image: string },
+): Promise<string> {
+  if (UUID.test(image)) return image;
+  const query = `image_label=${encodeURIComponent(image)}&zone=${zone}&type=instance_local`;
+  const local = z.object({ id: z.string(), compatible_commercial_types: z.array(z.string()) });
+  const answer = z.object({ local_images: z.array(local) });
+  const { local_images: found } = await rest.ask('GET', `/marketplace/v2/local-images?${query}`, {
+    answer,
+  });
+  const fit = found.find(({ compatible_commercial_types: types }) => types.includes(size));
+  if (fit !== undefined) return fit.id;
+  throw new CloudRefusal('Scaleway', 0, `there is no image "${image}" for ${size} in ${zone}`);
+}
+
+function machineOf({ id, name, state, zone, public_ips: addresses = [] }: Server): Machine {
+  const address = addresses.find(({ family }) => family !== 'inet6')?.address;
+  return {
+    id: joinId(zone, id),
+    name,
+    state: STATES[state] ?? 'failed',
+    region: zone,
+    ...(address === undefined ? {} : { address }),
+  };
+}

@@ -1,0 +1,191 @@
+// Goal: `exit-node create` ends with a server that a client is let in to, or with nothing that is
+// paid for. Method: the program itself against a stub of Hetzner's API, whose machine is a real
+// server, started from the user data that arrived.
+
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parse } from 'yaml';
+import { run } from '../cli/run.ts';
+import { commandWords, oneValue } from '../deploy/unit-words.ts';
+import { freePort } from '../support/free-port.ts';
+import { startProcess, type TestProcess } from '../support/process.ts';
+import { scratchFolder } from '../support/programs.ts';
+import { ENTRY } from '../support/tunnel.ts';
+import { type HetznerApi, hetznerApi, TOKEN } from './apis/hetzner.ts';
+import { startStub } from './cloud-stub.ts';
+
+interface World {
+  readonly api: HetznerApi;
+  readonly folder: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** Of the server on the machine. */
+  readonly port: number;
+  readonly cloud: readonly string[];
+}
+
+async function world(t: TestContext, secret = TOKEN): Promise<World> {
+  const api = hetznerApi();
+  const stub = await startStub(t, api);
+  return {
+    api,
+    folder: scratchFolder(t),
+    env: { HCLOUD_TOKEN: secret },
+    port: await freePort(),
+    cloud: ['--provider', 'hetzner', '--endpoint', stub.url],
+  };
+}
+
+function create(t: TestContext, { cloud, folder, env, port }: World, more: readonly string[] = []) {
+  const own = [...cloud, '--name', 'edge-1', ...more];
+  const server = [
+    ...['--control-addr', `127.0.0.1:${port}`, '--auto-tls', '--http-addr', 'off'],
+    ...['--https-addr', 'off', '--admin-addr', 'off', '--tcp-ports', 'off', '--shards', '1'],
+    ...['--drain-delay', '0s'],
+  ];
+  return startProcess(t, {
+    name: 'create',
+    command: process.execPath,
+    args: [ENTRY, 'exit-node', 'create', ...own, '--', ...server],
+    cwd: folder,
+    env: { PATH: process.env.PATH ?? '', ...env },
+    endsItself: true,
+  });
+}
+
+/** What the machine would run, with its files and folders in `folder`. */
+function startMachine(t: TestContext, userData: string, folder: string): TestProcess {
+  const { write_files: files } = parse(userData) as {
+    write_files: { path: string; content: string }[];
+  };
+  const etc = path.join(folder, 'etc');
+  const state = path.join(folder, 'state');
+  mkdirSync(etc);
+  mkdirSync(state);
+  for (const { path: at, content } of files)
+    writeFileSync(path.join(etc, path.basename(at)), content);
+  const unit = files.find(({ path: at }) => at.endsWith('/sluiceway.service'))?.content ?? '';
+  const [, , ...words] = commandWords(oneValue(unit, 'ExecStart'));
+  const args = words.map((word) =>
+    word.replace('/etc/sluiceway/', `${etc}/`).replace('/var/lib/sluiceway', state),
+  );
+  const env = { PATH: process.env.PATH ?? '', STATE_DIRECTORY: state };
+  const command = process.execPath;
+  return startProcess(t, { name: 'machine', command, args: [ENTRY, ...args], env, endCode: 0 });
+}
+
+test('a server is up, its client let in, and the machine listed and deleted', async (t) => {
+  const all = await world(t);
+  const { api, folder, env, port, cloud } = all;
+  const making = create(t, all);
+  await making.line('the machine is made', (line) => line.includes('4711 in fsn1 is at 127.0.0.1'));
+  const userData = api.userData();
+  const machine = startMachine(t, userData, folder);
+  const printed = await machine.line('CA', (line) => line.startsWith('CA fingerprint '));
+  const ending = await making.expectEnd();
+  assert.equal(ending.code, 0, making.tail());
+  const out = making.stdout.join('\n');
+  const fingerprint = printed.replace('CA fingerprint ', '');
+  assert.ok(out.includes(`--url wss://127.0.0.1:${port} `), out);
+  assert.ok(out.includes(`--auto-tls-fingerprint ${fingerprint}`), out);
+  assert.match(out, /sluiceway exit-node delete 4711 --provider hetzner --endpoint http:/u);
+  const file = path.join(folder, 'sluiceway-edge-1.token');
+  const secret = readFileSync(file, 'utf8').trim();
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  assert.ok(!userData.includes(secret), 'the token is not in the user data');
+  assert.ok(![...making.stdout, ...making.stderr].join('\n').includes(secret));
+  const status = await run([
+    ...['status', '--url', `wss://127.0.0.1:${port}`, '--token-file', file, '--json'],
+    ...['--auto-tls-fingerprint', fingerprint],
+  ]);
+  assert.equal(status.code, 0, status.stderr);
+  const listed = await run(['exit-node', 'list', ...cloud], env);
+  assert.match(listed.stdout, /^edge-1 +4711 +fsn1 +starting +127\.0\.0\.1$/mu);
+  const json = await run(['exit-node', 'list', ...cloud, '--json'], env);
+  const one = { id: '4711', name: 'edge-1', region: 'fsn1', address: '127.0.0.1' };
+  assert.deepEqual(JSON.parse(json.stdout), [{ ...one, state: 'starting' }]);
+  const deleted = await run(['exit-node', 'delete', '4711', ...cloud], env);
+  assert.deepEqual([deleted.code, deleted.stdout], [0, 'deleted 4711\n']);
+  assert.deepEqual(api.left(), []);
+  const again = await run(['exit-node', 'delete', '4711', ...cloud], env);
+  assert.deepEqual([again.code, again.stdout], [1, '']);
+  assert.match(again.stderr, /^sluiceway: there is no machine '4711'\n$/u);
+});
+
+test('an interruption removes the machine and the token', async (t) => {
+  const all = await world(t);
+  const making = create(t, all);
+  await making.line('it waits', (line) => line.includes('it installs itself now'));
+  making.kill('SIGINT');
+  assert.equal((await making.expectEnd()).code, 1, making.tail());
+  assert.deepEqual(all.api.left(), []);
+  assert.deepEqual(readdirSync(all.folder), []);
+  assert.match(making.stderr.join('\n'), /sluiceway: interrupted by a signal/u);
+});
+
+test('what cannot be removed is named', async (t) => {
+  const all = await world(t);
+  all.api.lockDeletions(true);
+  const making = create(t, all, ['--timeout', '1s']);
+  assert.equal((await making.expectEnd()).code, 4, making.tail());
+  assert.match(
+    making.stderr.at(-1) ?? '',
+    /^sluiceway: 4711 does not answer at 127\.0\.0\.1 after 1 s; 4711 was left behind and must be deleted: Hetzner: the item you are trying to access is locked$/u,
+  );
+  assert.deepEqual(all.api.left(), ['edge-1']);
+  all.api.lockDeletions(false);
+  const second = create(t, all);
+  assert.equal((await second.expectEnd()).code, 1, second.tail());
+  assert.match(second.stderr.join('\n'), /there is an exit node edge-1 already, 4711/u);
+  assert.deepEqual(all.api.left(), ['edge-1'], 'it is not touched');
+});
+
+test('a machine that never answers is removed at the deadline, with code 4', async (t) => {
+  const all = await world(t);
+  const making = create(t, all, ['--timeout', '1s', '--token-file', tokenIn(all)]);
+  assert.equal((await making.expectEnd()).code, 4, making.tail());
+  assert.deepEqual(all.api.left(), []);
+  assert.ok(existsSync(tokenIn(all)), 'a token that was given stays');
+});
+
+function tokenIn({ folder }: World): string {
+  const file = path.join(folder, 'own');
+  if (!existsSync(file)) writeFileSync(file, 'a-token-of-ones-own-1234\n');
+  return file;
+}
+
+test('a refusal is one line with the words of the provider, and code 1', async (t) => {
+  const wrong = create(t, await world(t, 'not-the-token'));
+  assert.equal((await wrong.expectEnd()).code, 1, wrong.tail());
+  assert.deepEqual(wrong.stderr, ['sluiceway: Hetzner: the token you provided is not valid']);
+  const all = await world(t);
+  all.api.refuse();
+  const full = create(t, all);
+  assert.equal((await full.expectEnd()).code, 1, full.tail());
+  assert.equal(full.stderr.at(-1), 'sluiceway: Hetzner: server limit reached');
+  assert.deepEqual([all.api.left(), readdirSync(all.folder)], [[], []]);
+});
+
+test('wrong options are code 2, before anything is asked', async () => {
+  const hetzner = ['--provider', 'hetzner'];
+  const keys = { HCLOUD_TOKEN: 'x' };
+  const table: readonly (readonly [readonly string[], RegExp, Record<string, string>?])[] = [
+    [['create'], /--provider is required; give one of digitalocean, hetzner/u],
+    [['create', '--provider', 'hetzer'], /'hetzer' is unknown; did you mean hetzner\?/u],
+    [['create', ...hetzner], /Hetzner Cloud needs HCLOUD_TOKEN in the environment/u],
+    [['create', ...hetzner, '--name', 'A'], /is no name of a service/u, keys],
+    [['create', ...hetzner, '--timeout', 'soon'], /is not a duration/u, keys],
+    [['create', ...hetzner, '--', '--http-adr', 'x'], /did you mean --http-addr\?/u, keys],
+    [['create', ...hetzner, '--token-file', '/none'], /\/none does not exist/u, keys],
+    [['create', ...hetzner, '--ssh-key-file', '/etc/passwd'], /holds no public key/u, keys],
+    [['create', ...hetzner, '--endpoint', 'http://a.example'], /is no URL/u, keys],
+    [['list', '--provider', 'ovh'], /OVHcloud needs OVH_APPLICATION_KEY, /u],
+    [['delete', ...hetzner], /missing required argument/u],
+  ];
+  for (const [args, wanted, env] of table) {
+    const { code, stdout, stderr } = await run(['exit-node', ...args], env);
+    assert.deepEqual([code, stdout], [2, ''], `${args.join(' ')}: ${stderr}`);
+    assert.match(stderr, wanted);
+  }
+});

@@ -1,0 +1,305 @@
+// Goal: each provider makes, finds and ends a machine by requests that its API takes, and says no
+// in its own words. Method: stubs of their APIs, which hold every field against the reference.
+
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { type TestContext, test } from 'node:test';
+import { ConfigError } from '../../src/base/errors.ts';
+import { createAzure } from '../../src/provision/azure.ts';
+import { createDigitalocean } from '../../src/provision/digitalocean.ts';
+import { createGce } from '../../src/provision/gce.ts';
+import { createHetzner } from '../../src/provision/hetzner.ts';
+import { createLinode } from '../../src/provision/linode.ts';
+import { createOvh } from '../../src/provision/ovh.ts';
+import {
+  CloudRefusal,
+  type MachineRequest,
+  type Provider,
+  type ProviderOptions,
+} from '../../src/provision/provider.ts';
+import { openProvider, PROVIDER_NAMES } from '../../src/provision/providers.ts';
+import { createScaleway } from '../../src/provision/scaleway.ts';
+import { createVultr } from '../../src/provision/vultr.ts';
+import * as azure from './apis/azure.ts';
+import * as digitalocean from './apis/digitalocean.ts';
+import * as gce from './apis/gce.ts';
+import * as hetzner from './apis/hetzner.ts';
+import * as linode from './apis/linode.ts';
+import * as ovh from './apis/ovh.ts';
+import * as scaleway from './apis/scaleway.ts';
+import * as vultr from './apis/vultr.ts';
+import { type CloudApi, STUB_ADDRESS, type Stub, startStub } from './cloud-stub.ts';
+
+interface Row {
+  readonly create: (options: ProviderOptions) => Provider;
+  readonly api: () => CloudApi;
+  readonly credentials: Readonly<Record<string, string>>;
+  /** The same, but wrong; and what is said then. */
+  readonly wrong: Readonly<Record<string, string>>;
+  readonly refusal: RegExp;
+  readonly quota: RegExp;
+}
+
+const ROWS: Readonly<Record<string, Row>> = {
+  digitalocean: {
+    create: createDigitalocean,
+    api: digitalocean.digitaloceanApi,
+    credentials: { DIGITALOCEAN_TOKEN: digitalocean.TOKEN },
+    wrong: { DIGITALOCEAN_TOKEN: 'wrong-secret' },
+    refusal: /^DigitalOcean: Unable to authenticate you$/u,
+    quota: /exceed your droplet limit/u,
+  },
+  hetzner: {
+    create: createHetzner,
+    api: hetzner.hetznerApi,
+    credentials: { HCLOUD_TOKEN: hetzner.TOKEN },
+    wrong: { HCLOUD_TOKEN: 'wrong-secret' },
+    refusal: /^Hetzner: the token you provided is not valid$/u,
+    quota: /server limit reached/u,
+  },
+  linode: {
+    create: createLinode,
+    api: linode.linodeApi,
+    credentials: { LINODE_TOKEN: linode.TOKEN },
+    wrong: { LINODE_TOKEN: 'wrong-secret' },
+    refusal: /^Linode: Invalid Token$/u,
+    quota: /Account Limit reached/u,
+  },
+  vultr: {
+    create: createVultr,
+    api: vultr.vultrApi,
+    credentials: { VULTR_API_KEY: vultr.TOKEN },
+    wrong: { VULTR_API_KEY: 'wrong-secret' },
+    refusal: /^Vultr: Invalid API token\.$/u,
+    quota: /maximum monthly fee limit/u,
+  },
+  scaleway: {
+    create: createScaleway,
+    api: scaleway.scalewayApi,
+    credentials: { SCW_SECRET_KEY: scaleway.TOKEN, SCW_DEFAULT_PROJECT_ID: scaleway.PROJECT },
+    wrong: { SCW_SECRET_KEY: 'wrong-secret', SCW_DEFAULT_PROJECT_ID: scaleway.PROJECT },
+    refusal: /^Scaleway: authentication is denied$/u,
+    quota: /quota\(s\) exceeded/u,
+  },
+  ovh: {
+    create: createOvh,
+    api: ovh.ovhApi,
+    credentials: ovh.KEYS,
+    wrong: { ...ovh.KEYS, OVH_APPLICATION_SECRET: 'wrong-secret' },
+    refusal: /^OVHcloud: Invalid signature$/u,
+    quota: /Quota exceeded for instances/u,
+  },
+  gce: {
+    create: createGce,
+    api: gce.gceApi,
+    credentials: { GOOGLE_APPLICATION_CREDENTIALS: gce.KEY_FILE },
+    wrong: { GOOGLE_APPLICATION_CREDENTIALS: otherGoogleKey() },
+    refusal: /^Google: Invalid JWT Signature\.$/u,
+    quota: /Quota 'CPUS' exceeded/u,
+  },
+  azure: {
+    create: createAzure,
+    api: azure.azureApi,
+    credentials: azure.KEYS,
+    wrong: { ...azure.KEYS, AZURE_CLIENT_SECRET: 'wrong-secret' },
+    refusal: /^Azure: AADSTS7000215: Invalid client secret provided\.$/u,
+    quota: /exceeding approved quota/u,
+  },
+};
+
+function otherGoogleKey(): string {
+  const key = JSON.parse(gce.KEY_FILE) as { private_key: string };
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  return JSON.stringify({
+    ...key,
+    private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
+  });
+}
+
+const REQUEST: MachineRequest = {
+  name: 'edge-1',
+  userData: () => '#cloud-config\n{}\n',
+  ports: [
+    { first: 80, last: 80 },
+    { first: 1024, last: 65_535 },
+  ],
+};
+
+interface Cloud {
+  readonly provider: Provider;
+  readonly api: CloudApi;
+  readonly stub: Stub;
+}
+
+async function start(t: TestContext, row: Row, changes: Partial<ProviderOptions> = {}) {
+  const api = row.api();
+  const stub = await startStub(t, api);
+  const provider = row.create({
+    credentials: row.credentials,
+    tag: 'sluiceway-exit-node',
+    endpoint: stub.url,
+    sleep: async () => {},
+    ...changes,
+  });
+  const cloud: Cloud = { provider, api, stub };
+  return cloud;
+}
+
+async function refusalOf(doing: Promise<unknown>): Promise<CloudRefusal> {
+  try {
+    await doing;
+  } catch (error) {
+    assert.ok(error instanceof CloudRefusal, String(error));
+    assert.equal(error.code, 'SLW_CLOUD_REFUSED');
+    assert.ok(!error.message.includes('\n') && !error.message.includes('wrong-secret'));
+    return error;
+  }
+  return assert.fail('nothing was refused');
+}
+
+for (const [name, row] of Object.entries(ROWS)) {
+  test(`${name}: a machine is made, found, listed and ended`, async (t) => {
+    const { provider, api } = await start(t, row);
+    const made = await provider.create(REQUEST);
+    assert.deepEqual([made.name, made.state], ['edge-1', 'starting']);
+    assert.equal(api.userData(), '#cloud-config\n{}\n');
+    assert.equal((await provider.get(made.id))?.state, 'starting');
+    api.boot();
+    const up = await provider.get(made.id);
+    assert.deepEqual([up?.state, up?.address], ['running', STUB_ADDRESS]);
+    assert.deepEqual(await provider.list(), [up]);
+    await provider.delete(made.id);
+    assert.equal(await provider.get(made.id), undefined);
+    assert.deepEqual([await provider.list(), api.left()], [[], []]);
+    await provider.delete(made.id);
+  });
+
+  test(`${name}: only what has the tag is listed`, async (t) => {
+    const { provider, api, stub } = await start(t, row);
+    const other = row.create({
+      credentials: row.credentials,
+      tag: 'sluiceway-operator-1',
+      endpoint: stub.url,
+      sleep: async () => {},
+    });
+    await provider.create(REQUEST);
+    await other.create({ ...REQUEST, name: 'edge-2' });
+    await other.create({ ...REQUEST, name: 'edge-3' });
+    api.boot();
+    const names = async (one: Provider) => (await one.list()).map((machine) => machine.name).sort();
+    assert.deepEqual(await names(provider), ['edge-1']);
+    assert.deepEqual(await names(other), ['edge-2', 'edge-3']);
+  });
+
+  test(`${name}: a wrong credential is refused in its words, and not repeated`, async (t) => {
+    const { provider } = await start(t, row, { credentials: row.wrong });
+    assert.match((await refusalOf(provider.list())).message, row.refusal);
+    assert.match((await refusalOf(provider.create(REQUEST))).message, row.refusal);
+  });
+
+  test(`${name}: a machine that is refused leaves nothing behind`, async (t) => {
+    const { provider, api } = await start(t, row);
+    api.refuse();
+    assert.match((await refusalOf(provider.create(REQUEST))).message, row.quota);
+    assert.deepEqual(api.left(), []);
+  });
+}
+
+test('scaleway: a machine that starts is ended when it has started', async (t) => {
+  const { provider, api } = await start(t, ROWS.scaleway as Row);
+  const { id } = await provider.create(REQUEST);
+  await provider.delete(id);
+  assert.deepEqual(api.left(), []);
+});
+
+test('azure: a resource group of the name that is there already is not touched', async (t) => {
+  const { provider, api } = await start(t, ROWS.azure as Row);
+  await provider.create(REQUEST);
+  assert.match((await refusalOf(provider.create(REQUEST))).message, /exists already/u);
+  assert.deepEqual(api.left(), ['sluiceway-edge-1']);
+});
+
+test('azure: user data has the address, as it is known beforehand', async (t) => {
+  const { provider, api } = await start(t, ROWS.azure as Row);
+  await provider.create({ ...REQUEST, userData: (address) => `at ${address}` });
+  assert.equal(api.userData(), `at ${STUB_ADDRESS}`);
+});
+
+test('a provider that stumbles is asked again for what changes nothing, and never twice for more', async (t) => {
+  const calm = hetzner.hetznerApi();
+  let stumbles = 0;
+  const shaky: CloudApi = {
+    ...calm,
+    answer: (asked, ports) => {
+      stumbles += 1;
+      return stumbles % 2 === 1 ? { status: 503, json: {} } : calm.answer(asked, ports);
+    },
+  };
+  const { provider, stub } = await start(t, { ...(ROWS.hetzner as Row), api: () => shaky });
+  assert.deepEqual(await provider.list(), []);
+  const before = stub.asked.length;
+  assert.equal((await refusalOf(provider.create(REQUEST))).answered, 503);
+  assert.equal(stub.asked.length - before, 1);
+});
+
+test('an answer that cannot be understood is a refusal that says what is missing', async (t) => {
+  const strange: CloudApi = {
+    ...hetzner.hetznerApi(),
+    answer: () => ({ status: 200, json: { servers: [{ id: 1 }] } }),
+  };
+  const { provider } = await start(t, { ...(ROWS.hetzner as Row), api: () => strange });
+  const { message } = await refusalOf(provider.list());
+  assert.match(message, /^Hetzner: its answer to GET \/v1\/servers.* lacks servers\.0\.name$/u);
+});
+
+test('a provider that is away is said to be', async () => {
+  const provider = createHetzner({
+    credentials: { HCLOUD_TOKEN: 'x' },
+    tag: 'x',
+    endpoint: 'http://127.0.0.1:9',
+    sleep: async () => {},
+  });
+  await assert.rejects(provider.list(), { code: 'SLW_CLOUD_UNREACHABLE' });
+});
+
+test('credentials come from the environment or a file, whole or not at all', async () => {
+  const files: Readonly<Record<string, string>> = {
+    'token.txt': 'hcloud-token\n',
+    'aws.env': '# mine\nexport AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY="b"\n',
+    'half.env': 'AWS_ACCESS_KEY_ID=a\n',
+    'key.json': gce.KEY_FILE,
+    'broken.json': '{}',
+  };
+  const opens = async (
+    name: (typeof PROVIDER_NAMES)[number],
+    from: { readonly env?: Record<string, string>; readonly file?: string },
+  ) =>
+    await openProvider({
+      name,
+      env: from.env ?? {},
+      ...(from.file === undefined ? {} : { credentialsFile: from.file }),
+      readFile: (path) => files[path] ?? assert.fail(`${path} does not exist`),
+      tag: 'x',
+      sleep: async () => {},
+    });
+  await opens('hetzner', { env: { HCLOUD_TOKEN: 'x' } });
+  await opens('hetzner', { file: 'token.txt' });
+  await opens('digitalocean', { env: { DIGITALOCEAN_ACCESS_TOKEN: 'x' } });
+  await opens('ec2', { file: 'aws.env' });
+  await opens('gce', { env: { GOOGLE_APPLICATION_CREDENTIALS: 'key.json' } });
+  await opens('gce', { file: 'key.json' });
+  const table = [
+    [opens('ec2', { file: 'half.env' }), /needs AWS_SECRET_ACCESS_KEY in half\.env/u],
+    [opens('gce', { file: 'broken.json' }), /is no key of Google's/u],
+    [opens('gce', { env: { GOOGLE_APPLICATION_CREDENTIALS: 'none' } }), /none does not exist/u],
+  ] as const;
+  for (const [opening, wanted] of table) {
+    await assert.rejects(
+      opening,
+      (error) => error instanceof ConfigError && wanted.test(error.message),
+    );
+  }
+  for (const name of PROVIDER_NAMES) {
+    await assert.rejects(opens(name, { env: {} }), /in the environment, or a file/u, name);
+  }
+});
