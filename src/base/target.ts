@@ -18,6 +18,11 @@ export interface PortRange {
   readonly last: number;
 }
 
+/** What a firewall lets through. */
+export interface OpenPorts extends PortRange {
+  readonly protocol: 'tcp' | 'udp';
+}
+
 export const PORT_MAX = 65_535;
 /** Octets of a host name (specification: RFC 1035, 2.3.4). */
 export const HOST_LENGTH_MAX = 255;

@@ -275,6 +275,7 @@ function checkLoginProviders(context: CheckContext<'server'>): void {
     try {
       wrong = use(readFile(file));
     } catch (error) {
+      if (error instanceof FileElsewhere) return;
       wrong = error instanceof Error ? error.message : 'cannot be read';
     }
     if (wrong !== undefined) problems.add(`${labelOf(given, 'login-providers')}: ${file} ${wrong}`);

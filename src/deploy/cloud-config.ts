@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { stringify } from 'yaml';
 import { ConfigError } from '../base/errors.ts';
-import type { PortRange } from '../base/target.ts';
+import type { OpenPorts } from '../base/target.ts';
 import type { GivenConfig, GivenOption } from '../config/config.ts';
 import { SCHEMA } from '../config/schema.ts';
 import { addToken } from '../config/tokens-edit.ts';
@@ -92,7 +92,7 @@ export function cloudConfig(given: GivenConfig, options: CloudConfigOptions): Cl
 const SSH_PORT = 22;
 
 /** What a firewall has to let through, with the ranges of TCP tunnels. */
-export function openPorts(given: GivenConfig, hasSsh: boolean): readonly PortRange[] {
+export function openPorts(given: GivenConfig, hasSsh: boolean): readonly OpenPorts[] {
   if (given.command !== 'server') return [];
   const { config } = given as GivenConfig<'server'>;
   const single = [
@@ -101,11 +101,15 @@ export function openPorts(given: GivenConfig, hasSsh: boolean): readonly PortRan
     ...(config.httpAddr === 'off' ? [] : [config.httpAddr.port]),
     ...(config.https === undefined ? [] : [config.https.addr.port]),
   ];
-  const { tcpPorts } = config;
+  const { tcpPorts, udpPorts } = config;
   const isInRange = (port: number): boolean =>
     tcpPorts.some(({ first, last }) => first <= port && port <= last);
   const alone = single.filter((port) => !isInRange(port));
-  return [...alone.map((port) => ({ first: port, last: port })), ...tcpPorts];
+  const tcp = [...alone.map((port) => ({ first: port, last: port })), ...tcpPorts];
+  return [
+    ...tcp.map((range) => ({ ...range, protocol: 'tcp' as const })),
+    ...udpPorts.map((range) => ({ ...range, protocol: 'udp' as const })),
+  ];
 }
 
 /** A server that makes its certificate for names it was not told. */
@@ -136,6 +140,7 @@ function withDigest(given: GivenConfig, readFile: CloudConfigOptions['readFile']
       hash: `sha256:${createHash('sha256').update(token.reveal()).digest('hex')}`,
       hosts: ['*'],
       ports: [EVERY_PORT],
+      udpPorts: [EVERY_PORT],
       forwards: ['*:*'],
       allowIps: [],
       expires: undefined,

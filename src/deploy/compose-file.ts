@@ -6,7 +6,7 @@
 import { stringify } from 'yaml';
 import type { GivenConfig } from '../config/config.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
-import { type Reach, reachOf } from './reach.ts';
+import { type ExposedPort, type Reach, reachOf } from './reach.ts';
 
 export interface ComposeOptions {
   readonly name: string;
@@ -59,11 +59,13 @@ function escapeText(text: string): string {
 function networkOf({ ports, needsLowPorts }: Reach, usesHost: boolean) {
   if (usesHost) return { network_mode: 'host' };
   return {
-    ...(ports.length === 0
-      ? {}
-      : { ports: ports.filter(({ port }) => port !== 0).map(({ port }) => `${port}:${port}`) }),
+    ...(ports.length === 0 ? {} : { ports: ports.filter(({ port }) => port !== 0).map(publish) }),
     ...(needsLowPorts ? { sysctls: { 'net.ipv4.ip_unprivileged_port_start': 0 } } : {}),
   };
+}
+
+function publish({ port, protocol }: ExposedPort): string {
+  return `${port}:${port}${protocol === 'udp' ? '/udp' : ''}`;
 }
 
 function mountsOf({ files }: Plan, { keepsState }: Reach) {

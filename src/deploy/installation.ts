@@ -8,7 +8,7 @@
 // Invariant: nothing runs that was not verified: Node and npm by the digests here, the package by
 // the registry's, or by the one that was given with its URL. A second run changes nothing more.
 
-import { type PortRange, showPortRange } from '../base/target.ts';
+import { type OpenPorts, showPortRange } from '../base/target.ts';
 
 export interface PackageSource {
   /** `sluiceway@0.1.0`, or the https URL of an archive as `npm pack` makes it. */
@@ -26,7 +26,7 @@ export interface Installation {
   readonly sharedFiles: readonly string[];
   readonly group: string;
   /** Of a firewall that the image brings along. */
-  readonly ports: readonly PortRange[];
+  readonly ports: readonly OpenPorts[];
   /** Prints the address by which others reach the machine; absent where it knows it itself. */
   readonly addressCommand?: string;
 }
@@ -163,7 +163,7 @@ function addressLines(name: string, command: string | undefined): string[] {
 }
 
 /** Vultr's images refuse all but SSH by ufw; elsewhere there is none, or it is off. */
-function firewallLines(ports: readonly PortRange[]): string[] {
+function firewallLines(ports: readonly OpenPorts[]): string[] {
   if (ports.length === 0) return [];
   const rules = ports.map((range) => `  ufw allow ${showPortRange(range).replace('-', ':')}/tcp`);
   return [

@@ -113,9 +113,10 @@ function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions)
       : { env: plan.variables.map((one) => fromSecret(one, name)) }),
     ...(plan.command === 'server'
       ? {
-          ports: reach.ports.map(({ name: portName, port }) => ({
+          ports: reach.ports.map(({ name: portName, port, protocol }) => ({
             name: portName,
             containerPort: port,
+            protocol: protocol.toUpperCase(),
           })),
         }
       : {}),
@@ -197,7 +198,10 @@ function serviceOf({ ports }: Reach, options: ManifestOptions) {
       // The visitor's own address, and no second hop.
       externalTrafficPolicy: 'Local',
       selector: labelsOf(options.name),
-      ports: ports.map(({ name, port }) => ({ name, port, targetPort: name, protocol: 'TCP' })),
+      ports: ports.map(({ name, port, protocol }) => ({
+        ...{ name, port, targetPort: name },
+        protocol: protocol.toUpperCase(),
+      })),
     },
   };
 }

@@ -60,6 +60,7 @@ const SECRET_FILES: ReadonlySet<string> = new Set([
   'tls-key',
   'tls-client-key',
   'bearer-token-file',
+  'login-providers',
 ]);
 const TOKEN_OPTIONS: ReadonlySet<string> = new Set(['token', 'token-env']);
 const MASK = new Masked('').toString();

@@ -4,13 +4,14 @@
 // publishes less than the program listens on, nor kills it in the middle of a drain. Must not
 // know: the form of a deployment.
 
-import { isLoopbackHost } from '../base/target.ts';
+import { isLoopbackHost, type PortRange } from '../base/target.ts';
 import type { ClientConfig, GivenConfig, ServerConfig } from '../config/config.ts';
 
 export interface ExposedPort {
-  /** `control`, `http`, `https` or `tcp-2222`. */
+  /** `control`, `http`, `https`, `tcp-2222` or `udp-5353`. */
   readonly name: string;
   readonly port: number;
+  readonly protocol: 'tcp' | 'udp';
 }
 
 export interface Reach {
@@ -44,22 +45,24 @@ export function reachOf(given: GivenConfig): Reach {
 }
 
 function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
-  const { tcpPorts } = config;
-  const count = tcpPorts.reduce((sum, { first, last }) => sum + last - first + 1, 0);
-  const isListed = count <= PUBLISHED_PORTS_MAX && options.some(({ name }) => name === 'tcp-ports');
-  const tcp = isListed ? tcpPorts.flatMap(portsOf) : [];
+  const { tcpPorts, udpPorts } = config;
+  const has = (wanted: string): boolean => options.some(({ name }) => name === wanted);
+  const isTcpListed = has('tcp-ports') && isShort(tcpPorts);
+  const isUdpListed = (has('tcp-ports') || has('udp-ports')) && isShort(udpPorts);
+  const tcp = isTcpListed ? portsOf(tcpPorts, 'tcp') : [];
+  const udp = isUdpListed ? portsOf(udpPorts, 'udp') : [];
   const own = [
-    { name: 'control', port: config.controlAddr.port },
-    ...(config.httpAddr === 'off' ? [] : [{ name: 'http', port: config.httpAddr.port }]),
-    ...(config.https === undefined ? [] : [{ name: 'https', port: config.https.addr.port }]),
+    listener('control', config.controlAddr.port),
+    ...(config.httpAddr === 'off' ? [] : [listener('http', config.httpAddr.port)]),
+    ...(config.https === undefined ? [] : [listener('https', config.https.addr.port)]),
   ];
   const taken = new Set(own.map(({ port }) => port));
-  const ports = [...own, ...tcp.filter(({ port }) => !taken.has(port))];
-  const low = tcpPorts.some(({ first }) => first < LOW_PORT_END);
+  const ports = [...own, ...tcp.filter(({ port }) => !taken.has(port)), ...udp];
+  const low = [...tcpPorts, ...udpPorts].some(({ first }) => first < LOW_PORT_END);
   const { adminAddr } = config;
   return {
     ports,
-    hasOpenRange: count > 0 && !isListed,
+    hasOpenRange: tcpPorts.length > 0 && !isTcpListed,
     needsLowPorts: low || ports.some(({ port }) => port < LOW_PORT_END && port !== 0),
     keepsState: keepsState(config),
     stopSeconds: stopSecondsOf(config.drainDelayMs + config.drainTimeoutMs),
@@ -101,11 +104,23 @@ function usesLoopback({ tunnels, locals, localHost, localSocks }: ClientConfig):
   return dials || (listens && isLoopbackHost(localHost));
 }
 
-function portsOf({ first, last }: { readonly first: number; readonly last: number }) {
-  return Array.from({ length: last - first + 1 }, (_, index) => ({
-    name: `tcp-${first + index}`,
-    port: first + index,
-  }));
+function listener(name: string, port: number): ExposedPort {
+  return { name, port, protocol: 'tcp' };
+}
+
+function isShort(ranges: readonly PortRange[]): boolean {
+  const count = ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
+  return count <= PUBLISHED_PORTS_MAX;
+}
+
+function portsOf(ranges: readonly PortRange[], protocol: ExposedPort['protocol']): ExposedPort[] {
+  return ranges.flatMap(({ first, last }) =>
+    Array.from({ length: last - first + 1 }, (_, index) => ({
+      name: `${protocol}-${first + index}`,
+      port: first + index,
+      protocol,
+    })),
+  );
 }
 
 function stopSecondsOf(drainMs: number): number {

@@ -102,7 +102,7 @@ class Azure {
       return await this.#untilMade(path, type);
     };
     const rules = await put('Microsoft.Network/networkSecurityGroups/rules', NETWORK_API, {
-      properties: { securityRules: [ruleOf(request)] },
+      properties: { securityRules: rulesOf(request) },
     });
     const network = await put('Microsoft.Network/virtualNetworks/network', NETWORK_API, {
       properties: {
@@ -208,14 +208,24 @@ class Azure {
   }
 }
 
-function ruleOf({ ports }: MachineRequest) {
+/** First of the priorities that are ours to choose. */
+const PRIORITY = 100;
+
+function rulesOf({ ports }: MachineRequest) {
+  return (['tcp', 'udp'] as const).flatMap((protocol, index) => {
+    const own = ports.filter((range) => range.protocol === protocol);
+    return own.length === 0 ? [] : [ruleOf(protocol, PRIORITY + index, own)];
+  });
+}
+
+function ruleOf(protocol: 'tcp' | 'udp', priority: number, ports: MachineRequest['ports']) {
   return {
-    name: 'sluiceway',
+    name: `sluiceway-${protocol}`,
     properties: {
-      priority: 100,
+      priority,
       direction: 'Inbound',
       access: 'Allow',
-      protocol: 'Tcp',
+      protocol: protocol === 'tcp' ? 'Tcp' : 'Udp',
       sourceAddressPrefix: '*',
       sourcePortRange: '*',
       destinationAddressPrefix: '*',

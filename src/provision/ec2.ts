@@ -6,7 +6,7 @@
 // is had by a session alone. Must not know: what runs on an instance.
 
 import { z } from 'zod';
-import type { PortRange } from '../base/target.ts';
+import type { OpenPorts } from '../base/target.ts';
 import { Ec2Query, type Parameters } from './ec2-query.ts';
 import {
   CloudRefusal,
@@ -225,11 +225,11 @@ async function findImage(query: Ec2Query): Promise<string> {
   throw new CloudRefusal('EC2', 0, 'Debian has no image in this region; give --image ami-…');
 }
 
-function rulesOf(ports: readonly PortRange[]): Parameters {
+function rulesOf(ports: readonly OpenPorts[]): Parameters {
   const rules: Record<string, string> = {};
-  for (const [index, { first, last }] of ports.entries()) {
+  for (const [index, { first, last, protocol }] of ports.entries()) {
     const rule = `IpPermissions.${index + 1}`;
-    rules[`${rule}.IpProtocol`] = 'tcp';
+    rules[`${rule}.IpProtocol`] = protocol;
     rules[`${rule}.FromPort`] = String(first);
     rules[`${rule}.ToPort`] = String(last);
     rules[`${rule}.IpRanges.1.CidrIp`] = '0.0.0.0/0';

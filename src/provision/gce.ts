@@ -6,7 +6,7 @@
 // other. Must not know: what runs on an instance.
 
 import { z } from 'zod';
-import { type PortRange, showPortRange } from '../base/target.ts';
+import { showPortRange } from '../base/target.ts';
 import { createGoogleSigner, readServiceAccount } from './google-token.ts';
 import {
   CloudRefusal,
@@ -211,7 +211,10 @@ function ruleOf({ name, ports }: MachineRequest, tag: string) {
     direction: 'INGRESS',
     sourceRanges: ['0.0.0.0/0'],
     targetTags: [name],
-    allowed: [{ IPProtocol: 'tcp', ports: ports.map((range: PortRange) => showPortRange(range)) }],
+    allowed: (['tcp', 'udp'] as const).flatMap((protocol) => {
+      const own = ports.filter((range) => range.protocol === protocol);
+      return own.length === 0 ? [] : [{ IPProtocol: protocol, ports: own.map(showPortRange) }];
+    }),
   };
 }
 

@@ -6,7 +6,7 @@
 
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { loggable } from '../base/loggable.ts';
-import type { PortRange } from '../base/target.ts';
+import type { OpenPorts } from '../base/target.ts';
 
 export type MachineState = 'starting' | 'running' | 'ending' | 'failed';
 
@@ -30,7 +30,7 @@ export interface MachineRequest {
   /** For cloud-init; with the public address, where that is known before the machine is made. */
   readonly userData: (address?: string) => string;
   /** Let through where the provider lets nothing through by itself. */
-  readonly ports: readonly PortRange[];
+  readonly ports: readonly OpenPorts[];
 }
 
 export interface Provider {

@@ -13,7 +13,9 @@ import { requirePrograms, scratchFolder } from '../support/programs.ts';
 
 const SECRET = 'a-token-given-by-value-9876';
 const LOGIN = 'ann:swordfish-3';
-const SERVER = ['server', '--token', SECRET, '--tcp-ports', '2222,8000-8002'];
+const SERVER = [
+  ...['server', '--token', SECRET, '--tcp-ports', '2222,8000-8002', '--udp-ports', '5353'],
+];
 const CLIENT = [
   ...['client', '--token', SECRET, '--url', 'wss://t.example.com:8123', '--basic-auth', LOGIN],
   ...['--upstream', 'a.example=http://web:80', '--request-header-add', 'X-Cost: $5 $(HOME)'],
@@ -63,7 +65,8 @@ test('docker-compose accepts the files', async (t) => {
 test('a Compose service publishes what the server listens on, and waits for its drain', async () => {
   const service = serviceOf(await generate('compose', [...SERVER, '--drain-timeout', '2m']));
   const tcp = ['2222:2222', '8000:8000', '8001:8001', '8002:8002'];
-  assert.deepEqual(service.ports, ['8123:8123', '8000:8000', ...tcp].filter(isFirst));
+  const wanted = ['8123:8123', '8000:8000', ...tcp, '5353:5353/udp'];
+  assert.deepEqual(service.ports, wanted.filter(isFirst));
   assert.equal(service.stop_grace_period, '135s');
   assert.deepEqual(service.volumes, ['state:/var/lib/sluiceway']);
   assert.match(service.healthcheck?.test.join(' ') ?? '', /127\.0\.0\.1:9123\/healthz/u);
@@ -149,7 +152,9 @@ test('manifests of a server fit together: selectors, ports, probes, volumes', as
   assertRestricted(pod);
   const [container] = pod.containers;
   const names = container.ports?.map(({ name }) => name) ?? [];
-  assert.deepEqual(names, ['control', 'http', 'tcp-2222', 'tcp-8000', 'tcp-8001', 'tcp-8002']);
+  assert.deepEqual(names, [
+    ...['control', 'http', 'tcp-2222', 'tcp-8000', 'tcp-8001', 'tcp-8002', 'udp-5353'],
+  ]);
   assert.ok(
     names.every((name) => name.length <= 15),
     'IANA names have at most 15 letters',
@@ -208,7 +213,14 @@ test('the arguments in a deployment are read back as the same configuration', as
   ];
   const print = async (args: readonly string[]) =>
     (await run(['config', 'print', ...args], { SLUICEWAY_TOKEN: SECRET })).stdout;
-  const wanted = await print(['server', ...options, '--tcp-ports', '2222,8000-8002']);
+  const wanted = await print([
+    'server',
+    ...options,
+    '--tcp-ports',
+    '2222,8000-8002',
+    '--udp-ports',
+    '5353',
+  ]);
   const { command } = serviceOf(await generate('compose', [...SERVER, ...options]));
   const at = command.indexOf('--token-file');
   assert.equal(await print(command.toSpliced(at, 2)), wanted);

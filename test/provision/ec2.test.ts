@@ -46,8 +46,9 @@ const REQUEST: MachineRequest = {
   name: 'edge-1',
   userData: () => '#cloud-config\n{}\n',
   ports: [
-    { first: 80, last: 80 },
-    { first: 1024, last: 65_535 },
+    { first: 80, last: 80, protocol: 'tcp' },
+    { first: 1024, last: 65_535, protocol: 'tcp' },
+    { first: 5353, last: 5353, protocol: 'udp' },
   ],
 };
 
@@ -96,7 +97,7 @@ function queryAt(endpoint: string): Ec2Query {
 
 /** Ports of the groups that are ours. */
 async function groupsAt(endpoint: string): Promise<readonly (readonly string[])[]> {
-  const rule = z.object({ fromPort: z.string(), toPort: z.string() });
+  const rule = z.object({ ipProtocol: z.string(), fromPort: z.string(), toPort: z.string() });
   const group = z.object({ groupName: z.string(), ipPermissions: z.array(rule).default([]) });
   const answer = z.object({ securityGroupInfo: z.array(group) });
   const { securityGroupInfo: all } = await queryAt(endpoint).ask(
@@ -106,7 +107,9 @@ async function groupsAt(endpoint: string): Promise<readonly (readonly string[])[
   );
   const ours = all.filter(({ groupName }) => groupName.startsWith('sluiceway-'));
   return ours.map(({ ipPermissions }) =>
-    ipPermissions.map(({ fromPort, toPort }) => `${fromPort}-${toPort}`).sort(),
+    ipPermissions
+      .map(({ ipProtocol, fromPort, toPort }) => `${ipProtocol} ${fromPort}-${toPort}`)
+      .sort(),
   );
 }
 
@@ -140,7 +143,7 @@ test('an instance is made of the newest image, found, listed and ended with its 
   assert.match(up?.address ?? '', /^\d+\.\d+\.\d+\.\d+$/u);
   assert.deepEqual(await instanceAt(url, made.id), { imageId: NEWEST, instanceType: 't3.micro' });
   assert.equal(await userDataOf(url, made.id), REQUEST.userData());
-  assert.deepEqual(await groupsAt(url), [['1024-65535', '80-80']]);
+  assert.deepEqual(await groupsAt(url), [['tcp 1024-65535', 'tcp 80-80', 'udp 5353-5353']]);
   assert.deepEqual(
     (await provider.list()).map(({ id }) => id),
     [made.id],

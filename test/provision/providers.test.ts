@@ -120,8 +120,9 @@ const REQUEST: MachineRequest = {
   name: 'edge-1',
   userData: () => '#cloud-config\n{}\n',
   ports: [
-    { first: 80, last: 80 },
-    { first: 1024, last: 65_535 },
+    { first: 80, last: 80, protocol: 'tcp' },
+    { first: 1024, last: 65_535, protocol: 'tcp' },
+    { first: 5353, last: 5353, protocol: 'udp' },
   ],
 };
 
