@@ -11,6 +11,7 @@ import type { Network } from '../base/network.ts';
 import type { PortRange } from '../base/target.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { Address } from './address.ts';
+import { declaredDefaults, declaredOf } from './declared.ts';
 import type { LocalForward } from './forward.ts';
 import type { HealthConfig } from './health-check.ts';
 import { buildHttps, type HttpsConfig } from './https-check.ts';
@@ -19,13 +20,7 @@ import { buildLimits } from './limits.ts';
 import type { OidcConfig } from './oidc.ts';
 import { buildOperator, type OperatorConfig } from './operator.ts';
 import type { LogFormat, Option, OptionTable, Source } from './option.ts';
-import {
-  type ConfigInput,
-  declaredDefaults,
-  declaredOf,
-  type Resolution,
-  resolveValues,
-} from './resolve.ts';
+import { type ConfigInput, type Resolution, resolveValues } from './resolve.ts';
 import { type Command, type Fault, SCHEMA, type Values } from './schema.ts';
 import {
   type AutoTlsConfig,

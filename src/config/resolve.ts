@@ -5,16 +5,10 @@
 // passed. Must not know: how a configuration is shaped for its users.
 
 import type { Masked } from '../base/masked.ts';
-import { showNetwork } from '../base/network.ts';
 import { showTarget } from '../base/target.ts';
-import {
-  boundsProblem,
-  isTunnelOption,
-  TUNNEL_OPTION_NAMES,
-  TUNNEL_OPTIONS,
-  type TunnelOptions,
-} from '../base/tunnel-options.ts';
+import { boundsProblem } from '../base/tunnel-options.ts';
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
+import { declaredDefaults, declaredOf } from './declared.ts';
 import { FileElsewhere } from './elsewhere.ts';
 import type { ConfigFile } from './file.ts';
 import { checkHttps, followHttps } from './https-check.ts';
@@ -29,7 +23,6 @@ import { type Command, RELATIONS, SCHEMA, type Values } from './schema.ts';
 import { resolveToken } from './token.ts';
 import { checkRules, readTokensFile } from './tokens-file.ts';
 import { autoTlsProblems, trustProblems } from './trust.ts';
-import type { TunnelSpec } from './tunnel.ts';
 import { followTcp } from './udp.ts';
 import { providerProblem, readBearerTokens } from './visitor-login.ts';
 
@@ -451,25 +444,6 @@ function checkLocals({ parsed, given, problems }: CheckContext<'client'>): void 
   if (socks !== undefined && socks !== 0 && ports.includes(socks)) {
     problems.add(`${labelOf(given, 'local-socks')}: port ${socks} is one of --local too`);
   }
-}
-
-/** What the client's own options declare for each upstream that does not say otherwise. */
-export function declaredDefaults(values: Partial<Values<'client'>>): TunnelOptions {
-  const given = TUNNEL_OPTION_NAMES.map((name) => {
-    const texts = [values[name] ?? []].flat();
-    return [name, texts.map((one) => (typeof one === 'string' ? one : showNetwork(one)))] as const;
-  });
-  return Object.fromEntries(given.filter(([, texts]) => texts.length > 0));
-}
-
-/** All that is declared for a tunnel: by itself, and by `defaults`, of which raw bytes have one. */
-export function declaredOf({ kind, options }: TunnelSpec, defaults: TunnelOptions): TunnelOptions {
-  const forRaw = Object.fromEntries(
-    Object.entries(defaults).filter(
-      ([name]) => isTunnelOption(name) && TUNNEL_OPTIONS[name].isForRaw,
-    ),
-  );
-  return { ...(kind === 'http' ? defaults : forRaw), ...options };
 }
 
 /** Options with the defaults of all tunnels in them, and the files that upstreams name. */

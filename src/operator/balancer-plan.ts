@@ -4,6 +4,7 @@
 // that is not this Service's; a Service that cannot be read keeps the tunnel that it had. Must not
 // know: exit nodes.
 
+import { isIP } from 'node:net';
 import { type Action, NOTHING, type Plan } from './actions.ts';
 import { readBalancer } from './balancer-reading.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
@@ -175,6 +176,5 @@ function statusAction({ metadata }: ServiceObject, status: object): Action {
 
 /** Traffic for it leaves the cluster: no node may keep it for itself. */
 function ingressPoint(address: string) {
-  const isIp = /^[\d.]+$|:/.test(address);
-  return isIp ? { ip: address, ipMode: 'Proxy' } : { hostname: address };
+  return isIP(address) !== 0 ? { ip: address, ipMode: 'Proxy' } : { hostname: address };
 }

@@ -193,7 +193,8 @@ export class Cluster {
 
   async #call(call: Call): Promise<unknown> {
     const { method, path, query = {}, body, contentType = 'application/json' } = call;
-    const url = new URL(`${this.server.replace(/\/+$/, '')}${path}`);
+    const base = this.server.endsWith('/') ? this.server.slice(0, -1) : this.server;
+    const url = new URL(`${base}${path}`);
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) url.searchParams.set(name, value);
     }

@@ -7,6 +7,7 @@
 // down, and the finalizer goes only when no machine is found. Must not know: any cloud.
 
 import { wallMsOf } from '../base/clock.ts';
+import { unbracketed } from '../base/ip.ts';
 import type { Action, Plan } from './actions.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
@@ -279,5 +280,5 @@ function finalizers({ metadata }: ExitNodeObject, change: 'add' | 'remove'): Act
 }
 
 function hostOf(url: string): string {
-  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[(.*)\]$/, '$1') : '';
+  return URL.canParse(url) ? unbracketed(new URL(url).hostname) : '';
 }

@@ -132,5 +132,5 @@ async function inTime<T>(answer: Promise<T>): Promise<T> {
 /** In one line. */
 function refusalOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.replaceAll(/\s+/g, ' ').slice(0, REFUSAL_LENGTH_MAX);
+  return text.replaceAll(/\s/g, ' ').slice(0, REFUSAL_LENGTH_MAX);
 }
