@@ -32,10 +32,8 @@ make_rootfs() {
   tar -xzf "$work/npm-$npm_version.tgz" -C "$work/files/usr/local/lib/node_modules/npm" --strip-components 1
   cp "$node" "$work/files/usr/local/bin/node"
   ln -s ../lib/node_modules/npm/bin/npm-cli.js "$work/files/usr/local/bin/npm"
-  if [ -e "$authorities" ]; then
-    mkdir -p "$work/files/etc/ssl/certs"
-    cp -L "$authorities" "$work/root$authorities"
-  fi
+  mkdir -p "$work/files/etc/ssl/certs"
+  [ ! -e "$authorities" ] || cp -L "$authorities" "$work/files$authorities"
   # Unsafe only if the machine loses its power meanwhile: then it is made anew.
   mmdebstrap --quiet --variant=essential --include=ca-certificates,libstdc++6,libatomic1 \
     --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' \

@@ -5,6 +5,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { ConfigError } from '../../base/errors.ts';
 import { resolveConfig } from '../../config/config.ts';
 import { readBuildInfo } from '../build-info.ts';
 import { runToExit } from '../lifecycle.ts';
@@ -17,7 +18,7 @@ const POD_NAMESPACE_FILE = '/var/run/secrets/kubernetes.io/serviceaccount/namesp
 export async function runOperator(flags: Flags): Promise<void> {
   const config = resolveConfig(collectInput('operator', flags));
   warnAtStart(flags);
-  const { startOperator } = await import('../../operator/operator.ts');
+  const { startOperator } = await loadOperator();
   const { version } = readBuildInfo();
   await runToExit({
     component: 'operator',
@@ -30,6 +31,19 @@ export async function runOperator(flags: Flags): Promise<void> {
         openProvider: () => undefined,
       }),
   });
+}
+
+/** Images are made without the Kubernetes client unless they are for this. */
+async function loadOperator() {
+  try {
+    return await import('../../operator/operator.ts');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause;
+    const text =
+      'this installation is without @kubernetes/client-node; take an image made by ' +
+      '`npm run image:operator`, or install the package with all that it needs';
+    throw new ConfigError([text]);
+  }
 }
 
 function readPodNamespace(): string | undefined {
