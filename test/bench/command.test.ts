@@ -15,7 +15,7 @@ import { ENTRY, environment, startTunnel, type TestTunnel } from '../support/tun
 import { startEcho, startHttp, startTcp } from '../support/upstream.ts';
 
 const HOST = 'load.example.com';
-const SHORT = ['--duration', '400ms', '--warm-up', '0ms', '--rounds', '2', '--connections', '4'];
+const SHORT = ['--duration', '1s', '--warm-up', '0ms', '--rounds', '2', '--connections', '4'];
 
 function bench(t: TestContext, folder: string, args: readonly string[]): Promise<Output> {
   const command = [ENTRY, 'bench', '--output', folder, ...args];
