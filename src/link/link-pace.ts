@@ -4,9 +4,8 @@
 //   waiting  |----------- bytes taken / time ----------|   a sample of the rate
 //            begin                                   sample
 //
-// A line of 1 Mbit/s that had 1 MiB before it would hold up a key that somebody presses for eight
-// seconds, and a frame of 256 KiB for two. A link that the kernel always takes at once is never
-// seen to wait, and keeps the limits of a fast one.
+// Before a line of 1 Mbit/s, 1 MiB would hold up a key that somebody presses for eight seconds. A
+// peer that stood still for a moment looks like one; what is taken at once opens the limits again.
 //
 // Invariant: both limits lie between their least and their most. Must not know: sockets; time and
 // counts are arguments.
@@ -30,7 +29,10 @@ export class LinkPace {
   /** When the sample under way began, and what had been taken by then; NaN: nothing waits. */
   #sinceMs = Number.NaN;
   #sinceBytes = 0;
+  /** 0: never seen. */
   #bytesPerMs = 0;
+  /** Taken without a wait that counts, since the rate was last changed. */
+  #quickBytes = 0;
 
   /** Something waits, `takenBytes` of all that was ever written having been taken. Idempotent. */
   begin(nowMs: number, takenBytes: number): void {
@@ -42,16 +44,26 @@ export class LinkPace {
   /** Some of what waited was taken, or all of it. Without a `begin` nothing happens. */
   sample(nowMs: number, takenBytes: number, isWaiting: boolean): void {
     const elapsedMs = nowMs - this.#sinceMs;
+    const bytes = takenBytes - this.#sinceBytes;
     if (elapsedMs >= SAMPLE_MS_MIN) {
-      this.#learn((takenBytes - this.#sinceBytes) / elapsedMs);
+      const before = this.#bytesPerMs;
+      this.#setRate(before === 0 ? bytes / elapsedMs : (before + bytes / elapsedMs) / 2);
       this.#sinceMs = nowMs;
       this.#sinceBytes = takenBytes;
-    }
+    } else if (!isWaiting && elapsedMs >= 0) this.pass(bytes);
     if (!isWaiting) this.#sinceMs = Number.NaN;
   }
 
-  #learn(bytesPerMs: number): void {
-    this.#bytesPerMs = this.#bytesPerMs === 0 ? bytesPerMs : (this.#bytesPerMs + bytesPerMs) / 2;
+  /** `bytes` were taken at once, so that the line is faster than was thought. */
+  pass(bytes: number): void {
+    if (this.frameBytesMax === FRAME_BYTES_MAX && this.queuedBytesMax === QUEUED_BYTES_MAX) return;
+    this.#quickBytes += bytes;
+    if (this.#quickBytes >= QUEUED_BYTES_MAX) this.#setRate(2 * Math.max(1, this.#bytesPerMs));
+  }
+
+  #setRate(bytesPerMs: number): void {
+    this.#bytesPerMs = bytesPerMs;
+    this.#quickBytes = 0;
     const moment = (ms: number, least: number, most: number): number =>
       Math.min(most, Math.max(least, Math.floor(this.#bytesPerMs * ms)));
     this.queuedBytesMax = moment(QUEUED_MS, QUEUED_BYTES_MIN, QUEUED_BYTES_MAX);

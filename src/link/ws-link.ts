@@ -294,9 +294,8 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   #watchPace(bytes: number): void {
     this.#writtenBytes += bytes;
     const waitingBytes = this.#socket.writableLength;
-    if (waitingBytes > 0) {
-      this.#pace.begin(systemClock.nowMs(), this.#writtenBytes - waitingBytes);
-    }
+    if (waitingBytes === 0) this.#pace.pass(bytes);
+    else this.#pace.begin(systemClock.nowMs(), this.#writtenBytes - waitingBytes);
   }
 
   #samplePace(): void {

@@ -34,3 +34,31 @@ test('time in which nothing waited is no part of a rate', () => {
   pace.sample(60_050, 105_000_000, false);
   assert.equal(pace.frameBytesMax, FRAME_BYTES_MAX);
 });
+
+test('a moment without a reader is made good by what is taken at once', () => {
+  const pace = new LinkPace();
+  run(pace, 1);
+  assert.equal(pace.frameBytesMax, FRAME_BYTES_MIN);
+  let bytes = 0;
+  for (; pace.frameBytesMax < FRAME_BYTES_MAX; bytes += FRAME_BYTES_MIN) {
+    pace.pass(FRAME_BYTES_MIN);
+    assert.ok(bytes < 32 * QUEUED_BYTES_MAX, 'stays slow for ever');
+  }
+  for (; pace.queuedBytesMax < QUEUED_BYTES_MAX; bytes += FRAME_BYTES_MIN) {
+    pace.pass(FRAME_BYTES_MIN);
+  }
+  assert.ok(bytes <= 20 * QUEUED_BYTES_MAX, `${bytes}`);
+});
+
+test('short waits are made good, too, and long ones are not', () => {
+  const pace = new LinkPace();
+  run(pace, 1);
+  for (let count = 0; count < 20; count += 1) {
+    pace.begin(10_000 + 100 * count, 0);
+    pace.sample(10_005 + 100 * count, QUEUED_BYTES_MAX, false);
+  }
+  assert.equal(pace.frameBytesMax, FRAME_BYTES_MAX);
+  const slow = new LinkPace();
+  for (let count = 0; count < 100; count += 1) run(slow, 128, 2000 * count);
+  assert.equal(slow.frameBytesMax, FRAME_BYTES_MIN);
+});
