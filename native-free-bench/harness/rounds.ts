@@ -1,5 +1,6 @@
 // Rounds: every scenario on every side, one right after the other, and the next round the other way
-// round, so that a machine that grows slower meets all alike. The first one only warms up.
+// round, so that a machine that grows slower meets all alike. The first one only warms up, and
+// takes its time.
 //
 // Invariant: a side that fails a scenario has no figure there but a reason, and our own failing
 // ends the run. Must not know: what is measured.
@@ -14,6 +15,12 @@ export interface Scenario {
   /** The rate on a side; undefined when the side has nothing of the kind. */
   readonly measure: (side: Side, meter: Meter) => Promise<number> | undefined;
 }
+
+/**
+ * Load of one scenario on one side in the round that does not count (measured: a process of Node
+ * needs a fifth more CPU time in its second second of a load than in its fifth).
+ */
+const COMPILING_MS = 4_000;
 
 /** What one side did in one scenario, a figure for each round. */
 export interface Series {
@@ -74,13 +81,21 @@ export async function measureRounds(options: RoundsOptions): Promise<Sample[]> {
     for (const [index, scenario] of scenarios.entries()) {
       for (const side of round % 2 === 0 ? sides.toReversed() : sides) {
         tell(`round ${round} of ${rounds}: ${scenario.name}: ${side.name}`);
-        const series = round === 0 ? newSeries() : samples[index]?.sides[side.name];
-        if (series !== undefined) await measureOne(scenario, side, series);
+        const series = samples[index]?.sides[side.name];
+        if (round === 0) await warmUp(scenario, side);
+        else if (series !== undefined) await measureOne(scenario, side, series);
       }
     }
   }
   for (const side of sides) side.check?.();
   return samples;
+}
+
+async function warmUp(scenario: Scenario, side: Side): Promise<void> {
+  const endMs = performance.now() + COMPILING_MS;
+  const series = newSeries();
+  do await measureOne(scenario, side, series);
+  while (performance.now() < endMs && series.failure === undefined && series.rates.length > 0);
 }
 
 function newSeries(): Series {
