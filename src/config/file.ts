@@ -15,11 +15,19 @@ import {
   type YAMLError,
   type YAMLMap,
 } from 'yaml';
-import type { MapPairs } from './option.ts';
+import { type MapPairs, optional } from './option.ts';
 import { type Problems, quote } from './problems.ts';
+import { path } from './quantity.ts';
 
 /** Guess: a thousand tunnels take a tenth of it. */
 export const CONFIG_FILE_BYTES_MAX = 1024 * 1024;
+
+export const CONFIG_OPTION = {
+  config: optional(path, {
+    help: 'read options from this YAML file',
+    sources: ['flag', 'environment'],
+  }),
+};
 
 export interface ConfigFile {
   /** As the operator wrote it: it is only ever shown. */

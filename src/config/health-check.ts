@@ -3,7 +3,11 @@
 // Invariant: a check is one that the upstream can answer: HTTP is asked of HTTP upstreams alone.
 // Must not know: when a check is made, or what follows from it.
 
-import { InvalidText, type Kind, kindOf } from './option.ts';
+import { InvalidText, type Kind, kindOf, one, optional, type ValuesOf } from './option.ts';
+import { duration, integer } from './quantity.ts';
+import { TIMEOUT } from './tuning.ts';
+
+const DAY_MS = 86_400_000;
 
 export type HealthCheck =
   | 'off'
@@ -43,4 +47,35 @@ export function readHealthCheck(text: string): HealthCheck | InvalidText {
 export function showHealthCheck(check: HealthCheck): string {
   if (check === 'off') return check;
   return check.kind === 'tcp' ? 'tcp' : `http:${check.path}`;
+}
+
+export const HEALTH_OPTIONS = {
+  'health-check': optional(healthCheck, {
+    help: 'look whether upstreams are well, by tcp or http:/PATH, and withdraw those that are not',
+  }),
+  'health-check-interval': one(duration({ min: 100, max: DAY_MS }), {
+    default: '10s',
+    help: 'time between two checks of an upstream',
+  }),
+  'health-check-timeout': one(duration(TIMEOUT), {
+    default: '5s',
+    help: 'a check that takes longer has failed',
+  }),
+  'health-check-rise': one(integer({ min: 1, max: 100 }), {
+    default: '2',
+    help: 'good checks in a row after which an upstream is well again',
+  }),
+  'health-check-fall': one(integer({ min: 1, max: 100 }), {
+    default: '3',
+    help: 'failed checks in a row after which an upstream is withdrawn',
+  }),
+};
+
+export function buildHealth(values: ValuesOf<typeof HEALTH_OPTIONS>): HealthConfig {
+  return {
+    intervalMs: values['health-check-interval'],
+    timeoutMs: values['health-check-timeout'],
+    rise: values['health-check-rise'],
+    fall: values['health-check-fall'],
+  };
 }

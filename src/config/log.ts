@@ -2,7 +2,7 @@
 //
 // Invariant: what is said at a level is said at every coarser one. Must not know: who logs what.
 
-import { one } from './option.ts';
+import { one, type ValuesOf } from './option.ts';
 import { choice } from './quantity.ts';
 
 export const LOG_OPTIONS = {
@@ -19,3 +19,5 @@ export const LOG_OPTIONS = {
     help: 'how log lines look',
   }),
 };
+
+export type LogLevel = ValuesOf<typeof LOG_OPTIONS>['log-level'];

@@ -194,6 +194,14 @@ function parseMany<T>(
   return wrong.length === 0 ? { ok: true, value: values } : { ok: false, wrong };
 }
 
+/** A property that is left out when there is no value. */
+export function present<K extends string, V>(
+  key: K,
+  value: V | undefined,
+): { readonly [P in K]?: V } {
+  return value === undefined ? {} : ({ [key]: value } as { readonly [P in K]: V });
+}
+
 /** A kind read by `read`. */
 export function kindOf<T>(
   name: string,

@@ -1,4 +1,4 @@
-// The token: found in exactly one way, checked, and masked from then on.
+// The token: its options, found in exactly one way, checked, and masked from then on.
 //
 // Invariant: an option that protects never fails open. Whatever is given and cannot be used (an
 // empty text, a missing file, an unset variable, two ways at once) is a problem and never "no
@@ -7,7 +7,9 @@
 import { Masked } from '../base/masked.ts';
 import { FileElsewhere } from './elsewhere.ts';
 import type { Given } from './merge.ts';
+import { optional } from './option.ts';
 import type { Problems } from './problems.ts';
+import { path, secret, text } from './quantity.ts';
 
 /** Guess: far above any generated secret, far below the head that carries it (16 KiB). */
 const TOKEN_LENGTH_MAX = 4096;
@@ -19,6 +21,16 @@ const ELSEWHERE = 'elsewhere';
 
 const TOKEN_REQUIRED =
   'a token is required: give --token-file FILE, --token-env NAME or --token TEXT';
+
+const VARIABLE_RIGHT = 'is not the name of an environment variable; write the name alone';
+
+export const TOKEN_OPTIONS = {
+  token: optional(secret, { help: 'the token itself; other users can see it in the process list' }),
+  'token-file': optional(path, { help: 'file that holds the token' }),
+  'token-env': optional(text('NAME', /^[A-Za-z_][A-Za-z0-9_]*$/, VARIABLE_RIGHT), {
+    help: 'environment variable that holds the token',
+  }),
+};
 
 export interface TokenSources {
   readonly given: ReadonlyMap<string, Given>;
@@ -59,7 +71,7 @@ export interface Unusable {
 type Reader = (value: string, sources: TokenSources) => string | Unusable;
 
 const READERS: Readonly<Record<(typeof WAYS)[number], Reader>> = {
-  token: (text) => text,
+  token: (value) => value,
   'token-file': (path, { readFile }) => {
     try {
       return readFile(path);

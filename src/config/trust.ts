@@ -8,8 +8,9 @@ import { isIP } from 'node:net';
 import { isAbsolute, join } from 'node:path';
 import { isLoopbackHost, readHost } from '../base/target.ts';
 import type { Address } from './address.ts';
-import { InvalidText, type Kind, kindOf } from './option.ts';
-import { buildProxies, type Proxies } from './proxy.ts';
+import { InvalidText, type Kind, kindOf, many, optional } from './option.ts';
+import { buildProxies, type Proxies, proxyUrl } from './proxy.ts';
+import { boolean, path } from './quantity.ts';
 
 /** The server's private CA. */
 export interface AutoTlsConfig {
@@ -60,6 +61,33 @@ export const fingerprint: Kind<string> = kindOf(
   },
   String,
 );
+
+export const AUTO_TLS_OPTIONS = {
+  'auto-tls': optional(boolean, {
+    help: 'make a private CA for the control port; on without --tls-cert, unless on loopback',
+  }),
+  'auto-tls-san': many(serverName, {
+    help: 'name or address that clients dial, for the certificate; those of the machine if none',
+  }),
+  'auto-tls-dir': optional(path, { help: 'folder that keeps the private CA and its keys' }),
+};
+
+/** Of whoever dials a server. */
+export const TRUST_OPTIONS = {
+  proxy: optional(proxyUrl, {
+    help: 'reach the server through this HTTP or SOCKS5 proxy; else as HTTPS_PROXY says; or off',
+  }),
+  'tls-ca': optional(path, { help: 'trust this CA for the server, PEM' }),
+  'auto-tls': optional(boolean, {
+    help: "fetch the server's private CA; on for IP addresses and with a fingerprint",
+  }),
+  'auto-tls-fingerprint': many(fingerprint, {
+    help: "trust the server's private CA with this fingerprint alone, as the server prints it",
+  }),
+  'known-servers': optional(path, { help: 'file that remembers the CA of each server' }),
+  'tls-client-cert': optional(path, { help: 'certificate to show to the server, PEM' }),
+  'tls-client-key': optional(path, { help: 'private key of --tls-client-cert, PEM' }),
+};
 
 interface ServerValues {
   readonly 'auto-tls'?: boolean | undefined;

@@ -1,0 +1,116 @@
+// What no single option of a server can say: listeners apart from each other, files that hold what
+// they should, links that have a port to come in by.
+//
+// Invariant: every check runs, whatever else is wrong. Must not know: HTTPS (https-check.ts).
+
+import { showTarget } from '../base/target.ts';
+import {
+  addAll,
+  type CheckContext,
+  checkCa,
+  checkPair,
+  checkRelations,
+  labelOf,
+  originOf,
+} from './check.ts';
+import { FileElsewhere } from './elsewhere.ts';
+import { checkHttps } from './https-check.ts';
+import { readLoginProviders, readSecret, secretFilesOf } from './login-providers.ts';
+import { checkRules, readTokensFile } from './tokens-file.ts';
+import { autoTlsProblems } from './trust.ts';
+
+export function checkServer(context: CheckContext<'server'>): void {
+  checkRelations(context);
+  checkListeners(context);
+  checkPair(context, 'tls-cert', 'tls-key');
+  checkCa(context, 'client-ca');
+  addAll(
+    context,
+    autoTlsProblems(context.parsed, (name) => context.given.has(name)),
+  );
+  checkHttps(context);
+  checkTokensFile(context);
+  checkLoginProviders(context);
+  checkLinkPorts(context);
+  checkFault(context);
+}
+
+const LISTENERS = ['control-addr', 'http-addr', 'https-addr', 'admin-addr'] as const;
+
+/** Two listeners on one port: found now rather than when the second cannot be opened. */
+function checkListeners({ parsed, given, problems }: CheckContext<'server'>): void {
+  const seen = new Map<string, string>();
+  for (const name of LISTENERS) {
+    const value = parsed[name];
+    if (value === undefined || value === 'off' || value.port === 0) continue;
+    const shown = showTarget(value);
+    const other = seen.get(shown);
+    if (other === undefined) seen.set(shown, name);
+    else problems.add(`${labelOf(given, name)}: ${shown} is also --${other}`);
+  }
+}
+
+/** What is wrong in the file is wrong with the configuration: no token is lost in silence. */
+function checkTokensFile({ parsed, given, readFile, problems }: CheckContext<'server'>): void {
+  const needs = (name: string, other: string): void => {
+    const isAlone = given.has(name) && !given.has(other);
+    if (isAlone) problems.add(`${labelOf(given, name)}: needs --${other} too`);
+  };
+  needs('tokens-usage-file', 'tokens-file');
+  needs('oidc-issuer', 'oidc-audience');
+  needs('oidc-audience', 'oidc-issuer');
+  needs('oidc-issuer', 'tokens-file');
+  const path = parsed['tokens-file'];
+  if (path === undefined) return;
+  try {
+    const entries = readTokensFile({ path, text: readFile(path) }, problems);
+    checkRules({ path, entries, hasIssuer: given.has('oidc-issuer') }, problems);
+  } catch (error) {
+    if (error instanceof FileElsewhere) return;
+    const reason = error instanceof Error ? error.message : `${path} cannot be read`;
+    problems.add(`${labelOf(given, 'tokens-file')}: ${reason}`);
+  }
+}
+
+/** A provider that could not be used would be noticed by a visitor. */
+function checkLoginProviders(context: CheckContext<'server'>): void {
+  const { parsed, given, readFile, problems } = context;
+  const path = parsed['login-providers'];
+  if (path === undefined) return;
+  const reading = (file: string, use: (text: string) => string | undefined): void => {
+    let wrong: string | undefined;
+    try {
+      wrong = use(readFile(file));
+    } catch (error) {
+      if (error instanceof FileElsewhere) return;
+      wrong = error instanceof Error ? error.message : 'cannot be read';
+    }
+    if (wrong !== undefined) problems.add(`${labelOf(given, 'login-providers')}: ${file} ${wrong}`);
+  };
+  reading(path, (text) => {
+    const found = readLoginProviders({ path, text }, problems);
+    for (const { path: file, lengthMin } of secretFilesOf(found)) {
+      reading(file, (secret) => {
+        const read = readSecret(secret, lengthMin);
+        return typeof read === 'string' ? read : undefined;
+      });
+    }
+    return undefined;
+  });
+}
+
+/** Links have a port to come in by, or nobody would notice that they have none. */
+function checkLinkPorts({ parsed, given, problems }: CheckContext<'server'>): void {
+  for (const [name, port] of [
+    ['control-on-http', 'http-addr'],
+    ['control-on-https', 'https-addr'],
+  ] as const) {
+    if (parsed[name] !== true || parsed[port] !== 'off') continue;
+    problems.add(`${labelOf(given, name)}: needs --${port}, which is off`);
+  }
+}
+
+function checkFault({ parsed, given, problems }: CheckContext<'server'>): void {
+  if (parsed.fault === undefined || parsed['allow-faults'] !== false) return;
+  problems.add(`SLUICEWAY_FAULT (${originOf(given, 'fault')}): is refused without --allow-faults`);
+}
