@@ -11,7 +11,13 @@ import { describeOptions, type OptionDescription } from '../config/print.ts';
 import type { Command } from '../config/schema.ts';
 import type { Flags } from './sources.ts';
 
+/** Words that are not known are left for the configuration to name. */
 export function addOptions(cli: CliCommand, command: Command): CliCommand {
+  return declareOptions(cli, command).allowUnknownOption().allowExcessArguments();
+}
+
+/** The options alone: words that are not known are for commander to refuse. */
+export function declareOptions(cli: CliCommand, command: Command): CliCommand {
   for (const description of describeOptions(command)) {
     if (description.flag === undefined) continue;
     cli.addOption(declare(description));
@@ -19,13 +25,32 @@ export function addOptions(cli: CliCommand, command: Command): CliCommand {
       cli.addOption(new Option(`--no-${description.name}`).hideHelp());
     }
   }
-  return cli.allowUnknownOption().allowExcessArguments();
+  return cli;
 }
 
 /** The flags given to `cli`, unknown ones among them. Throws for stray and missing values. */
 export function collectFlags(cli: CliCommand, command: Command): Flags {
-  const flags: Record<string, FlagValue> = {};
   const problems: string[] = [];
+  const flags = knownFlags(cli, command, problems);
+  collectUnknown(cli.args, flags, problems);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return flags;
+}
+
+/** Those that `cli` declares for `command`. Throws for missing values. */
+export function collectDeclared(cli: CliCommand, command: Command): Flags {
+  const problems: string[] = [];
+  const flags = knownFlags(cli, command, problems);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return flags;
+}
+
+function knownFlags(
+  cli: CliCommand,
+  command: Command,
+  problems: string[],
+): Record<string, FlagValue> {
+  const flags: Record<string, FlagValue> = {};
   for (const { name, flag } of describeOptions(command)) {
     const attribute = new Option(`--${name}`).attributeName();
     if (flag === undefined || cli.getOptionValueSource(attribute) !== 'cli') continue;
@@ -38,8 +63,6 @@ export function collectFlags(cli: CliCommand, command: Command): Flags {
     }
     flags[name] = value;
   }
-  collectUnknown(cli.args, flags, problems);
-  if (problems.length > 0) throw new ConfigError(problems);
   return flags;
 }
 

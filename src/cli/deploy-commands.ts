@@ -1,12 +1,14 @@
 // The commands that bring sluiceway to other machines, with the options that are their own.
 //
-// Invariant: an option of `generate` has no name that a server or client has, so that one line can
-// hold both; what a command does is loaded when it runs. Must not know: what a deployment is.
+// Invariant: one line holds options of `generate` and of what it is for; those of a machine and of
+// the server on it stand on either side of `--`; what a command does is loaded when it runs. Must
+// not know: what an option means.
 
 import { Command as CliCommand } from 'commander';
-import { addOptions, collectFlags } from './arguments.ts';
-import type { CloudFlags, CreateFlags } from './commands/exit-node.ts';
-import type { Deployment, GenerateFlags } from './commands/generate.ts';
+import { nearestName } from '../config/problems.ts';
+import { type Command, SCHEMA } from '../config/schema.ts';
+import { addOptions, collectDeclared, collectFlags, declareOptions } from './arguments.ts';
+import type { Deployment } from './commands/generate.ts';
 import type { Flags } from './sources.ts';
 
 const HELP: Readonly<Record<Deployment, string>> = {
@@ -16,27 +18,6 @@ const HELP: Readonly<Record<Deployment, string>> = {
   'cloud-init': 'user data for a new virtual machine',
 };
 
-type OwnOption = readonly [usage: string, help: string];
-
-const NAME: OwnOption = ['--name <NAME>', 'of the service and its folders (default: sluiceway)'];
-const IMAGE: OwnOption = ['--image <IMAGE>', 'image of docker/Dockerfile (default: sluiceway)'];
-
-const PACKAGE_OPTIONS: readonly OwnOption[] = [
-  [
-    '--package <SPEC>',
-    'what the machine installs, as npm names it, or a URL (default: this version)',
-  ],
-  ['--package-integrity <SHA512>', 'of the archive behind a URL, as npm pack prints it'],
-  ['--registry <URL>', "of npm, for the package, Node and npm (default: npm's own)"],
-];
-
-const OWN: Readonly<Record<Deployment, readonly OwnOption[]>> = {
-  systemd: [NAME, ['--program <WORDS>', 'what runs sluiceway there (default: what runs now)']],
-  compose: [NAME, IMAGE],
-  k8s: [NAME, IMAGE, ['--namespace <NAME>', 'of all objects']],
-  'cloud-init': [NAME, ...PACKAGE_OPTIONS],
-};
-
 export function addGenerateCommands(program: CliCommand): void {
   const generate = program
     .command('generate')
@@ -44,35 +25,48 @@ export function addGenerateCommands(program: CliCommand): void {
     .helpCommand(false);
   for (const deployment of Object.keys(HELP) as Deployment[]) {
     const parent = generate.command(deployment).description(HELP[deployment]).helpCommand(false);
+    const own = `generate ${deployment}` as const;
     for (const command of ['server', 'client'] as const) {
       const cli = parent.command(command).description(`${HELP[deployment]}, for the ${command}`);
-      for (const [usage, help] of OWN[deployment]) cli.option(usage, help);
-      addOptions(cli, command).action(async (own: GenerateFlags, called: CliCommand) => {
-        const flags = collectFlags(called, command);
-        const { runGenerate } = await import('./commands/generate.ts');
-        runGenerate(deployment, { command, flags, own });
-      });
+      addOptions(declareOptions(cli, own), command)
+        .addHelpText('after', OTHER_WAYS)
+        .action(async (_options: unknown, called: CliCommand) => {
+          const flags = sortFlags(called, own, command);
+          const { runGenerate } = await import('./commands/generate.ts');
+          runGenerate(deployment, { command, ...flags });
+        });
     }
   }
 }
 
-const CLOUD_OPTIONS: readonly OwnOption[] = [
-  ['--provider <NAME>', 'digitalocean, hetzner, ec2, gce, azure, linode, scaleway, vultr or ovh'],
-  ['--region <REGION>', "as the provider names it (default: the provider's of docs/)"],
-  ['--credentials-file <FILE>', 'in place of variables of the environment'],
-  ['--endpoint <URL>', "of the provider's API, where it is not the usual one"],
-  ['--json', 'as JSON'],
-];
+/** Flags of `own` and of `command`; an unknown one goes where it was probably meant. */
+function sortFlags(cli: CliCommand, own: Command, command: Command) {
+  const ownFlags: Record<string, Flags[string]> = { ...collectDeclared(cli, own) };
+  const flags: Record<string, Flags[string]> = { ...collectFlags(cli, command) };
+  for (const name of Object.keys(flags)) {
+    if (Object.hasOwn(SCHEMA[command], name) || !isMeantFor(own, command, name)) continue;
+    ownFlags[name] = flags[name] ?? '';
+    delete flags[name];
+  }
+  return { own: ownFlags, flags };
+}
 
-const CREATE_OPTIONS: readonly OwnOption[] = [
-  ['--name <NAME>', 'of the machine (default: a random one)'],
-  ['--size <SIZE>', 'of the machine, as the provider names it'],
-  ['--image <IMAGE>', 'with systemd and cloud-init, as the provider names it'],
-  ['--token-file <FILE>', 'the token for its clients (default: a new one, in a new file)'],
-  ['--ssh-key-file <FILE>', 'public keys of those who may log in (default: nobody)'],
-  ['--timeout <TIME>', 'how long it may take to answer (default: 15m)'],
-  ...PACKAGE_OPTIONS,
-];
+function isMeantFor(own: Command, command: Command, name: string): boolean {
+  const isKnown = (one: string): boolean =>
+    one.startsWith('generate ') && Object.hasOwn(SCHEMA[one as Command], name);
+  if (Object.keys(SCHEMA).some(isKnown)) return true;
+  const isNear = (one: Command): boolean =>
+    nearestName(name, Object.keys(SCHEMA[one])) !== undefined;
+  return isNear(own) && !isNear(command);
+}
+
+const OTHER_WAYS = `
+Each option is also a variable, such as SLUICEWAY_NAME. Those of generate itself are keys of the
+--generate-config file; the others of the --config file, which the deployment has, too.`;
+
+const CLOUD_WAYS = `
+Each option is also a key of the --config file and a variable, such as SLUICEWAY_PROVIDER. Those two
+take credentials, too, and SLUICEWAY_CREDENTIALS_FILE names their file; see docs/operating.`;
 
 const SERVER_OPTIONS = `
 Options of the server stand behind --, such as: exit-node create --provider hetzner --
@@ -83,23 +77,28 @@ export function addExitNodeCommands(program: CliCommand): void {
     .command('exit-node')
     .description('machines of a cloud that run a server')
     .helpCommand(false);
-  const add = (usage: string, help: string, more: readonly OwnOption[] = []): CliCommand => {
-    const cli = parent.command(usage).description(help);
-    for (const [option, about] of [...CLOUD_OPTIONS, ...more]) cli.option(option, about);
-    return cli;
-  };
-  add('create [SERVER_OPTIONS...]', 'make one and wait until it answers', CREATE_OPTIONS)
+  const add = (verb: 'create' | 'list' | 'delete', usage: string, help: string): CliCommand =>
+    declareOptions(parent.command(usage).description(help), `exit-node ${verb}`).addHelpText(
+      'after',
+      CLOUD_WAYS,
+    );
+  add('create', 'create [SERVER_OPTIONS...]', 'make one and wait until it answers')
     .addHelpText('after', SERVER_OPTIONS)
-    .action(async (words: readonly string[], own: CreateFlags) => {
+    .action(async (words: readonly string[], _options: unknown, called: CliCommand) => {
+      const own = collectDeclared(called, 'exit-node create');
       const flags = serverFlags(words);
       await (await import('./commands/exit-node.ts')).createNode(own, flags);
     });
-  add('list', 'show them').action(async (own: CloudFlags) => {
+  add('list', 'list', 'show them').action(async (_options: unknown, called: CliCommand) => {
+    const own = collectDeclared(called, 'exit-node list');
     await (await import('./commands/exit-node.ts')).listNodes(own);
   });
-  add('delete <ID>', 'end one').action(async (id: string, own: CloudFlags) => {
-    await (await import('./commands/exit-node.ts')).deleteNode(id, own);
-  });
+  add('delete', 'delete <ID>', 'end one').action(
+    async (id: string, _options: unknown, called: CliCommand) => {
+      const own = collectDeclared(called, 'exit-node delete');
+      await (await import('./commands/exit-node.ts')).deleteNode(id, own);
+    },
+  );
 }
 
 /** The words behind `--`, read as those of `server` are. */

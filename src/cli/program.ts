@@ -6,6 +6,7 @@
 
 import { Command as CliCommand, CommanderError } from 'commander';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
+import { COMMANDS } from '../config/print.ts';
 import type { Command } from '../config/schema.ts';
 import { addOptions, collectFlags } from './arguments.ts';
 import type { BenchFlags } from './bench-request.ts';
@@ -84,13 +85,24 @@ interface CommandSpec {
   readonly run: Run;
 }
 
+/** A name of two words is a command of a command. */
 function addCommand(parent: CliCommand, { name, help, run }: CommandSpec): void {
-  addOptions(parent.command(name).description(help), name)
+  const words = name.split(' ');
+  const owner = words.slice(0, -1).reduce(groupIn, parent);
+  addOptions(owner.command(words.at(-1) ?? name).description(help), name)
     .addHelpText('after', OTHER_WAYS)
     .action(async (_options: unknown, command: CliCommand) => {
       await run(collectFlags(command, name));
     });
 }
+
+function groupIn(parent: CliCommand, word: string): CliCommand {
+  const known = parent.commands.find((one) => one.name() === word);
+  return known ?? parent.command(word).description(`likewise, of ${word}`).helpCommand(false);
+}
+
+/** Not `status`, whose options depend on whom it asks. */
+const CHECKED = COMMANDS.filter((name) => name !== 'status');
 
 function addConfigCommands(program: CliCommand): void {
   const config = program
@@ -101,24 +113,20 @@ function addConfigCommands(program: CliCommand): void {
     {
       verb: 'check',
       help: 'say what is wrong with the options',
-      run: async (name: 'server' | 'client', flags: Flags) =>
+      run: async (name: Command, flags: Flags) =>
         (await import('./commands/config-check.ts')).runConfigCheck(name, flags),
     },
     {
       verb: 'print',
       help: 'print the options as YAML, secrets masked',
-      run: async (name: 'server' | 'client', flags: Flags) =>
+      run: async (name: Command, flags: Flags) =>
         (await import('./commands/config-print.ts')).runConfigPrint(name, flags),
     },
   ];
   for (const { verb, help, run } of actions) {
     const parent = config.command(verb).description(help).helpCommand(false);
-    for (const name of ['server', 'client'] as const) {
-      const spec = {
-        name,
-        help: `${help} of the ${name}`,
-        run: (flags: Flags) => run(name, flags),
-      };
+    for (const name of CHECKED) {
+      const spec = { name, help: `${help} of ${name}`, run: (flags: Flags) => run(name, flags) };
       addCommand(parent, spec);
     }
   }

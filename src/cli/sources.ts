@@ -7,9 +7,9 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { ConfigError } from '../base/errors.ts';
 import { CONFIG_FILE_BYTES_MAX, type ConfigFile } from '../config/file.ts';
-import type { FlagValue } from '../config/merge.ts';
+import { type FlagValue, variableOf } from '../config/merge.ts';
 import type { ConfigInput } from '../config/resolve.ts';
-import type { Command } from '../config/schema.ts';
+import { type Command, fileOptionOf } from '../config/schema.ts';
 
 export type Flags = Readonly<Record<string, FlagValue>>;
 
@@ -18,7 +18,7 @@ export function collectInput<C extends Command>(
   flags: Flags,
   env: NodeJS.ProcessEnv = process.env,
 ): ConfigInput<C> {
-  const file = readConfigFile(flags, env);
+  const file = readConfigFile(fileOptionOf(command), flags, env);
   return {
     command,
     flags,
@@ -32,17 +32,22 @@ export function collectInput<C extends Command>(
   };
 }
 
-function readConfigFile(flags: Flags, env: NodeJS.ProcessEnv): ConfigFile | undefined {
-  const fromFlag = flags.config;
-  const path = typeof fromFlag === 'string' ? fromFlag : env.SLUICEWAY_CONFIG;
+function readConfigFile(
+  option: string,
+  flags: Flags,
+  env: NodeJS.ProcessEnv,
+): ConfigFile | undefined {
+  const fromFlag = flags[option];
+  const variable = variableOf(option);
+  const path = typeof fromFlag === 'string' ? fromFlag : env[variable];
   // An empty path is a problem that the schema reports.
   if (path === undefined || path === '') return undefined;
   try {
     return { path, text: readTextFile(path) };
   } catch (cause) {
-    const origin = typeof fromFlag === 'string' ? 'flag' : 'environment variable SLUICEWAY_CONFIG';
+    const origin = typeof fromFlag === 'string' ? 'flag' : `environment variable ${variable}`;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ConfigError([`--config (${origin}): ${reason}`], { cause });
+    throw new ConfigError([`--${option} (${origin}): ${reason}`], { cause });
   }
 }
 

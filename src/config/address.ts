@@ -6,6 +6,7 @@
 
 import { isIP } from 'node:net';
 import {
+  isLoopbackHost,
   PORT_MAX,
   type PortRange,
   readHost,
@@ -67,6 +68,21 @@ function readListen(text: string): Address | InvalidText {
   return port === undefined
     ? new InvalidText(`has no valid port; ${right}`)
     : { host: hostRead, port };
+}
+
+/** Of an API or a registry: over plain HTTP from this machine alone. No slash at its end. */
+export const httpsUrl: Kind<string> = kindOf(
+  'https URL',
+  'URL',
+  (text) =>
+    isSafeUrl(text) ? text.replace(/\/+$/, '') : new InvalidText('is no URL; write https://HOST'),
+  String,
+);
+
+export function isSafeUrl(text: string): boolean {
+  if (!/^https?:\/\/[\x21-\x7e]{1,2000}$/.test(text) || !URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return protocol === 'https:' || isLoopbackHost(hostname);
 }
 
 export const serverUrl: Kind<string> = kindOf('URL', 'URL', readServerUrl, String);

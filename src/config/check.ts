@@ -5,7 +5,7 @@
 // is absent and never judged twice. Must not know: which options a command has.
 
 import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
-import type { Given } from './merge.ts';
+import { type Given, labelOf } from './merge.ts';
 import type { OptionTable } from './option.ts';
 import type { Problems } from './problems.ts';
 import { proxyProblems } from './proxy.ts';
@@ -110,13 +110,4 @@ function fileOf(
   given: ReadonlyMap<string, Given>,
 ): CertificateFile | undefined {
   return path === undefined ? undefined : { label: labelOf(given, name), path };
-}
-
-/** An option as a problem names it: `--url (flag)`. */
-export function labelOf(given: ReadonlyMap<string, Given>, name: string): string {
-  return `--${name} (${originOf(given, name)})`;
-}
-
-export function originOf(given: ReadonlyMap<string, Given>, name: string): string {
-  return given.get(name)?.origin ?? 'default';
 }

@@ -5,9 +5,10 @@
 
 import { boundsProblem } from '../base/tunnel-options.ts';
 import { checkCertificate } from './certificate.ts';
-import { type CheckContext, checkRelations, checkTrust, labelOf } from './check.ts';
+import { type CheckContext, checkRelations, checkTrust } from './check.ts';
 import { declaredDefaults, declaredOf } from './declared.ts';
 import { FileElsewhere } from './elsewhere.ts';
+import { labelOf } from './merge.ts';
 import { quote } from './problems.ts';
 import { providerProblem, readBearerTokens } from './visitor-login.ts';
 

@@ -6,7 +6,18 @@
 
 import { Masked } from '../base/masked.ts';
 import { buildClient, type ClientConfig } from './client.ts';
+import { buildCloud, buildNode, type CloudConfig, type NodeConfig } from './cloud.ts';
 import { buildFileServer, type FileServerConfig } from './fileserver.ts';
+import {
+  buildCloudInit,
+  buildCompose,
+  buildManifests,
+  buildSystemd,
+  type CloudInitConfig,
+  type ComposeConfig,
+  type ManifestConfig,
+  type SystemdConfig,
+} from './generate.ts';
 import type { LogLevel } from './log.ts';
 import { buildOperator, type OperatorConfig } from './operator.ts';
 import type { LogFormat, Option, OptionTable, Source } from './option.ts';
@@ -18,9 +29,16 @@ import { buildStatus, type StatusConfig } from './status.ts';
 export type { PortRange } from '../base/target.ts';
 export type { Address } from './address.ts';
 export type { ClientConfig } from './client.ts';
+export type { CloudConfig, NodeConfig, ProviderName } from './cloud.ts';
 export type { Fault } from './fault.ts';
 export type { FileServerConfig } from './fileserver.ts';
 export type { LocalForward } from './forward.ts';
+export type {
+  CloudInitConfig,
+  ComposeConfig,
+  ManifestConfig,
+  SystemdConfig,
+} from './generate.ts';
 export type { HealthCheck, HealthConfig } from './health-check.ts';
 export type { CertificateFiles } from './https.ts';
 export type { ChallengeChoice, HttpsConfig, LetsEncryptConfig } from './https-check.ts';
@@ -28,6 +46,7 @@ export type { LogLevel } from './log.ts';
 export type { OidcConfig } from './oidc.ts';
 export type { OperatorConfig } from './operator.ts';
 export type { LogFormat } from './option.ts';
+export type { PackageConfig } from './package.ts';
 export type { ServerConfig } from './server.ts';
 export type { StatusConfig } from './status.ts';
 export type { TokenEntry } from './tokens-file.ts';
@@ -47,6 +66,13 @@ export interface ConfigOf {
   readonly status: StatusConfig;
   readonly fileserver: FileServerConfig;
   readonly operator: OperatorProgramConfig;
+  readonly 'generate systemd': SystemdConfig;
+  readonly 'generate compose': ComposeConfig;
+  readonly 'generate k8s': ManifestConfig;
+  readonly 'generate cloud-init': CloudInitConfig;
+  readonly 'exit-node create': NodeConfig;
+  readonly 'exit-node list': CloudConfig;
+  readonly 'exit-node delete': CloudConfig;
 }
 
 /** Throws a ConfigError with every problem there is. */
@@ -121,6 +147,13 @@ const BUILDERS: { readonly [C in Command]: Build<C> } = {
     logLevel: values['log-level'],
     logFormat: values['log-format'],
   }),
+  'generate systemd': ({ values }) => buildSystemd(values),
+  'generate compose': ({ values }) => buildCompose(values),
+  'generate k8s': ({ values }) => buildManifests(values),
+  'generate cloud-init': ({ values }) => buildCloudInit(values),
+  'exit-node create': ({ values }) => buildNode(values),
+  'exit-node list': ({ values }) => buildCloud(values),
+  'exit-node delete': ({ values }) => buildCloud(values),
 };
 
 function deepFreeze<T>(value: T): T {

@@ -44,6 +44,15 @@ export function variableOf(name: string): string {
   return `${VARIABLE_PREFIX}${name.toUpperCase().replaceAll('-', '_')}`;
 }
 
+/** An option as a problem names it: `--url (flag)`. */
+export function labelOf(given: ReadonlyMap<string, Given>, name: string): string {
+  return `--${name} (${originOf(given, name)})`;
+}
+
+export function originOf(given: ReadonlyMap<string, Given>, name: string): string {
+  return given.get(name)?.origin ?? 'default';
+}
+
 export function merge(input: MergeInput, problems: Problems): Map<string, Given> {
   const merged = new Map<string, Given>();
   // Weakest first: a stronger source overwrites.
@@ -156,12 +165,18 @@ function unknownName(input: MergeInput, name: string, source: Source): string {
     Object.hasOwn(input.tables[command] ?? {}, name),
   );
   if (owners.length > 0) {
-    return `is an option of ${owners.join(' and ')}, not of ${input.command}`;
+    return `is an option of ${listed(owners)}, not of ${input.command}`;
   }
   const names = Object.entries(input.tables[input.command] ?? {})
     .filter(([, option]) => option.sources.includes(source))
     .map(([known]) => known);
   return `unknown option${suggestion(nearestName(name, names), source === 'flag' ? '--' : '')}`;
+}
+
+/** `a`, `a and b`, `a, b and c`. */
+function listed(names: readonly string[]): string {
+  const [last = '', ...others] = names.toReversed();
+  return others.length === 0 ? last : `${others.toReversed().join(', ')} and ${last}`;
 }
 
 function suggestion(nearest: string | undefined, dashes: string): string {

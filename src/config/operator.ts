@@ -4,7 +4,7 @@
 // know: the Kubernetes API, or what is done with the options.
 
 import { type Address, addressOrOff } from './address.ts';
-import { many, type Option, one, optional, type ValuesOf } from './option.ts';
+import { type Kind, many, type Option, one, optional, type ValuesOf } from './option.ts';
 import { boolean, choice, duration, path, text } from './quantity.ts';
 
 const HOUR_MS = 3_600_000;
@@ -15,6 +15,14 @@ const CLASS = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?\/[A-Za-z0-9](?:[-\w.]{0,6
 const IMAGE = /^[\w.:/@-]{1,512}$/;
 const NAME_RIGHT = 'is no name of a Kubernetes object; write a-z, 0-9 and "-"';
 
+export const kubernetesLabel: Kind<string> = text('NAME', LABEL, NAME_RIGHT);
+
+export const containerImage: Kind<string> = text(
+  'IMAGE',
+  IMAGE,
+  'is no image; write NAME:TAG or NAME@sha256:…',
+);
+
 function lease(value: string, help: string): Option<number> {
   return one(duration({ min: 100, max: 10 * MINUTE_MS }), { default: value, help, isTuning: true });
 }
@@ -23,10 +31,10 @@ export const OPERATOR_OPTIONS = {
   kubeconfig: optional(path, {
     help: 'how to reach the cluster; else KUBECONFIG, ~/.kube/config, or the service account',
   }),
-  'watch-namespace': many(text('NAME', LABEL, NAME_RIGHT), {
+  'watch-namespace': many(kubernetesLabel, {
     help: 'look for Services and tunnels in this namespace alone; in all if none',
   }),
-  'operator-namespace': optional(text('NAME', LABEL, NAME_RIGHT), {
+  'operator-namespace': optional(kubernetesLabel, {
     help: 'namespace of clients, their tokens and the lease; that of its pod if none',
   }),
   services: one(choice(['class', 'annotated', 'all']), {
@@ -40,7 +48,7 @@ export const OPERATOR_OPTIONS = {
   'exit-node': optional(text('NAME', NAME, NAME_RIGHT), {
     help: 'ExitNode of Services and tunnels that name none',
   }),
-  'client-image': one(text('IMAGE', IMAGE, 'is no image; write NAME:TAG or NAME@sha256:…'), {
+  'client-image': one(containerImage, {
     default: 'sluiceway',
     help: 'container image that clients run',
   }),

@@ -34,6 +34,24 @@ export class Problems {
   }
 }
 
+/** What both give, or one ConfigError with what is wrong with either. */
+export function readBoth<A, B>(readFirst: () => A, readSecond: () => B): readonly [A, B] {
+  const problems = new Set<string>();
+  const attempt = <T>(read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      for (const problem of error.problems) problems.add(problem);
+      return undefined;
+    }
+  };
+  const first = attempt(readFirst);
+  const second = attempt(readSecond);
+  if (problems.size > 0) throw new ConfigError([...problems]);
+  return [first as A, second as B];
+}
+
 /** A value from outside as a line may show it. */
 export function quote(text: string): string {
   const cut = text.length > QUOTED_LENGTH_MAX ? `${text.slice(0, QUOTED_LENGTH_MAX)}…` : text;

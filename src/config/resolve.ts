@@ -5,14 +5,16 @@
 // passed. Must not know: how a configuration is shaped for its users.
 
 import type { Masked } from '../base/masked.ts';
-import { type CheckContext, checkNeighbours, checkTrust, labelOf } from './check.ts';
+import { type CheckContext, checkNeighbours, checkTrust } from './check.ts';
 import { checkClient, URL_REQUIRED } from './client-check.ts';
+import { checkCloud, checkNode } from './cloud.ts';
 import type { ConfigFile } from './file.ts';
 import { followHttps } from './https-check.ts';
-import { type FlagValue, type Given, merge } from './merge.ts';
+import { type FlagValue, type Given, labelOf, merge } from './merge.ts';
 import { readLists } from './network.ts';
 import { LEASE_RELATIONS } from './operator.ts';
 import type { Kind, MachineDefaults, OptionTable } from './option.ts';
+import { checkPackage } from './package.ts';
 import { Problems, quote } from './problems.ts';
 import { type Command, SCHEMA, type Values } from './schema.ts';
 import { checkServer } from './server-check.ts';
@@ -53,7 +55,7 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   const parsed = followed as Partial<Values<C>>;
   const tokenTexts = untyped as Partial<Values<'server' | 'client' | 'status'>>;
   // What is wrong with a certificate is a problem of its own: it never means "no token needed".
-  const substitutes = SUBSTITUTES[command];
+  const substitutes = SUBSTITUTES[command] ?? [];
   const substitute = substitutes.some((name) => given.has(name));
   const sources = { given, parsed: tokenTexts, env, readFile, substitute };
   const token = Object.hasOwn(table, 'token') ? resolveToken(sources, problems) : undefined;
@@ -64,13 +66,16 @@ export function resolveValues<C extends Command>(input: ConfigInput<C>): Resolut
   return { values: parsed as Values<C>, token, given, merged, listFiles: [...listFiles] };
 }
 
-/** What may stand in for a token. */
-const SUBSTITUTES: Readonly<Record<Command, readonly string[]>> = {
+/** Names of the options that are given, whatever is wrong with them. */
+export function givenNames(input: ConfigInput): ReadonlySet<string> {
+  return new Set(merge({ ...input, tables: SCHEMA }, new Problems()).keys());
+}
+
+/** What may stand in for a token, where a command has one. */
+const SUBSTITUTES: Readonly<Partial<Record<Command, readonly string[]>>> = {
   server: ['client-ca', 'tokens-file'],
   client: ['tls-client-cert'],
   status: ['tls-client-cert', 'local', 'ready'],
-  fileserver: [],
-  operator: [],
 };
 
 function parseTable(
@@ -102,6 +107,9 @@ function shownOf(kind: Kind<unknown>, text: string): string {
   return kind.shown === undefined ? text : kind.shown(text);
 }
 
+/** For commands whose options say all by themselves. */
+function nothing(): void {}
+
 const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = {
   server: checkServer,
   client: checkClient,
@@ -113,10 +121,16 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
     }
     checkTrust(context, context.parsed.url === undefined ? [] : [context.parsed.url]);
   },
-  fileserver() {
-    // Whether there is such a folder is seen when it is served.
-  },
+  // Whether there is such a folder is seen when it is served.
+  fileserver: nothing,
   operator(context) {
     checkNeighbours(context, LEASE_RELATIONS);
   },
+  'generate systemd': nothing,
+  'generate compose': nothing,
+  'generate k8s': nothing,
+  'generate cloud-init': checkPackage,
+  'exit-node create': checkNode,
+  'exit-node list': checkCloud,
+  'exit-node delete': checkCloud,
 };

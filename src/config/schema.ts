@@ -6,8 +6,10 @@
 // values are merged, or who uses them.
 
 import { CLIENT_OPTIONS } from './client.ts';
+import { EXIT_NODE_OPTIONS } from './cloud.ts';
 import { CONFIG_OPTION } from './file.ts';
 import { FILESERVER_OPTIONS } from './fileserver.ts';
+import { GENERATE_OPTIONS } from './generate.ts';
 import { LOG_OPTIONS } from './log.ts';
 import { OPERATOR_OPTIONS } from './operator.ts';
 import type { ValuesOf } from './option.ts';
@@ -20,7 +22,14 @@ export const SCHEMA = {
   status: STATUS_OPTIONS,
   fileserver: FILESERVER_OPTIONS,
   operator: { ...CONFIG_OPTION, ...OPERATOR_OPTIONS, ...LOG_OPTIONS },
+  ...GENERATE_OPTIONS,
+  ...EXIT_NODE_OPTIONS,
 };
+
+/** Which option names the file of a command's options. */
+export function fileOptionOf(command: Command): 'config' | 'generate-config' {
+  return Object.hasOwn(SCHEMA[command], 'config') ? 'config' : 'generate-config';
+}
 
 export type Command = keyof typeof SCHEMA;
 

@@ -4,18 +4,11 @@
 // Invariant: every check runs, whatever else is wrong. Must not know: HTTPS (https-check.ts).
 
 import { showTarget } from '../base/target.ts';
-import {
-  addAll,
-  type CheckContext,
-  checkCa,
-  checkPair,
-  checkRelations,
-  labelOf,
-  originOf,
-} from './check.ts';
+import { addAll, type CheckContext, checkCa, checkPair, checkRelations } from './check.ts';
 import { FileElsewhere } from './elsewhere.ts';
 import { checkHttps } from './https-check.ts';
 import { readLoginProviders, readSecret, secretFilesOf } from './login-providers.ts';
+import { labelOf, originOf } from './merge.ts';
 import { checkRules, readTokensFile } from './tokens-file.ts';
 import { autoTlsProblems } from './trust.ts';
 

@@ -6,7 +6,7 @@
 
 import { Masked } from '../base/masked.ts';
 import { FileElsewhere } from './elsewhere.ts';
-import type { Given } from './merge.ts';
+import { type Given, labelOf } from './merge.ts';
 import { optional } from './option.ts';
 import type { Problems } from './problems.ts';
 import { path, secret, text } from './quantity.ts';
@@ -51,7 +51,7 @@ export function resolveToken(sources: TokenSources, problems: Problems): Masked 
     return undefined;
   }
   if (ways.length > 1) {
-    const found = ways.map((name) => describe(name, sources)).join(' and ');
+    const found = ways.map((name) => labelOf(given, name)).join(' and ');
     problems.add(`the token is given more than once: ${found}; keep exactly one`);
     return undefined;
   }
@@ -60,7 +60,7 @@ export function resolveToken(sources: TokenSources, problems: Problems): Masked 
   const found = READERS[way](value, sources);
   const checked = typeof found === 'string' ? checkToken(found) : found;
   if (checked instanceof Masked) return checked;
-  problems.add(`${describe(way, sources)}: ${checked.wrong}`);
+  problems.add(`${labelOf(given, way)}: ${checked.wrong}`);
   return undefined;
 }
 
@@ -99,8 +99,4 @@ export function checkToken(text: string): Masked | Unusable {
   // `config print` writes this in place of the token; read back it would be a guessable secret.
   if (token === MASK) return { wrong: `the token is "${MASK}", which stands for a masked one` };
   return new Masked(token);
-}
-
-function describe(name: string, { given }: TokenSources): string {
-  return `--${name} (${given.get(name)?.origin ?? 'default'})`;
 }

@@ -31,8 +31,6 @@ export interface Installation {
   readonly addressCommand?: string;
 }
 
-export const NPM_REGISTRY = 'https://registry.npmjs.org';
-
 interface Archive {
   readonly package: string;
   readonly version: string;

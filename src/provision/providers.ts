@@ -5,6 +5,8 @@
 // know: a provider's API.
 
 import { ConfigError } from '../base/errors.ts';
+import type { Masked } from '../base/masked.ts';
+import type { ProviderName } from '../config/cloud.ts';
 import type { Provider, ProviderOptions } from './provider.ts';
 
 type Create = (options: ProviderOptions) => Provider;
@@ -80,26 +82,23 @@ export const PROVIDERS = {
     ],
     load: async () => (await import('./ovh.ts')).createOvh,
   },
-} as const satisfies Readonly<Record<string, ProviderRow>>;
-
-export type ProviderName = keyof typeof PROVIDERS;
-
-export const PROVIDER_NAMES = Object.keys(PROVIDERS) as readonly ProviderName[];
+} as const satisfies Readonly<Record<ProviderName, ProviderRow>>;
 
 /** Marks what `exit-node` makes; the operator has another. */
 export const EXIT_NODE_TAG = 'sluiceway-exit-node';
 
-export function isProviderName(text: string): text is ProviderName {
-  return Object.hasOwn(PROVIDERS, text);
-}
-
-export interface OpenOptions {
+export interface CredentialSources {
   readonly name: ProviderName;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Path of a file that stands in for the environment. */
+  /** Stands in for the environment. */
+  readonly credentials?: Masked;
+  /** Path of a file that does. */
   readonly credentialsFile?: string;
   /** The text of a file, or an error whose message says what is wrong. */
   readonly readFile: (path: string) => string;
+}
+
+export interface OpenOptions extends CredentialSources {
   readonly tag: string;
   readonly region?: string;
   readonly endpoint?: string;
@@ -114,16 +113,22 @@ export async function openProvider(options: OpenOptions): Promise<Provider> {
   const region = options.region ?? said;
   const create = await row.load();
   return create({
-    credentials: readCredentials(row, options),
+    credentials: readCredentials(options),
     ...{ tag, sleep },
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint }),
   });
 }
 
-function readCredentials(row: ProviderRow, options: OpenOptions): Readonly<Record<string, string>> {
-  const { env, credentialsFile } = options;
-  const given = credentialsFile === undefined ? env : readFileOf(row, options, credentialsFile);
+/** By the names of variables. A ConfigError when some are missing. */
+export function readCredentials(options: CredentialSources): Readonly<Record<string, string>> {
+  const { env, credentials, credentialsFile } = options;
+  const row: ProviderRow = PROVIDERS[options.name];
+  const text =
+    credentialsFile === undefined
+      ? credentials?.reveal().trim()
+      : readText(options, credentialsFile, '--credentials-file');
+  const given = text === undefined ? env : readLines(row, text);
   const [first = '', ...rest] = row.variables;
   const found: Record<string, string> = {};
   const own = [first, ...(row.aliases ?? [])].map((name) => given[name]).find((text) => text);
@@ -132,24 +137,20 @@ function readCredentials(row: ProviderRow, options: OpenOptions): Readonly<Recor
     const text = given[name];
     if (text !== undefined && text !== '') found[name] = text;
   }
-  if (row.isFile === true && credentialsFile === undefined && own !== undefined) {
+  if (row.isFile === true && text === undefined && own !== undefined) {
     found[first] = readText(options, own, first);
   }
   const missing = row.variables.filter((name) => found[name] === undefined);
   if (missing.length === 0) return found;
-  const where = credentialsFile === undefined ? 'in the environment' : `in ${credentialsFile}`;
+  const source = text === undefined ? 'the environment' : 'its credentials';
+  const where = credentialsFile ?? source;
   throw new ConfigError([
-    `${row.title} needs ${missing.join(', ')} ${where}, or a file by --credentials-file`,
+    `${row.title} needs ${missing.join(', ')} in ${where}, or a file by --credentials-file`,
   ]);
 }
 
 /** `NAME=VALUE` a line; or, where one value is enough, that alone. */
-function readFileOf(
-  row: ProviderRow,
-  options: OpenOptions,
-  path: string,
-): Readonly<Record<string, string>> {
-  const text = readText(options, path, '--credentials-file');
+function readLines(row: ProviderRow, text: string): Readonly<Record<string, string>> {
   const [first = '', ...more] = row.variables;
   if (row.isFile === true) return { [first]: text };
   const lines = text.split('\n').map((line) => line.trim());
@@ -171,7 +172,7 @@ function unquoted(value: string): string {
   return isQuoted ? value.slice(1, -1) : value;
 }
 
-function readText({ readFile }: OpenOptions, path: string, what: string): string {
+function readText({ readFile }: CredentialSources, path: string, what: string): string {
   try {
     return readFile(path).trim();
   } catch (cause) {

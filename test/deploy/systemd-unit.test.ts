@@ -164,7 +164,7 @@ test('what cannot become a unit is refused with code 2, and nothing is printed',
     [['server', '--token', 'x', '--http-adr', ':1'], /did you mean --http-addr\?/u],
     [['server', '--token', 'x', '--name', 'A b'], /is no name of a service/u],
     [['server', '--token', 'x', '--program', 'sluiceway'], /needs the whole path/u],
-    [['server', '--token', 'x', '--image', 'y'], /unknown option/u],
+    [['server', '--token', 'x', '--image', 'y'], /is an option of generate compose, /u],
     [['client', '--token', 'x'], /--url is required/u],
     [['status'], /unknown command|server|client/u],
   ];

@@ -149,6 +149,8 @@ test('a machine that never answers is removed at the deadline, with code 4', asy
   assert.ok(existsSync(tokenIn(all)), 'a token that was given stays');
 });
 
+const TWICE = { SLUICEWAY_CREDENTIALS: 'x', SLUICEWAY_CREDENTIALS_FILE: '/none' };
+
 function tokenIn({ folder }: World): string {
   const file = path.join(folder, 'own');
   if (!existsSync(file)) writeFileSync(file, 'a-token-of-ones-own-1234\n');
@@ -167,10 +169,83 @@ test('a refusal is one line with the words of the provider, and code 1', async (
   assert.deepEqual([all.api.left(), readdirSync(all.folder)], [[], []]);
 });
 
-test('wrong options are code 2, before anything is asked', async () => {
+test('options come from flags, variables and a file, and credentials by value or by file', async (t) => {
+  const { folder, cloud } = await world(t);
+  const [, provider = '', , endpoint = ''] = cloud;
+  const write = (name: string, text: string): string => {
+    const file = path.join(folder, name);
+    writeFileSync(file, text);
+    return file;
+  };
+  const where = { SLUICEWAY_PROVIDER: provider, SLUICEWAY_ENDPOINT: endpoint };
+  const secretFile = write('secret', `${TOKEN}\n`);
+  const lines = `provider: ${provider}\nendpoint: ${endpoint}\njson: true\n`;
+  const byFile = write('file.yaml', `${lines}credentials-file: ${secretFile}\n`);
+  const byValue = write('value.yaml', `${lines}credentials: HCLOUD_TOKEN=${TOKEN}\n`);
+  const table: readonly (readonly [readonly string[], Readonly<Record<string, string>>])[] = [
+    [[...cloud, '--credentials-file', secretFile, '--json'], {}],
+    [[], { ...where, SLUICEWAY_CREDENTIALS_FILE: secretFile, SLUICEWAY_JSON: 'true' }],
+    [['--json'], { ...where, SLUICEWAY_CREDENTIALS: TOKEN }],
+    [['--config', byFile], {}],
+    [[], { SLUICEWAY_CONFIG: byValue }],
+  ];
+  for (const [args, env] of table) {
+    const listed = await run(['exit-node', 'list', ...args], env);
+    assert.deepEqual([listed.code, listed.stdout], [0, '[]\n'], listed.stderr);
+    const checked = await run(['config', 'check', 'exit-node', 'list', ...args], env);
+    assert.deepEqual([checked.code, checked.stdout], [0, 'ok\n'], checked.stderr);
+    const printed = await run(['config', 'print', 'exit-node', 'create', ...args], env);
+    assert.equal(printed.code, 0, printed.stderr);
+    assert.ok(!printed.stdout.includes(TOKEN), printed.stdout);
+  }
+  const wrong = await run(['exit-node', 'list'], { ...where, SLUICEWAY_CREDENTIALS: 'other' });
+  assert.deepEqual([wrong.code, wrong.stdout], [1, '']);
+  const deleted = await run(['exit-node', 'delete', '1', ...cloud], {
+    SLUICEWAY_CREDENTIALS: TOKEN,
+  });
+  assert.match(deleted.stderr, /there is no machine '1'/u);
+});
+
+test("what the server's own file says is what the machine gets, ports and token included", async (t) => {
+  const all = await world(t);
+  const { api, folder, env, cloud } = all;
+  const server = path.join(folder, 'server.yaml');
+  writeFileSync(server, `token: ${'s'.repeat(20)}\nhttp-addr: "0.0.0.0:8080"\n`);
+  const own = path.join(folder, 'own.yaml');
+  writeFileSync(own, 'name: edge-2\nsize: cx33\nimage: debian-13\nregion: nbg1\ntimeout: 1s\n');
+  // A file of the same variable, for a server on this machine.
+  const making = startProcess(t, {
+    ...{ name: 'create', command: process.execPath, cwd: folder, endsItself: true },
+    args: [
+      ...[ENTRY, 'exit-node', 'create', ...cloud, '--config', own, '--'],
+      ...['--config', server, '--admin-addr', 'off'],
+    ],
+    env: { PATH: process.env.PATH ?? '', ...env, SLUICEWAY_HTTP_ADDR: '127.0.0.1:1' },
+  });
+  assert.equal((await making.expectEnd()).code, 4, making.tail());
+  assert.deepEqual(readdirSync(folder).sort(), ['own.yaml', 'server.yaml'], 'no token is made');
+  const asked = api.created().at(-1);
+  const { write_files: files } = parse(asked?.user_data ?? '') as {
+    write_files: { path: string; content: string }[];
+  };
+  const unit = files.find(({ path: at }) => at.endsWith('/sluiceway.service'))?.content ?? '';
+  const [, , ...words] = commandWords(oneValue(unit, 'ExecStart'));
+  assert.deepEqual(words, [
+    ...['server', '--config', '/etc/sluiceway/server.yaml', '--https-addr', '0.0.0.0:443'],
+    ...['--admin-addr', 'off'],
+  ]);
+  const copied = files.find(({ path: at }) => at === '/etc/sluiceway/server.yaml');
+  assert.equal(copied?.content, readFileSync(server, 'utf8'));
+  assert.deepEqual(
+    [asked?.name, asked?.server_type, asked?.image, asked?.location],
+    ['edge-2', 'cx33', 'debian-13', 'nbg1'],
+  );
+});
+
+test('wrong options are code 2, before anything is asked', async (t) => {
   const hetzner = ['--provider', 'hetzner'];
   const keys = { HCLOUD_TOKEN: 'x' };
-  const table: readonly (readonly [readonly string[], RegExp, Record<string, string>?])[] = [
+  const table: [readonly string[], RegExp, Record<string, string>?][] = [
     [['create'], /--provider is required; give one of digitalocean, hetzner/u],
     [['create', '--provider', 'hetzer'], /'hetzer' is unknown; did you mean hetzner\?/u],
     [['create', ...hetzner], /Hetzner Cloud needs HCLOUD_TOKEN in the environment/u],
@@ -180,9 +255,25 @@ test('wrong options are code 2, before anything is asked', async () => {
     [['create', ...hetzner, '--token-file', '/none'], /\/none does not exist/u, keys],
     [['create', ...hetzner, '--ssh-key-file', '/etc/passwd'], /holds no public key/u, keys],
     [['create', ...hetzner, '--endpoint', 'http://a.example'], /is no URL/u, keys],
+    [
+      ['create', ...hetzner, '--nam', 'x'],
+      /unknown option '--nam' \(Did you mean --name\?\)/u,
+      keys,
+    ],
+    [['list', ...hetzner, '--size', 'x'], /unknown option '--size'/u, keys],
+    [['list', ...hetzner], /--credentials .* and --credentials-file .*; keep one/u, TWICE],
     [['list', '--provider', 'ovh'], /OVHcloud needs OVH_APPLICATION_KEY, /u],
     [['delete', ...hetzner], /missing required argument/u],
   ];
+  const token = tokenIn(await world(t));
+  for (const way of [
+    ['--token-file', token],
+    ['--tokens-file', '/none'],
+    ['--client-ca', '/none'],
+  ]) {
+    const args = ['create', ...hetzner, '--token-file', token, '--', ...way];
+    table.push([args, new RegExp(`the options of the server have ${way[0]}; keep one`, 'u'), keys]);
+  }
   for (const [args, wanted, env] of table) {
     const { code, stdout, stderr } = await run(['exit-node', ...args], env);
     assert.deepEqual([code, stdout], [2, ''], `${args.join(' ')}: ${stderr}`);

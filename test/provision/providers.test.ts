@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/base/errors.ts';
+import { Masked } from '../../src/base/masked.ts';
+import { PROVIDER_NAMES } from '../../src/config/cloud.ts';
 import { createAzure } from '../../src/provision/azure.ts';
 import { createDigitalocean } from '../../src/provision/digitalocean.ts';
 import { createGce } from '../../src/provision/gce.ts';
@@ -17,7 +19,7 @@ import {
   type Provider,
   type ProviderOptions,
 } from '../../src/provision/provider.ts';
-import { openProvider, PROVIDER_NAMES } from '../../src/provision/providers.ts';
+import { openProvider } from '../../src/provision/providers.ts';
 import { createScaleway } from '../../src/provision/scaleway.ts';
 import { createVultr } from '../../src/provision/vultr.ts';
 import * as azure from './apis/azure.ts';
@@ -263,6 +265,8 @@ test('a provider that is away is said to be', async () => {
   await assert.rejects(provider.list(), { code: 'SLW_CLOUD_UNREACHABLE' });
 });
 
+const AWS_KEYS = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' };
+
 test('credentials come from the environment or a file, whole or not at all', async () => {
   const files: Readonly<Record<string, string>> = {
     'token.txt': 'hcloud-token\n',
@@ -273,12 +277,17 @@ test('credentials come from the environment or a file, whole or not at all', asy
   };
   const opens = async (
     name: (typeof PROVIDER_NAMES)[number],
-    from: { readonly env?: Record<string, string>; readonly file?: string },
+    from: {
+      readonly env?: Record<string, string>;
+      readonly file?: string;
+      readonly value?: string;
+    },
   ) =>
     await openProvider({
       name,
       env: from.env ?? {},
       ...(from.file === undefined ? {} : { credentialsFile: from.file }),
+      ...(from.value === undefined ? {} : { credentials: new Masked(from.value) }),
       readFile: (path) => files[path] ?? assert.fail(`${path} does not exist`),
       tag: 'x',
       sleep: async () => {},
@@ -287,10 +296,15 @@ test('credentials come from the environment or a file, whole or not at all', asy
   await opens('hetzner', { file: 'token.txt' });
   await opens('digitalocean', { env: { DIGITALOCEAN_ACCESS_TOKEN: 'x' } });
   await opens('ec2', { file: 'aws.env' });
+  await opens('ec2', { value: files['aws.env'] ?? '' });
+  await opens('vultr', { value: 'x\n' });
+  await opens('gce', { value: gce.KEY_FILE });
   await opens('gce', { env: { GOOGLE_APPLICATION_CREDENTIALS: 'key.json' } });
   await opens('gce', { file: 'key.json' });
   const table = [
     [opens('ec2', { file: 'half.env' }), /needs AWS_SECRET_ACCESS_KEY in half\.env/u],
+    [opens('ec2', { value: 'AWS_ACCESS_KEY_ID=a' }), /needs AWS_SECRET_ACCESS_KEY in its cred/u],
+    [opens('ec2', { value: 'x', env: AWS_KEYS }), /needs AWS_ACCESS_KEY_ID, AWS_SECRET_/u],
     [opens('gce', { file: 'broken.json' }), /is no key of Google's/u],
     [opens('gce', { env: { GOOGLE_APPLICATION_CREDENTIALS: 'none' } }), /none does not exist/u],
   ] as const;

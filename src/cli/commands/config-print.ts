@@ -1,4 +1,4 @@
-// `sluiceway config print server|client`: shows the options as they were resolved, as YAML.
+// `sluiceway config print COMMAND`: shows the options as they were resolved, as YAML.
 //
 // Invariant: secrets are masked, and what is printed can serve as a file of --config once they are
 // filled in. Must not know: options.

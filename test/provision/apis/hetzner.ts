@@ -56,12 +56,15 @@ const show = (id: number, one: Kept) => ({
 });
 
 export interface HetznerApi extends CloudApi {
+  /** What was asked for, also of those that are gone. */
+  created(): readonly Create[];
   /** Deletions are refused from now on, or again not. */
   lockDeletions(isLocked: boolean): void;
 }
 
 export function hetznerApi(): HetznerApi {
   const servers = new Map<number, Kept>();
+  const created: Create[] = [];
   let isRefusing = false;
   let isLocked = false;
   const refusal = (status: number, code: string, message: string): Answer => ({
@@ -79,6 +82,7 @@ export function hetznerApi(): HetznerApi {
       const body = readBody(asked, create);
       if (isRefusing) return refusal(403, 'resource_limit_exceeded', 'server limit reached');
       const made = 4711 + servers.size;
+      created.push(body);
       servers.set(made, { create: body, status: 'initializing' });
       const server = show(made, { create: body, status: 'initializing' });
       const action = { id: 1, command: 'create_server', status: 'running' };
@@ -100,6 +104,7 @@ export function hetznerApi(): HetznerApi {
   };
   return {
     answer,
+    created: () => created,
     left: () => [...servers.values()].map(({ create: { name } }) => name),
     boot: () => {
       for (const one of servers.values()) one.status = 'running';
