@@ -10,17 +10,18 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { showPortRange } from '../base/target.ts';
 import { createAzureSigner } from './azure-token.ts';
+import { orUndone, untilThere } from './making.ts';
 import {
+  type Choice,
   CloudRefusal,
+  choose,
   type Machine,
   type MachineRequest,
   type MachineState,
-  orUndone,
   type Provider,
   type ProviderOptions,
-  untilThere,
 } from './provider.ts';
-import { orUndefined, Rest, unlessGone, wordsAt } from './rest.ts';
+import { orUndefined, type Rest, restOf, unlessGone, wordsAt } from './rest.ts';
 
 const TAG = 'sluiceway';
 const GROUPS_API = '2021-04-01';
@@ -68,10 +69,9 @@ class Azure {
     const { AZURE_SUBSCRIPTION_ID: subscription = '' } = options.credentials;
     this.#options = options;
     this.#base = `/subscriptions/${encodeURIComponent(subscription)}`;
-    this.#rest = new Rest({
+    this.#rest = restOf(options, {
       provider: 'Azure',
-      origin: options.endpoint ?? 'https://management.azure.com',
-      sleep: options.sleep,
+      origin: 'https://management.azure.com',
       sign: createAzureSigner(options),
       words: wordsAt('error', 'message'),
     });
@@ -79,7 +79,8 @@ class Azure {
 
   async create(request: MachineRequest): Promise<Machine> {
     const { name } = request;
-    const location = request.region ?? this.#options.region ?? DEFAULTS.region;
+    const choice = choose(request, this.#options, DEFAULTS);
+    const location = choice.region;
     const groupName = `${TAG}-${name}`;
     const path = this.#groupPath(groupName);
     if ((await orUndefined(this.#rest.ask('GET', path, { answer: group }))) !== undefined) {
@@ -89,13 +90,14 @@ class Azure {
       const tags = { [TAG]: this.#options.tag };
       await this.#rest.ask('PUT', path, { json: { location, tags }, answer: group });
       register(`the resource group ${groupName}`, async () => await this.delete(groupName));
-      const address = await this.#makeNetwork(groupName, location, request);
+      const address = await this.#makeNetwork(groupName, choice, request);
       return { id: groupName, name, state: 'starting' as const, region: location, address };
     });
   }
 
   /** All but the group; gives the address. */
-  async #makeNetwork(name: string, location: string, request: MachineRequest): Promise<string> {
+  async #makeNetwork(name: string, choice: Choice, request: MachineRequest): Promise<string> {
+    const { region: location } = choice;
     const put = async (type: string, api: string, json: object): Promise<Resource> => {
       const path = `${this.#providerPath(name, type)}?api-version=${api}`;
       await this.#rest.ask('PUT', path, { json: { location, ...json }, answer: resource });
@@ -136,7 +138,10 @@ class Azure {
     });
     const path = `${this.#providerPath(name, 'Microsoft.Compute/virtualMachines/machine')}`;
     await this.#rest.ask('PUT', `${path}?api-version=${COMPUTE_API}`, {
-      json: { location, properties: machineProperties(request, card.id, found) },
+      json: {
+        location,
+        properties: machineProperties({ request, choice, cardId: card.id, address: found }),
+      },
       answer: resource,
     });
     return found;
@@ -234,11 +239,18 @@ function ruleOf(protocol: 'tcp' | 'udp', priority: number, ports: MachineRequest
   };
 }
 
+interface Properties {
+  readonly request: MachineRequest;
+  readonly choice: Choice;
+  readonly cardId: string;
+  readonly address: string;
+}
+
 /** The password that the API demands is random and forgotten. */
-function machineProperties(request: MachineRequest, cardId: string, address: string) {
-  const [publisher, offer, sku, version] = (request.image ?? DEFAULTS.image).split(':');
+function machineProperties({ request, choice, cardId, address }: Properties) {
+  const [publisher, offer, sku, version] = choice.image.split(':');
   return {
-    hardwareProfile: { vmSize: request.size ?? DEFAULTS.size },
+    hardwareProfile: { vmSize: choice.size },
     storageProfile: {
       imageReference: { publisher, offer, sku, version },
       osDisk: {

@@ -3,8 +3,14 @@
 // Invariant: ours carry the tag. Must not know: what runs on a droplet.
 
 import { z } from 'zod';
-import type { Machine, MachineState, Provider, ProviderOptions } from './provider.ts';
-import { orUndefined, Rest, unlessGone, withToken, wordsAt } from './rest.ts';
+import {
+  choose,
+  type Machine,
+  type MachineState,
+  type Provider,
+  type ProviderOptions,
+} from './provider.ts';
+import { orUndefined, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
 
 const PER_PAGE = 200;
 const DEFAULTS = { region: 'fra1', size: 's-1vcpu-1gb', image: 'debian-12-x64' };
@@ -27,21 +33,22 @@ const STATES: Readonly<Record<string, MachineState>> = {
 };
 
 export function createDigitalocean(options: ProviderOptions): Provider {
-  const rest = new Rest({
+  const rest = restOf(options, {
     provider: 'DigitalOcean',
-    origin: options.endpoint ?? 'https://api.digitalocean.com',
-    sleep: options.sleep,
+    origin: 'https://api.digitalocean.com',
     sign: withToken('authorization', `Bearer ${options.credentials.DIGITALOCEAN_TOKEN}`),
     words: wordsAt('message'),
   });
   return {
-    create: async ({ name, region, size, image, userData }) => {
+    create: async (request) => {
+      const { name, userData } = request;
+      const { region, size, image } = choose(request, options, DEFAULTS);
       const { droplet: made } = await rest.ask('POST', '/v2/droplets', {
         json: {
           name,
-          region: region ?? options.region ?? DEFAULTS.region,
-          size: size ?? DEFAULTS.size,
-          image: image ?? DEFAULTS.image,
+          region,
+          size,
+          image,
           user_data: userData(),
           tags: [options.tag],
         },

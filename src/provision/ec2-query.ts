@@ -7,7 +7,7 @@ import { parseXml, XmlElement } from '@rgrove/parse-xml';
 import { AwsV4Signer } from 'aws4fetch';
 import type { z } from 'zod';
 import { CloudRefusal, type ProviderOptions } from './provider.ts';
-import { type Outgoing, Rest } from './rest.ts';
+import { type Outgoing, type Rest, restOf } from './rest.ts';
 
 export type Parameters = Readonly<Record<string, string>>;
 
@@ -17,10 +17,9 @@ export class Ec2Query {
   readonly #rest: Rest;
 
   constructor(region: string, options: ProviderOptions) {
-    this.#rest = new Rest({
+    this.#rest = restOf(options, {
       provider: 'EC2',
-      origin: options.endpoint ?? `https://ec2.${region}.amazonaws.com`,
-      sleep: options.sleep,
+      origin: `https://ec2.${region}.amazonaws.com`,
       sign: async (request) => await sign(request, region, options.credentials),
       // The code is what a refusal is told by.
       words: (body) => {

@@ -8,15 +8,14 @@
 import { z } from 'zod';
 import type { OpenPorts } from '../base/target.ts';
 import { Ec2Query, type Parameters } from './ec2-query.ts';
+import { orUndone, untilThere } from './making.ts';
 import {
   CloudRefusal,
   type Machine,
   type MachineRequest,
   type MachineState,
-  orUndone,
   type Provider,
   type ProviderOptions,
-  untilThere,
 } from './provider.ts';
 import { joinId, splitId } from './regional-id.ts';
 

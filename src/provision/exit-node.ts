@@ -8,7 +8,8 @@
 
 import type { Clock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
-import { LeftBehind, type Machine, type MachineRequest, type Provider } from './provider.ts';
+import { LeftBehind } from './making.ts';
+import type { Machine, MachineRequest, Provider } from './provider.ts';
 
 export interface Progress {
   readonly stage: 'creating' | 'addressing' | 'starting' | 'removing';

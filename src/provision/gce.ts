@@ -8,18 +8,19 @@
 import { z } from 'zod';
 import { showPortRange } from '../base/target.ts';
 import { createGoogleSigner, readServiceAccount } from './google-token.ts';
+import { orUndone, untilThere } from './making.ts';
 import {
+  type Choice,
   CloudRefusal,
+  choose,
   type Machine,
   type MachineRequest,
   type MachineState,
-  orUndone,
   type Provider,
   type ProviderOptions,
-  untilThere,
 } from './provider.ts';
 import { joinId, splitId } from './regional-id.ts';
-import { type Method, orUndefined, Rest, wordsAt } from './rest.ts';
+import { type Method, orUndefined, type Rest, restOf, wordsAt } from './rest.ts';
 
 const LABEL = 'sluiceway';
 const PER_PAGE = 500;
@@ -73,10 +74,9 @@ class Gce {
     const account = readServiceAccount(options.credentials.GOOGLE_APPLICATION_CREDENTIALS ?? '');
     this.#options = options;
     this.#base = `/compute/v1/projects/${encodeURIComponent(account.project_id)}`;
-    this.#rest = new Rest({
+    this.#rest = restOf(options, {
       provider: 'Google',
-      origin: options.endpoint ?? 'https://compute.googleapis.com',
-      sleep: options.sleep,
+      origin: 'https://compute.googleapis.com',
       sign: createGoogleSigner(account, options),
       words: wordsAt('error', 'message'),
     });
@@ -93,7 +93,8 @@ class Gce {
   }
 
   async #create(request: MachineRequest): Promise<Machine> {
-    const zone = request.region ?? this.#options.region ?? DEFAULTS.region;
+    const choice = choose(request, this.#options, DEFAULTS);
+    const { region: zone } = choice;
     const { name } = request;
     return await orUndone(async (register) => {
       // Registered when it was accepted: what was there before is another's.
@@ -103,24 +104,24 @@ class Gce {
       await this.#finish(rule);
       const id = joinId(zone, name);
       const path = `/zones/${zone}/instances`;
-      const made = await this.#begin('POST', path, this.#instanceOf(request, zone));
+      const made = await this.#begin('POST', path, this.#instanceOf(request, choice));
       register(`the instance ${id}`, async () => await this.#deleteInstance(id));
       await this.#finish(made);
       return { id, name, state: 'starting' as const, region: zone };
     });
   }
 
-  #instanceOf({ name, size, image, userData }: MachineRequest, zone: string) {
+  #instanceOf({ name, userData }: MachineRequest, { region: zone, size, image }: Choice) {
     return {
       name,
-      machineType: `zones/${zone}/machineTypes/${size ?? DEFAULTS.size}`,
+      machineType: `zones/${zone}/machineTypes/${size}`,
       labels: { [LABEL]: this.#options.tag },
       tags: { items: [name] },
       disks: [
         {
           boot: true,
           autoDelete: true,
-          initializeParams: { sourceImage: image ?? DEFAULTS.image, diskSizeGb: DISK_GB },
+          initializeParams: { sourceImage: image, diskSizeGb: DISK_GB },
         },
       ],
       networkInterfaces: [

@@ -4,8 +4,14 @@
 // not know: what runs on a server.
 
 import { z } from 'zod';
-import type { Machine, MachineState, Provider, ProviderOptions } from './provider.ts';
-import { orUndefined, Rest, unlessGone, withToken, wordsAt } from './rest.ts';
+import {
+  choose,
+  type Machine,
+  type MachineState,
+  type Provider,
+  type ProviderOptions,
+} from './provider.ts';
+import { orUndefined, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
 
 const LABEL = 'sluiceway';
 const PER_PAGE = 50;
@@ -31,21 +37,22 @@ const STATES: Readonly<Record<string, MachineState>> = {
 };
 
 export function createHetzner(options: ProviderOptions): Provider {
-  const rest = new Rest({
+  const rest = restOf(options, {
     provider: 'Hetzner',
-    origin: options.endpoint ?? 'https://api.hetzner.cloud',
-    sleep: options.sleep,
+    origin: 'https://api.hetzner.cloud',
     sign: withToken('authorization', `Bearer ${options.credentials.HCLOUD_TOKEN}`),
     words: wordsAt('error', 'message'),
   });
   return {
-    create: async ({ name, region, size, image, userData }) => {
+    create: async (request) => {
+      const { name, userData } = request;
+      const { region, size, image } = choose(request, options, DEFAULTS);
       const { server: made } = await rest.ask('POST', '/v1/servers', {
         json: {
           name,
-          location: region ?? options.region ?? DEFAULTS.region,
-          server_type: size ?? DEFAULTS.size,
-          image: image ?? DEFAULTS.image,
+          location: region,
+          server_type: size,
+          image,
           user_data: userData(),
           labels: { [LABEL]: options.tag },
           start_after_create: true,

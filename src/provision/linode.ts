@@ -5,8 +5,14 @@
 
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import type { Machine, MachineState, Provider, ProviderOptions } from './provider.ts';
-import { orUndefined, Rest, unlessGone, withToken, wordsAt } from './rest.ts';
+import {
+  choose,
+  type Machine,
+  type MachineState,
+  type Provider,
+  type ProviderOptions,
+} from './provider.ts';
+import { orUndefined, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
 
 const PER_PAGE = 500;
 const INSTANCES = '/v4/linode/instances';
@@ -36,21 +42,22 @@ const STATES: Readonly<Record<string, MachineState>> = {
 };
 
 export function createLinode(options: ProviderOptions): Provider {
-  const rest = new Rest({
+  const rest = restOf(options, {
     provider: 'Linode',
-    origin: options.endpoint ?? 'https://api.linode.com',
-    sleep: options.sleep,
+    origin: 'https://api.linode.com',
     sign: withToken('authorization', `Bearer ${options.credentials.LINODE_TOKEN}`),
     words: wordsAt('errors', 0, 'reason'),
   });
   return {
-    create: async ({ name, region, size, image, userData }) => {
+    create: async (request) => {
+      const { name, userData } = request;
+      const { region, size, image } = choose(request, options, DEFAULTS);
       const made = await rest.ask('POST', INSTANCES, {
         json: {
           label: name,
-          region: region ?? options.region ?? DEFAULTS.region,
-          type: size ?? DEFAULTS.size,
-          image: image ?? DEFAULTS.image,
+          region,
+          type: size,
+          image,
           root_pass: randomBytes(PASSWORD_BYTES).toString('base64url'),
           tags: [options.tag],
           metadata: { user_data: Buffer.from(userData()).toString('base64') },

@@ -8,12 +8,13 @@ import { z } from 'zod';
 import { systemClock } from '../base/clock.ts';
 import {
   CloudRefusal,
+  choose,
   type Machine,
   type MachineState,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
-import { orUndefined, Rest, type RestOptions, unlessGone, wordsAt } from './rest.ts';
+import { orUndefined, type RestOptions, restOf, unlessGone, wordsAt } from './rest.ts';
 
 const DEFAULTS = { region: 'GRA11', size: 'd2-2', image: 'Debian 12' };
 const BETWEEN = '.';
@@ -45,10 +46,9 @@ const STATES: Readonly<Record<string, MachineState>> = {
 export function createOvh(options: ProviderOptions): Provider {
   const project = options.credentials.OVH_CLOUD_PROJECT_SERVICE ?? '';
   const base = `/1.0/cloud/project/${encodeURIComponent(project)}`;
-  const rest = new Rest({
+  const rest = restOf(options, {
     provider: 'OVHcloud',
-    origin: options.endpoint ?? 'https://eu.api.ovh.com',
-    sleep: options.sleep,
+    origin: 'https://eu.api.ovh.com',
     sign: signer(options.credentials),
     words: wordsAt('message'),
   });
@@ -62,13 +62,15 @@ export function createOvh(options: ProviderOptions): Provider {
   const prefix = `${options.tag}${BETWEEN}`;
   const pathOf = (id: string): string => `${base}/instance/${encodeURIComponent(id)}`;
   return {
-    create: async ({ name, region = options.region ?? DEFAULTS.region, size, image, userData }) => {
+    create: async (request) => {
+      const { name, userData } = request;
+      const { region, size, image } = choose(request, options, DEFAULTS);
       const made = await rest.ask('POST', `${base}/instance`, {
         json: {
           name: `${prefix}${name}`,
           region,
-          flavorId: await find('flavor', region, size ?? DEFAULTS.size),
-          imageId: await find('image', region, image ?? DEFAULTS.image),
+          flavorId: await find('flavor', region, size),
+          imageId: await find('image', region, image),
           userData: userData(),
           monthlyBilling: false,
         },

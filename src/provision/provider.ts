@@ -4,7 +4,7 @@
 // that rejects has removed what it made, or names it in a LeftBehind; to delete what is gone is no
 // error. Must not know: what runs on a machine.
 
-import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { SluicewayError } from '../base/errors.ts';
 import { loggable } from '../base/loggable.ts';
 import type { OpenPorts } from '../base/target.ts';
 
@@ -73,66 +73,26 @@ export class CloudRefusal extends SluicewayError {
   }
 }
 
-/** Something went wrong, and what was made could not be removed. */
-export class LeftBehind extends SluicewayError {
-  override name = 'LeftBehind';
-
-  constructor(cause: unknown, what: string, why: unknown) {
-    super(
-      codeOf(cause),
-      `${textOf(cause)}; ${what} was left behind and must be deleted: ${textOf(why)}`,
-      { cause },
-    );
-  }
+/** What a machine is made of and where, in the provider's own words. */
+export interface Choice {
+  readonly region: string;
+  readonly size: string;
+  readonly image: string;
 }
 
-function codeOf(error: unknown): ErrorCode {
-  return error instanceof SluicewayError ? error.code : 'SLW_CLOUD_REFUSED';
+/** As it was asked for; or by the options of the provider, or its defaults. */
+export function choose(
+  request: Partial<Choice>,
+  options: Pick<ProviderOptions, 'region'>,
+  defaults: Choice,
+): Choice {
+  return {
+    region: request.region ?? options.region ?? defaults.region,
+    size: request.size ?? defaults.size,
+    image: request.image ?? defaults.image,
+  };
 }
 
 export function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
-
-type Step = { readonly what: string; readonly undo: () => Promise<void> };
-
-/** Runs `make`, and when that fails undoes what it registered, last first. */
-export async function orUndone<T>(
-  make: (register: (what: string, undo: () => Promise<void>) => void) => Promise<T>,
-): Promise<T> {
-  const steps: Step[] = [];
-  try {
-    return await make((what, undo) => steps.push({ what, undo }));
-  } catch (cause) {
-    for (const { what, undo } of steps.reverse()) {
-      try {
-        await undo();
-      } catch (why) {
-        throw new LeftBehind(cause, what, why);
-      }
-    }
-    throw cause;
-  }
-}
-
-/** Asks again until `ask` gives something; a CloudRefusal after `timesMax`. */
-export async function untilThere<T>(
-  ask: () => Promise<T | undefined>,
-  wait: {
-    readonly sleep: ProviderOptions['sleep'];
-    readonly provider: string;
-    readonly what: string;
-    readonly timesMax?: number;
-  },
-): Promise<T> {
-  for (let times = 0; times < (wait.timesMax ?? ASK_TIMES_MAX); times += 1) {
-    const found = await ask();
-    if (found !== undefined) return found;
-    await wait.sleep(ASK_AGAIN_MS);
-  }
-  throw new CloudRefusal(wait.provider, 0, `${wait.what} took too long`);
-}
-
-const ASK_AGAIN_MS = 2000;
-/** Five minutes, above what providers take for an address or a network. Guess. */
-const ASK_TIMES_MAX = 150;

@@ -110,6 +110,14 @@ export class Rest {
   }
 }
 
+/** For a provider's API, or the endpoint that stands in for it. */
+export function restOf(
+  { endpoint, sleep }: ProviderOptions,
+  own: Omit<RestOptions, 'sleep'>,
+): Rest {
+  return new Rest({ ...own, sleep, origin: endpoint ?? own.origin });
+}
+
 function saidWords(words: RestOptions['words'], body: string): string | undefined {
   try {
     const said = words(body);

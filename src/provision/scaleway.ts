@@ -6,18 +6,18 @@
 // know: what runs on an instance.
 
 import { z } from 'zod';
+import { orUndone, untilThere } from './making.ts';
 import {
+  type Choice,
   CloudRefusal,
+  choose,
   type Machine,
-  type MachineRequest,
   type MachineState,
-  orUndone,
   type Provider,
   type ProviderOptions,
-  untilThere,
 } from './provider.ts';
 import { joinId, splitId } from './regional-id.ts';
-import { orUndefined, Rest, unlessGone, withToken, wordsAt } from './rest.ts';
+import { orUndefined, type Rest, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
 
 const PER_PAGE = 100;
 const DEFAULTS = { region: 'fr-par-1', size: 'DEV1-S', image: 'debian_bookworm' };
@@ -43,15 +43,12 @@ const STATES: Readonly<Record<string, MachineState>> = {
 
 export function createScaleway(options: ProviderOptions): Provider {
   const { SCW_SECRET_KEY: secret = '', SCW_DEFAULT_PROJECT_ID: project = '' } = options.credentials;
-  const rest = new Rest({
+  const rest = restOf(options, {
     provider: 'Scaleway',
-    origin: options.endpoint ?? 'https://api.scaleway.com',
-    sleep: options.sleep,
+    origin: 'https://api.scaleway.com',
     sign: withToken('x-auth-token', secret),
     words: wordsAt('message'),
   });
-  const zoneOf = ({ region }: { readonly region?: string }): string =>
-    region ?? options.region ?? DEFAULTS.region;
   const act = async (id: string, action: 'poweron' | 'terminate'): Promise<void> => {
     await rest.ask('POST', `${pathOf(id)}/action`, { json: { action } });
   };
@@ -68,12 +65,8 @@ export function createScaleway(options: ProviderOptions): Provider {
   return {
     create: async (request) =>
       await orUndone(async (register) => {
-        const made = await make(rest, {
-          request,
-          zone: zoneOf(request),
-          project,
-          tag: options.tag,
-        });
+        const choice = choose(request, options, DEFAULTS);
+        const made = await make(rest, { name: request.name, choice, project, tag: options.tag });
         const id = joinId(made.zone, made.id);
         // A server that never ran is not terminated but deleted.
         register(`the server ${id}`, async () => await unlessGone(rest.ask('DELETE', pathOf(id))));
@@ -93,7 +86,7 @@ export function createScaleway(options: ProviderOptions): Provider {
       const all: Machine[] = [];
       for (let page = 1; ; page += 1) {
         const query = `tags=${encodeURIComponent(options.tag)}&per_page=${PER_PAGE}&page=${page}`;
-        const path = `/instance/v1/zones/${zoneOf({})}/servers?${query}`;
+        const path = `/instance/v1/zones/${options.region ?? DEFAULTS.region}/servers?${query}`;
         const answer = z.object({ servers: z.array(server) });
         const { servers } = await rest.ask('GET', path, { answer });
         all.push(...servers.map(machineOf));
@@ -109,20 +102,20 @@ export function createScaleway(options: ProviderOptions): Provider {
 }
 
 interface Making {
-  readonly request: MachineRequest;
-  readonly zone: string;
+  readonly name: string;
+  readonly choice: Choice;
   readonly project: string;
   readonly tag: string;
 }
 
-async function make(rest: Rest, { request, zone, project, tag }: Making): Promise<Server> {
-  const size = request.size ?? DEFAULTS.size;
+async function make(rest: Rest, { name, choice, project, tag }: Making): Promise<Server> {
+  const { region: zone, size, image } = choice;
   const { server: made } = await rest.ask('POST', `/instance/v1/zones/${zone}/servers`, {
     json: {
-      name: request.name,
+      name,
       project,
       commercial_type: size,
-      image: await findImage(rest, { zone, size, image: request.image ?? DEFAULTS.image }),
+      image: await findImage(rest, { zone, size, image }),
       dynamic_ip_required: true,
       tags: [tag],
     },

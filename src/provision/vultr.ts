@@ -6,12 +6,13 @@
 import { z } from 'zod';
 import {
   CloudRefusal,
+  choose,
   type Machine,
   type MachineState,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
-import { orUndefined, Rest, unlessGone, withToken, wordsAt } from './rest.ts';
+import { orUndefined, type Rest, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
 
 const PER_PAGE = 500;
 const DEFAULTS = { region: 'fra', size: 'vc2-1c-1gb', image: 'Debian 12 x64 (bookworm)' };
@@ -35,22 +36,23 @@ const STATES: Readonly<Record<string, MachineState>> = {
 };
 
 export function createVultr(options: ProviderOptions): Provider {
-  const rest = new Rest({
+  const rest = restOf(options, {
     provider: 'Vultr',
-    origin: options.endpoint ?? 'https://api.vultr.com',
-    sleep: options.sleep,
+    origin: 'https://api.vultr.com',
     sign: withToken('authorization', `Bearer ${options.credentials.VULTR_API_KEY}`),
     words: wordsAt('error'),
   });
   return {
-    create: async ({ name, region, size, image, userData }) => {
+    create: async (request) => {
+      const { name, userData } = request;
+      const { region, size, image } = choose(request, options, DEFAULTS);
       const { instance: made } = await rest.ask('POST', '/v2/instances', {
         json: {
           label: name,
           hostname: name,
-          region: region ?? options.region ?? DEFAULTS.region,
-          plan: size ?? DEFAULTS.size,
-          os_id: await findImage(rest, image ?? DEFAULTS.image),
+          region,
+          plan: size,
+          os_id: await findImage(rest, image),
           user_data: Buffer.from(userData()).toString('base64'),
           tags: [options.tag],
           backups: 'disabled',

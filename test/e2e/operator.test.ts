@@ -337,9 +337,13 @@ test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
 
   await t.test('an API server that restarts finds everybody where they were', async () => {
     assertAllowed();
+    const { process: leading } = await leader(setting);
+    const before = leading.stderr.length;
     await kube.killServer();
-    // Beyond the time in which a leader has to renew its lease.
-    await new Promise((resolve) => setTimeout(resolve, 4000));
+    await eventually(CONVERGE_MS, 'the leader cannot renew its lease', async () => {
+      const said = leading.stderr.slice(before);
+      assert.ok(said.some((line) => parseLine(line).reason === 'it was not renewed in time'));
+    });
     await serves(webPort, 'web');
     await kube.startAgain();
     await kube.apply(service('web', withPorts(movedPort, otherPort)));
