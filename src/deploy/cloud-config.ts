@@ -19,6 +19,7 @@ import {
   type PackageSource,
 } from './installation.ts';
 import type { PlannedFile, SecretVariable } from './plan.ts';
+import { publishable, reachOf } from './reach.ts';
 import { groupOf, planUnit } from './systemd-unit.ts';
 
 export interface CloudConfigOptions {
@@ -94,6 +95,7 @@ const SSH_PORT = 22;
 /** What a firewall has to let through, with the ranges of TCP tunnels. */
 export function openPorts(given: GivenConfig, hasSsh: boolean): readonly OpenPorts[] {
   if (given.command !== 'server') return [];
+  publishable(reachOf(given));
   const { config } = given as GivenConfig<'server'>;
   const single = [
     ...(hasSsh ? [SSH_PORT] : []),

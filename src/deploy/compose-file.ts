@@ -6,7 +6,7 @@
 import { stringify } from 'yaml';
 import type { GivenConfig } from '../config/config.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
-import { type ExposedPort, type Reach, reachOf } from './reach.ts';
+import { type ExposedPort, publishable, type Reach, reachOf } from './reach.ts';
 
 export interface ComposeOptions {
   readonly name: string;
@@ -19,7 +19,7 @@ export const IMAGE_USER = 65_532;
 
 export function composeFile(given: GivenConfig, { name, image }: ComposeOptions): string {
   const plan = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
-  const reach = reachOf(given);
+  const reach = publishable(reachOf(given));
   const usesHost = plan.command === 'client' && reach.usesLoopback;
   const service = {
     image,

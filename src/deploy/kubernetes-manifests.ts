@@ -8,7 +8,7 @@ import { stringify } from 'yaml';
 import type { GivenConfig } from '../config/config.ts';
 import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
-import { type Reach, reachOf } from './reach.ts';
+import { publishable, type Reach, reachOf } from './reach.ts';
 
 export interface ManifestOptions {
   readonly name: string;
@@ -22,7 +22,7 @@ const READ_BY_GROUP = 0o440;
 
 export function kubernetesManifests(given: GivenConfig, options: ManifestOptions): string {
   const plan = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
-  const reach = reachOf(given);
+  const reach = publishable(reachOf(given));
   const documents = [
     ...(reach.keepsState ? [claimOf(options)] : []),
     deploymentOf(plan, reach, options),
@@ -32,8 +32,9 @@ export function kubernetesManifests(given: GivenConfig, options: ManifestOptions
   return `${comments(plan, reach, options).join('\n')}\n${texts.join('---\n')}`;
 }
 
+/** A folder where the image has nothing, whatever its name is. */
 function placeOf({ kind, name }: PlannedFile): string {
-  return kind === 'folder' ? `/etc/${name}` : `${FILES_FOLDER}/${name}`;
+  return kind === 'folder' ? `/srv/${name}` : `${FILES_FOLDER}/${name}`;
 }
 
 function metadata({ name, namespace }: ManifestOptions, suffix = '') {
@@ -103,7 +104,7 @@ function podOf(plan: Plan, reach: Reach, options: ManifestOptions) {
 
 function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions) {
   const hasFiles = plan.files.some(({ kind }) => kind !== 'folder');
-  const folders = plan.files.filter(({ kind }) => kind === 'folder');
+  const folders = foldersOf(plan);
   return {
     name: 'sluiceway',
     image,
@@ -130,8 +131,8 @@ function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions)
     volumeMounts: [
       { name: 'state', mountPath: IMAGE_STATE_FOLDER },
       ...(hasFiles ? [{ name: 'files', mountPath: FILES_FOLDER, readOnly: true }] : []),
-      ...folders.map((file) => ({
-        name: volumeName(file),
+      ...folders.map(({ file, volume }) => ({
+        name: volume,
         mountPath: placeOf(file),
         readOnly: true,
       })),
@@ -150,7 +151,7 @@ function escapeText(text: string): string {
 
 function volumesOf(plan: Plan, { keepsState }: Reach, { name }: ManifestOptions) {
   const files = plan.files.filter(({ kind }) => kind !== 'folder');
-  const folders = plan.files.filter(({ kind }) => kind === 'folder');
+  const folders = foldersOf(plan);
   const state = keepsState
     ? { persistentVolumeClaim: { claimName: `${name}-state` } }
     : { emptyDir: { sizeLimit: '16Mi' } };
@@ -160,15 +161,18 @@ function volumesOf(plan: Plan, { keepsState }: Reach, { name }: ManifestOptions)
     ...(files.length === 0
       ? []
       : [{ name: 'files', secret: { secretName: name, defaultMode: READ_BY_GROUP, items } }]),
-    ...folders.map((file) => ({
-      name: volumeName(file),
-      configMap: { name: `${name}-${volumeName(file)}` },
+    ...folders.map(({ volume }) => ({
+      name: volume,
+      configMap: { name: `${name}-${volume}` },
     })),
   ];
 }
 
-function volumeName({ name }: PlannedFile): string {
-  return `folder-${name.toLowerCase().replace(/[^a-z0-9-]/g, '-')}`;
+/** By its number: names of folders are longer, and have characters, that volumes may not have. */
+function foldersOf({ files }: Plan): readonly { file: PlannedFile; volume: string }[] {
+  return files
+    .filter(({ kind }) => kind === 'folder')
+    .map((file, index) => ({ file, volume: `folder-${index + 1}` }));
 }
 
 /** Kubelet verifies no certificate. */
@@ -209,7 +213,7 @@ function serviceOf({ ports }: Reach, options: ManifestOptions) {
 function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions): string[] {
   const where = namespace === undefined ? '' : ` -n ${namespace}`;
   const files = plan.files.filter(({ kind }) => kind !== 'folder');
-  const folders = plan.files.filter(({ kind }) => kind === 'folder');
+  const folders = foldersOf(plan);
   const parts = [
     ...files.map((file) => `--from-file=${file.name}=${file.source ?? file.name}`),
     ...plan.variables.map(({ variable }) => `--from-file=${variable}=${variable}`),
@@ -221,8 +225,8 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
     '#',
     ...(parts.length === 0 ? [] : [`#   ${secret}`]),
     ...folders.map(
-      (file) =>
-        `#   kubectl create configmap ${name}-${volumeName(file)}${where} ` +
+      ({ file, volume }) =>
+        `#   kubectl create configmap ${name}-${volume}${where} ` +
         `--from-file=${file.source ?? ''}`,
     ),
     ...(parts.length + folders.length === 0 ? [] : ['#']),

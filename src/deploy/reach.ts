@@ -4,6 +4,7 @@
 // publishes less than the program listens on, nor kills it in the middle of a drain. Must not
 // know: the form of a deployment.
 
+import { ConfigError } from '../base/errors.ts';
 import { isLoopbackHost, type PortRange } from '../base/target.ts';
 import type { ClientConfig, GivenConfig, ServerConfig } from '../config/config.ts';
 
@@ -42,6 +43,15 @@ export function reachOf(given: GivenConfig): Reach {
   return given.command === 'server'
     ? reachOfServer(given as GivenConfig<'server'>)
     : reachOfClient(given as GivenConfig<'client'>);
+}
+
+/** A port that the system chooses is known to nobody who would let it through. */
+export function publishable(reach: Reach): Reach {
+  const chosen = reach.ports.filter(({ port }) => port === 0);
+  if (chosen.length === 0) return reach;
+  throw new ConfigError(
+    chosen.map(({ name }) => `--${name}-addr: port 0 is chosen by the system; give one to publish`),
+  );
 }
 
 function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {

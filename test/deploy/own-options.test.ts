@@ -95,6 +95,16 @@ test('all that is wrong is said at once, with where it came from', async () => {
   ]);
 });
 
+test('a port that the system chooses cannot be published', async () => {
+  const ports = ['--http-addr', ':0', '--control-addr', '127.0.0.1:0'];
+  for (const form of ['compose', 'k8s', 'cloud-init']) {
+    const done = await run(['generate', form, 'server', '--token', SECRET, ...ports]);
+    assert.deepEqual([done.code, done.stdout], [2, '']);
+    assert.match(done.stderr, /^sluiceway: --control-addr: port 0 is chosen by the system; give/u);
+    assert.match(done.stderr, /^sluiceway: --http-addr: port 0 is chosen/mu);
+  }
+});
+
 test('config check and config print know the options of each form', async (t) => {
   for (const [form, rows] of Object.entries(FORMS)) {
     const args = ['generate', form, '--generate-config', fileWith(t, rows)];

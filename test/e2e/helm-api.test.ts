@@ -6,8 +6,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { parse } from 'yaml';
-import { chartNames, examplesOf, Helm, type Manifest, NAMESPACE } from '../support/charts.ts';
+import { chartNames, examplesOf, Helm, NAMESPACE } from '../support/charts.ts';
 import { eventually } from '../support/deadline.ts';
+import { APPLY, dryRun, makeRestricted } from '../support/dry-run.ts';
 import { requireGoTool } from '../support/go-tools.ts';
 import { type Kube, startKube } from '../support/kube.ts';
 import { skipOrFail } from '../support/programs.ts';
@@ -19,17 +20,6 @@ const FILES = [
   'monitoring.coreos.com_servicemonitors.yaml',
 ].map((file) => path.join(DEFINITIONS, file));
 const SERVED = ['/apis/gateway.networking.k8s.io/v1', '/apis/monitoring.coreos.com/v1'];
-const DRY = 'dryRun=All&fieldValidation=Strict&fieldManager=helm';
-const APPLY = 'application/apply-patch+yaml';
-
-interface Discovered {
-  readonly resources: readonly {
-    readonly name: string;
-    readonly kind: string;
-    readonly namespaced: boolean;
-  }[];
-}
-
 test('an API server accepts what the charts render', async (t) => {
   const program = requireGoTool(t, 'helm');
   if (program === undefined) return;
@@ -50,21 +40,12 @@ test('an API server accepts what the charts render', async (t) => {
     const [deployment] = await helm.template('sluiceway-server', ['--set', 'token.value=x']);
     assert.ok(deployment !== undefined);
     const wrong = { ...deployment, spek: {} };
-    await assert.rejects(dryRun(kube, wrong), /spek/u);
+    await assert.rejects(dryRun(kube, wrong, NAMESPACE), /spek/u);
   });
 });
 
 async function prepare(kube: Kube): Promise<void> {
-  await kube.send(`/api/v1/namespaces/${NAMESPACE}?fieldManager=test`, {
-    ...{ method: 'PATCH', type: APPLY },
-    body: {
-      ...{ apiVersion: 'v1', kind: 'Namespace' },
-      metadata: {
-        name: NAMESPACE,
-        labels: { 'pod-security.kubernetes.io/enforce': 'restricted' },
-      },
-    },
-  });
+  await makeRestricted(kube, NAMESPACE);
   for (const file of FILES) {
     const body = parse(readFileSync(file, 'utf8'));
     const { name } = body.metadata;
@@ -87,33 +68,8 @@ async function checkExample(
 ): Promise<void> {
   const { kube, helm, chart, example } = given;
   const manifests = await helm.template(chart, ['--values', example]);
-  for (const manifest of manifests) await dryRun(kube, manifest);
+  for (const manifest of manifests) await dryRun(kube, manifest, NAMESPACE);
   const workloads = manifests.filter(({ spec }) => spec?.template !== undefined);
-  for (const { spec } of workloads) {
-    const { metadata, spec: pod } = spec.template;
-    // A StatefulSet's controller would add the claims.
-    const claims = (spec.volumeClaimTemplates ?? []).map((claim) => claim.metadata.name);
-    const volumes = [...(pod.volumes ?? []), ...claims.map((name) => ({ name, emptyDir: {} }))];
-    await kube.send(`/api/v1/namespaces/${NAMESPACE}/pods?${DRY}`, {
-      method: 'POST',
-      body: {
-        ...{ apiVersion: 'v1', kind: 'Pod' },
-        metadata: { ...metadata, name: 'admitted' },
-        spec: { ...pod, volumes },
-      },
-    });
-  }
   t.diagnostic(`${manifests.length} objects, ${workloads.length} pods`);
   assert.equal(workloads.length, 1);
-}
-
-async function dryRun(kube: Kube, manifest: Manifest): Promise<void> {
-  const { apiVersion, kind, metadata } = manifest;
-  const root = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  const { resources } = await kube.send<Discovered>(root);
-  const found = resources.find((one) => one.kind === kind && !one.name.includes('/'));
-  assert.ok(found !== undefined, `${apiVersion} has no ${kind}`);
-  const within = found.namespaced ? `/namespaces/${NAMESPACE}` : '';
-  const target = `${root}${within}/${found.name}/${metadata.name}?${DRY}&force=true`;
-  await kube.send(target, { method: 'PATCH', type: APPLY, body: manifest });
 }
