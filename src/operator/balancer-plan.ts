@@ -6,13 +6,14 @@
 
 import { isIP } from 'node:net';
 import { type Action, NOTHING, type Plan } from './actions.ts';
-import { readBalancer } from './balancer-reading.ts';
+import { protocolOf, readBalancer } from './balancer-reading.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
 import {
   GROUP,
   type OwnerReference,
   type ServiceObject,
+  type ServicePort,
   TUNNEL_API,
   type TunnelObject,
   type TunnelSpecFields,
@@ -22,6 +23,8 @@ import { newsOf, READY } from './tunnel-plan.ts';
 
 /** Among the conditions of a Service, which are shared with others. */
 export const SERVICE_CONDITION = `${GROUP}/Ready`;
+/** Of a port that the annotations leave out, in the form that Kubernetes asks of such words. */
+const NOT_PUBLIC = `${GROUP}/NotPublic`;
 
 export interface BalancerObserved {
   /** Undefined: gone, or no LoadBalancer any more. */
@@ -63,11 +66,11 @@ export function planBalancer(observed: BalancerObserved): Plan {
   const wanted = tunnelOf(service, reading.spec);
   const isSame = tunnel !== undefined && isAsWanted(tunnel, wanted);
   const verdict = verdictOf(tunnel, isSame);
-  const addresses = isSame ? (tunnel.status?.addresses ?? []) : undefined;
+  const ingress = isSame ? ingressOf(service, tunnel) : undefined;
   return {
     actions: [
       ...(isSame ? [] : [{ do: 'apply', object: wanted } as const]),
-      ...write(service, { verdict, addresses, now }),
+      ...write(service, { verdict, ingress, now }),
     ],
     next: 'settled',
   };
@@ -126,12 +129,12 @@ function remove(tunnel: TunnelObject | undefined): readonly Action[] {
 
 interface Outcome {
   readonly verdict: Verdict;
-  /** Undefined: as they are. */
-  readonly addresses?: readonly string[] | undefined;
+  /** Undefined: as it is. */
+  readonly ingress?: readonly object[] | undefined;
   readonly now: string;
 }
 
-function write(service: ServiceObject, { verdict, addresses, now }: Outcome): readonly Action[] {
+function write(service: ServiceObject, { verdict, ingress, now }: Outcome): readonly Action[] {
   const { metadata, status = {} } = service;
   const before = conditionOf(status.conditions, SERVICE_CONDITION);
   const [condition] = withConditions(
@@ -139,7 +142,6 @@ function write(service: ServiceObject, { verdict, addresses, now }: Outcome): re
     { [SERVICE_CONDITION]: verdict },
     { now, generation: metadata.generation },
   );
-  const ingress = addresses?.map(ingressPoint);
   const wanted = {
     ...(ingress === undefined ? {} : { loadBalancer: { ingress } }),
     conditions: [condition],
@@ -172,6 +174,21 @@ function forget(service: ServiceObject, tunnel: TunnelObject | undefined): reado
 function statusAction({ metadata }: ServiceObject, status: object): Action {
   const { name, namespace, resourceVersion } = metadata;
   return { do: 'write-status', ref: { kind: 'Service', namespace, name }, status, resourceVersion };
+}
+
+/** Each address, and which ports of the Service are to be had there: all of them are named. */
+function ingressOf({ spec }: ServiceObject, tunnel: TunnelObject): readonly object[] {
+  const ports = (spec?.ports ?? []).map((one) => ({
+    ...{ port: one.port, protocol: protocolOf(one) },
+    // Said even when there is none, so that one that is there no more is noticed.
+    error: isPublic(one, tunnel.spec) ? undefined : NOT_PUBLIC,
+  }));
+  return (tunnel.status?.addresses ?? []).map((address) => ({ ...ingressPoint(address), ports }));
+}
+
+function isPublic(one: ServicePort, { tcp = [], udp = [], upstreams = [] }: TunnelSpecFields) {
+  const leading = { TCP: [...tcp, ...upstreams], UDP: udp }[protocolOf(one)] ?? [];
+  return leading.some(({ service }) => service.port === one.port);
 }
 
 /** Traffic for it leaves the cluster: no node may keep it for itself. */

@@ -3,6 +3,7 @@
 // Invariant: pure; an annotation of ours that is unknown or cannot be read is a problem and never
 // left out, as it may be one that protects. Must not know: whether the exit node has room for it.
 
+import type { Transport } from '../base/port-name.ts';
 import { InvalidText } from '../config/option.ts';
 import { readTunnelName } from '../config/tunnel.ts';
 import { GROUP, type ServiceObject, type ServicePort, type TunnelSpecFields } from './objects.ts';
@@ -27,6 +28,20 @@ const KNOWN = ANNOTATIONS.map((name) => PREFIX + name).join(', ');
 const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/;
 const TRUE = new Set(['true', '1']);
 const FALSE = new Set(['false', '0']);
+
+/** What is served, by what Kubernetes calls it. */
+const TRANSPORTS: ReadonlyMap<string, Transport> = new Map([
+  ['TCP', 'tcp'],
+  ['UDP', 'udp'],
+]);
+const ENTRY = /^(\d{1,5})(?:=([a-z0-9-]{1,15}))?(?:\/(tcp|udp|TCP|UDP))?$/;
+
+/** A port of the Service, and where visitors find it. */
+interface OpenPort {
+  readonly transport: Transport;
+  readonly publicPort: number;
+  readonly port: number;
+}
 
 /** Ends the reading of a Service; seen by `readBalancer` alone. */
 class WrongBalancer extends Error {
@@ -75,13 +90,13 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
   const { name } = service.metadata;
   const exitNode = readExitNode(annotation(service, 'exit-node'));
   const proxyProtocol = readProxyProtocol(annotation(service, 'proxy-protocol'));
-  const tcp =
+  const open =
     mapping !== undefined
       ? readPorts(mapping, ports)
       : hosts === undefined
-        ? ports.map((port) => ({ publicPort: port.port, port: tcpPort(port) }))
+        ? ports.map((one) => openPort(one, one.port))
         : [];
-  if (hosts === undefined && tcp.length === 0) {
+  if (hosts === undefined && open.length === 0) {
     throw new WrongBalancer('InvalidPorts', 'the Service has no port to make public');
   }
   const upstreams = (hosts ?? []).map((text) => ({
@@ -93,12 +108,18 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
   return {
     ...(exitNode === undefined ? {} : { exitNode }),
     ...(upstreams.length === 0 ? {} : { upstreams }),
-    ...(tcp.length === 0
-      ? {}
-      : { tcp: tcp.map(({ publicPort, port }) => ({ publicPort, service: { name, port } })) }),
+    ...portsOf('tcp', open, name),
+    ...portsOf('udp', open, name),
     ...(ranges.length === 0 ? {} : { allowIps: ranges.map((range) => range.trim()) }),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
   };
+}
+
+function portsOf(wanted: Transport, open: readonly OpenPort[], name: string) {
+  const found = open.filter(({ transport }) => transport === wanted);
+  if (found.length === 0) return {};
+  const list = found.map(({ publicPort, port }) => ({ publicPort, service: { name, port } }));
+  return { [wanted]: list };
 }
 
 function refuseUnknown({ metadata }: ServiceObject): void {
@@ -130,41 +151,61 @@ function readHost(text: string): { readonly host: string; readonly path?: string
 }
 
 /** The port that answers HTTP: as said, else the one that is called so, 80, or the first. */
-function hostPort(text: string | undefined, ports: readonly ServicePort[]): number {
+function hostPort(text: string | undefined, all: readonly ServicePort[]): number {
+  const ports = all.filter((one) => protocolOf(one) === 'TCP');
+  if (ports.length === 0) {
+    throw new WrongBalancer('InvalidPorts', 'the Service has no TCP port that answers for hosts');
+  }
   const found =
     text === undefined
       ? (ports.find(({ name }) => name === 'http') ??
         ports.find(({ port }) => port === 80) ??
         ports[0])
       : ports.find(({ name, port }) => name === text || String(port) === text);
-  if (found === undefined) throw wrong('host-port', text ?? '', 'is no port of the Service');
-  return tcpPort(found);
+  if (found === undefined) throw wrong('host-port', text ?? '', 'is no TCP port of the Service');
+  return found.port;
 }
 
-/** `8080=80, 443`: public port, and the Service's own where that is another. */
-function readPorts(text: string, ports: readonly ServicePort[]) {
-  const seen = new Set<number>();
-  return (listOf(text) ?? []).map((entry) => {
-    const [, left = '', right = left] = /^(\d{1,5})(?:=([a-z0-9-]{1,15}))?$/.exec(entry) ?? [];
+/**
+ * `8080=80, 443, 5353=53/udp`: public port, and the Service's own where that is another; a number
+ * that the Service has of both protocols is both, unless one is said.
+ */
+function readPorts(text: string, ports: readonly ServicePort[]): readonly OpenPort[] {
+  const seen = new Set<string>();
+  return (listOf(text) ?? []).flatMap((entry) => {
+    const [, left = '', right = left, protocol] = ENTRY.exec(entry) ?? [];
     const publicPort = Number(left);
     if (publicPort < 1 || publicPort > 65_535) {
-      throw wrong('ports', entry, 'is no port; write 8080=80, or 80 for the same one');
+      throw wrong('ports', entry, 'is no port; write 8080=80, 80 for the same one, or 53/udp');
     }
-    if (seen.has(publicPort)) throw wrong('ports', entry, 'is given twice');
-    seen.add(publicPort);
-    const found = ports.find(({ name, port }) => name === right || String(port) === right);
-    if (found === undefined) throw wrong('ports', entry, 'names no port of the Service');
-    return { publicPort, port: tcpPort(found) };
+    const found = ports
+      .filter(({ name, port }) => name === right || String(port) === right)
+      .filter((one) => protocol === undefined || protocolOf(one) === protocol.toUpperCase())
+      .map((one) => openPort(one, publicPort));
+    if (found.length === 0) throw wrong('ports', entry, 'names no port of the Service');
+    for (const { transport } of found) {
+      const name = `${transport}:${publicPort}`;
+      if (seen.has(name)) throw wrong('ports', entry, 'is given twice');
+      seen.add(name);
+    }
+    return found;
   });
 }
 
-function tcpPort({ port, protocol = 'TCP' }: ServicePort): number {
-  if (protocol === 'TCP') return port;
+function openPort(one: ServicePort, publicPort: number): OpenPort {
+  const protocol = protocolOf(one);
+  const transport = TRANSPORTS.get(protocol);
+  if (transport !== undefined) return { transport, publicPort, port: one.port };
   throw new WrongBalancer(
     'UnsupportedProtocol',
-    `port ${port} is ${protocol}, and only TCP is served; annotation ${PREFIX}ports names the ` +
-      'ports to make public',
+    `port ${one.port} is ${protocol}, and only TCP and UDP are served; annotation ${PREFIX}ports ` +
+      'names the ports to make public',
   );
+}
+
+/** As Kubernetes fills it in. */
+export function protocolOf({ protocol = 'TCP' }: ServicePort): string {
+  return protocol;
 }
 
 function listOf(text: string | undefined): readonly string[] | undefined {

@@ -4,6 +4,7 @@
 // ask for later, and of two that both say so the older one does. Must not know: how a claim is
 // written down.
 
+import { type PortName, readPortName, type Transport } from '../base/port-name.ts';
 import type { PortRange } from '../base/target.ts';
 import { portRange } from '../config/address.ts';
 import { InvalidText } from '../config/option.ts';
@@ -15,13 +16,12 @@ export interface ClaimProblem {
   readonly message: string;
 }
 
-const TCP = 'tcp:';
 /** Passed through undecrypted, found by server name. */
 const TLS = 'tls:';
 
 /** Names as the exit node knows them; a problem when one of them is none. */
 export function claimsOf(spec: TunnelSpecFields): readonly string[] | ClaimProblem {
-  const names: string[] = (spec.tcp ?? []).map(({ publicPort }) => `${TCP}${publicPort}`);
+  const names = [...portNames('tcp', spec.tcp), ...portNames('udp', spec.udp)];
   for (const { host, path = '', scheme } of spec.upstreams ?? []) {
     const name = readTunnelName(`${host}${path}`);
     if (name instanceof InvalidText) {
@@ -41,6 +41,10 @@ export function claimsOf(spec: TunnelSpecFields): readonly string[] | ClaimProbl
   return names;
 }
 
+function portNames(transport: Transport, ports: TunnelSpecFields[Transport] = []): string[] {
+  return ports.map(({ publicPort }) => `${transport}:${publicPort}`);
+}
+
 export interface ClaimContext {
   readonly tunnel: TunnelObject;
   readonly exitNode: ExitNodeObject;
@@ -53,21 +57,13 @@ export function claimProblem(
   names: readonly string[],
   { tunnel, exitNode, others }: ClaimContext,
 ): ClaimProblem | undefined {
-  const own = new Set(ownPorts(exitNode));
-  const ranges = readRanges(exitNode.spec.tcpPorts ?? []);
+  const own = ownName(exitNode);
   const rivals = others.filter(({ status }) => status?.exitNode === exitNode.metadata.name);
   for (const name of names) {
-    const port = name.startsWith(TCP) ? Number(name.slice(TCP.length)) : undefined;
-    if (port !== undefined && own.has(port)) {
-      return taken(name, `by the exit node ${exitNode.metadata.name} itself`);
-    }
-    if (port !== undefined && ranges !== undefined && !isWithin(port, ranges)) {
-      const allowed = exitNode.spec.tcpPorts?.join(', ');
-      return {
-        reason: 'PortNotAllowed',
-        message: `port ${port} is outside of ${allowed}, which ${exitNode.metadata.name} allows`,
-      };
-    }
+    if (name === own) return taken(name, `by the exit node ${exitNode.metadata.name} itself`);
+    const port = readPortName(name);
+    const outside = port === undefined ? undefined : rangeProblem(port, exitNode);
+    if (outside !== undefined) return outside;
     const holder = rivals.find((other) => holds(other, name) && !mayTake(tunnel, other, name));
     if (holder !== undefined) return taken(name, `by tunnel ${keyOf(holder)}`);
   }
@@ -75,7 +71,7 @@ export function claimProblem(
 }
 
 function taken(name: string, by: string): ClaimProblem {
-  const reason = name.startsWith(TCP) ? 'PortTaken' : 'HostTaken';
+  const reason = readPortName(name) === undefined ? 'HostTaken' : 'PortTaken';
   return { reason, message: `${showClaim(name)} is taken ${by}` };
 }
 
@@ -93,11 +89,25 @@ function ageOf({ metadata }: TunnelObject): string {
   return `${metadata.creationTimestamp ?? ''} ${metadata.uid ?? ''}`;
 }
 
-function ownPorts({ spec, status }: ExitNodeObject): readonly number[] {
+/** Of the port for links, which is one of TCP. */
+function ownName({ spec, status }: ExitNodeObject): string | undefined {
   const url = spec.url ?? status?.url;
-  if (url === undefined || !URL.canParse(url)) return [];
+  if (url === undefined || !URL.canParse(url)) return undefined;
   const { port, protocol } = new URL(url);
-  return [port === '' ? (protocol === 'wss:' ? 443 : 80) : Number(port)];
+  return `tcp:${port === '' ? (protocol === 'wss:' ? 443 : 80) : port}`;
+}
+
+function rangeProblem(
+  { transport, port }: PortName,
+  { metadata, spec }: ExitNodeObject,
+): ClaimProblem | undefined {
+  const { tcpPorts = [], udpPorts = tcpPorts } = spec;
+  const texts = transport === 'udp' ? udpPorts : tcpPorts;
+  const ranges = readRanges(texts);
+  if (ranges === undefined || isWithin(port, ranges)) return undefined;
+  const shown = showClaim(`${transport}:${port}`);
+  const message = `${shown} is outside of ${texts.join(', ')}, which ${metadata.name} allows`;
+  return { reason: 'PortNotAllowed', message };
 }
 
 function readRanges(texts: readonly string[]): readonly PortRange[] | undefined {
@@ -114,5 +124,7 @@ function isWithin(port: number, ranges: readonly PortRange[]): boolean {
 }
 
 function showClaim(name: string): string {
-  return name.startsWith(TCP) ? `port ${name.slice(TCP.length)}` : `host ${name.replace(TLS, '')}`;
+  const port = readPortName(name);
+  if (port === undefined) return `host ${name.replace(TLS, '')}`;
+  return `${port.transport.toUpperCase()} port ${port.port}`;
 }

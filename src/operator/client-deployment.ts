@@ -115,7 +115,7 @@ function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorS
 
 function clientArgs(tunnel: TunnelObject, target: ClientTarget): readonly string[] {
   const { spec, metadata } = tunnel;
-  const { tcp = [], upstreams = [], allowIps = [], proxyProtocol = 'off' } = spec;
+  const { tcp = [], udp = [], upstreams = [], allowIps = [], proxyProtocol = 'off' } = spec;
   const at = ({ name, port }: UpstreamRef): string => `${name}.${metadata.namespace}.svc:${port}`;
   const isRaw = tcp.length > 0 || upstreams.some(({ scheme }) => scheme === 'tls');
   return [
@@ -126,6 +126,7 @@ function clientArgs(tunnel: TunnelObject, target: ClientTarget): readonly string
       ? []
       : [`--auto-tls-fingerprint=${target.caFingerprint}`]),
     ...tcp.map(({ publicPort, service }) => `--tcp=${publicPort}=${at(service)}`),
+    ...udp.map(({ publicPort, service }) => `--udp=${publicPort}=${at(service)}`),
     ...upstreams.map((upstream) => upstreamArg(upstream, at(upstream.service))),
     ...allowIps.map((network) => `--allow-ips=${network}`),
     ...(proxyProtocol === 'off' || !isRaw ? [] : [`--proxy-protocol=${proxyProtocol}`]),

@@ -52,10 +52,19 @@ export interface ServicePort {
   readonly protocol?: string;
 }
 
+/** How one port of the Service fares at the address. */
+export interface IngressPort {
+  readonly port: number;
+  readonly protocol: string;
+  /** Why it is not to be had there. */
+  readonly error?: string;
+}
+
 export interface IngressPoint {
   readonly ip?: string;
   readonly hostname?: string;
   readonly ipMode?: string;
+  readonly ports?: readonly IngressPort[];
 }
 
 export interface ServiceObject extends KubeObject {
@@ -85,7 +94,8 @@ export interface HostUpstream {
   readonly service: UpstreamRef;
 }
 
-export interface TcpUpstream {
+/** Of TCP or of UDP, by the list that it is in. */
+export interface PortUpstream {
   readonly publicPort: number;
   readonly service: UpstreamRef;
 }
@@ -94,7 +104,8 @@ export interface TunnelSpecFields {
   /** Name of an ExitNode; the operator's default when left out. */
   readonly exitNode?: string;
   readonly upstreams?: readonly HostUpstream[];
-  readonly tcp?: readonly TcpUpstream[];
+  readonly tcp?: readonly PortUpstream[];
+  readonly udp?: readonly PortUpstream[];
   /** Empty or absent is everyone. */
   readonly allowIps?: readonly string[];
   readonly proxyProtocol?: 'off' | 'v1' | 'v2';
@@ -113,7 +124,7 @@ export interface TunnelStatus {
   readonly observedGeneration?: number;
   /** The ExitNode in use, which differs from the spec's where each tunnel has one of its own. */
   readonly exitNode?: string;
-  /** Names that this tunnel holds on its exit node: `tcp:80`, `example.com`, `example.com/api`. */
+  /** Names that this tunnel holds on its exit node: `tcp:80`, `udp:53`, `example.com/api`. */
   readonly claims?: readonly string[];
   readonly addresses?: readonly string[];
   readonly endpoints?: readonly string[];
@@ -148,6 +159,8 @@ export interface ExitNodeSpecFields {
   readonly allowedNamespaces?: readonly string[];
   /** What the exit node lets clients ask for, such as `1024-65535`; absent: not known here. */
   readonly tcpPorts?: readonly string[];
+  /** Absent: as `tcpPorts`, which is what the exit node's own options do. */
+  readonly udpPorts?: readonly string[];
 }
 
 export interface ExitNodeStatus {

@@ -243,6 +243,7 @@ function endpointsOf({ spec }: TunnelObject, addresses: readonly string[]): read
   const host = first.includes(':') ? `[${first}]` : first;
   return [
     ...(spec.tcp ?? []).map(({ publicPort }) => `tcp://${host}:${publicPort}`),
+    ...(spec.udp ?? []).map(({ publicPort }) => `udp://${host}:${publicPort}`),
     ...(spec.upstreams ?? []).map(({ host: name, path = '', scheme }) =>
       scheme === 'tls' ? `tls://${name}` : `http://${name}${path}`,
     ),

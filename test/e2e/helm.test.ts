@@ -40,6 +40,17 @@ const REFUSED: readonly {
   { chart: 'server', set: ['token.value=x', 'tls.mode=on'], says: /tls\/mode/u },
   { chart: 'server', set: ['token.value=x', 'tokn=y'], says: /additional properties 'tokn'/u },
   { chart: 'server', set: ['token.value=x', 'ports.tcp={70000}'], says: /ports\/tcp\/0/u },
+  { chart: 'server', set: ['token.value=x', 'ports.udp={0}'], says: /ports\/udp\/0/u },
+  {
+    chart: 'server',
+    set: ['token.value=x', 'service.udp.separate=true'],
+    says: /leads to the ports of ports\.udp, and there are none/u,
+  },
+  {
+    chart: 'server',
+    set: ['token.value=x', 'config.udp-ports=53'],
+    says: /config\.udp-ports is set by the chart/u,
+  },
   {
     chart: 'server',
     set: ['token.value=x', 'config.http-addr=:80'],
@@ -71,6 +82,13 @@ const REFUSED: readonly {
   { chart: 'client', set: ['local={host:22}'], says: /local\/0/u },
 ];
 
+const UDP: readonly (readonly string[])[] = [
+  [],
+  ['ports.tcp={53}'],
+  ['ports.tcp={53}', 'ports.udp={53,4500}'],
+  ['ports.udp={53,4500}', 'service.udp.separate=true'],
+];
+
 test('the charts', async (t) => {
   const program = requireGoTool(t, 'helm');
   if (program === undefined) return;
@@ -87,6 +105,9 @@ test('the charts', async (t) => {
       });
     }
   }
+  for (const sets of UDP) {
+    await t.test(`UDP ports: ${sets.join(', ') || 'none'}`, () => checkUdp(helm, sets));
+  }
   for (const { chart, set, says } of REFUSED) {
     await t.test(`${chart} refuses ${set.join(', ') || 'no values'}`, async () => {
       const args = set.flatMap((value) => ['--set', value]);
@@ -96,6 +117,36 @@ test('the charts', async (t) => {
     });
   }
 });
+
+/** Datagrams get from a Service through the policy to a port that the program may open. */
+async function checkUdp(helm: Helm, sets: readonly string[]): Promise<void> {
+  const args = ['token.value=x', 'networkPolicy.enabled=true', ...sets];
+  const manifests = await helm.template(
+    'sluiceway-server',
+    args.flatMap((value) => ['--set', value]),
+  );
+  const services = manifests.filter(({ kind }) => kind === 'Service');
+  const open = services.flatMap(({ metadata, spec }) =>
+    spec.ports
+      .filter(({ protocol }) => protocol === 'UDP')
+      .map(({ port, targetPort }) => `${metadata.name} ${port} ${targetPort}`),
+  );
+  const isSeparate = sets.some((value) => value.startsWith('service.udp'));
+  const name = `edge-sluiceway-server${isSeparate ? '-udp' : ''}`;
+  const isOpen = sets.some((value) => value.startsWith('ports.udp'));
+  assert.deepEqual(open, isOpen ? [`${name} 53 53`, `${name} 4500 4500`] : []);
+  const policy = manifests.find(({ kind }) => kind === 'NetworkPolicy');
+  const passed = policy?.spec.ingress?.flatMap(({ ports }) => ports) ?? [];
+  assert.deepEqual(
+    passed.filter(({ protocol }) => protocol === 'UDP').map(({ port }) => port),
+    isOpen ? [53, 4500] : [],
+  );
+  const [container] = podsOf(manifests)[0]?.containers ?? [];
+  const option = container?.env?.find((one) => one.name === 'SLUICEWAY_UDP_PORTS');
+  assert.equal(option?.value, isOpen ? '53,4500' : 'off');
+  checkNames(manifests);
+  checkServices(manifests);
+}
 
 /** No object twice, and none in a namespace of somebody else. */
 function checkNames(manifests: readonly Manifest[]): void {
@@ -135,15 +186,18 @@ function checkPods(manifests: readonly Manifest[]): void {
 function checkServices(manifests: readonly Manifest[]): void {
   const [pod] = podsOf(manifests);
   const ports = pod?.containers.flatMap((container) => container.ports ?? []) ?? [];
-  const known = new Set<string | number>(
-    ports.flatMap(({ name, containerPort }) => [name, containerPort]),
+  const known = new Set(
+    ports.flatMap(({ name, containerPort, protocol = 'TCP' }) =>
+      [name, containerPort].map((port) => `${port} ${protocol}`),
+    ),
   );
   for (const { name } of ports) assert.match(name, PORT_NAME);
   const services = manifests.filter(({ kind }) => kind === 'Service');
   for (const { spec } of services) {
-    for (const { name, targetPort } of spec.ports) {
+    for (const { name, targetPort, protocol = 'TCP' } of spec.ports) {
       assert.match(name, PORT_NAME);
-      assert.ok(known.has(targetPort), `a Service leads to ${targetPort}`);
+      const port = `${targetPort} ${protocol}`;
+      assert.ok(known.has(port), `a Service leads to ${port}`);
     }
   }
 }

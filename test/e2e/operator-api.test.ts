@@ -48,10 +48,18 @@ const exitNodeOf = (spec: object): KubeObject & { readonly spec: object } => ({
 const tcp = (publicPort: number) => ({ publicPort, service: WEB });
 
 const REFUSED: readonly (readonly [string, KubeObject, RegExp])[] = [
-  ['a tunnel of nothing', tunnelOf({}), /needs a port in tcp or a host in upstreams/],
-  ['a tunnel of empty lists', tunnelOf({ tcp: [], upstreams: [] }), /needs a port in tcp/],
+  ['a tunnel of nothing', tunnelOf({}), /needs a port in tcp or udp, or a host in upstreams/],
+  ['a tunnel of empty lists', tunnelOf({ tcp: [], udp: [], upstreams: [] }), /needs a port/],
   ['a port twice', tunnelOf({ tcp: [tcp(80), tcp(80)] }), /each publicPort is given once/],
+  ['a UDP port twice', tunnelOf({ udp: [tcp(53), tcp(53)] }), /publicPort is given once/],
   ['port 0', tunnelOf({ tcp: [tcp(0)] }), /greater than or equal to 1/],
+  ['UDP port 0', tunnelOf({ udp: [tcp(0)] }), /greater than or equal to 1/],
+  [
+    'a UDP Service elsewhere',
+    tunnelOf({ udp: [{ publicPort: 53, service: { name: 'dns.other', port: 53 } }] }),
+    /should match/,
+  ],
+  ['no range', exitNodeOf({ ...URL_AND_TOKEN, udpPorts: ['all'] }), /should match/],
   ['a host with a space', tunnelOf({ upstreams: [{ host: 'a b', service: WEB }] }), /should match/],
   [
     'a path of TLS',
@@ -123,6 +131,11 @@ test('definitions and roles', { timeout: 240_000 }, async (t) => {
         await kube.apply({ ...object, metadata });
       }
     }
+  });
+
+  await t.test('a number may be a port of TCP and of UDP', async () => {
+    await kube.apply(tunnelOf({ tcp: [tcp(53)], udp: [tcp(53)] }));
+    await kube.remove('/apis/sluiceway.dev/v1alpha1/namespaces/default/tunnels/one');
   });
 
   await t.test('kubectl shows what matters', async () => {

@@ -15,10 +15,11 @@ import type {
 } from '../../src/operator/objects.ts';
 import { eventually } from '../support/deadline.ts';
 import { type Kube, type List, startKube } from '../support/kube.ts';
-import { type Kubelet, servicePage, startKubelet } from '../support/kubelet.ts';
+import { type Kubelet, serviceEcho, servicePage, startKubelet } from '../support/kubelet.ts';
 import { startProcess, type TestProcess } from '../support/process.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { ENTRY, environment, parseLine, startServer, TOKEN } from '../support/tunnel.ts';
+import { visitUdp } from '../support/udp.ts';
 
 const CONVERGE_MS = 60_000;
 const SHOP = '/api/v1/namespaces/shop';
@@ -195,6 +196,59 @@ async function setUp(t: TestContext): Promise<Setting | undefined> {
   return { t, kube, kubelet, exit, operators };
 }
 
+const answersUdp = (t: TestContext, port: number, text: string) =>
+  eventually(CONVERGE_MS, `UDP port ${port} answers as ${text}`, async () => {
+    // A visitor of its own: who was told that nobody listens hears nothing more at times.
+    const visitor = await visitUdp(t, port);
+    visitor.send('hello');
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    visitor.socket.close();
+    assert.deepEqual(visitor.got.map(String), [`${text} hello`]);
+  });
+
+/** One number of both protocols; they are taken, given up and had by another each by itself. */
+async function mixProtocols(t: TestContext, { kube }: Setting): Promise<void> {
+  const port = await servicePage(t, 'name');
+  const dnsPort = await servicePage(t, 'name by another port');
+  await serviceEcho(t, port, 'name');
+  await serviceEcho(t, dnsPort, 'name by another port');
+  const of = (...protocols: readonly ('TCP' | 'UDP')[]): ServiceObject['spec'] & object => ({
+    ...withPorts(),
+    ports: protocols.map((protocol) => ({ name: protocol.toLowerCase(), port, protocol })),
+  });
+  await kube.apply(service('name', of('TCP', 'UDP')));
+  const { status } = await says(kube, 'name', 'Served');
+  assert.deepEqual(status?.loadBalancer?.ingress?.[0]?.ports, [
+    { port, protocol: 'TCP' },
+    { port, protocol: 'UDP' },
+  ]);
+  await serves(port, 'name');
+  await answersUdp(t, port, 'name');
+  const byHand: TunnelObject = {
+    ...{ apiVersion: 'sluiceway.dev/v1alpha1', kind: 'Tunnel' },
+    metadata: { name: 'by-hand', namespace: 'shop' },
+    spec: { udp: [{ publicPort: port, service: { name: 'other', port: dnsPort } }] },
+  };
+  await kube.apply(byHand);
+  await eventually(CONVERGE_MS, 'the port is taken', async () => {
+    const found = await kube.send<TunnelObject>(`${TUNNELS}/by-hand`);
+    const ready = found.status?.conditions?.find(({ type }) => type === 'Ready');
+    assert.equal(ready?.message, `UDP port ${port} is taken by tunnel shop/name`);
+  });
+  await kube.apply(service('name', of('TCP')));
+  await answersUdp(t, port, 'name by another port');
+  await serves(port, 'name');
+  const { status: held } = await kube.send<TunnelObject>(`${TUNNELS}/by-hand`);
+  assert.deepEqual(held?.claims, [`udp:${port}`]);
+  assert.deepEqual(held?.endpoints, [`udp://127.0.0.1:${port}`]);
+  await kube.remove(`${TUNNELS}/by-hand`);
+  await kube.apply(service('name', of('UDP')));
+  await answersUdp(t, port, 'name');
+  await isClosed(port);
+  await kube.remove(`${SERVICES}/name`);
+  for (const name of ['name', 'by-hand']) await isGone(kube, name);
+}
+
 test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
   const setting = await setUp(t);
   if (setting === undefined) return;
@@ -208,7 +262,9 @@ test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
   await t.test('a Service gets an address, and a request reaches its page', async () => {
     await kube.apply(service('web', withPorts(webPort)));
     const found = await says(kube, 'web', 'Served');
-    assert.deepEqual(found.status?.loadBalancer?.ingress, [{ ip: '127.0.0.1', ipMode: 'Proxy' }]);
+    assert.deepEqual(found.status?.loadBalancer?.ingress, [
+      { ip: '127.0.0.1', ipMode: 'Proxy', ports: [{ port: webPort, protocol: 'TCP' }] },
+    ]);
     await serves(webPort, 'web');
     await eventually(CONVERGE_MS, 'web is told', async () => {
       const told = await eventsOf(kube, 'web');
@@ -284,6 +340,10 @@ test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
     await kube.remove(`${SERVICES}/hosts`);
     for (const name of ['site', 'twin', 'hosts']) await isGone(kube, name);
   });
+
+  await t.test('datagrams reach a Service by the number that is a TCP port, too', () =>
+    mixProtocols(t, setting),
+  );
 
   await t.test('what the API server refuses is said in its words', async () => {
     const odd: TunnelObject = {

@@ -27,6 +27,8 @@ const annotated = (annotations: Readonly<Record<string, string>>): ServiceObject
         { name: 'http', port: 80, protocol: 'TCP' },
         { name: 'ssh', port: 22, protocol: 'TCP' },
         { name: 'dns', port: 53, protocol: 'UDP' },
+        { name: 'dns-tcp', port: 53, protocol: 'TCP' },
+        { name: 'sctp', port: 9, protocol: 'SCTP' },
       ],
     },
   });
@@ -120,6 +122,16 @@ describe('what a Service asks for', () => {
         tcp: [tcp(22, 22)],
       },
     ],
+    [{ ports: '53' }, { tcp: [tcp(53, 53)], udp: [tcp(53, 53)] }],
+    [{ ports: '5353=53/udp, 53/TCP' }, { tcp: [tcp(53, 53)], udp: [tcp(5353, 53)] }],
+    [{ ports: '5353=dns, 5353=ssh' }, { tcp: [tcp(5353, 22)], udp: [tcp(5353, 53)] }],
+    [
+      { hosts: 'a.example', 'host-port': '53', ports: '53/udp' },
+      {
+        upstreams: [{ host: 'a.example', scheme: 'http', service: { name: 'web', port: 53 } }],
+        udp: [tcp(53, 53)],
+      },
+    ],
     [
       { ports: '80', 'proxy-protocol': 'v2' },
       { tcp: [tcp(80, 80)], proxyProtocol: 'v2' },
@@ -134,6 +146,26 @@ describe('what a Service asks for', () => {
     });
   }
 
+  const udpOnly = service({ spec: { ports: [{ port: 51820, protocol: 'UDP' }] } });
+  test('without annotations every port is public as it is', () => {
+    const [udp53, tcp53] = [
+      { name: 'u', port: 53, protocol: 'UDP' },
+      { name: 't', port: 53 },
+    ];
+    const both = readBalancer(service({ spec: { ports: [udp53, tcp53] } }), SETTINGS);
+    const spec = { tcp: [tcp(53, 53)], udp: [tcp(53, 53)] };
+    assert.deepEqual(both, { is: 'ours', spec });
+    const alone = { is: 'ours', spec: { udp: [tcp(51_820, 51_820)] } };
+    assert.deepEqual(readBalancer(udpOnly, SETTINGS), alone);
+  });
+
+  test('a Service of UDP alone answers for no host', () => {
+    const annotations = { 'sluiceway.dev/hosts': 'a.example' };
+    const { metadata } = udpOnly;
+    const reading = readBalancer({ ...udpOnly, metadata: { ...metadata, annotations } }, SETTINGS);
+    assert.equal(reading.is === 'wrong' ? reading.reason : reading.is, 'InvalidPorts');
+  });
+
   test('loadBalancerSourceRanges become the allow list', () => {
     const ranges = ['192.0.2.0/24', ' 2001:db8::/32'];
     const reading = readBalancer(service({ spec: { loadBalancerSourceRanges: ranges } }), SETTINGS);
@@ -144,15 +176,24 @@ describe('what a Service asks for', () => {
   });
 
   const wrong: readonly (readonly [Readonly<Record<string, string>>, string, RegExp])[] = [
-    [{}, 'UnsupportedProtocol', /port 53 is UDP/],
-    [{ ports: '53' }, 'UnsupportedProtocol', /port 53 is UDP/],
+    [{}, 'UnsupportedProtocol', /port 9 is SCTP, and only TCP and UDP are served/],
+    [{ ports: '9' }, 'UnsupportedProtocol', /port 9 is SCTP/],
+    [{ ports: '53/sctp' }, 'InvalidAnnotation', /'53\/sctp' is no port/],
+    [{ ports: '80/udp' }, 'InvalidAnnotation', /names no port of the Service/],
+    [{ ports: '5353=dns/tcp' }, 'InvalidAnnotation', /names no port of the Service/],
+    [{ ports: '53, 53/udp' }, 'InvalidAnnotation', /'53\/udp' is given twice/],
+    [{ hosts: 'a.example', 'host-port': 'dns' }, 'InvalidAnnotation', /is no TCP port/],
     [{ ports: '0=80' }, 'InvalidAnnotation', /'0=80' is no port/],
     [{ ports: '70000' }, 'InvalidAnnotation', /'70000' is no port/],
     [{ ports: '80=nosuch' }, 'InvalidAnnotation', /names no port of the Service/],
     [{ ports: '80,80=22' }, 'InvalidAnnotation', /is given twice/],
     [{ ports: '' }, 'InvalidPorts', /no port to make public/],
     [{ hosts: 'exa mple.com' }, 'InvalidAnnotation', /hosts: 'exa mple.com'/],
-    [{ hosts: 'a.example', 'host-port': '81' }, 'InvalidAnnotation', /is no port of the Service/],
+    [
+      { hosts: 'a.example', 'host-port': '81' },
+      'InvalidAnnotation',
+      /is no TCP port of the Service/,
+    ],
     [{ ports: '80', 'proxy-protocol': 'v3' }, 'InvalidAnnotation', /none of v1, v2 and off/],
     [{ ports: '80', 'exit-node': 'Not A Name' }, 'InvalidAnnotation', /no name of an ExitNode/],
     [{ ports: '80', 'allow-ips': '192.0.2.1' }, 'InvalidAnnotation', /allow-ips is unknown/],
@@ -180,6 +221,7 @@ describe('what is planned', () => {
     );
   });
 
+  const WEB_PORT = { port: 80, protocol: 'TCP', error: undefined };
   const ready = { ...condition('Ready', 'Served', 'True'), observedGeneration: 1 };
   const served = tunnel({
     meta: OWNED,
@@ -190,7 +232,7 @@ describe('what is planned', () => {
     const made = plan(service(), served);
     assert.deepEqual(summary(made), ['status Served', 'tell Normal Served', 'settled']);
     assert.deepEqual(statusOf(made).loadBalancer, {
-      ingress: [{ ip: '203.0.113.7', ipMode: 'Proxy' }],
+      ingress: [{ ip: '203.0.113.7', ipMode: 'Proxy', ports: [WEB_PORT] }],
     });
     const status = statusOf(made) as ServiceObject['status'];
     assert.deepEqual(summary(plan(service({ status: status ?? {} }), served)), ['settled']);
@@ -202,8 +244,36 @@ describe('what is planned', () => {
       status: { ...served.status, addresses: ['exit.example', '2001:db8::1'] },
     };
     assert.deepEqual(statusOf(plan(service(), named)).loadBalancer, {
-      ingress: [{ hostname: 'exit.example' }, { ip: '2001:db8::1', ipMode: 'Proxy' }],
+      ingress: [
+        { hostname: 'exit.example', ports: [WEB_PORT] },
+        { ip: '2001:db8::1', ipMode: 'Proxy', ports: [WEB_PORT] },
+      ],
     });
+  });
+
+  test('each port of the Service is named there, and those that are not public say so', () => {
+    const mixed = annotated({ ports: '5353=53/udp, 22', hosts: 'a.example' });
+    const reading = readBalancer(mixed, SETTINGS);
+    const own = tunnel({
+      ...{ meta: OWNED, spec: reading.is === 'ours' ? reading.spec : {} },
+      status: served.status ?? {},
+    });
+    const made = plan(mixed, own);
+    const error = 'sluiceway.dev/NotPublic';
+    // As the API would hold it.
+    const status = JSON.parse(JSON.stringify(statusOf(made))) as ServiceObject['status'] & object;
+    assert.deepEqual(status.loadBalancer?.ingress?.[0]?.ports, [
+      { port: 80, protocol: 'TCP' },
+      { port: 22, protocol: 'TCP' },
+      { port: 53, protocol: 'UDP' },
+      { port: 53, protocol: 'TCP', error },
+      { port: 9, protocol: 'SCTP', error },
+    ]);
+    assert.deepEqual(summary(plan({ ...mixed, status }, own)), ['settled']);
+    const before = { ...status.loadBalancer?.ingress?.[0], ports: [{ ...WEB_PORT, error }] };
+    const stale = { ...status, loadBalancer: { ingress: [before] } };
+    const simple = plan(service({ status: stale }), served);
+    assert.deepEqual(summary(simple), ['status Served', 'settled'], 'it is public by now');
   });
 
   test('an address that the tunnel lost is taken from the Service', () => {

@@ -53,6 +53,10 @@ test('the client understands its arguments', () => {
       { publicPort: 80, service: { name: 'web', port: 8080 } },
       { publicPort: 22, service: { name: 'ssh', port: 22 } },
     ],
+    udp: [
+      { publicPort: 80, service: { name: 'web', port: 443 } },
+      { publicPort: 5353, service: { name: 'dns', port: 53 } },
+    ],
     upstreams: [
       { host: 'example.com', path: '/api', service: { name: 'api', port: 3000 } },
       { host: '*.example.org', scheme: 'https', service: { name: 'web', port: 443 } },
@@ -66,6 +70,7 @@ test('the client understands its arguments', () => {
     [
       ...['example.com/api=http://api.shop.svc:3000', '*.example.org=https://web.shop.svc'],
       ...['tcp:80=web.shop.svc:8080', 'tcp:22=ssh.shop.svc:22'],
+      ...['udp:80=web.shop.svc:443', 'udp:5353=dns.shop.svc:53'],
       'tls:pass.example=web.shop.svc:443',
     ],
   );
@@ -80,6 +85,8 @@ test('the client understands its arguments', () => {
 test('a PROXY header is left out where no upstream would get it', () => {
   const upstreams = [{ host: 'a.example', service: { name: 'web', port: 80 } }];
   assert.equal(configOf({ upstreams, proxyProtocol: 'v1' }).proxyProtocol, 'off');
+  const udp = [{ publicPort: 53, service: { name: 'dns', port: 53 } }];
+  assert.equal(configOf({ udp, proxyProtocol: 'v1' }).proxyProtocol, 'off');
 });
 
 test('the pod may do nothing but hold its tunnel', () => {

@@ -145,7 +145,7 @@ describe('names', () => {
     const made = plan({ others: [late] });
     assert.deepEqual(summary(made), ['status PortTaken', 'tell Warning PortTaken', 'blocked']);
     const { conditions } = statusOf(made) as { conditions: { message: string }[] };
-    assert.match(conditions[0]?.message ?? '', /port 80 is taken by tunnel shop\/old/);
+    assert.match(conditions[0]?.message ?? '', /TCP port 80 is taken by tunnel shop\/old/);
   });
 
   test('on another exit node are free', () => {
@@ -187,8 +187,45 @@ describe('names', () => {
     const found = exitNode();
     return { ...found, spec: { ...found.spec, ...spec } };
   };
-  const port = (publicPort: number): TunnelObject['spec'] => ({
-    tcp: [{ publicPort, service: { name: 'web', port: 80 } }],
+  const port = (publicPort: number, kind: 'tcp' | 'udp' = 'tcp'): TunnelObject['spec'] => ({
+    [kind]: [{ publicPort, service: { name: 'web', port: 80 } }],
+  });
+  const udp = (publicPort: number) => tunnel({ spec: port(publicPort, 'udp') });
+
+  test('of one number are two, of TCP and of UDP', () => {
+    const both = tunnel({ spec: { ...port(53), ...port(53, 'udp') } });
+    const { claims, endpoints } = statusOf(plan({ tunnel: both }));
+    assert.deepEqual(claims, ['tcp:53', 'udp:53']);
+    assert.deepEqual(endpoints, ['tcp://203.0.113.7:53', 'udp://203.0.113.7:53']);
+    const rivals = [['tcp:53'], ['udp:53']].map((claims) => [holder({ claims })]);
+    const made = [port(53), port(53, 'udp')].flatMap((spec) =>
+      rivals.map((others) => refused(plan({ tunnel: tunnel({ spec }), others }))),
+    );
+    assert.deepEqual(made, [
+      ...['status PortTaken', 'status ClientStarting'],
+      ...['status ClientStarting', 'status PortTaken'],
+    ]);
+  });
+
+  test('of UDP leave the port for links alone, and follow tcpPorts unless they have a list', () => {
+    const rows = [
+      [8123, {}, 'ClientStarting'],
+      [53, { tcpPorts: ['1024-65535'] }, 'PortNotAllowed'],
+      [5353, { tcpPorts: ['1024-65535'] }, 'ClientStarting'],
+      [53, { tcpPorts: ['1024-65535'], udpPorts: ['53'] }, 'ClientStarting'],
+      [5353, { tcpPorts: ['1024-65535'], udpPorts: ['53', '500-600'] }, 'PortNotAllowed'],
+      [5353, { udpPorts: ['x'] }, 'PortNotAllowed'],
+    ] as const;
+    for (const [number, spec, reason] of rows) {
+      const made = plan({ tunnel: udp(number), exitNodes: [node(spec)] });
+      assert.equal(refused(made), `status ${reason}`, `${number} ${JSON.stringify(spec)}`);
+    }
+    const outside = plan({ tunnel: udp(80), exitNodes: [node({ udpPorts: ['53', '500-600'] })] });
+    const { conditions } = statusOf(outside) as { conditions: { message: string }[] };
+    assert.match(
+      conditions[0]?.message ?? '',
+      /^UDP port 80 is outside of 53, 500-600, which shared allows$/,
+    );
   });
   const rows: readonly (readonly [string, Partial<TunnelObserved>, string])[] = [
     [
@@ -199,6 +236,11 @@ describe('names', () => {
     ['a host twice', { tunnel: tunnel({ spec: hosts('a.example', 'A.example') }) }, 'InvalidSpec'],
     ['no host at all', { tunnel: tunnel({ spec: hosts('a b') }) }, 'InvalidHost'],
     ['nothing', { tunnel: tunnel({ spec: {} }) }, 'InvalidSpec'],
+    [
+      'a UDP port twice',
+      { tunnel: tunnel({ spec: { udp: [...(port(53).tcp ?? []), ...(port(53).tcp ?? [])] } }) },
+      'InvalidSpec',
+    ],
     [
       'a path under TLS',
       {

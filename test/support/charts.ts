@@ -20,7 +20,11 @@ export interface Container {
   readonly image: string;
   readonly args: readonly string[];
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
-  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
+  readonly ports?: readonly {
+    readonly name: string;
+    readonly containerPort: number;
+    readonly protocol?: string;
+  }[];
   readonly securityContext: Readonly<Record<string, unknown>>;
   readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
 }
@@ -44,7 +48,15 @@ export interface Manifest {
       readonly spec: PodSpec;
     };
     readonly selector: Readonly<Record<string, unknown>>;
-    readonly ports: readonly { readonly name: string; readonly targetPort: string | number }[];
+    readonly ports: readonly {
+      readonly name: string;
+      readonly port: number;
+      readonly targetPort: string | number;
+      readonly protocol?: string;
+    }[];
+    readonly ingress?: readonly {
+      readonly ports: readonly { readonly port: string | number; readonly protocol: string }[];
+    }[];
     readonly volumeClaimTemplates?: readonly { readonly metadata: { readonly name: string } }[];
   };
 }

@@ -15,6 +15,7 @@ import type { Kube, List } from './kube.ts';
 import { startProcess, type TestProcess } from './process.ts';
 import { requirePrograms, scratchFolder, skipOrFail } from './programs.ts';
 import { ENTRY, environment } from './tunnel.ts';
+import { startUdp } from './udp.ts';
 
 const LOOK_AGAIN_MS = 150;
 const DEPLOYMENTS = '/apis/apps/v1/namespaces/sluiceway/deployments';
@@ -165,6 +166,11 @@ export async function servicePage(t: TestContext, text: string): Promise<number>
     server.close();
   });
   return port;
+}
+
+/** Answers datagrams at the same place, with `text` before what it was sent. */
+export async function serviceEcho(t: TestContext, port: number, text: string): Promise<void> {
+  await startUdp(t, (datagram, say) => say(Buffer.from(`${text} ${datagram}`)), port, SERVICE_HOST);
 }
 
 /** Undefined: skipped, with the reason. */

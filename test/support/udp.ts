@@ -30,6 +30,7 @@ export async function startUdp(
   t: TestContext,
   answer: Answer = echo,
   port = 0,
+  address = LOOPBACK,
 ): Promise<UdpUpstream> {
   const socket = dgram.createSocket('udp4');
   const close = once(socket, 'close').then(() => undefined);
@@ -45,7 +46,7 @@ export async function startUdp(
     upstream.senders.add(from.port);
     answer(datagram, (said) => socket.send(said, from.port, from.address));
   });
-  socket.bind(port, LOOPBACK);
+  socket.bind(port, address);
   await once(socket, 'listening');
   undoAfter(t, () => endSocket(socket));
   return Object.assign(upstream, { port: socket.address().port });

@@ -19,13 +19,13 @@
 {{- if and .Values.token.existingSecret .Values.token.value -}}
 {{- fail "token: give token.existingSecret or token.value, not both" -}}
 {{- end -}}
-{{- if not (concat .Values.upstreams .Values.tcp .Values.tlsPassthrough .Values.local) -}}
-{{- fail "a client needs a tunnel: give upstreams, tcp, tlsPassthrough or local" -}}
+{{- if not (concat .Values.upstreams .Values.tcp .Values.udp .Values.tlsPassthrough .Values.local) -}}
+{{- fail "a client needs a tunnel: give upstreams, tcp, udp, tlsPassthrough or local" -}}
 {{- end -}}
 {{- if and .Values.localService.enabled (not .Values.local) -}}
 {{- fail "localService: leads to the ports of local, and there are none" -}}
 {{- end -}}
-{{- range list "config" "url" "upstream" "tcp" "tls-passthrough" "local" "local-addr" "token" "token-file" "token-env" "auto-tls-fingerprint" "tls-ca" "drain-timeout" "status-dir" -}}
+{{- range list "config" "url" "upstream" "tcp" "udp" "tls-passthrough" "local" "local-addr" "token" "token-file" "token-env" "auto-tls-fingerprint" "tls-ca" "drain-timeout" "status-dir" -}}
 {{- if hasKey $.Values.config . -}}
 {{- fail (printf "config.%s is set by the chart: see its own values" .) -}}
 {{- end -}}
@@ -36,7 +36,7 @@
 {{- define "client.options" -}}
 url:
   {{- toYaml .Values.url | nindent 2 }}
-{{- range $key, $values := dict "upstream" .Values.upstreams "tcp" .Values.tcp "tls-passthrough" .Values.tlsPassthrough "local" .Values.local "auto-tls-fingerprint" .Values.tls.fingerprints }}
+{{- range $key, $values := dict "upstream" .Values.upstreams "tcp" .Values.tcp "udp" .Values.udp "tls-passthrough" .Values.tlsPassthrough "local" .Values.local "auto-tls-fingerprint" .Values.tls.fingerprints }}
 {{- with $values }}
 {{ $key }}:
   {{- toYaml . | nindent 2 }}

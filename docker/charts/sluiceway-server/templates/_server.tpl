@@ -30,11 +30,18 @@
 {{- if and .Values.persistence.enabled (eq .Values.kind "Deployment") (gt (int .Values.replicas) 1) -}}
 {{- fail "persistence: replicas of a Deployment would share one volume; take kind StatefulSet" -}}
 {{- end -}}
-{{- range list "config" "control-addr" "http-addr" "https-addr" "admin-addr" "tcp-ports" "token" "token-file" "token-env" "tokens-file" "tls-cert" "tls-key" "auto-tls" "auto-tls-san" "drain-delay" "drain-timeout" -}}
+{{- if and .Values.service.udp.separate (not .Values.ports.udp) -}}
+{{- fail "service.udp: leads to the ports of ports.udp, and there are none" -}}
+{{- end -}}
+{{- range list "config" "control-addr" "http-addr" "https-addr" "admin-addr" "tcp-ports" "udp-ports" "token" "token-file" "token-env" "tokens-file" "tls-cert" "tls-key" "auto-tls" "auto-tls-san" "drain-delay" "drain-timeout" -}}
 {{- if hasKey $.Values.config . -}}
 {{- fail (printf "config.%s is set by the chart: see ports, token, tls and drain" .) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "server.portList" -}}
+"{{ range $index, $port := . }}{{ if $index }},{{ end }}{{ int $port }}{{ end }}"
 {{- end -}}
 
 {{- define "server.env" -}}
@@ -48,8 +55,11 @@
   value: "0.0.0.0:9123"
 {{- with .Values.ports.tcp }}
 - name: SLUICEWAY_TCP_PORTS
-  value: "{{ range $index, $port := . }}{{ if $index }},{{ end }}{{ int $port }}{{ end }}"
+  value: {{ include "server.portList" . }}
 {{- end }}
+{{- /* Left out it would follow the TCP ports, which no Service opens for datagrams. */}}
+- name: SLUICEWAY_UDP_PORTS
+  value: {{ with .Values.ports.udp }}{{ include "server.portList" . }}{{ else }}"off"{{ end }}
 {{- if include "server.tokenSecret" . }}
 - name: SLUICEWAY_TOKEN_FILE
   value: /etc/sluiceway/token/token
@@ -143,6 +153,9 @@ spec:
         - { name: admin, containerPort: 9123 }
         {{- range .Values.ports.tcp }}
         - { name: {{ printf "tcp-%d" (int .) }}, containerPort: {{ int . }} }
+        {{- end }}
+        {{- range .Values.ports.udp }}
+        - { name: {{ printf "udp-%d" (int .) }}, containerPort: {{ int . }}, protocol: UDP }
         {{- end }}
       livenessProbe:
         httpGet: { path: /healthz, port: admin }
