@@ -393,7 +393,7 @@ export interface UpstreamEntry {
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
-  /** The header written before a visitor's bytes. */
+  /** The header written before a visitor's bytes, or before each of its datagrams. */
   readonly proxyProtocol: 'off' | 'v1' | 'v2';
   /** The CA to trust for it, PEM; the system's when there is none. */
   readonly ca?: string | undefined;

@@ -19,11 +19,13 @@ const SALT_BYTES = 16;
 
 /** `sockets` has where the folders of tunnels are served, by tunnel. */
 export async function readUpstreams(
-  { tunnels, proxyProtocol }: ClientConfig,
+  { tunnels, proxyProtocol, udpProxyProtocol }: ClientConfig,
   log: Logger,
   sockets: ReadonlyMap<string, string> = new Map(),
 ): Promise<readonly UpstreamEntry[]> {
   const texts = new Map<string, string>();
+  const raw = { tcp: proxyProtocol, tls: proxyProtocol };
+  const versions = { http: 'off', ...raw, udp: udpProxyProtocol } as const;
   const logins = await declareLogins(tunnels);
   for (const { name, upstream } of tunnels) {
     const ca = upstream.verify?.ca;
@@ -35,7 +37,7 @@ export async function readUpstreams(
   return tunnels.map((tunnel) => ({
     ...withLogins(describe(tunnel, texts), logins.get(tunnel.name) ?? []),
     ...withSocket(sockets.get(tunnel.name)),
-    proxyProtocol: tunnel.kind === 'http' || tunnel.kind === 'udp' ? 'off' : proxyProtocol,
+    proxyProtocol: versions[tunnel.kind],
   }));
 }
 

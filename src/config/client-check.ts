@@ -70,7 +70,13 @@ function checkTunnels({ parsed, given, problems }: CheckContext<'client'>): void
   if (isProxied && tcp.length + tls.length === 0) {
     problems.add(
       `${labelOf(given, 'proxy-protocol')}: is for TCP and TLS tunnels, and there is none; ` +
-        'HTTP upstreams learn the visitor from X-Forwarded-For',
+        'HTTP upstreams learn the visitor from X-Forwarded-For, UDP ones by --udp-proxy-protocol',
+    );
+  }
+  if (parsed['udp-proxy-protocol'] !== 'off' && udp.length === 0) {
+    problems.add(
+      `${labelOf(given, 'udp-proxy-protocol')}: is for UDP tunnels, and there is none; ` +
+        'give --udp, or for other upstreams --proxy-protocol',
     );
   }
   const seen = new Set<string>();

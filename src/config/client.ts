@@ -23,6 +23,7 @@ import { TOKEN_OPTIONS } from './token.ts';
 import { buildTrust, type Environment, TRUST_OPTIONS, type TrustConfig } from './trust.ts';
 import { buildClientTuning, SHARDS_MAX, SHARED_TUNING, type Tuning } from './tuning.ts';
 import { httpTunnel, type TunnelSpec } from './tunnel.ts';
+import { UDP_CLIENT_OPTIONS } from './udp.ts';
 import {
   affinity,
   declaring,
@@ -63,6 +64,7 @@ export const CLIENT_OPTIONS = {
     default: 'off',
     help: 'tell upstreams of TCP and TLS tunnels who visits, with a PROXY header of this version',
   }),
+  ...UDP_CLIENT_OPTIONS,
   'allow-ips': many(network, {
     help: 'let in visitors of its tunnels from these addresses alone, where a tunnel names none',
   }),
@@ -137,6 +139,8 @@ export interface ClientConfig {
   readonly statusDir?: string;
   /** The header written toward upstreams of TCP and TLS tunnels. */
   readonly proxyProtocol: 'off' | 'v1' | 'v2';
+  /** The one before each datagram toward upstreams of UDP tunnels. */
+  readonly udpProxyProtocol: 'off' | 'v2';
   /** Events as JSON on stdout. */
   readonly json: boolean;
   readonly id?: string;
@@ -169,6 +173,7 @@ export function buildClient(
     localHost: values['local-addr'],
     ...present('statusDir', buildStatusDir(values['status-dir'], env)),
     proxyProtocol: values['proxy-protocol'],
+    udpProxyProtocol: values['udp-proxy-protocol'],
     json: values.json,
     ...present('id', values.id),
     links: values.links,

@@ -7,7 +7,7 @@
 import { host, portRange } from './address.ts';
 import type { Given } from './merge.ts';
 import { type Kind, many, type Option, one } from './option.ts';
-import { duration, integer } from './quantity.ts';
+import { choice, duration, integer } from './quantity.ts';
 
 const DAY_MS = 86_400_000;
 /** Guess: far above what one machine serves. */
@@ -37,6 +37,13 @@ export const UDP_IDLE_OPTION = {
     '2m',
     'ends a flow of UDP without a datagram either way',
   ),
+};
+
+export const UDP_CLIENT_OPTIONS = {
+  'udp-proxy-protocol': one(choice(['off', 'v2']), {
+    default: 'off',
+    help: 'tell upstreams of UDP tunnels who visits, with a PROXY header before each datagram',
+  }),
 };
 
 export const UDP_FLOW_OPTIONS = {

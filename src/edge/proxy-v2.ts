@@ -22,6 +22,8 @@ export const PROXY_V2 = {
   UNSPEC: 0x00,
   TCP4: 0x11,
   TCP6: 0x21,
+  UDP4: 0x12,
+  UDP6: 0x22,
   FIXED_BYTES: 16,
 } as const;
 
@@ -36,9 +38,9 @@ const CRC_BYTES = 4;
 const ADDRESS_BYTES: ReadonlyMap<number, number> = new Map([
   [PROXY_V2.UNSPEC, 0],
   [PROXY_V2.TCP4, 12],
-  [0x12, 12],
+  [PROXY_V2.UDP4, 12],
   [PROXY_V2.TCP6, 36],
-  [0x22, 36],
+  [PROXY_V2.UDP6, 36],
   [0x31, 216],
   [0x32, 216],
 ]);

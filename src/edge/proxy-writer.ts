@@ -9,6 +9,21 @@ import { PROXY_V2, PROXY_V2_START } from './proxy-v2.ts';
 
 export type ProxyVersion = 'v1' | 'v2';
 
+/** Addresses of one family, and the ports. */
+interface Ends {
+  readonly from: Uint8Array;
+  readonly to: Uint8Array;
+  readonly ports: readonly [from: number, to: number];
+}
+
+interface Families {
+  readonly ipv4: number;
+  readonly ipv6: number;
+}
+
+const STREAM: Families = { ipv4: PROXY_V2.TCP4, ipv6: PROXY_V2.TCP6 };
+const DATAGRAM: Families = { ipv4: PROXY_V2.UDP4, ipv6: PROXY_V2.UDP6 };
+
 const UNKNOWN_V1 = Buffer.from('PROXY UNKNOWN\r\n', 'latin1');
 const VERSION_AND_PROXY = PROXY_V2.VERSION * 16 + PROXY_V2.PROXY;
 
@@ -21,27 +36,40 @@ export function encodeProxyHeader(
   source: Endpoint,
   destination: Endpoint | undefined,
 ): Buffer {
-  const from = ipBytes(source.address);
-  if (from === undefined) return version === 'v1' ? Buffer.from(UNKNOWN_V1) : fixedPart(0, 0);
-  const to = ipBytes(destination?.address ?? '') ?? new Uint8Array(from.length);
-  const isIpv4 = from.length === IPV4_BYTES && to.length === IPV4_BYTES;
-  const addresses = isIpv4 ? ([from, to] as const) : ([mapped(from), mapped(to)] as const);
-  const ports = [source.port, destination?.port ?? 0] as const;
-  if (version === 'v2') return binary(addresses, ports);
-  const words = ['PROXY', isIpv4 ? 'TCP4' : 'TCP6', ...addresses.map(ipText), ...ports];
+  const ends = endsOf(source, destination);
+  if (version === 'v2') return binary(ends, STREAM);
+  if (ends === undefined) return Buffer.from(UNKNOWN_V1);
+  const { from, to, ports } = ends;
+  const word = from.length === IPV4_BYTES ? 'TCP4' : 'TCP6';
+  const words = ['PROXY', word, ipText(from), ipText(to), ...ports];
   return Buffer.from(`${words.join(' ')}\r\n`, 'latin1');
 }
 
-function binary(
-  [from, to]: readonly [Uint8Array, Uint8Array],
-  [fromPort, toPort]: readonly [number, number],
-): Buffer {
+/** What stands before a datagram of that visitor; version 1 has no words for it. */
+export function encodeDatagramHeader(source: Endpoint, destination: Endpoint | undefined): Buffer {
+  return binary(endsOf(source, destination), DATAGRAM);
+}
+
+/** Undefined for a visitor without an IP address. */
+function endsOf(source: Endpoint, destination: Endpoint | undefined): Ends | undefined {
+  const from = ipBytes(source.address);
+  if (from === undefined) return undefined;
+  const to = ipBytes(destination?.address ?? '') ?? new Uint8Array(from.length);
+  const ports = [source.port, destination?.port ?? 0] as const;
+  const isOne = from.length === to.length;
+  return isOne ? { from, to, ports } : { from: mapped(from), to: mapped(to), ports };
+}
+
+function binary(ends: Ends | undefined, { ipv4, ipv6 }: Families): Buffer {
+  if (ends === undefined) return fixedPart(PROXY_V2.UNSPEC, 0);
+  const { from, to } = ends;
+  const [fromPort, toPort] = ends.ports;
   const width = from.length;
-  const family = width === IPV4_BYTES ? PROXY_V2.TCP4 : PROXY_V2.TCP6;
   const ports = Buffer.alloc(4);
   ports.writeUInt16BE(fromPort, 0);
   ports.writeUInt16BE(toPort, 2);
-  return Buffer.concat([fixedPart(family, width * 2 + ports.length), from, to, ports]);
+  const head = fixedPart(width === IPV4_BYTES ? ipv4 : ipv6, width * 2 + ports.length);
+  return Buffer.concat([head, from, to, ports]);
 }
 
 /** With a family of 0 the address is unspecified: the receiver keeps what its socket says. */

@@ -22,6 +22,7 @@ const ANNOTATIONS = [
   'host-port',
   'ports',
   'proxy-protocol',
+  'udp-proxy-protocol',
 ] as const;
 type AnnotationName = (typeof ANNOTATIONS)[number];
 const KNOWN = ANNOTATIONS.map((name) => PREFIX + name).join(', ');
@@ -89,7 +90,8 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
   const { loadBalancerSourceRanges: ranges = [], ports = [] } = service.spec ?? {};
   const { name } = service.metadata;
   const exitNode = readExitNode(annotation(service, 'exit-node'));
-  const proxyProtocol = readProxyProtocol(annotation(service, 'proxy-protocol'));
+  const proxyProtocol = readVersion(service, 'proxy-protocol', ['v1', 'v2', 'off']);
+  const udpProxyProtocol = readVersion(service, 'udp-proxy-protocol', ['v2', 'off']);
   const open =
     mapping !== undefined
       ? readPorts(mapping, ports)
@@ -112,6 +114,7 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
     ...portsOf('udp', open, name),
     ...(ranges.length === 0 ? {} : { allowIps: ranges.map((range) => range.trim()) }),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+    ...(udpProxyProtocol === undefined ? {} : { udpProxyProtocol }),
   };
 }
 
@@ -138,9 +141,15 @@ function readExitNode(text: string | undefined): string | undefined {
   throw wrong('exit-node', text, 'is no name of an ExitNode');
 }
 
-function readProxyProtocol(text: string | undefined): 'off' | 'v1' | 'v2' | undefined {
-  if (text === undefined || text === 'off' || text === 'v1' || text === 'v2') return text;
-  throw wrong('proxy-protocol', text, 'is none of v1, v2 and off');
+function readVersion<Version extends string>(
+  service: ServiceObject,
+  name: AnnotationName,
+  versions: readonly Version[],
+): Version | undefined {
+  const text = annotation(service, name);
+  const found = versions.find((one) => one === text);
+  if (text === undefined || found !== undefined) return found;
+  throw wrong(name, text, `is none of ${versions.join(', ')}`);
 }
 
 function readHost(text: string): { readonly host: string; readonly path?: string } {

@@ -116,6 +116,7 @@ function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorS
 function clientArgs(tunnel: TunnelObject, target: ClientTarget): readonly string[] {
   const { spec, metadata } = tunnel;
   const { tcp = [], udp = [], upstreams = [], allowIps = [], proxyProtocol = 'off' } = spec;
+  const { udpProxyProtocol = 'off' } = spec;
   const at = ({ name, port }: UpstreamRef): string => `${name}.${metadata.namespace}.svc:${port}`;
   const isRaw = tcp.length > 0 || upstreams.some(({ scheme }) => scheme === 'tls');
   return [
@@ -130,6 +131,9 @@ function clientArgs(tunnel: TunnelObject, target: ClientTarget): readonly string
     ...upstreams.map((upstream) => upstreamArg(upstream, at(upstream.service))),
     ...allowIps.map((network) => `--allow-ips=${network}`),
     ...(proxyProtocol === 'off' || !isRaw ? [] : [`--proxy-protocol=${proxyProtocol}`]),
+    ...(udpProxyProtocol === 'off' || udp.length === 0
+      ? []
+      : [`--udp-proxy-protocol=${udpProxyProtocol}`]),
     '--status-dir=off',
     '--log-format=json',
   ];

@@ -109,6 +109,7 @@ export interface TunnelSpecFields {
   /** Empty or absent is everyone. */
   readonly allowIps?: readonly string[];
   readonly proxyProtocol?: 'off' | 'v1' | 'v2';
+  readonly udpProxyProtocol?: 'off' | 'v2';
   readonly client?: ClientSettings;
 }
 

@@ -51,7 +51,12 @@ interface OpenPort {
   readonly tunnel: string;
   readonly socket: UdpSocket;
   readonly flows: Map<string, UdpFlow>;
+  /** Where its datagrams arrive, as far as it is known. */
+  readonly arrival: { readonly toAddress?: string; readonly toPort?: number };
 }
+
+/** Of a socket for all addresses Node does not say at which of them a datagram came. */
+const ANY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
 
 export class UdpIngress {
   readonly #options: UdpIngressOptions;
@@ -131,7 +136,9 @@ export class UdpIngress {
     const socket = new UdpSocket(bound, this.#options.meter, (datagram, from) =>
       this.#onDatagram(port, datagram, from),
     );
-    const port: OpenPort = { tunnel: request.name, socket, flows: new Map() };
+    const { address, port: toPort } = bound.address();
+    const arrival = ANY_ADDRESS.has(address) ? {} : { toAddress: plainAddress(address), toPort };
+    const port: OpenPort = { tunnel: request.name, socket, flows: new Map(), arrival };
     return port;
   }
 
@@ -186,7 +193,7 @@ export class UdpIngress {
   /** Undefined: nobody may carry it. */
   #begin(port: OpenPort, key: string, from: RemoteInfo): UdpFlow | undefined {
     const { router, meter, clock } = this.#options;
-    const { tunnel, socket, flows } = port;
+    const { tunnel, socket, flows, arrival } = port;
     const address = plainAddress(from.address);
     const startMs = clock.nowMs();
     const flow = new UdpFlow({
@@ -204,7 +211,7 @@ export class UdpIngress {
         if (this.#flows.size === 0) this.#options.onIdle();
       },
     });
-    const opened = router.openStream(tunnel, { address, port: from.port }, flow);
+    const opened = router.openStream(tunnel, { address, port: from.port, ...arrival }, flow);
     if (typeof opened === 'string') return undefined;
     const place = this.#table.enter(flow, address);
     flows.set(key, flow);

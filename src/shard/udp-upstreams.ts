@@ -40,10 +40,11 @@ export class UdpUpstreams {
     return this.#flows.size;
   }
 
-  serve(stream: Stream, { host, port }: UpstreamEntry): void {
+  /** `header` goes before each datagram of the visitor. */
+  serve(stream: Stream, { host, port }: UpstreamEntry, header: Buffer | undefined): void {
     const { clock, meter } = this.#options;
     const socket = new UpstreamSocket({
-      ...{ meter, port },
+      ...{ meter, port, header },
       address: this.#addresses.addressOf(host),
       onDatagram: (datagram) => flow.take(datagram),
       onFailure: () => flow.abort('SLW_STREAM_UNREACHABLE'),

@@ -22,6 +22,8 @@ export interface UpstreamSocketOptions {
   readonly address: Promise<string>;
   readonly port: number;
   readonly meter: DatagramMeter;
+  /** Stands before each datagram that is sent, within the same one. */
+  readonly header: Buffer | undefined;
   readonly onDatagram: (datagram: Buffer) => void;
   /** It could not be opened; not called once it was closed. */
   readonly onFailure: () => void;
@@ -33,11 +35,14 @@ export class UpstreamSocket {
     if (error !== null) this.#count(error);
   };
   readonly #waiting: Buffer[] = [];
+  /** The header, and in `send` the datagram, too. */
+  readonly #parts: Buffer[];
   #socket: Socket | undefined;
   #state: 'opening' | 'open' | 'closed' = 'opening';
 
   constructor(options: UpstreamSocketOptions) {
     this.#options = options;
+    this.#parts = options.header === undefined ? [] : [options.header];
     options.address.then(
       (address) => this.#connect(address),
       () => this.#fail(),
@@ -45,7 +50,7 @@ export class UpstreamSocket {
   }
 
   send(datagram: Buffer): void {
-    if (this.#state === 'open') this.#socket?.send(datagram, this.#onSent);
+    if (this.#state === 'open') this.#hand(datagram);
     else if (this.#state === 'opening') this.#wait(datagram);
   }
 
@@ -54,6 +59,17 @@ export class UpstreamSocket {
     this.#state = 'closed';
     this.#waiting.length = 0;
     this.#socket?.close();
+  }
+
+  #hand(datagram: Buffer): void {
+    if (this.#parts.length === 0) {
+      this.#socket?.send(datagram, this.#onSent);
+      return;
+    }
+    this.#parts[1] = datagram;
+    this.#socket?.send(this.#parts, this.#onSent);
+    // The socket has made a list of its own, and nothing is kept for a flow that is silent now.
+    this.#parts.length = 1;
   }
 
   #wait(datagram: Buffer): void {

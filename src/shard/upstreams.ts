@@ -9,9 +9,13 @@ import { connect as connectTls, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
-import { isUdpTunnel } from '../base/port-name.ts';
+import { isUdpTunnel, readPortName } from '../base/port-name.ts';
 import type { UpstreamEntry } from '../bridge/messages.ts';
-import { encodeProxyHeader, type ProxyVersion } from '../edge/proxy-writer.ts';
+import {
+  encodeDatagramHeader,
+  encodeProxyHeader,
+  type ProxyVersion,
+} from '../edge/proxy-writer.ts';
 import type { Stream } from '../mux/stream.ts';
 import { type Open, TEXT_LENGTH_MAX, type TunnelOffer } from '../wire/hello.ts';
 import type { Meters } from './meters.ts';
@@ -74,7 +78,7 @@ export class Upstreams {
     }
     stream.addMeter(this.#options.meters.tunnel(entry.name));
     if (isUdpTunnel(entry.name)) {
-      this.#datagrams.serve(stream, entry);
+      this.#datagrams.serve(stream, entry, datagramHeader(entry, open));
       return;
     }
     const { limits, clock } = this.#options;
@@ -130,6 +134,13 @@ function offerOf({ name, label, options }: UpstreamEntry): TunnelOffer {
 function proxyHeader(version: ProxyVersion, { toAddress, toPort = 0, ...open }: Open): Buffer {
   const destination = toAddress === undefined ? undefined : { address: toAddress, port: toPort };
   return encodeProxyHeader(version, open, destination);
+}
+
+/** Where it arrived is known but for the address, where an exit node listens at all of them. */
+function datagramHeader({ proxyProtocol, name }: UpstreamEntry, open: Open): Buffer | undefined {
+  if (proxyProtocol === 'off') return undefined;
+  const { toAddress: address = '', toPort: port = readPortName(name)?.port ?? 0 } = open;
+  return encodeDatagramHeader(open, { address, port });
 }
 
 function dial({ path, host, port, tls, ca, serverName, isUnverified }: UpstreamEntry): Socket {

@@ -103,7 +103,7 @@ export interface Open {
   /** Who visits: address and port. */
   readonly address: string;
   readonly port: number;
-  /** Where the visitor arrived, both or neither; for TCP tunnels. */
+  /** Where the visitor arrived, both or neither; for TCP and UDP tunnels. */
   readonly toAddress?: string;
   readonly toPort?: number;
   /** On the mesh only: the link that shall carry the stream. */

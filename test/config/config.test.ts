@@ -143,6 +143,7 @@ describe('the client configuration', () => {
       links: 0,
       linkMask: 'auto',
       proxyProtocol: 'off',
+      udpProxyProtocol: 'off',
       once: false,
       maxRetry: 0,
       shards: 1,

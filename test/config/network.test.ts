@@ -104,3 +104,24 @@ test('--proxy-protocol is for TCP and TLS tunnels', () => {
   assert.match(wrong(http).join(), /--proxy-protocol \(flag\): is for TCP and TLS tunnels/);
   assert.match(wrong({ ...tcp, 'proxy-protocol': 'v3' }).join(), /write off, v1, v2/);
 });
+
+test('--udp-proxy-protocol is for UDP tunnels, and in version 2 alone', () => {
+  const flags = { url: ['ws://127.0.0.1:1'], tcp: ['2222'] };
+  type Flags = Readonly<Record<string, string | string[]>>;
+  const resolve = (given: Flags) => resolveConfig(configInput('client', { flags: given }));
+  const udp = { ...flags, udp: ['5353'] };
+  assert.equal(resolve(udp).udpProxyProtocol, 'off');
+  const both = resolve({ ...udp, 'udp-proxy-protocol': 'v2' });
+  assert.deepEqual([both.udpProxyProtocol, both.proxyProtocol], ['v2', 'off']);
+  const byName = {
+    flags: udp,
+    env: { SLUICEWAY_TOKEN: TOKEN, SLUICEWAY_UDP_PROXY_PROTOCOL: 'v2' },
+  };
+  assert.equal(resolveConfig(configInput('client', byName)).udpProxyProtocol, 'v2');
+  const wrong = (given: Flags): string => problemsOf(() => resolve(given)).join();
+  assert.match(
+    wrong({ ...flags, 'udp-proxy-protocol': 'v2' }),
+    /--udp-proxy-protocol \(flag\): is for UDP tunnels, and there is none; give --udp/,
+  );
+  assert.match(wrong({ ...udp, 'udp-proxy-protocol': 'v1' }), /write off, v2/);
+});

@@ -1,5 +1,6 @@
 // Real DNS through a UDP tunnel: dig asks dnsmasq, a thousand names at ten visitors at once, large
-// answers, a client that is killed and started again, and a server that is replaced meanwhile.
+// answers, a client that is killed and started again, and a server that is replaced meanwhile; and
+// dnsdist, which is told who asks.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -166,4 +167,58 @@ test('a server that is replaced goes on to answer, and the old one lets the port
   assert.equal(successors(server).length, 1);
   for (let index = 0; index < 20; index += 1) await resolver.check(index);
   await tunnelReadiness(server, `udp:${port}`, 200);
+});
+
+/** dnsdist, which answers `who.test` with the visitor's address and wants it by PROXY header. */
+async function startDnsdist(t: TestContext, command: string): Promise<number> {
+  const port = await freePort();
+  const file = path.join(scratchFolder(t), 'dnsdist.conf');
+  const answer = (name: string, what: string) =>
+    `addAction("${name}.", LuaAction(function(dq) return DNSAction.Spoof, dq.${what}:toString() end))`;
+  const lines = [
+    ...[`setLocal("${LOOPBACK}:${port}")`, `setProxyProtocolACL("${LOOPBACK}/32")`],
+    ...[
+      'setACL({"127.0.0.1/32", "127.0.0.9/32"})',
+      'setProxyProtocolApplyACLToProxiedClients(true)',
+    ],
+    // It would ask the internet whether its version is safe.
+    'setSecurityPollSuffix("")',
+    ...[answer('who.test', 'remoteaddr'), answer('where.test', 'localaddr')],
+  ];
+  writeFileSync(file, `${lines.join('\n')}\n`);
+  const args = ['--supervised', '--disable-syslog', '-C', file];
+  const server = startProcess(t, { name: 'dnsdist', command, args, endSignal: 'SIGKILL' });
+  await server.line('dnsdist listens', (line) => line.includes('Listening on'));
+  return port;
+}
+
+test('dnsdist knows each visitor by the PROXY header, over UDP and over TCP', async (t) => {
+  const programs = requirePrograms(t, ['dnsdist', 'dig']);
+  if (programs === undefined) return;
+  const dns = await startDnsdist(t, programs.dnsdist);
+  const [port, barePort] = [await freePort(), await freePort()];
+  const upstream = `${LOOPBACK}:${dns}`;
+  const { client: _one, ...server } = await startTunnel(t, [
+    ...['--udp', `${port}=${upstream}`, '--udp-proxy-protocol', 'v2'],
+    ...['--tcp', `${port}=${upstream}`, '--proxy-protocol', 'v2'],
+  ]);
+  await startClient(t, server, { args: ['--udp', `${barePort}=${upstream}`] });
+  const resolver = new Resolver(t, programs.dig, port);
+  for (const way of ['+notcp', '+tcp']) {
+    for (const visitor of ['127.0.0.9', LOOPBACK]) {
+      const told = await resolver.ask(way, '+short', '-b', visitor, 'who.test');
+      assert.equal(told.trim(), visitor, way);
+    }
+    assert.equal((await resolver.ask(way, '+short', 'where.test')).trim(), LOOPBACK);
+  }
+  // Of who is not on dnsdist's list, and of who is not named at all, nothing is taken.
+  const silent = [
+    ['-p', String(port), '-b', '127.0.0.10'],
+    ['-p', String(barePort), '-b', '127.0.0.9'],
+  ];
+  for (const words of silent) {
+    const args = [`@${LOOPBACK}`, '-r', ...words, '+tries=1', '+time=1', 'who.test'];
+    const run = await runProgram(t, { command: programs.dig, args });
+    assert.match(run.stdout, /timed out|no servers could be reached/u, words.join(' '));
+  }
 });

@@ -59,6 +59,11 @@ const REFUSED: readonly (readonly [string, KubeObject, RegExp])[] = [
     tunnelOf({ udp: [{ publicPort: 53, service: { name: 'dns.other', port: 53 } }] }),
     /should match/,
   ],
+  [
+    'a PROXY header of version 1 before datagrams',
+    tunnelOf({ udp: [tcp(53)], udpProxyProtocol: 'v1' }),
+    /udpProxyProtocol: Unsupported value/,
+  ],
   ['no range', exitNodeOf({ ...URL_AND_TOKEN, udpPorts: ['all'] }), /should match/],
   ['a host with a space', tunnelOf({ upstreams: [{ host: 'a b', service: WEB }] }), /should match/],
   [

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { crc32c } from '../../src/edge/crc32c.ts';
 import { type ProxyVerdict, readProxyHeader } from '../../src/edge/proxy-header.ts';
-import { encodeProxyHeader } from '../../src/edge/proxy-writer.ts';
+import { encodeDatagramHeader, encodeProxyHeader } from '../../src/edge/proxy-writer.ts';
 
 const SEED = Number(process.env.SLUICEWAY_FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const MUTATIONS = 200_000;
@@ -271,6 +271,18 @@ test('families are not mixed, and what is not known is not made up', () => {
   assert.equal(encodeProxyHeader('v2', SOURCE6, TO4)[13], 0x21);
   const unknown = encodeProxyHeader('v2', { address: 'a\r\nb', port: 1 }, TO4);
   assert.deepEqual(unknown, binary('2100', ''));
+});
+
+test('before datagrams the header says UDP, and is else the same', () => {
+  assert.deepEqual(encodeDatagramHeader(SOURCE4, TO4), binary('2112', IPV4));
+  assert.deepEqual(encodeDatagramHeader(SOURCE6, TO6), binary('2122', IPV6));
+  const mixed = encodeDatagramHeader(SOURCE4, TO6);
+  const stream = encodeProxyHeader('v2', SOURCE4, TO6);
+  assert.equal(mixed[13], 0x22);
+  assert.deepEqual(mixed.subarray(14), stream.subarray(14));
+  const anywhere = binary('2112', `${IPV4.slice(0, 8)}00000000${IPV4.slice(16)}`);
+  assert.deepEqual(encodeDatagramHeader(SOURCE4, { address: '', port: 443 }), anywhere);
+  assert.deepEqual(encodeDatagramHeader({ address: '', port: 1 }, TO4), binary('2100', ''));
 });
 
 test('the checksum is CRC-32C', () => {

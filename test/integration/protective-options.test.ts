@@ -424,6 +424,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
       'udp-idle-timeout',
       'tls-passthrough',
       'proxy-protocol',
+      'udp-proxy-protocol',
       'host-header',
     ],
     ...['local', 'local-addr', 'local-socks', 'proxy', 'weight', 'affinity', 'json'],

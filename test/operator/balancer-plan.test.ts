@@ -136,6 +136,10 @@ describe('what a Service asks for', () => {
       { ports: '80', 'proxy-protocol': 'v2' },
       { tcp: [tcp(80, 80)], proxyProtocol: 'v2' },
     ],
+    [
+      { ports: '53/udp', 'udp-proxy-protocol': 'v2' },
+      { udp: [tcp(53, 53)], udpProxyProtocol: 'v2' },
+    ],
   ];
   for (const [annotations, expected] of rows) {
     test(`${JSON.stringify(annotations)} becomes a tunnel`, () => {
@@ -194,7 +198,8 @@ describe('what a Service asks for', () => {
       'InvalidAnnotation',
       /is no TCP port of the Service/,
     ],
-    [{ ports: '80', 'proxy-protocol': 'v3' }, 'InvalidAnnotation', /none of v1, v2 and off/],
+    [{ ports: '80', 'proxy-protocol': 'v3' }, 'InvalidAnnotation', /none of v1, v2, off/],
+    [{ ports: '53', 'udp-proxy-protocol': 'v1' }, 'InvalidAnnotation', /'v1' is none of v2, off/],
     [{ ports: '80', 'exit-node': 'Not A Name' }, 'InvalidAnnotation', /no name of an ExitNode/],
     [{ ports: '80', 'allow-ips': '192.0.2.1' }, 'InvalidAnnotation', /allow-ips is unknown/],
     [{ manage: 'maybe', ports: '80' }, 'InvalidAnnotation', /is not a boolean/],

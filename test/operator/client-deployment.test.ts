@@ -64,6 +64,7 @@ test('the client understands its arguments', () => {
     ],
     allowIps: ['192.0.2.0/24', '2001:db8::/32'],
     proxyProtocol: 'v2',
+    udpProxyProtocol: 'v2',
   });
   assert.deepEqual(
     config.tunnels.map(({ label }) => label),
@@ -78,6 +79,7 @@ test('the client understands its arguments', () => {
     assert.deepEqual(options?.['allow-ips'], ['192.0.2.0/24', '2001:db8::/32']);
   }
   assert.equal(config.proxyProtocol, 'v2');
+  assert.equal(config.udpProxyProtocol, 'v2');
   assert.deepEqual(config.trust.fingerprints, [TARGET.caFingerprint]);
   assert.equal(config.token?.reveal(), TOKEN);
 });
@@ -85,6 +87,7 @@ test('the client understands its arguments', () => {
 test('a PROXY header is left out where no upstream would get it', () => {
   const upstreams = [{ host: 'a.example', service: { name: 'web', port: 80 } }];
   assert.equal(configOf({ upstreams, proxyProtocol: 'v1' }).proxyProtocol, 'off');
+  assert.equal(configOf({ upstreams, udpProxyProtocol: 'v2' }).udpProxyProtocol, 'off');
   const udp = [{ publicPort: 53, service: { name: 'dns', port: 53 } }];
   assert.equal(configOf({ udp, proxyProtocol: 'v1' }).proxyProtocol, 'off');
 });

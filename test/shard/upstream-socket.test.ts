@@ -1,0 +1,75 @@
+// Goal: a flow's socket sends each datagram as one, with its header where it has one, and counts
+// what the kernel does not take. Method: a real socket to a real upstream on loopback.
+
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { DatagramMeter } from '../../src/shard/datagram-meter.ts';
+import { UpstreamSocket } from '../../src/shard/upstream-socket.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
+import { startUdp } from '../support/udp.ts';
+
+const WAIT_MS = 10_000;
+const DATAGRAM_BYTES_MAX = 65_507;
+const HEADER = Buffer.from('header:');
+
+class Bench {
+  readonly meter = new DatagramMeter();
+  readonly got: Buffer[] = [];
+  readonly answers: string[] = [];
+  socket!: UpstreamSocket;
+
+  static async start(t: TestContext, header: Buffer | undefined): Promise<Bench> {
+    const bench = new Bench();
+    const { port } = await startUdp(t, (datagram, say) => {
+      bench.got.push(datagram);
+      say(datagram);
+    });
+    bench.socket = new UpstreamSocket({
+      ...{ meter: bench.meter, port, header, address: Promise.resolve('127.0.0.1') },
+      onDatagram: (datagram) => bench.answers.push(String(datagram)),
+      onFailure: () => assert.fail('it opens'),
+    });
+    undoAfter(t, () => bench.socket.close());
+    return bench;
+  }
+
+  get unsent(): number {
+    return new Map(this.meter.sample().dropped).get('send') ?? -1;
+  }
+
+  async until(count: number): Promise<void> {
+    await eventually(WAIT_MS, `${count} datagrams`, async () => {
+      assert.equal(this.answers.length, count);
+    });
+  }
+}
+
+test('each datagram is sent behind the header, those that waited for the socket, too', async (t) => {
+  const bench = await Bench.start(t, HEADER);
+  for (const text of ['one', '', 'two']) bench.socket.send(Buffer.from(text));
+  await bench.until(3);
+  bench.socket.send(Buffer.from('three'));
+  await bench.until(4);
+  assert.deepEqual(bench.answers, ['header:one', 'header:', 'header:two', 'header:three']);
+});
+
+test('one that is too long with its header is counted, and the next one is sent', async (t) => {
+  const bench = await Bench.start(t, HEADER);
+  bench.socket.send(Buffer.alloc(DATAGRAM_BYTES_MAX - HEADER.length, 'x'));
+  await bench.until(1);
+  assert.equal(bench.got[0]?.length, DATAGRAM_BYTES_MAX);
+  assert.equal(bench.unsent, 0);
+  bench.socket.send(Buffer.alloc(DATAGRAM_BYTES_MAX - HEADER.length + 1, 'x'));
+  bench.socket.send(Buffer.from('next'));
+  await bench.until(2);
+  assert.equal(bench.answers[1], 'header:next');
+  assert.equal(bench.unsent, 1);
+});
+
+test('without a header it is sent as it is', async (t) => {
+  const bench = await Bench.start(t, undefined);
+  for (const text of ['one', '']) bench.socket.send(Buffer.from(text));
+  await bench.until(2);
+  assert.deepEqual(bench.answers, ['one', '']);
+});
