@@ -144,6 +144,10 @@ async function checkUdp(helm: Helm, sets: readonly string[]): Promise<void> {
   const [container] = podsOf(manifests)[0]?.containers ?? [];
   const option = container?.env?.find((one) => one.name === 'SLUICEWAY_UDP_PORTS');
   assert.equal(option?.value, isOpen ? '53,4500' : 'off');
+  const hasLowPort = sets.some((value) => value.includes('{53'));
+  const sysctls = [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }];
+  const { sysctls: found } = podsOf(manifests)[0]?.securityContext ?? {};
+  assert.deepEqual(found, hasLowPort ? sysctls : undefined);
   checkNames(manifests);
   checkServices(manifests);
 }

@@ -40,6 +40,10 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "server.hasLowPort" -}}
+{{- range concat .Values.ports.tcp .Values.ports.udp }}{{ if lt (int .) 1024 }}yes{{ end }}{{ end -}}
+{{- end -}}
+
 {{- define "server.portList" -}}
 "{{ range $index, $port := . }}{{ if $index }},{{ end }}{{ int $port }}{{ end }}"
 {{- end -}}
@@ -114,6 +118,11 @@ spec:
   terminationGracePeriodSeconds: {{ add .Values.drain.delaySeconds .Values.drain.timeoutSeconds 10 }}
   securityContext:
     {{- include "sluiceway.podSecurity" . | nindent 4 }}
+    {{- if include "server.hasLowPort" . }}
+    # Some container runtimes let only root open these, and the pod has no root.
+    sysctls:
+      - { name: net.ipv4.ip_unprivileged_port_start, value: "0" }
+    {{- end }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
