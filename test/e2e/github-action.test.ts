@@ -25,6 +25,7 @@ const REQUEST_TOKEN = 'of-the-job-alone';
 const SHELL_SCRIPTS = [
   ...['.ci/run', '.github/actions/tunnel/start.sh', 'docker/base-image.sh'],
   ...['docker/runtime-root.sh', 'test/fixtures/go-tools.sh'],
+  ...['test/fixtures/go.sh', 'test/fixtures/kube/build.sh'],
 ];
 
 interface Action {
@@ -185,6 +186,53 @@ test('a server that is away fails the job, with the log of the client', async (t
   const ran = await startJob(t).run(inputs);
   assert.equal(ran.code, 1);
   assert.match(ran.stdout, /ECONNREFUSED[\s\S]*not up within 1 seconds/u);
+});
+
+interface Step {
+  readonly id?: string;
+  readonly uses?: string;
+  readonly with?: Readonly<Record<string, unknown>>;
+}
+
+interface ImageJob {
+  readonly strategy: { readonly matrix: { readonly include: readonly Record<string, string>[] } };
+  readonly env: Readonly<Record<string, string>>;
+  readonly steps: readonly Step[];
+}
+
+test('both images are built as the package builds them, described and attested', () => {
+  const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8');
+  const { jobs } = parse(read('.github/workflows/image.yml')) as { jobs: { image: ImageJob } };
+  const { strategy, env, steps } = jobs.image;
+  const left = /^ARG LEAVE_OUT="(.*)"$/mu.exec(read('docker/Dockerfile'))?.[1];
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+  assert.match(
+    scripts['image:operator'] ?? '',
+    / --build-arg LEAVE_OUT= .* -t sluiceway-operator /u,
+  );
+  assert.doesNotMatch(scripts.image ?? '', /LEAVE_OUT/u);
+  assert.deepEqual(strategy.matrix.include, [
+    { suffix: '', 'leave-out': left },
+    { suffix: '-operator', 'leave-out': '' },
+  ]);
+  const expression = (text: string): string => `$\{{ ${text} }}`;
+  const suffix = expression('matrix.suffix');
+  assert.equal(env.IMAGE, `ghcr.io/${expression('github.repository')}${suffix}`);
+  const using = (action: string): Step['with'] =>
+    steps.find(({ uses }) => uses?.startsWith(`${action}@`))?.with;
+  const built = using('docker/build-push-action');
+  assert.deepEqual(
+    [built?.file, built?.platforms, built?.provenance, built?.sbom],
+    ['docker/Dockerfile', 'linux/amd64,linux/arm64', 'mode=max', true],
+  );
+  assert.match(String(built?.['build-args']), /^LEAVE_OUT=\$\{\{ matrix\.leave-out \}\}$/mu);
+  // Two that are built at the same time keep their layers apart.
+  for (const key of ['cache-from', 'cache-to']) {
+    assert.match(String(built?.[key]), /,scope=image\$\{\{ matrix\.suffix \}\}$/u);
+  }
+  const attested = using('actions/attest-build-provenance');
+  assert.equal(attested?.['subject-name'], expression('env.IMAGE'));
+  assert.equal(attested?.['subject-digest'], expression('steps.build.outputs.digest'));
 });
 
 test('actionlint and shellcheck find nothing', async (t) => {
