@@ -16,6 +16,9 @@ const SPREAD = 0.2;
 /** Weight of a new sample in the smoothed round trip (RFC 6298: 1/8). */
 const SMOOTHING = 1 / 8;
 
+/** Values of our own are below those of marks. */
+const PINGS_MASK = 0x7fff_ffff;
+
 export const TICK = { NOTHING: 0, PING: 1, DEAD: 2 } as const;
 
 export class Keepalive {
@@ -27,6 +30,7 @@ export class Keepalive {
   #pingMs: number;
   #sentMs = -1;
   #value = 0;
+  #pings = 0;
 
   constructor(options: KeepaliveOptions, nowMs: number) {
     this.#options = options;
@@ -44,11 +48,12 @@ export class Keepalive {
     return nowMs >= this.#pingMs ? TICK.PING : TICK.NOTHING;
   }
 
-  /** The value for a ping that is sent now. */
-  ping(nowMs: number): number {
+  /** The value for a ping that is sent now: `mark` where that is one, which measures more. */
+  ping(nowMs: number, mark = 0): number {
     const { pingIntervalMs, random } = this.#options;
     this.#pingMs = nowMs + pingIntervalMs * (1 - SPREAD + 2 * SPREAD * random());
-    this.#value = (this.#value + 1) >>> 0;
+    this.#pings = (this.#pings + 1) & PINGS_MASK;
+    this.#value = mark === 0 ? this.#pings : mark;
     this.#sentMs = nowMs;
     return this.#value;
   }

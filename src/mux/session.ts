@@ -24,6 +24,7 @@ import {
 } from '../wire/limits.ts';
 import { canReceive, canSend, EVENT, STREAM } from '../wire/stream-state.ts';
 import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
+import { Outflow } from './outflow.ts';
 import { QUANTUM_BYTES, Scheduler } from './scheduler.ts';
 import { Stream, type StreamCarrier, type StreamSink, UNSET_SINK } from './stream.ts';
 import { type Parity, StreamTable } from './stream-table.ts';
@@ -74,6 +75,7 @@ export class Session implements LinkSink, StreamCarrier {
   readonly #keepalive: Keepalive;
   readonly #streams: StreamTable;
   readonly #scheduler = new Scheduler();
+  readonly #outflow: Outflow;
   #phase: number = PHASE.GREETING;
   #peer: PeerLimits = { frame: FRAME_BYTES_MIN, streams: 0, credit: 0 };
   #idleFrames = 0;
@@ -88,6 +90,7 @@ export class Session implements LinkSink, StreamCarrier {
     this.memory = new SessionMemory(options.limits);
     this.#keepalive = new Keepalive(options.keepalive, options.clock.nowMs());
     this.#streams = new StreamTable(options);
+    this.#outflow = new Outflow(options.link, options.clock, () => this.#pump());
   }
 
   /** Begins to read the link. */
@@ -115,15 +118,8 @@ export class Session implements LinkSink, StreamCarrier {
     return this.#phase === PHASE.LEAVING;
   }
 
-  /** Streams whose peer waits for credit, and those that wait for it themselves. */
   countStalled(): { held: number; waiting: number } {
-    let held = 0;
-    let waiting = 0;
-    for (const stream of this.#streams.values) {
-      if (stream.window.availableBytes === 0) held += 1;
-      if (stream.queuedBytes > 0) waiting += 1;
-    }
-    return { held, waiting };
+    return this.#streams.countStalled();
   }
 
   /** What we tell the peer of our limits. */
@@ -201,13 +197,14 @@ export class Session implements LinkSink, StreamCarrier {
   sendNow(stream: Stream, piece: Buffer): number {
     if (this.#phase === PHASE.ENDED || !canSend(stream.state)) return 0;
     let offset = 0;
-    while (offset < piece.length && !this.#link.isCongested) {
-      const frame = Math.min(this.#peer.frame, this.#link.frameBytesMax);
+    while (offset < piece.length) {
+      const frame = Math.min(this.#peer.frame, this.#outflow.roomBytes(piece.length));
       const bytes = Math.min(piece.length - offset, stream.sendableBytes, frame);
       if (bytes === 0) break;
       stream.spend(bytes);
       const part = bytes === piece.length ? piece : piece.subarray(offset, offset + bytes);
       this.#link.writeBody(FRAME.DATA, stream.id, part);
+      this.#outflow.sent(bytes);
       offset += bytes;
     }
     for (const meter of stream.meters) meter.bytesOut += offset;
@@ -257,11 +254,12 @@ export class Session implements LinkSink, StreamCarrier {
       case FRAME.PING:
         this.#expectActive(id, 0);
         this.#countIdle();
-        this.#link.writeValue(FRAME.PONG, 0, value);
+        this.#outflow.pong(value);
         return;
       case FRAME.PONG:
         this.#expectActive(id, 0);
         this.#countIdle();
+        this.#outflow.answer(value);
         this.#keepalive.pong(value, this.#options.clock.nowMs());
         return;
       case FRAME.GOAWAY:
@@ -439,10 +437,10 @@ export class Session implements LinkSink, StreamCarrier {
   #pump(): void {
     if (this.#isPumping) return;
     this.#isPumping = true;
-    while (!this.#link.isCongested && this.#phase !== PHASE.ENDED) {
+    while (this.#outflow.isOpen && this.#phase !== PHASE.ENDED) {
       const stream = this.#scheduler.next();
       if (stream === undefined) break;
-      if (stream.flush(Math.min(QUANTUM_BYTES, this.#link.frameBytesMax))) {
+      if (stream.flush(Math.min(QUANTUM_BYTES, this.#outflow.frameBytesMax))) {
         stream.finSent();
         this.#link.writeValue(FRAME.FIN, stream.id, 0);
       }
@@ -450,12 +448,13 @@ export class Session implements LinkSink, StreamCarrier {
       stream.settle();
       this.#scheduler.add(stream);
     }
+    if (!this.#scheduler.isEmpty) this.#outflow.wait();
     this.#isPumping = false;
   }
 
   #ping(): void {
-    const value = this.#keepalive.ping(this.#options.clock.nowMs());
-    this.#link.writeValue(FRAME.PING, 0, value);
+    const mark = this.#outflow.mark();
+    this.#link.writeValue(FRAME.PING, 0, this.#keepalive.ping(this.#options.clock.nowMs(), mark));
   }
 
   #expectActive(id: number, expected: number): void {
@@ -489,6 +488,7 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   #resetAll(code: ErrorCode): void {
+    this.#outflow.close();
     for (const stream of [...this.#streams.values]) {
       const { sink } = stream;
       const isTold = stream.isEnded;

@@ -93,6 +93,17 @@ export class StreamTable {
     return undefined;
   }
 
+  /** Streams whose peer waits for credit, and those that wait for it themselves. */
+  countStalled(): { held: number; waiting: number } {
+    let held = 0;
+    let waiting = 0;
+    for (const stream of this.#streams.values()) {
+      if (stream.window.availableBytes === 0) held += 1;
+      if (stream.queuedBytes > 0) waiting += 1;
+    }
+    return { held, waiting };
+  }
+
   /** Streams that hold bytes, first the one whose sink took nothing for the longest. */
   stalest(): Stream[] {
     const holding: Stream[] = [];
