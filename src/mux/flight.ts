@@ -39,7 +39,7 @@ const PACE_GAIN = 1.25;
 const BURST_MS = 30;
 /** Marks in what may be under way, and where it is not used up; */
 const MARKS_PER_FLIGHT = 8;
-const MARKS_PER_FLIGHT_IDLE = 2;
+const MARKS_PER_FLIGHT_AT_EASE = 2;
 /** but, at the line's rate, no more than some 200 a second. */
 const MARK_INTERVAL_MS = 5;
 /** How long one frame may take (design). */
@@ -63,6 +63,7 @@ export class Flight {
   #limitBytes = Number.POSITIVE_INFINITY;
   /** Here the next mark is due. */
   #dueBytes = Number.POSITIVE_INFINITY;
+  #dueFromBytes = 0;
   #state: number = FLIGHT.LOOSE;
   #capBytes = FLIGHT_BYTES_START;
   #deliveredBytes = 0;
@@ -70,6 +71,7 @@ export class Flight {
   #pacedBytes = 0;
   #pacedMs = 0;
   #markedBytes = 0;
+  #markedMs = Number.NEGATIVE_INFINITY;
   readonly #marks = new LineMarks();
   readonly #line = new LineEstimate();
   /** What the peer told last of its clock, for the answer that follows. */
@@ -135,7 +137,9 @@ export class Flight {
   /** The value of a PING to send now; 0: none. */
   mark(nowMs: number): number {
     if (this.isFull) this.#isUsedUp = true;
-    const value = this.#place(nowMs);
+    const isSoon = this.#isAtEase && nowMs - this.#markedMs < MARK_INTERVAL_MS;
+    const value = isSoon ? 0 : this.#place(nowMs);
+    this.#dueFromBytes = this.#sentBytes;
     this.#setDue();
     return value;
   }
@@ -170,6 +174,11 @@ export class Flight {
     return this.isPaced ? this.#settle(nowMs) : 0;
   }
 
+  /** Rising, and not used up: little is to be found out. */
+  get #isAtEase(): boolean {
+    return this.#state === FLIGHT.RISING && !this.#isUsedUp && !this.#wasUsedUp;
+  }
+
   get #queueMsMax(): number {
     return QUEUE_MS + Math.min(QUEUE_MORE_MS_MAX, QUEUE_SHARE * this.#line.wayMs);
   }
@@ -201,9 +210,9 @@ export class Flight {
   }
 
   #rise(gainedBytes: number, nowMs: number): void {
-    const doesWait = this.#waitMsMax > this.#queueMsMax && this.#line.bytesPerMs > 0;
-    if (doesWait) this.#move(FLIGHT.HOLDING, nowMs);
-    else if (this.#isUsedUp) {
+    if (this.#waitMsMax > this.#queueMsMax) {
+      if (this.#line.bytesPerMs > 0) this.#move(FLIGHT.HOLDING, nowMs);
+    } else if (this.#isUsedUp) {
       this.#capBytes = Math.min(FLIGHT_BYTES_MAX, this.#capBytes + GROWTH * gainedBytes);
     }
   }
@@ -275,8 +284,6 @@ export class Flight {
     if (isEmptying) this.#empty(nowMs);
     this.#setLimit(nowMs);
     if (this.isFull) this.#isUsedUp = true;
-    const frameBytes = Math.floor(this.#line.bytesPerMs * FRAME_MS);
-    this.frameBytesMax = Math.min(FRAME_BYTES_MAX, Math.max(FRAME_BYTES_MIN, frameBytes));
     const value = isEmptying || this.#isStuck ? this.#place(nowMs) : 0;
     this.#setDue();
     return value;
@@ -315,18 +322,23 @@ export class Flight {
     mark.underWayBytes = this.underWayBytes;
     this.#line.note(mark, isFirst);
     this.#markedBytes = this.#sentBytes;
+    this.#markedMs = nowMs;
     return this.#marks.newestValue;
   }
 
+  /** Where the next mark is due, and how long a frame may be, which is not to hide it. */
   #setDue(): void {
     if (this.#state === FLIGHT.LOOSE) return;
-    const isIdle = this.#state === FLIGHT.RISING && !this.#isUsedUp && !this.#wasUsedUp;
-    const stepBytes = Math.max(
-      this.#capBytes / (isIdle ? MARKS_PER_FLIGHT_IDLE : MARKS_PER_FLIGHT),
-      MARK_INTERVAL_MS * this.#line.bytesPerMs,
-      FRAME_BYTES_MIN,
-    );
+    const { bytesPerMs } = this.#line;
+    const marks = this.#isAtEase ? MARKS_PER_FLIGHT_AT_EASE : MARKS_PER_FLIGHT;
+    const shareBytes = Math.max(this.#capBytes / marks, FRAME_BYTES_MIN);
+    const stepBytes = Math.max(shareBytes, MARK_INTERVAL_MS * bytesPerMs);
+    this.#dueBytes = Math.max(this.#markedBytes, this.#dueFromBytes) + stepBytes;
     if (this.isFull) this.#dueBytes = this.#sentBytes + stepBytes;
-    else this.#dueBytes = Math.min(this.#limitBytes, this.#markedBytes + stepBytes);
+    else this.#dueBytes = Math.min(this.#limitBytes, this.#dueBytes);
+    const momentBytes = Math.max(FRAME_BYTES_MIN, FRAME_MS * bytesPerMs);
+    const frameBytes =
+      this.#state === FLIGHT.RISING ? Math.max(shareBytes, momentBytes) : momentBytes;
+    this.frameBytesMax = Math.min(FRAME_BYTES_MAX, Math.floor(frameBytes));
   }
 }

@@ -245,6 +245,22 @@ test('small pieces go although the line is full, and only so many', () => {
   assert.ok(small > 1000 && small < SMALL_BYTES_MAX + 100, `${small} bytes`);
 });
 
+test('answers that come at once are no reason for more than 200 marks a second', () => {
+  const flight = risen();
+  let marks = 0;
+  for (let step = 0; step < 1_000_000; step += 1) {
+    const nowMs = 10 + step / 1000;
+    if (!flight.send(100)) continue;
+    const value = flight.mark(nowMs);
+    if (value === 0) continue;
+    marks += 1;
+    flight.answer(timeValue(nowMs), nowMs);
+    flight.answer(value, nowMs);
+  }
+  assert.ok(marks > 50 && marks <= 201, `${marks} marks`);
+  assert.equal(flight.roomBytes(MIB) >= FRAME_BYTES_MIN, true);
+});
+
 interface Step {
   readonly kind: 'send' | 'answer' | 'skip' | 'pace' | 'keepalive' | 'noise';
   readonly ms: number;
@@ -324,7 +340,7 @@ function recover(script: Script, stuck: () => void): void {
     else stuck();
   }
   assert.equal(flight.isFull, false);
-  script.run({ kind: 'keepalive', ms: 0, value: 0 });
+  script.run({ kind: 'keepalive', ms: 1000, value: 0 });
   while (script.open.length > 0) script.answer(script.nowMs);
   assert.equal(flight.underWayBytes, 0);
 }
