@@ -6,6 +6,7 @@
 
 import { systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
+import { releaseOnceWorked } from '../base/late-compilers.ts';
 import { closeLog, createLogger, type Logger } from '../base/log.ts';
 import { collectStartupGarbage } from '../base/startup-garbage.ts';
 import type { LogFormat, LogLevel } from '../config/config.ts';
@@ -55,6 +56,7 @@ export async function runToExit(options: RunOptions): Promise<never> {
     const running = await options.start(log);
     lifecycle.onStarted(running);
     systemClock.after(COLLECT_AFTER_MS, collectStartupGarbage);
+    releaseOnceWorked(systemClock);
     return await exit(log, await running.closed);
   } catch (error) {
     return await exit(log, endingOf(error));

@@ -12,11 +12,16 @@ if (major < 24 || (major === 24 && Number(parts[1]) < 12)) {
   process.stderr.write(`sluiceway needs Node 24.12 or later, this is ${process.version}\n`);
   process.exitCode = 2;
 } else {
-  import('./program.ts').then(
-    (program) => program.main(process.argv),
-    (error) => {
-      process.stderr.write(`sluiceway: cannot load the program: ${String(error)}\n`);
-      process.exitCode = 1;
-    },
-  );
+  import('../base/late-compilers.ts')
+    .then(({ holdCompilers }) => {
+      holdCompilers();
+      return import('./program.ts');
+    })
+    .then(
+      (program) => program.main(process.argv),
+      (error) => {
+        process.stderr.write(`sluiceway: cannot load the program: ${String(error)}\n`);
+        process.exitCode = 1;
+      },
+    );
 }

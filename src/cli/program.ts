@@ -6,6 +6,7 @@
 
 import { Command as CliCommand, CommanderError } from 'commander';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
+import { releaseCompilers } from '../base/late-compilers.ts';
 import { COMMANDS } from '../config/print.ts';
 import type { Command } from '../config/schema.ts';
 import { addOptions, collectFlags } from './arguments.ts';
@@ -194,9 +195,10 @@ function addBenchCommand(program: CliCommand): void {
     .option('--shards <NUMBER>', 'of the server that is started without --url; 1')
     .option('--output <FOLDER>', 'where report.html and report.json go; the current folder')
     .option('--json', 'print report.json instead of tables')
-    .action(async (flags: BenchFlags) =>
-      (await import('./commands/bench.ts')).runBenchCommand(flags),
-    );
+    .action(async (flags: BenchFlags) => {
+      releaseCompilers();
+      await (await import('./commands/bench.ts')).runBenchCommand(flags);
+    });
 }
 
 /** Writes what went wrong and gives the exit code. */
