@@ -14,23 +14,16 @@
 import { setFlagsFromString } from 'node:v8';
 import type { Clock } from './clock.ts';
 
-const THRESHOLD = '--minimum-invocations-before-optimization';
-/** V8's own. */
-const USUAL = 2;
-const NEVER = 2 ** 31 - 1;
+/** V8's own; cli/main.ts sets it to what is never reached, before anything is loaded. */
+const USUAL_THRESHOLD = '--minimum-invocations-before-optimization=2';
 const LOOK_MS = 500;
 /** Less than this share of a core is what ticks and heartbeats take. Guess. */
 const BUSY_SHARE = 0.1;
 /** CPU time after which compiled code is worth its memory: some 2,000 connections. Guess. */
 const WORKED_MS = 1000;
 
-/** Before anything is loaded that is to be held. */
-export function holdCompilers(): void {
-  setFlagsFromString(`${THRESHOLD}=${NEVER}`);
-}
-
 export function releaseCompilers(): void {
-  setFlagsFromString(`${THRESHOLD}=${USUAL}`);
+  setFlagsFromString(USUAL_THRESHOLD);
 }
 
 /** Of all threads, in microseconds. */

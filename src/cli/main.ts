@@ -12,16 +12,14 @@ if (major < 24 || (major === 24 && Number(parts[1]) < 12)) {
   process.stderr.write(`sluiceway needs Node 24.12 or later, this is ${process.version}\n`);
   process.exitCode = 2;
 } else {
-  import('../base/late-compilers.ts')
-    .then(({ holdCompilers }) => {
-      holdCompilers();
-      return import('./program.ts');
-    })
-    .then(
-      (program) => program.main(process.argv),
-      (error) => {
-        process.stderr.write(`sluiceway: cannot load the program: ${String(error)}\n`);
-        process.exitCode = 1;
-      },
-    );
+  // base/late-compilers.ts says why, and releases it: to load that first would be heat enough.
+  const v8 = process.getBuiltinModule('node:v8');
+  v8.setFlagsFromString('--minimum-invocations-before-optimization=2147483647');
+  import('./program.ts').then(
+    (program) => program.main(process.argv),
+    (error) => {
+      process.stderr.write(`sluiceway: cannot load the program: ${String(error)}\n`);
+      process.exitCode = 1;
+    },
+  );
 }

@@ -23,13 +23,27 @@ type Run = (flags: Flags) => Promise<void> | void;
 export async function main(argv: readonly string[]): Promise<void> {
   surviveClosedPipes();
   try {
-    await buildProgram().parseAsync([...argv]);
+    const chosen = await choose(argv);
+    await chosen?.();
   } catch (error) {
     process.exitCode = report(error);
   }
 }
 
-function buildProgram(): CliCommand {
+type Chosen = () => Promise<void> | void;
+type Choose = (chosen: Chosen) => void;
+
+/** A server runs for long: by then its command line, a thousand options, is garbage. */
+async function choose(argv: readonly string[]): Promise<Chosen | undefined> {
+  let last: Chosen | undefined;
+  const program = buildProgram((chosen) => {
+    last = chosen;
+  });
+  await program.parseAsync([...argv]);
+  return last;
+}
+
+function buildProgram(onChosen: Choose): CliCommand {
   const program = new CliCommand('sluiceway')
     .description('The self-hosted tunnel: HTTP and TCP services behind NAT, made public')
     .version(versionText(), '-V, --version', 'print the version')
@@ -37,30 +51,30 @@ function buildProgram(): CliCommand {
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(asError(text)) })
     .helpCommand(false);
-  addCommand(program, {
+  addCommand(program, onChosen, {
     ...{ name: 'server', help: 'run the exit node' },
     run: async (flags) => (await import('./commands/server.ts')).runServer(flags),
   });
-  addCommand(program, {
+  addCommand(program, onChosen, {
     ...{ name: 'client', help: 'serve upstreams through a server' },
     run: async (flags) => (await import('./commands/client.ts')).runClient(flags),
   });
-  addCommand(program, {
+  addCommand(program, onChosen, {
     ...{ name: 'status', help: 'show who is connected' },
     run: async (flags) => (await import('./commands/status.ts')).runStatus(flags),
   });
-  addCommand(program, {
+  addCommand(program, onChosen, {
     name: 'fileserver',
     help: 'serve a folder over HTTP on this machine, to share through a tunnel',
     run: async (flags) => (await import('./commands/fileserver.ts')).runFileServer(flags),
   });
-  addCommand(program, {
+  addCommand(program, onChosen, {
     name: 'operator',
     help: 'give Services of a Kubernetes cluster public addresses',
     run: async (flags) => (await import('./commands/operator.ts')).runOperator(flags),
   });
   program.command('version').description('print the version').action(runVersion);
-  addConfigCommands(program);
+  addConfigCommands(program, onChosen);
   addTokenCommands(program);
   addBenchCommand(program);
   addGenerateCommands(program);
@@ -87,13 +101,14 @@ interface CommandSpec {
 }
 
 /** A name of two words is a command of a command. */
-function addCommand(parent: CliCommand, { name, help, run }: CommandSpec): void {
+function addCommand(parent: CliCommand, onChosen: Choose, { name, help, run }: CommandSpec): void {
   const words = name.split(' ');
   const owner = words.slice(0, -1).reduce(groupIn, parent);
   addOptions(owner.command(words.at(-1) ?? name).description(help), name)
     .addHelpText('after', OTHER_WAYS)
-    .action(async (_options: unknown, command: CliCommand) => {
-      await run(collectFlags(command, name));
+    .action((_options: unknown, command: CliCommand) => {
+      const flags = collectFlags(command, name);
+      onChosen(() => run(flags));
     });
 }
 
@@ -105,7 +120,7 @@ function groupIn(parent: CliCommand, word: string): CliCommand {
 /** Not `status`, whose options depend on whom it asks. */
 const CHECKED = COMMANDS.filter((name) => name !== 'status');
 
-function addConfigCommands(program: CliCommand): void {
+function addConfigCommands(program: CliCommand, onChosen: Choose): void {
   const config = program
     .command('config')
     .description('check or print a configuration')
@@ -128,7 +143,7 @@ function addConfigCommands(program: CliCommand): void {
     const parent = config.command(verb).description(help).helpCommand(false);
     for (const name of CHECKED) {
       const spec = { name, help: `${help} of ${name}`, run: (flags: Flags) => run(name, flags) };
-      addCommand(parent, spec);
+      addCommand(parent, onChosen, spec);
     }
   }
 }

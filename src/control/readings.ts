@@ -9,7 +9,7 @@ import type { Bridge } from '../bridge/calls.ts';
 import type { ExitControlMethods, ExitShardMethods, LoopWatch } from '../bridge/messages.ts';
 import type { ServerConfig } from '../config/config.ts';
 import type { Status } from './answers.ts';
-import { type ControlCounts, Metrics } from './metrics.ts';
+import type { ControlCounts, Metrics } from './metrics.ts';
 import type { Registry } from './registry.ts';
 import { SampleBook, type Totals } from './samples.ts';
 import { describeStatus } from './status.ts';
@@ -39,12 +39,12 @@ export interface Reading {
 export class Readings {
   readonly #options: ReadingsOptions;
   readonly #samples = new SampleBook();
-  readonly #metrics: Metrics;
+  /** Its code is loaded by the first scrape: many exit nodes never have one. */
+  #metrics: Metrics | undefined;
   readonly #startedMs = systemClock.wallMs();
 
   constructor(options: ReadingsOptions) {
     this.#options = options;
-    this.#metrics = new Metrics(this.#samples, () => this.#counts());
   }
 
   /** A shard is gone: its counts stay. */
@@ -54,8 +54,14 @@ export class Readings {
 
   /** The page for Prometheus. */
   async metrics(): Promise<{ readonly contentType: string; readonly text: string }> {
-    await this.#sample('scrape');
-    return { contentType: this.#metrics.contentType, text: await this.#metrics.render() };
+    const [page] = await Promise.all([this.#openPage(), this.#sample('scrape')]);
+    return { contentType: page.contentType, text: await page.render() };
+  }
+
+  async #openPage(): Promise<Metrics> {
+    const { Metrics } = await import('./metrics.ts');
+    this.#metrics ??= new Metrics(this.#samples, () => this.#counts());
+    return this.#metrics;
   }
 
   async status(): Promise<Status> {

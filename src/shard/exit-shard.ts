@@ -106,6 +106,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     const { settings, shard } = task;
     this.life = new ShardLife(task, this);
     const { log, clock, meters } = this.life;
+    meters.watchLoop('scrape');
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
     this.#listeners = new Listeners(meters);
     this.#mesh = new Mesh({

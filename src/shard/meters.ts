@@ -53,8 +53,8 @@ export class Meters {
   readonly #limited = new LimitedCounts();
   readonly #protocolErrors = new Map<ErrorCode, number>();
   readonly #acceptErrors = new Map<string, number>();
-  /** The one for looks is begun by the first: most exit nodes are never looked at. */
-  readonly #loops = new Map<LoopWatch, ELDHistogram>([['scrape', watchLoop()]]);
+  /** Each is begun by its first look: a histogram is 360 KB, and a client's is never read. */
+  readonly #loops = new Map<LoopWatch, ELDHistogram>();
 
   /** The meter of a registered tunnel. */
   tunnel(name: string): TunnelMeter {
@@ -147,12 +147,17 @@ export class Meters {
     };
   }
 
+  /** Before anybody looks, so that the first look says something. */
+  watchLoop(watch: LoopWatch): void {
+    if (!this.#loops.has(watch)) this.#loops.set(watch, createLoopWatch());
+  }
+
   close(): void {
     for (const histogram of this.#loops.values()) histogram.disable();
   }
 
   #readLoop(loop: LoopWatch): LoopDelay {
-    const histogram = this.#loops.get(loop) ?? watchLoop();
+    const histogram = this.#loops.get(loop) ?? createLoopWatch();
     this.#loops.set(loop, histogram);
     const loopDelay = {
       p50: lateSeconds(histogram.percentile(50)),
@@ -169,7 +174,7 @@ function lateSeconds(nanos: number): number {
   return Math.max(0, nanos / NANOS - LOOP_RESOLUTION_MS / 1000);
 }
 
-function watchLoop(): ELDHistogram {
+function createLoopWatch(): ELDHistogram {
   const histogram = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
   histogram.enable();
   return histogram;

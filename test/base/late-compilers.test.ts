@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -9,6 +10,8 @@ import { FakeClock } from '../support/fake-clock.ts';
 const execute = promisify(execFile);
 const URL_OF_IT = new URL('../../src/base/late-compilers.ts', import.meta.url).href;
 const ENTRY = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+/** As in src/cli/main.ts. */
+const HELD = '--minimum-invocations-before-optimization=2147483647';
 /** What V8 prints of each function that it begins to optimize, but for a loop that runs. */
 const COMPILING = /^\[compiling method (?!.* OSR,).*$/gmu;
 const TRACE_BYTES_MAX = 64 * 1024 * 1024;
@@ -22,7 +25,9 @@ async function compiledBy(args: readonly string[]): Promise<string[]> {
 /** How often each of two functions is optimized: one hot while compilers are held, one later. */
 async function optimizedIn(thread: 'main' | 'worker'): Promise<string[]> {
   const heat = `
-    const { holdCompilers, releaseCompilers } = await import(${JSON.stringify(URL_OF_IT)});
+    const { releaseCompilers } = await import(${JSON.stringify(URL_OF_IT)});
+    const { setFlagsFromString } = await import('node:v8');
+    const holdCompilers = () => setFlagsFromString('${HELD}');
     const call = (callee) => { for (let count = 0; count < 300; count += 1) callee(count); };
     const pause = () => new Promise((resolve) => setTimeout(resolve, 1));
     const hotBefore = (value) => value % 7;
@@ -54,6 +59,7 @@ test('the program loads without optimizing more than what ran before it', async 
   const flags = ['--url=ws://127.0.0.1:9', '--token=any', '--tcp=2222=127.0.0.1:22'];
   const lines = await compiledBy([ENTRY, 'config', 'print', 'client', ...flags]);
   assert.ok(lines.length < 10, lines.join('\n'));
+  assert.ok(readFileSync(ENTRY, 'utf8').includes(HELD));
 });
 
 /** Releases of a process that uses so much of a core in each half second. */

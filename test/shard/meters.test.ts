@@ -74,6 +74,7 @@ test('errors are counted by code, accept errors in a bounded number of them', (t
 test('scrapes and looks each have a loop delay of their own, without the interval it is measured at', async (t) => {
   const meters = createMeters(t);
   assert.equal('loopDelay' in meters.sample('none'), false);
+  meters.watchLoop('scrape');
   meters.sample('look');
   // The loop stands still for a while, and both have to see it.
   const untilMs = performance.now() + 120;
