@@ -18,6 +18,7 @@ import {
   type Machine,
   type MachineRequest,
   type MachineState,
+  machineAs,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
@@ -175,13 +176,13 @@ class Azure {
     // A group without its machine is being deleted, or was left behind.
     const state = machine?.properties.provisioningState ?? 'Deleting';
     const ip = address?.properties.ipAddress;
-    return {
+    return machineAs(STATES, {
       id: name,
       name: name.startsWith(`${TAG}-`) ? name.slice(TAG.length + 1) : name,
-      state: STATES[state] ?? 'failed',
+      status: state,
       region: location,
-      ...(ip === undefined ? {} : { address: ip }),
-    };
+      address: ip,
+    });
   }
 
   async list(): Promise<readonly Machine[]> {

@@ -7,6 +7,7 @@ import {
   choose,
   type Machine,
   type MachineState,
+  machineAs,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
@@ -79,11 +80,11 @@ export function createDigitalocean(options: ProviderOptions): Provider {
 
 function machineOf({ id, name, status, region, networks }: z.infer<typeof droplet>): Machine {
   const address = networks.v4.find(({ type }) => type === 'public')?.ip_address;
-  return {
+  return machineAs(STATES, {
     id: String(id),
     name,
-    state: STATES[status] ?? 'failed',
+    status,
     region: region.slug,
-    ...(address === undefined ? {} : { address }),
-  };
+    address,
+  });
 }

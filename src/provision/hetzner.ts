@@ -8,6 +8,7 @@ import {
   choose,
   type Machine,
   type MachineState,
+  machineAs,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
@@ -85,11 +86,11 @@ export function createHetzner(options: ProviderOptions): Provider {
 
 function machineOf({ id, name, status, public_net, datacenter }: z.infer<typeof server>): Machine {
   const address = public_net.ipv4?.ip;
-  return {
+  return machineAs(STATES, {
     id: String(id),
     name,
-    state: STATES[status] ?? 'failed',
+    status,
     region: datacenter.location.name,
-    ...(address === undefined ? {} : { address }),
-  };
+    address,
+  });
 }

@@ -9,6 +9,7 @@ import {
   choose,
   type Machine,
   type MachineState,
+  machineAs,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
@@ -89,11 +90,11 @@ export function createLinode(options: ProviderOptions): Provider {
 
 function machineOf({ id, label, status, region, ipv4 }: z.infer<typeof instance>): Machine {
   const [address] = ipv4;
-  return {
+  return machineAs(STATES, {
     id: String(id),
     name: label,
-    state: STATES[status] ?? 'failed',
+    status,
     region,
-    ...(address === undefined ? {} : { address }),
-  };
+    address,
+  });
 }

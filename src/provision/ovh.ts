@@ -11,6 +11,7 @@ import {
   choose,
   type Machine,
   type MachineState,
+  machineAs,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
@@ -120,11 +121,11 @@ function machineOf(
   prefix: string,
 ): Machine {
   const address = ipAddresses?.find(({ type, version }) => type === 'public' && version === 4)?.ip;
-  return {
+  return machineAs(STATES, {
     id,
     name: name.startsWith(prefix) ? name.slice(prefix.length) : name,
-    state: STATES[status] ?? 'failed',
+    status,
     region,
-    ...(address === undefined ? {} : { address }),
-  };
+    address,
+  });
 }

@@ -73,6 +73,22 @@ export class CloudRefusal extends SluicewayError {
   }
 }
 
+/** As a provider has it, its state in its own word: one that we do not know is a failure. */
+export function machineAs(
+  states: Readonly<Record<string, MachineState>>,
+  found: Omit<Machine, 'state' | 'address'> & {
+    readonly status: string;
+    readonly address?: string | undefined;
+  },
+): Machine {
+  const { status, address, ...rest } = found;
+  return {
+    ...rest,
+    state: states[status] ?? 'failed',
+    ...(address === undefined ? {} : { address }),
+  };
+}
+
 /** What a machine is made of and where, in the provider's own words. */
 export interface Choice {
   readonly region: string;

@@ -13,6 +13,7 @@ import {
   choose,
   type Machine,
   type MachineState,
+  machineAs,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
@@ -148,11 +149,11 @@ async function findImage(
 
 function machineOf({ id, name, state, zone, public_ips: addresses = [] }: Server): Machine {
   const address = addresses.find(({ family }) => family !== 'inet6')?.address;
-  return {
+  return machineAs(STATES, {
     id: joinId(zone, id),
     name,
-    state: STATES[state] ?? 'failed',
+    status: state,
     region: zone,
-    ...(address === undefined ? {} : { address }),
-  };
+    address,
+  });
 }

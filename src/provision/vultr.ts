@@ -9,6 +9,7 @@ import {
   choose,
   type Machine,
   type MachineState,
+  machineAs,
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
@@ -94,11 +95,11 @@ async function findImage(rest: Rest, image: string): Promise<number> {
 }
 
 function machineOf({ id, label, status, region, main_ip }: z.infer<typeof instance>): Machine {
-  return {
+  return machineAs(STATES, {
     id,
     name: label,
-    state: STATES[status] ?? 'failed',
+    status,
     region,
-    ...(main_ip === '' || main_ip === NO_ADDRESS ? {} : { address: main_ip }),
-  };
+    address: main_ip === '' || main_ip === NO_ADDRESS ? undefined : main_ip,
+  });
 }
