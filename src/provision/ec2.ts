@@ -2,8 +2,9 @@
 //
 //   create: group in the default network ──▶ its ports ──▶ instance; all removed when one fails
 //
-// Invariant: both carry the tag, and a group is found by its instance; the metadata of an instance
-// is had by a session alone. Must not know: what runs on an instance.
+// Invariant: both carry the tag, and a group is found by its instance, or is listed as a machine
+// that ends when it has none; the metadata of an instance is had by a session alone. Must not know:
+// what runs on an instance.
 
 import { z } from 'zod';
 import type { OpenPorts } from '../base/target.ts';
@@ -34,6 +35,11 @@ const instance = z.object({
   groupSet: z.array(z.object({ groupId: z.string(), groupName: z.string() })).default([]),
 });
 type Instance = z.infer<typeof instance>;
+const groups = z.object({
+  securityGroupInfo: z.array(z.object({ groupId: z.string(), groupName: z.string() })).default([]),
+  nextToken: z.string().optional(),
+});
+type Group = z.infer<typeof groups>['securityGroupInfo'][number];
 const reservations = z.object({
   reservationSet: z.array(z.object({ instancesSet: z.array(instance).default([]) })).default([]),
   nextToken: z.string().optional(),
@@ -131,26 +137,55 @@ class Ec2 {
 
   async get(id: string): Promise<Machine | undefined> {
     const [region, own] = splitId('EC2', id);
+    if (isGroup(own)) {
+      const group = (await this.#groups(region)).find(({ groupId }) => groupId === own);
+      return group === undefined ? undefined : leftoverOf(group, region);
+    }
     const found = await find(this.#in(region), own);
     return found === undefined ? undefined : machineOf(found, region);
   }
 
   async list(): Promise<readonly Machine[]> {
     const region = this.#options.region ?? DEFAULTS.region;
-    const query = this.#in(region);
-    const all: Machine[] = [];
+    // Before the instances: the group of one that is made meanwhile would be taken for a leftover.
+    const own = await this.#groups(region);
+    const all: Instance[] = [];
+    await this.#pages(region, 'DescribeInstances', reservations, ({ reservationSet }) => {
+      const instances = reservationSet.flatMap(({ instancesSet }) => instancesSet);
+      all.push(...instances.filter(({ instanceState: { name } }) => name !== 'terminated'));
+    });
+    const used = new Set(all.flatMap(({ groupSet }) => groupSet.map(({ groupId }) => groupId)));
+    return [
+      ...all.map((one) => machineOf(one, region)),
+      ...own.filter(({ groupId }) => !used.has(groupId)).map((one) => leftoverOf(one, region)),
+    ];
+  }
+
+  async #groups(region: string): Promise<readonly Group[]> {
+    const all: Group[] = [];
+    await this.#pages(region, 'DescribeSecurityGroups', groups, ({ securityGroupInfo }) => {
+      all.push(...securityGroupInfo.filter(({ groupName }) => groupName.startsWith(`${TAG}-`)));
+    });
+    return all;
+  }
+
+  /** All that have the tag. */
+  async #pages<T extends { readonly nextToken?: string | undefined }>(
+    region: string,
+    action: string,
+    answer: z.ZodType<T>,
+    onPage: (page: T) => void,
+  ): Promise<void> {
     for (let token: string | undefined; ; ) {
       const parameters = {
         'Filter.1.Name': `tag:${TAG}`,
         'Filter.1.Value.1': this.#options.tag,
         ...(token === undefined ? {} : { NextToken: token }),
       };
-      const found = await query.ask('DescribeInstances', parameters, reservations);
-      const instances = found.reservationSet.flatMap(({ instancesSet }) => instancesSet);
-      const alive = instances.filter(({ instanceState: { name } }) => name !== 'terminated');
-      all.push(...alive.map((one) => machineOf(one, region)));
-      token = found.nextToken;
-      if (token === undefined) return all;
+      const page = await this.#in(region).ask(action, parameters, answer);
+      onPage(page);
+      token = page.nextToken;
+      if (token === undefined) return;
     }
   }
 
@@ -158,6 +193,10 @@ class Ec2 {
   async delete(id: string): Promise<void> {
     const [region, own] = splitId('EC2', id);
     const query = this.#in(region);
+    if (isGroup(own)) {
+      await deleteGroup(query, own, this.#options.sleep);
+      return;
+    }
     const found = await find(query, own);
     if (found === undefined) return;
     await query.ask('TerminateInstances', { 'InstanceId.1': own });
@@ -178,6 +217,15 @@ class Ec2 {
     }
     return query;
   }
+}
+
+function isGroup(id: string): boolean {
+  return id.startsWith('sg-');
+}
+
+function leftoverOf({ groupId, groupName }: Group, region: string): Machine {
+  const name = groupName.slice(TAG.length + 1);
+  return { id: joinId(region, groupId), name, state: 'ending', region };
 }
 
 /** Undefined when it is gone, which an instance still tells for an hour. */

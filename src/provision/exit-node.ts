@@ -9,7 +9,7 @@
 import type { Clock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { LeftBehind } from './making.ts';
-import type { Machine, MachineRequest, Provider } from './provider.ts';
+import { isUnheard, type Machine, type MachineRequest, type Provider } from './provider.ts';
 
 export interface Progress {
   readonly stage: 'creating' | 'addressing' | 'starting' | 'removing';
@@ -62,8 +62,7 @@ async function withUnheard<T>(
   cause: unknown,
   { provider, request }: CreateOptions<T>,
 ): Promise<unknown> {
-  const isUnheard = cause instanceof SluicewayError && cause.code === 'SLW_CLOUD_UNREACHABLE';
-  if (!isUnheard) return cause;
+  if (!isUnheard(cause)) return cause;
   try {
     const made = (await provider.list()).find(({ name }) => name === request.name);
     return made === undefined ? cause : await removed(cause, provider, made);

@@ -3,7 +3,8 @@
 //   create: firewall rule for the machine's own tag ──▶ instance; both removed when one fails
 //
 // Invariant: ours carry the label; a rule has the name of its machine, so that one is found by the
-// other. Must not know: what runs on an instance.
+// other, and is listed as a machine that ends when it has none. Must not know: what runs on an
+// instance.
 
 import { z } from 'zod';
 import { showPortRange } from '../base/target.ts';
@@ -13,6 +14,7 @@ import {
   type Choice,
   CloudRefusal,
   choose,
+  isUnheard,
   type Machine,
   type MachineRequest,
   type MachineState,
@@ -31,6 +33,8 @@ const DEFAULTS = {
   image: 'projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64',
 };
 const DISK_GB = '10';
+/** Of a rule without its instance, in place of a zone. */
+const NOWHERE = 'global';
 const METADATA = 'http://metadata.google.internal/computeMetadata/v1/instance';
 const ADDRESS = 'network-interfaces/0/access-configs/0/external-ip';
 
@@ -45,6 +49,7 @@ const instance = z.object({
     )
     .optional(),
 });
+const firewall = z.object({ name: z.string(), description: z.string().default('') });
 const operation = z.object({
   name: z.string(),
   status: z.string(),
@@ -96,15 +101,23 @@ class Gce {
     const choice = choose(request, this.#options, DEFAULTS);
     const { region: zone } = choice;
     const { name } = request;
+    let isHeard = true;
     return await orUndone(async (register) => {
       // Registered when it was accepted: what was there before is another's.
       const json = ruleOf(request, this.#options.tag);
       const rule = await this.#begin('POST', '/global/firewalls', json);
-      register(`the firewall rule ${name}`, async () => await this.#deleteRule(name));
+      // An instance that may be there goes with its rule, by its id.
+      register(`the firewall rule ${name}`, async () => {
+        if (isHeard) await this.#deleteRule(name);
+      });
       await this.#finish(rule);
       const id = joinId(zone, name);
       const path = `/zones/${zone}/instances`;
-      const made = await this.#begin('POST', path, this.#instanceOf(request, choice));
+      const instance = this.#instanceOf(request, choice);
+      const made = await this.#begin('POST', path, instance).catch((error: unknown) => {
+        isHeard = !isUnheard(error);
+        throw error;
+      });
       register(`the instance ${id}`, async () => await this.#deleteInstance(id));
       await this.#finish(made);
       return { id, name, state: 'starting' as const, region: zone };
@@ -135,12 +148,40 @@ class Gce {
   }
 
   async #get(id: string): Promise<Machine | undefined> {
+    const [zone, name] = splitId('Google', id);
+    if (zone === NOWHERE) return (await this.#rules()).find((one) => one.name === name);
     const path = `${this.#base}${pathOf(id)}`;
     const found = await orUndefined(this.#rest.ask('GET', path, { answer: instance }));
     return found === undefined ? undefined : machineOf(found);
   }
 
   async #list(): Promise<readonly Machine[]> {
+    // Before the instances: the rule of one that is made meanwhile would be taken for a leftover.
+    const rules = await this.#rules();
+    const machines = await this.#instances();
+    const names = new Set(machines.map(({ name }) => name));
+    return [...machines, ...rules.filter(({ name }) => !names.has(name))];
+  }
+
+  /** As machines that end. */
+  async #rules(): Promise<readonly Machine[]> {
+    const answer = z.object({
+      items: z.array(firewall).default([]),
+      nextPageToken: z.string().optional(),
+    });
+    const ours: Machine[] = [];
+    for (let token = ''; ; ) {
+      const from = token === '' ? '' : `&pageToken=${encodeURIComponent(token)}`;
+      const path = `${this.#base}/global/firewalls?maxResults=${PER_PAGE}${from}`;
+      const { items, nextPageToken = '' } = await this.#rest.ask('GET', path, { answer });
+      const own = items.filter(({ description }) => description === markOf(this.#options.tag));
+      ours.push(...own.map(({ name }) => leftoverOf(name)));
+      token = nextPageToken;
+      if (token === '') return ours;
+    }
+  }
+
+  async #instances(): Promise<readonly Machine[]> {
     const all: Machine[] = [];
     const filter = encodeURIComponent(`labels.${LABEL}=${this.#options.tag}`);
     const scope = z.object({ instances: z.array(instance).optional() });
@@ -160,8 +201,9 @@ class Gce {
   }
 
   async #delete(id: string): Promise<void> {
-    await this.#deleteInstance(id);
-    await this.#deleteRule(splitId('Google', id)[1]);
+    const [zone, name] = splitId('Google', id);
+    if (zone !== NOWHERE) await this.#deleteInstance(id);
+    await this.#deleteRule(name);
   }
 
   async #deleteInstance(id: string): Promise<void> {
@@ -207,7 +249,7 @@ interface Begun {
 function ruleOf({ name, ports }: MachineRequest, tag: string) {
   return {
     name,
-    description: `${LABEL}=${tag}`,
+    description: markOf(tag),
     network: 'global/networks/default',
     direction: 'INGRESS',
     sourceRanges: ['0.0.0.0/0'],
@@ -217,6 +259,14 @@ function ruleOf({ name, ports }: MachineRequest, tag: string) {
       return own.length === 0 ? [] : [{ IPProtocol: protocol, ports: own.map(showPortRange) }];
     }),
   };
+}
+
+function markOf(tag: string): string {
+  return `${LABEL}=${tag}`;
+}
+
+function leftoverOf(name: string): Machine {
+  return { id: joinId(NOWHERE, name), name, state: 'ending', region: NOWHERE };
 }
 
 function pathOf(id: string): string {

@@ -39,7 +39,7 @@ export interface Provider {
   readonly create: (request: MachineRequest) => Promise<Machine>;
   /** Undefined when there is none, or none any more. */
   readonly get: (id: string) => Promise<Machine | undefined>;
-  /** Those with the tag. */
+  /** Those with the tag; `ending` with what is left of one that was not made or removed whole. */
   readonly list: () => Promise<readonly Machine[]>;
   /** Resolves when nothing of it is paid for any more, or will be by itself. */
   readonly delete: (id: string) => Promise<void>;
@@ -107,6 +107,11 @@ export function choose(
     size: request.size ?? defaults.size,
     image: request.image ?? defaults.image,
   };
+}
+
+/** Nobody answered: what was asked for may have been done all the same. */
+export function isUnheard(error: unknown): boolean {
+  return error instanceof SluicewayError && error.code === 'SLW_CLOUD_UNREACHABLE';
 }
 
 export function textOf(error: unknown): string {

@@ -2,45 +2,13 @@
 // with Debian's images of a region.
 
 import assert from 'node:assert/strict';
-import { existsSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { z } from 'zod';
 import { createEc2 } from '../../src/provision/ec2.ts';
 import { Ec2Query } from '../../src/provision/ec2-query.ts';
 import { CloudRefusal, type MachineRequest, type Provider } from '../../src/provision/provider.ts';
-import { eventually } from '../support/deadline.ts';
-import { freePort } from '../support/free-port.ts';
-import { startProcess } from '../support/process.ts';
-import { scratchFolder, skipOrFail } from '../support/programs.ts';
-import { environment } from '../support/tunnel.ts';
+import { NEWEST, startMoto } from '../support/moto.ts';
 import { startStub } from './cloud-stub.ts';
-
-const MOTO = path.resolve(import.meta.dirname, '../../.cache/moto/bin/moto_server');
-const DEBIAN = '136693071363';
-const image = (id: string, name: string, date: string) => ({
-  ami_id: id,
-  name,
-  description: name,
-  owner_id: DEBIAN,
-  public: true,
-  virtualization_type: 'hvm',
-  architecture: 'x86_64',
-  state: 'available',
-  platform: '',
-  image_type: 'machine',
-  hypervisor: 'xen',
-  root_device_name: '/dev/xvda',
-  root_device_type: 'ebs',
-  sriov: 'simple',
-  creation_date: date,
-});
-const NEWEST = 'ami-0000000000000002';
-const IMAGES = [
-  image('ami-0000000000000001', 'debian-12-amd64-20250101-1', '2025-01-01T00:00:00.000Z'),
-  image(NEWEST, 'debian-12-amd64-20260601-2', '2026-06-01T00:00:00.000Z'),
-  image('ami-0000000000000003', 'debian-11-amd64-20260701-2', '2026-07-01T00:00:00.000Z'),
-];
 
 const REQUEST: MachineRequest = {
   name: 'edge-1',
@@ -57,28 +25,9 @@ interface Ec2 {
   readonly provider: Provider;
 }
 
-async function startMoto(t: TestContext): Promise<Ec2 | undefined> {
-  if (!existsSync(MOTO)) {
-    skipOrFail(t, 'not installed: moto[server,ec2] of PyPI, in .cache/moto (see .ci/run)');
-    return undefined;
-  }
-  const folder = scratchFolder(t);
-  const amis = path.join(folder, 'amis.json');
-  writeFileSync(amis, JSON.stringify(IMAGES));
-  const port = await freePort();
-  const python = path.join(path.dirname(MOTO), 'python');
-  const env = environment({ MOTO_AMIS_PATH: amis, MOTO_ENABLE_AMI_VALIDATION: 'true' });
-  startProcess(t, {
-    name: 'moto',
-    command: python,
-    args: [MOTO, '-H', '127.0.0.1', '-p', String(port)],
-    env,
-  });
-  const url = `http://127.0.0.1:${port}`;
-  await eventually(60_000, 'moto answers', async () => {
-    assert.ok((await fetch(`${url}/moto-api/`)).ok);
-  });
-  return { url, provider: providerAt(url) };
+async function startEc2(t: TestContext): Promise<Ec2 | undefined> {
+  const url = await startMoto(t);
+  return url === undefined ? undefined : { url, provider: providerAt(url) };
 }
 
 function providerAt(endpoint: string): Provider {
@@ -133,7 +82,7 @@ async function userDataOf(endpoint: string, id: string): Promise<string> {
 }
 
 test('an instance is made of the newest image, found, listed and ended with its group', async (t) => {
-  const moto = await startMoto(t);
+  const moto = await startEc2(t);
   if (moto === undefined) return;
   const { url, provider } = moto;
   const made = await provider.create(REQUEST);
@@ -156,7 +105,7 @@ test('an instance is made of the newest image, found, listed and ended with its 
 });
 
 test('what EC2 refuses is said in its words, and the group is gone', async (t) => {
-  const moto = await startMoto(t);
+  const moto = await startEc2(t);
   if (moto === undefined) return;
   const { url, provider } = moto;
   await assert.rejects(
@@ -168,6 +117,38 @@ test('what EC2 refuses is said in its words, and the group is gone', async (t) =
   await assert.rejects(provider.create(REQUEST), /InvalidGroup\.Duplicate/u);
   assert.equal((await provider.list()).length, 1, 'the first one is not touched');
   await assert.rejects(provider.get('i-1'), /an id is REGION\/ID/u);
+});
+
+test('the group of an instance that never was is listed as one that ends, and deleted', async (t) => {
+  const moto = await startEc2(t);
+  if (moto === undefined) return;
+  const { url, provider } = moto;
+  const { id } = await provider.create(REQUEST);
+  for (const [name, tag] of [
+    ['sluiceway-edge-2', 'sluiceway-exit-node'],
+    ['sluiceway-edge-3', 'sluiceway-operator'],
+    ['edge-4', 'sluiceway-exit-node'],
+  ]) {
+    await queryAt(url).ask('CreateSecurityGroup', {
+      ...{ GroupName: name ?? '', GroupDescription: 'left behind' },
+      'TagSpecification.1.ResourceType': 'security-group',
+      'TagSpecification.1.Tag.1.Key': 'sluiceway',
+      'TagSpecification.1.Tag.1.Value': tag ?? '',
+    });
+  }
+  const [one, left, ...others] = await provider.list();
+  assert.deepEqual([one?.id, one?.state, others], [id, 'running', []]);
+  assert.deepEqual([left?.name, left?.state], ['edge-2', 'ending']);
+  assert.match(left?.id ?? '', /^eu-central-1\/sg-[0-9a-f]+$/u);
+  assert.deepEqual(await provider.get(left?.id ?? ''), left);
+  await provider.delete(left?.id ?? '');
+  await provider.delete(left?.id ?? '');
+  assert.equal(await provider.get(left?.id ?? ''), undefined);
+  assert.deepEqual(
+    (await provider.list()).map((machine) => machine.name),
+    ['edge-1'],
+  );
+  assert.equal((await groupsAt(url)).length, 2, 'those of others stay');
 });
 
 test('each request is signed for its region, and a session has its token', async (t) => {

@@ -3,14 +3,13 @@
 // server, started from the user data that arrived.
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { parse } from 'yaml';
 import { run } from '../cli/run.ts';
-import { commandWords, oneValue } from '../deploy/unit-words.ts';
 import { freePort } from '../support/free-port.ts';
-import { startProcess, type TestProcess } from '../support/process.ts';
+import { startMachine } from '../support/machine.ts';
+import { startProcess } from '../support/process.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { ENTRY } from '../support/tunnel.ts';
 import { type HetznerApi, hetznerApi, TOKEN } from './apis/hetzner.ts';
@@ -54,34 +53,13 @@ function create(t: TestContext, { cloud, folder, env, port }: World, more: reado
   });
 }
 
-/** What the machine would run, with its files and folders in `folder`. */
-function startMachine(t: TestContext, userData: string, folder: string): TestProcess {
-  const { write_files: files } = parse(userData) as {
-    write_files: { path: string; content: string }[];
-  };
-  const etc = path.join(folder, 'etc');
-  const state = path.join(folder, 'state');
-  mkdirSync(etc);
-  mkdirSync(state);
-  for (const { path: at, content } of files)
-    writeFileSync(path.join(etc, path.basename(at)), content);
-  const unit = files.find(({ path: at }) => at.endsWith('/sluiceway.service'))?.content ?? '';
-  const [, , ...words] = commandWords(oneValue(unit, 'ExecStart'));
-  const args = words.map((word) =>
-    word.replace('/etc/sluiceway/', `${etc}/`).replace('/var/lib/sluiceway', state),
-  );
-  const env = { PATH: process.env.PATH ?? '', STATE_DIRECTORY: state };
-  const command = process.execPath;
-  return startProcess(t, { name: 'machine', command, args: [ENTRY, ...args], env, endCode: 0 });
-}
-
 test('a server is up, its client let in, and the machine listed and deleted', async (t) => {
   const all = await world(t);
   const { api, folder, env, port, cloud } = all;
   const making = create(t, all);
   await making.line('the machine is made', (line) => line.includes('4711 in fsn1 is at 127.0.0.1'));
   const userData = api.userData();
-  const machine = startMachine(t, userData, folder);
+  const machine = startMachine(t, { userData, folder });
   const printed = await machine.line('CA', (line) => line.startsWith('CA fingerprint '));
   const ending = await making.expectEnd();
   assert.equal(ending.code, 0, making.tail());

@@ -80,7 +80,8 @@ const show = ({ create: body, isUp }: Kept, zone: string) => ({
 
 class GceApi implements CloudApi {
   readonly #machines = new Map<string, Kept>();
-  readonly #rules = new Set<string>();
+  /** Descriptions, by name. */
+  readonly #rules = new Map<string, string>();
   readonly #operations = new Map<string, { error?: string; polls: number }>();
   #isRefusing = false;
 
@@ -141,15 +142,21 @@ class GceApi implements CloudApi {
     const [, zone = '', name = ''] = /^\/zones\/([\w-]+)\/instances\/?([\w-]*)$/u.exec(local) ?? [];
     if (zone !== '') return this.#onInstances(asked, zone, name);
     if (local === '/global/firewalls' && method === 'POST') {
-      this.#rules.add(readBody(asked, firewall).name);
+      const { name: rule, description = '' } = readBody(asked, firewall);
+      this.#rules.set(rule, description);
       return this.#begin();
+    }
+    if (local === '/global/firewalls') {
+      const foreign = { name: 'default-allow-ssh', description: 'Allow SSH from anywhere' };
+      const own = [...this.#rules].map(([rule, description]) => ({ name: rule, description }));
+      return { status: 200, json: { kind: 'compute#firewallList', items: [foreign, ...own] } };
     }
     if (!this.#rules.delete(local.slice('/global/firewalls/'.length))) return undefined;
     return this.#begin();
   }
 
   left(): readonly string[] {
-    return [...this.#machines.keys(), ...this.#rules];
+    return [...this.#machines.keys(), ...this.#rules.keys()];
   }
 
   boot(): void {
