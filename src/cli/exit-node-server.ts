@@ -1,18 +1,14 @@
-// What the server on a new machine is given, and what it then is to those who dial it.
+// What `exit-node create` is given, on both sides of `--`.
 //
-// Invariant: it has a token in exactly one way; ports are those of a machine that does nothing else
-// unless the server's own options say otherwise; variables of this machine are none of its options.
-// Must not know: clouds, or what a machine is made of.
+// Invariant: the server has a token in exactly one way. Must not know: clouds, or what a machine is
+// made of.
 
 import { ConfigError } from '../base/errors.ts';
-import { bracketed } from '../base/target.ts';
 import { type GivenConfig, type NodeConfig, readGiven, resolveConfig } from '../config/config.ts';
 import { readBoth } from '../config/problems.ts';
 import { type ConfigInput, givenNames } from '../config/resolve.ts';
-import type { ControlTls } from './exit-node-reach.ts';
-import { collectInput, type Flags } from './sources.ts';
-
-type ServerInput = ConfigInput<'server'>;
+import { adding, type ServerInput } from './machine-server.ts';
+import type { Flags } from './sources.ts';
 
 export interface NodeInputs {
   /** Of `exit-node create`. */
@@ -31,7 +27,6 @@ export interface NodeOptions {
 }
 
 const TOKEN_OPTIONS = ['token', 'token-file', 'token-env', 'tokens-file', 'client-ca'];
-const PORTS: Flags = { 'http-addr': '0.0.0.0:80', 'https-addr': '0.0.0.0:443' };
 
 /** One ConfigError for what is wrong on either side of `--`. */
 export function readNodeOptions({ own: ownInput, server, secret }: NodeInputs): NodeOptions {
@@ -50,36 +45,4 @@ export function readNodeOptions({ own: ownInput, server, secret }: NodeInputs): 
   const { tokenFile } = own;
   if (tokenFile === undefined) return { own, given, usesSecret: way === undefined };
   return { own, given: withFlags({ 'token-file': tokenFile }), usesSecret: false };
-}
-
-export function collectServer(flags: Flags, readFile: ServerInput['readFile']): ServerInput {
-  const input = { ...collectInput('server', flags, {}), readFile };
-  const names = givenNames(input);
-  const ports = Object.entries(PORTS).filter(([name]) => !names.has(name));
-  return adding(input, Object.fromEntries(ports));
-}
-
-function adding(input: ServerInput, flags: Flags): ServerInput {
-  return { ...input, flags: { ...input.flags, ...flags } };
-}
-
-/** With the name of the certificate, where that is known beforehand. */
-export function withAddress(given: GivenConfig<'server'>, address: string): GivenConfig<'server'> {
-  const name = 'auto-tls-san';
-  if (tlsOf(given) !== 'private' || given.options.some((one) => one.name === name)) return given;
-  const flags = { [name]: address, token: 'any-token' };
-  const asked = readGiven(collectInput('server', flags, {}));
-  const added = asked.options.filter((one) => one.name === name);
-  return { ...given, options: [...given.options, ...added] };
-}
-
-export function tlsOf({ config }: GivenConfig<'server'>): ControlTls {
-  if (config.autoTls !== undefined) return 'private';
-  return config.tlsCert === undefined ? 'none' : 'own';
-}
-
-export function urlOf(given: GivenConfig<'server'>, address: string): string {
-  const scheme = tlsOf(given) === 'none' ? 'ws' : 'wss';
-  const { port } = given.config.controlAddr;
-  return `${scheme}://${bracketed(address)}:${port}/connect`;
 }

@@ -24,6 +24,10 @@ export const PROVIDER_NAMES = [
 
 export type ProviderName = (typeof PROVIDER_NAMES)[number];
 
+export function readProviderName(given: string): ProviderName | undefined {
+  return PROVIDER_NAMES.find((name) => name === given);
+}
+
 const HOUR_MS = 3_600_000;
 const ALL_PROVIDERS = PROVIDER_NAMES.join(', ');
 const MASK = new Masked('').toString();
@@ -31,7 +35,7 @@ const MASK = new Masked('').toString();
 const provider: Kind<ProviderName> = {
   ...choice(PROVIDER_NAMES, 'NAME'),
   read: (given) => {
-    const known = PROVIDER_NAMES.find((name) => name === given);
+    const known = readProviderName(given);
     if (known !== undefined) return known;
     const nearest = nearestName(given, PROVIDER_NAMES);
     const hint =

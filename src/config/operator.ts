@@ -3,8 +3,15 @@
 // Invariant: a lease is always renewed well within the time after which others take it. Must not
 // know: the Kubernetes API, or what is done with the options.
 
-import { type Address, addressOrOff } from './address.ts';
+import { type Address, addressOrOff, httpsUrl } from './address.ts';
 import { type Kind, many, type Option, one, optional, type ValuesOf } from './option.ts';
+import {
+  buildPackage,
+  NPM_REGISTRY,
+  type PackageConfig,
+  packageDigest,
+  packageSpec,
+} from './package.ts';
 import { boolean, choice, duration, path, text } from './quantity.ts';
 
 const HOUR_MS = 3_600_000;
@@ -52,6 +59,16 @@ export const OPERATOR_OPTIONS = {
     default: 'sluiceway',
     help: 'container image that clients run',
   }),
+  'machine-package': optional(packageSpec, {
+    help: 'what machines of exit nodes install, as npm names it, or a URL; this version if none',
+  }),
+  'machine-package-integrity': optional(packageDigest, {
+    help: 'of the archive behind a URL, as npm pack prints it',
+  }),
+  'machine-registry': one(httpsUrl, {
+    default: NPM_REGISTRY,
+    help: 'of npm, for the package, Node and npm on machines',
+  }),
   'metrics-addr': one(addressOrOff, {
     default: '0.0.0.0:9124',
     help: '/metrics, /healthz and /readyz of the operator; or off',
@@ -92,6 +109,8 @@ export interface OperatorConfig {
     readonly exitNode?: string;
     readonly clientImage: string;
   };
+  /** What machines of exit nodes install. */
+  readonly machinePackage: PackageConfig;
   readonly metricsAddr: Address | 'off';
   /** Absent: it is the only one. */
   readonly lease?: {
@@ -115,6 +134,11 @@ export function buildOperator(values: ValuesOf<typeof OPERATOR_OPTIONS>): Operat
       ...(exitNode === undefined ? {} : { exitNode }),
       clientImage: values['client-image'],
     },
+    machinePackage: buildPackage({
+      package: values['machine-package'],
+      'package-integrity': values['machine-package-integrity'],
+      registry: values['machine-registry'],
+    }),
     metricsAddr: values['metrics-addr'],
     ...(values['leader-election']
       ? {

@@ -9,10 +9,11 @@ import { InvalidText, type Kind, kindOf, one, optional, present, type ValuesOf }
 import type { Problems } from './problems.ts';
 import { text } from './quantity.ts';
 
+export const NPM_REGISTRY = 'https://registry.npmjs.org';
 const SHA512 = /^sha512-[A-Za-z0-9+/]{86}==$/;
 
 /** Goes into a script, in quotes. */
-const packageSpec: Kind<string> = kindOf(
+export const packageSpec: Kind<string> = kindOf(
   'text',
   'SPEC',
   (given) =>
@@ -22,16 +23,21 @@ const packageSpec: Kind<string> = kindOf(
   String,
 );
 
+export const packageDigest: Kind<string> = text(
+  'SHA512',
+  SHA512,
+  'is no digest; write sha512- and its base64',
+);
+
 export const PACKAGE_OPTIONS = {
   package: optional(packageSpec, {
     help: 'what the machine installs, as npm names it, or a URL; this version if none',
   }),
-  'package-integrity': optional(
-    text('SHA512', SHA512, 'is no digest; write sha512- and its base64'),
-    { help: 'of the archive behind a URL, as npm pack prints it' },
-  ),
+  'package-integrity': optional(packageDigest, {
+    help: 'of the archive behind a URL, as npm pack prints it',
+  }),
   registry: one(httpsUrl, {
-    default: 'https://registry.npmjs.org',
+    default: NPM_REGISTRY,
     help: 'of npm, for the package, Node and npm',
   }),
 };
@@ -47,24 +53,25 @@ export interface PackageConfig {
 
 type PackageValues = ValuesOf<typeof PACKAGE_OPTIONS>;
 
-export function checkPackage({
-  parsed,
-  given,
-  problems,
-}: {
-  readonly parsed: Partial<PackageValues>;
+interface PackageCheck {
+  readonly parsed: Readonly<Record<string, unknown>>;
   readonly given: ReadonlyMap<string, Given>;
   readonly problems: Problems;
-}): void {
+}
+
+/** `prefix` is what the names of the options begin with. */
+export function checkPackage({ parsed, given, problems }: PackageCheck, prefix = ''): void {
+  const [name, digestName] = [`${prefix}package`, `${prefix}package-integrity`];
+  const { [name]: spec, [digestName]: digest } = parsed;
   // What is wrong in itself was said, and says nothing of the other.
-  if (given.has('package') && parsed.package === undefined) return;
-  const isUrl = parsed.package !== undefined && isSafeUrl(parsed.package);
-  if (isUrl && !given.has('package-integrity')) {
-    const label = labelOf(given, 'package');
-    problems.add(`${label}: a URL needs --package-integrity, as npm pack prints it`);
+  if (given.has(name) && spec === undefined) return;
+  const isUrl = typeof spec === 'string' && isSafeUrl(spec);
+  if (isUrl && !given.has(digestName)) {
+    const label = labelOf(given, name);
+    problems.add(`${label}: a URL needs --${digestName}, as npm pack prints it`);
   }
-  if (!isUrl && parsed['package-integrity'] !== undefined) {
-    const label = labelOf(given, 'package-integrity');
+  if (!isUrl && digest !== undefined) {
+    const label = labelOf(given, digestName);
     problems.add(`${label}: is for a URL; the registry has that of its packages`);
   }
 }

@@ -125,6 +125,7 @@ const CHECKS: { readonly [C in Command]: (context: CheckContext<C>) => void } = 
   fileserver: nothing,
   operator(context) {
     checkNeighbours(context, LEASE_RELATIONS);
+    checkPackage(context, 'machine-');
   },
   'generate systemd': nothing,
   'generate compose': nothing,

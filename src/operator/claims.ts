@@ -9,13 +9,21 @@ import type { PortRange } from '../base/target.ts';
 import { portRange } from '../config/address.ts';
 import { InvalidText } from '../config/option.ts';
 import { readTunnelName } from '../config/tunnel.ts';
-import { type ExitNodeObject, keyOf, type TunnelObject, type TunnelSpecFields } from './objects.ts';
+import {
+  type ExitNodeObject,
+  type ExitNodeSpecFields,
+  keyOf,
+  type TunnelObject,
+  type TunnelSpecFields,
+} from './objects.ts';
 
 export interface ClaimProblem {
   readonly reason: string;
   readonly message: string;
 }
 
+/** What a new machine lets clients ask for, as a server does of itself. */
+const MACHINE_PORTS: readonly string[] = ['1024-65535'];
 /** Passed through undecrypted, found by server name. */
 const TLS = 'tls:';
 
@@ -70,6 +78,18 @@ export function claimProblem(
   return undefined;
 }
 
+/** What its clients may ask for; empty when that is not known. */
+export function portsOf({ spec }: ExitNodeObject, transport: Transport): readonly string[] {
+  const said = saidPorts(spec, transport);
+  return said.length === 0 && spec.provision !== undefined ? MACHINE_PORTS : said;
+}
+
+/** As its object has them: UDP ports are those of TCP unless they are there themselves. */
+export function saidPorts(spec: ExitNodeSpecFields, transport: Transport): readonly string[] {
+  const { tcpPorts = [], udpPorts = tcpPorts } = spec;
+  return transport === 'udp' ? udpPorts : tcpPorts;
+}
+
 function taken(name: string, by: string): ClaimProblem {
   const reason = readPortName(name) === undefined ? 'HostTaken' : 'PortTaken';
   return { reason, message: `${showClaim(name)} is taken ${by}` };
@@ -99,14 +119,14 @@ function ownName({ spec, status }: ExitNodeObject): string | undefined {
 
 function rangeProblem(
   { transport, port }: PortName,
-  { metadata, spec }: ExitNodeObject,
+  exitNode: ExitNodeObject,
 ): ClaimProblem | undefined {
-  const { tcpPorts = [], udpPorts = tcpPorts } = spec;
-  const texts = transport === 'udp' ? udpPorts : tcpPorts;
+  const texts = portsOf(exitNode, transport);
   const ranges = readRanges(texts);
   if (ranges === undefined || isWithin(port, ranges)) return undefined;
   const shown = showClaim(`${transport}:${port}`);
-  const message = `${shown} is outside of ${texts.join(', ')}, which ${metadata.name} allows`;
+  const { name } = exitNode.metadata;
+  const message = `${shown} is outside of ${texts.join(', ')}, which ${name} allows`;
   return { reason: 'PortNotAllowed', message };
 }
 

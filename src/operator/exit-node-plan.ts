@@ -1,6 +1,7 @@
 // From an ExitNode as it is to what has to be done for it: a machine, a token, a status.
 //
 //   provision: finalizer --> token --> machine ordered --> found and running --> asked --> Ready
+//                                         '--removed<-- stopped, or never up
 //   url:                                                       secret there --> asked --> Ready
 //
 // Invariant: pure; a machine is ordered only under a finalizer and after the order was written
@@ -11,7 +12,7 @@ import { unbracketed } from '../base/ip.ts';
 import type { Action, Plan } from './actions.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
-import type { Machine } from './machine.ts';
+import type { Found, Machine } from './machine.ts';
 import { type ExitNodeObject, type ExitNodeStatus, GROUP, type SecretObject } from './objects.ts';
 import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
 import { READY } from './tunnel-plan.ts';
@@ -24,12 +25,15 @@ export const MACHINE_CONTROL_PORT = 8123;
  * is not given again. Guess.
  */
 const ORDER_GRACE_MS = 60_000;
+/** One that has stopped for so long is replaced. Longer than a provider's own restart. Guess. */
+const STOPPED_GRACE_MS = 60_000;
+/** From an order to an answer, as `exit-node create` waits. */
+const UP_WITHIN_MS = 15 * 60_000;
 const DEFAULT_KEY = 'token';
 
 export interface ExitNodeObserved {
   readonly exitNode: ExitNodeObject;
-  /** What the provider found; `unknown` when it was not asked or did not answer. */
-  readonly machine: Machine | 'none' | 'unknown';
+  readonly machine: Found;
   /** What the provider said when it refused, or why there is none. */
   readonly refusal: string | undefined;
   /** Of the token. */
@@ -106,44 +110,81 @@ function planMachine(observed: ExitNodeObserved): Plan {
   const { exitNode, machine } = observed;
   const guard = hasFinalizer(exitNode) ? [] : [finalizers(exitNode, 'add')];
   const token = observed.hasSecret ? [] : [createSecret(observed)];
-  const before = [...guard, ...token];
-  if (machine === 'unknown' || machine === 'none') {
-    const plan = planMissing(observed, machine);
-    return { ...plan, actions: [...before, ...plan.actions] };
-  }
-  const { id, state, address } = machine;
+  const plan =
+    typeof machine === 'string' ? planMissing(observed, machine) : planFound(observed, machine);
+  return { ...plan, actions: [...guard, ...token, ...plan.actions] };
+}
+
+function planFound(observed: ExitNodeObserved, { id, state, address }: Machine): Plan {
+  const { exitNode, reach } = observed;
   const known = exitNode.status?.machine;
   const since = known?.id === id && known.state === state ? known.since : observed.now;
   const status = { machine: { id, state, since }, ...secretOf(exitNode) };
-  if (state !== 'running' || address === undefined) {
-    const verdict = pending('Provisioning', `machine ${id} is being made`);
-    const plan = planReport(observed, verdict, status);
-    return { actions: [...before, ...plan.actions], next: 'waiting' };
+  const ageMs = ageOf(since, observed);
+  // Whatever the provider calls it: one that answers is left alone.
+  const isUp = state === 'running' || reach.is === 'ready';
+  if (isUp && address !== undefined) {
+    const whole = { ...status, url: machineUrl(address), addresses: [address] };
+    const plan = planReached(observed, whole);
+    // Nobody looks every other second for ever.
+    return plan.next === 'waiting' && ageMs >= UP_WITHIN_MS ? { ...plan, next: 'blocked' } : plan;
   }
-  const url = machineUrl(address);
-  const plan = planReached(observed, { ...status, url, addresses: [address] });
-  return { ...plan, actions: [...before, ...plan.actions] };
+  if (state === 'stopped') return planStopped(observed, status, ageMs >= STOPPED_GRACE_MS);
+  if (ageMs >= UP_WITHIN_MS) return planStopped(observed, status, true);
+  const plan = planReport(observed, pending('Provisioning', `machine ${id} is being made`), status);
+  return { ...plan, next: 'waiting' };
 }
 
-function planMissing(observed: ExitNodeObserved, machine: 'unknown' | 'none'): Plan {
-  const { exitNode, refusal, now } = observed;
+/** It serves nobody: it goes, and when it is found no more another one is ordered. */
+function planStopped(
+  observed: ExitNodeObserved,
+  status: ExitNodeStatus & Required<Pick<ExitNodeStatus, 'machine'>>,
+  isToGo: boolean,
+): Plan {
+  const { exitNode, refusal } = observed;
+  const { id, state } = status.machine;
+  const fault = state === 'stopped' ? 'has stopped' : 'does not come up';
+  const verdict = pending('MachineStopped', `machine ${id} ${fault}; another one takes its place`);
+  const isRefused = isToGo && refusal !== undefined;
+  const plan = planReport(observed, isRefused ? refused(refusal) : verdict, status);
+  const { name } = exitNode.metadata;
+  return isToGo
+    ? { actions: [...plan.actions, { do: 'remove-machine', exitNode: name }], next: 'blocked' }
+    : { ...plan, next: 'waiting' };
+}
+
+function planMissing(observed: ExitNodeObserved, machine: Exclude<Found, Machine>): Plan {
+  const { exitNode, refusal } = observed;
   const kept = keptOf(exitNode);
-  if (machine === 'unknown') {
-    // A provider that is away for a while takes nothing from an exit node that serves.
-    if (kept.url !== undefined) return { ...planReached(observed, kept), next: 'blocked' };
-    return planReport(observed, refused(refusal ?? 'the provider was not asked yet'), kept);
-  }
+  if (machine === 'none' || machine === 'making') return planOrder(observed, machine);
+  // A provider that is away for a while takes nothing from an exit node that serves.
+  if (kept.url !== undefined) return { ...planReached(observed, kept), next: 'blocked' };
+  if (machine === 'ending' && refusal === undefined) return { actions: [], next: 'waiting' };
+  return planReport(observed, refused(refusal ?? 'the provider was not asked yet'), kept);
+}
+
+/** Written down each time, for an operator that takes over in the middle. */
+function planOrder(observed: ExitNodeObserved, machine: 'none' | 'making'): Plan {
+  const { exitNode, refusal, now } = observed;
+  const { state, since } = exitNode.status?.machine ?? {};
+  const ageMs = state === 'ordered' ? ageOf(since ?? '', observed) : Number.POSITIVE_INFINITY;
+  const isUnderWay = machine === 'making';
+  const orders = isUnderWay ? [] : [order(exitNode)];
   if (refusal !== undefined) {
     const plan = planReport(observed, refused(refusal), secretOf(exitNode));
-    return { actions: [...plan.actions, order(exitNode)], next: 'blocked' };
+    return { actions: [...plan.actions, ...orders], next: 'blocked' };
   }
-  const { state, since = '' } = kept.machine ?? {};
-  // Not more than the grace ago; a time that cannot be read is long ago.
-  const isFresh = wallMsOf(now) - wallMsOf(since) < ORDER_GRACE_MS;
-  if (state === 'ordered' && isFresh) return { actions: [], next: 'waiting' };
+  const isLost = isUnderWay ? ageMs >= ORDER_GRACE_MS / 2 : ageMs >= ORDER_GRACE_MS;
+  if (!isLost) return { actions: [], next: 'waiting' };
   const status = { machine: { id: '', state: 'ordered', since: now }, ...secretOf(exitNode) };
   const plan = planReport(observed, pending('Provisioning', 'a machine is being ordered'), status);
-  return { actions: [...plan.actions, order(exitNode)], next: 'waiting' };
+  return { actions: [...plan.actions, ...orders], next: 'waiting' };
+}
+
+/** A time that cannot be read is long ago. */
+function ageOf(since: string, { now }: ExitNodeObserved): number {
+  const ageMs = wallMsOf(now) - wallMsOf(since);
+  return Number.isNaN(ageMs) ? Number.POSITIVE_INFINITY : ageMs;
 }
 
 function refused(message: string): Verdict {
@@ -162,10 +203,11 @@ function planReached(observed: ExitNodeObserved, status: ExitNodeStatus): Plan {
   }
   const message = reach.is === 'away' ? reach.message : 'it was not asked yet';
   const isNew = exitNode.spec.provision !== undefined && known === undefined;
-  const verdict = isNew
-    ? pending('Provisioning', `its machine runs, its exit node does not answer yet: ${message}`)
-    : pending('Unreachable', message);
-  return { ...planReport(observed, verdict, whole), next: isNew ? 'waiting' : 'blocked' };
+  if (!isNew) return planReport(observed, pending('Unreachable', message), whole);
+  // No client is told where it is, and given its token, before its CA is pinned.
+  const { url: _url, addresses: _addresses, ...unpinned } = whole;
+  const text = `its machine runs, its exit node does not answer yet: ${message}`;
+  return { ...planReport(observed, pending('Provisioning', text), unpinned), next: 'waiting' };
 }
 
 /** The CA that was seen first, of this very machine: another one has another. */

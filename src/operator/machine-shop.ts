@@ -1,18 +1,22 @@
 // Machines of exit nodes: found, ordered and removed at the provider that the ExitNode names.
 //
 // Invariant: the tag is made of the object's uid, so that it is the same for every operator and for
-// nothing else; credentials and tokens are read when they are needed and kept nowhere; a provider
-// that does not answer in time has refused. Must not know: any cloud.
+// nothing else; one order of an exit node is under way at most, however long a provider takes;
+// credentials and tokens are read when they are needed and kept nowhere. Must not know: any cloud.
 
+import { systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { Masked } from '../base/masked.ts';
+import { portsOf } from './claims.ts';
 import type { Cluster } from './cluster.ts';
 import { MACHINE_CONTROL_PORT, tokenSecretOf } from './exit-node-plan.ts';
-import type { Machine, MachineProvider, OpenProvider } from './machine.ts';
+import type { Found, MachineProvider, OpenProvider } from './machine.ts';
 import type { ExitNodeObject, SecretObject } from './objects.ts';
 
 /** Clouds take their time to answer, and seldom more than this. Guess. */
 const ANSWER_WITHIN_MS = 60_000;
+/** An order may take minutes. Others wait no longer for it than this, most take less. Guess. */
+const ORDER_WAIT_MS = 10_000;
 const REFUSAL_LENGTH_MAX = 300;
 /** Guess: more machines than anybody orders at once. */
 const REFUSALS_MAX = 1000;
@@ -24,43 +28,68 @@ export interface MachineShopOptions {
 }
 
 export interface Finding {
-  readonly machine: Machine | 'none' | 'unknown';
+  readonly machine: Found;
   readonly refusal: string | undefined;
 }
+
+interface Order {
+  readonly what: 'making' | 'ending';
+  /** Never rejects. */
+  readonly done: Promise<Outcome>;
+}
+
+type Outcome = 'done' | 'under way' | { readonly failure: unknown };
 
 export class MachineShop {
   readonly #options: MachineShopOptions;
   /** What providers said last, by uid of the ExitNode. */
   readonly #refusals = new Map<string, string>();
+  /** Under way, by uid: no more than there are exit nodes, and each ends as its requests do. */
+  readonly #orders = new Map<string, Order>();
 
   constructor(options: MachineShopOptions) {
     this.#options = options;
   }
 
   async find(exitNode: ExitNodeObject): Promise<Finding> {
+    const uid = uidOf(exitNode);
+    const order = this.#orders.get(uid);
+    if (order !== undefined) return { machine: order.what, refusal: this.#refusals.get(uid) };
     try {
       const provider = await this.#open(exitNode);
-      const id = exitNode.status?.machine?.id || undefined;
-      const found = await inTime(provider.find(tagOf(exitNode), id));
-      return { machine: found ?? 'none', refusal: this.#refusals.get(uidOf(exitNode)) };
+      const found = await inTime(provider.find(tagOf(exitNode), idOf(exitNode)));
+      const isWanted = exitNode.metadata.deletionTimestamp === undefined;
+      // An order that seemed to fail was heard after all.
+      if (isWanted && found !== undefined && found.state !== 'stopped') this.#refusals.delete(uid);
+      return { machine: found ?? 'none', refusal: this.#refusals.get(uid) };
     } catch (error) {
       return { machine: 'unknown', refusal: refusalOf(error) };
     }
   }
 
   async create(exitNode: ExitNodeObject): Promise<void> {
-    await this.#remembering(exitNode, async (provider) => {
+    await this.#order(exitNode, 'making', async (provider) => {
       const { provision } = exitNode.spec;
       const secret = tokenSecretOf(exitNode);
       const token = (await this.#readSecret(secret?.name ?? '')).get(secret?.key ?? '');
       if (provision === undefined || token === undefined) throw new Error('it has no token yet');
-      const order = { tag: tagOf(exitNode), provision, token, controlPort: MACHINE_CONTROL_PORT };
-      await provider.create(order);
+      await provider.create({
+        ...{ tag: tagOf(exitNode), provision, token },
+        controlPort: MACHINE_CONTROL_PORT,
+        ...{ tcpPorts: portsOf(exitNode, 'tcp'), udpPorts: portsOf(exitNode, 'udp') },
+      });
     });
   }
 
   async remove(exitNode: ExitNodeObject): Promise<void> {
-    await this.#remembering(exitNode, (provider) => provider.remove(tagOf(exitNode)));
+    await this.#order(exitNode, 'ending', async (provider) => {
+      await provider.remove(tagOf(exitNode), idOf(exitNode));
+    });
+  }
+
+  /** When nothing is under way. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#orders.values()].map(({ done }) => done));
   }
 
   /** Is there such a secret, with such a key? */
@@ -68,19 +97,44 @@ export class MachineShop {
     return (await this.#readSecret(name)).has(key);
   }
 
-  async #remembering(
+  /**
+   * Joins the order that is under way, whatever it is: a next look asks for what is missing then.
+   * Resolves when it is done or goes on behind; throws when it failed meanwhile.
+   */
+  async #order(
     exitNode: ExitNodeObject,
-    act: (provider: MachineProvider) => Promise<unknown>,
+    what: Order['what'],
+    act: (provider: MachineProvider) => Promise<void>,
   ): Promise<void> {
     const uid = uidOf(exitNode);
+    let order = this.#orders.get(uid);
+    if (order === undefined) {
+      order = { what, done: this.#carryOut(exitNode, act) };
+      this.#orders.set(uid, order);
+    }
+    const { promise, resolve } = Promise.withResolvers<Outcome>();
+    const timer = systemClock.after(ORDER_WAIT_MS, () => resolve('under way'));
+    const outcome = await Promise.race([order.done, promise]);
+    timer.cancel();
+    if (order.what === what && typeof outcome === 'object') throw outcome.failure;
+  }
+
+  async #carryOut(
+    exitNode: ExitNodeObject,
+    act: (provider: MachineProvider) => Promise<void>,
+  ): Promise<Outcome> {
+    const uid = uidOf(exitNode);
     try {
-      await inTime(act(await this.#open(exitNode)));
+      await act(await this.#open(exitNode));
       this.#refusals.delete(uid);
-    } catch (error) {
+      return 'done';
+    } catch (failure) {
       // Starts anew rather than grow, should objects vanish while they are in trouble.
       if (this.#refusals.size >= REFUSALS_MAX) this.#refusals.clear();
-      this.#refusals.set(uid, refusalOf(error));
-      throw error;
+      this.#refusals.set(uid, refusalOf(failure));
+      return { failure };
+    } finally {
+      this.#orders.delete(uid);
     }
   }
 
@@ -88,12 +142,11 @@ export class MachineShop {
     const { provision } = spec;
     if (provision === undefined) throw new Error('it has no provision');
     const { credentialsSecret, provider } = provision;
-    const credentials =
-      credentialsSecret === undefined ? new Map() : await this.#readSecret(credentialsSecret);
-    if (credentialsSecret !== undefined && credentials.size === 0) {
+    const credentials = await this.#readSecret(credentialsSecret);
+    if (credentials.size === 0) {
       throw new Error(`there is no secret ${credentialsSecret} in ${this.#options.namespace}`);
     }
-    const opened = this.#options.openProvider(provision, credentials);
+    const opened = await this.#options.openProvider(provision, credentials);
     if (opened === undefined) throw new Error(`the provider '${provider}' is not known`);
     return opened;
   }
@@ -115,6 +168,11 @@ function tagOf(exitNode: ExitNodeObject): string {
 
 function uidOf({ metadata }: ExitNodeObject): string {
   return metadata.uid ?? '';
+}
+
+/** What is known of it; a part of one may be all that is there. */
+function idOf({ status }: ExitNodeObject): string | undefined {
+  return status?.machine?.id || undefined;
 }
 
 async function inTime<T>(answer: Promise<T>): Promise<T> {

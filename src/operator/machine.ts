@@ -8,10 +8,17 @@ import type { Provision } from './objects.ts';
 
 export interface Machine {
   readonly id: string;
-  readonly state: 'starting' | 'running';
+  /** `stopped`: it ends, was switched off, or is a part of one that was left behind. */
+  readonly state: 'starting' | 'running' | 'stopped';
   /** Where visitors and clients reach it, once known. */
   readonly address?: string;
 }
+
+/**
+ * What is known of one: `unknown` when its provider did not say, `making` and `ending` while an
+ * order of this operator is under way.
+ */
+export type Found = Machine | 'none' | 'unknown' | 'making' | 'ending';
 
 export interface MachineOrder {
   /** Unique in all clouds, at most 63 characters of a-z, 0-9 and `-`; a name for it, too. */
@@ -21,20 +28,24 @@ export interface MachineOrder {
   readonly token: Masked;
   /** Of its exit node, for links. */
   readonly controlPort: number;
+  /** Of its exit node, for TCP tunnels, such as `1024-65535`. */
+  readonly tcpPorts: readonly string[];
+  /** The same for UDP tunnels. */
+  readonly udpPorts: readonly string[];
 }
 
 /** Errors that it raises say in one line what the provider said; the operator tries again. */
 export interface MachineProvider {
   /** By the tag, and by `id` where that is known. */
   find(tag: string, id: string | undefined): Promise<Machine | undefined>;
-  /** Orders it and does not wait until it runs. */
+  /** Orders it and does not wait until it runs; gives one that is there already. */
   create(order: MachineOrder): Promise<Machine>;
-  /** All that have the tag; done when the provider took the order. */
-  remove(tag: string): Promise<void>;
+  /** All that have the tag, and that with the id; done when the provider took the order. */
+  remove(tag: string, id: string | undefined): Promise<void>;
 }
 
 /** Undefined for a provider that is not known. `credentials` are all keys of the secret. */
 export type OpenProvider = (
   provision: Provision,
   credentials: ReadonlyMap<string, Masked>,
-) => MachineProvider | undefined;
+) => Promise<MachineProvider | undefined>;

@@ -146,7 +146,7 @@ export interface Provision {
   readonly zone?: string;
   readonly image?: string;
   /** Secret in the operator's namespace, all keys of which go to the provider. */
-  readonly credentialsSecret?: string;
+  readonly credentialsSecret: string;
 }
 
 export interface ExitNodeSpecFields {
@@ -158,9 +158,12 @@ export interface ExitNodeSpecFields {
   readonly allocation?: 'Shared' | 'PerTunnel';
   /** Absent or empty: all. */
   readonly allowedNamespaces?: readonly string[];
-  /** What the exit node lets clients ask for, such as `1024-65535`; absent: not known here. */
+  /**
+   * What the exit node lets clients ask for, such as `1024-65535`. Absent: not known here, or of a
+   * machine that is ordered those of `claims.ts`.
+   */
   readonly tcpPorts?: readonly string[];
-  /** Absent: as `tcpPorts`, which is what the exit node's own options do. */
+  /** The same; absent: as `tcpPorts`, which is what the exit node's own options do. */
   readonly udpPorts?: readonly string[];
 }
 

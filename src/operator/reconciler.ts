@@ -114,6 +114,7 @@ export class Reconciler {
     this.follow();
     this.inventory.stop();
     await this.#turns;
+    await this.#shop.settled();
   }
 
   /** This operator leads from now on. */
@@ -188,7 +189,10 @@ export class Reconciler {
         this.#onTunnel(before as TunnelObject | undefined, after as TunnelObject | undefined);
         break;
       case 'ExitNode':
-        this.#queues['exit-node'].add(keyOf(object));
+        // A status is our own word, and what was refused is to wait before it is tried again.
+        if (before?.metadata.generation !== after?.metadata.generation) {
+          this.#queues['exit-node'].add(keyOf(object));
+        }
         this.#onExitNode(before as ExitNodeObject | undefined, after as ExitNodeObject | undefined);
         break;
     }

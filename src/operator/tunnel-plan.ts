@@ -8,8 +8,9 @@
 // its names or none. Must not know: how anything was observed.
 
 import { createHash } from 'node:crypto';
+import type { Transport } from '../base/port-name.ts';
 import type { Action, EventOrder, Plan } from './actions.ts';
-import { type ClaimProblem, claimProblem, claimsOf } from './claims.ts';
+import { type ClaimProblem, claimProblem, claimsOf, portsOf, saidPorts } from './claims.ts';
 import { type ClientTarget, clientDeployment, deploymentName } from './client-deployment.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
@@ -360,6 +361,26 @@ function copyFor(tunnel: TunnelObject, template: ExitNodeObject): ExitNodeObject
       },
       annotations: { [OWN_EXIT_NODE.namespace]: namespace, [OWN_EXIT_NODE.name]: name },
     },
-    spec: { ...template.spec, allocation: 'Shared', allowedNamespaces: [namespace] },
+    spec: {
+      ...template.spec,
+      allocation: 'Shared',
+      allowedNamespaces: [namespace],
+      tcpPorts: portsFor('tcp', tunnel, template),
+      udpPorts: portsFor('udp', tunnel, template),
+    },
   };
 }
+
+/** The machine is the tunnel's own: where nobody said which low ports it opens, those it needs. */
+function portsFor(
+  transport: Transport,
+  { spec }: TunnelObject,
+  template: ExitNodeObject,
+): readonly string[] {
+  const ports = portsOf(template, transport);
+  if (saidPorts(template.spec, transport).length > 0) return ports;
+  const wanted = (spec[transport] ?? []).map(({ publicPort }) => publicPort);
+  return [...ports, ...wanted.filter((port) => port < LOW_PORT_END).map(String)];
+}
+
+const LOW_PORT_END = 1024;

@@ -84,8 +84,9 @@ export const PROVIDERS = {
   },
 } as const satisfies Readonly<Record<ProviderName, ProviderRow>>;
 
-/** Marks what `exit-node` makes; the operator has another. */
+/** Mark what `exit-node` makes, and what operators of clusters do. */
 export const EXIT_NODE_TAG = 'sluiceway-exit-node';
+export const OPERATOR_TAG = 'sluiceway-operator';
 
 export interface CredentialSources {
   readonly name: ProviderName;
@@ -94,6 +95,8 @@ export interface CredentialSources {
   readonly credentials?: Masked;
   /** Path of a file that does. */
   readonly credentialsFile?: string;
+  /** Where variables are to be, for whoever looks for one that is missing. */
+  readonly where?: string;
   /** The text of a file, or an error whose message says what is wrong. */
   readonly readFile: (path: string) => string;
 }
@@ -143,10 +146,9 @@ export function readCredentials(options: CredentialSources): Readonly<Record<str
   const missing = row.variables.filter((name) => found[name] === undefined);
   if (missing.length === 0) return found;
   const source = text === undefined ? 'the environment' : 'its credentials';
-  const where = credentialsFile ?? source;
-  throw new ConfigError([
-    `${row.title} needs ${missing.join(', ')} in ${where}, or a file by --credentials-file`,
-  ]);
+  const usual = `in ${credentialsFile ?? source}, or a file by --credentials-file`;
+  const where = options.where ?? usual;
+  throw new ConfigError([`${row.title} needs ${missing.join(', ')} ${where}`]);
 }
 
 /** `NAME=VALUE` a line; or, where one value is enough, that alone. */

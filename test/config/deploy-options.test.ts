@@ -1,6 +1,6 @@
-// Goal: options of `generate` and `exit-node` have every source that others have, and what is wrong
-// or of no use is refused. Method: each option of the schema by flag, variable and file, with what
-// it must become; then what does not go together.
+// Goal: options of `generate` and `exit-node`, and those of the operator for its machines, have
+// every source that others have, and what is wrong or of no use is refused. Method: each option of
+// the schema by flag, variable and file, with what it must become; then what does not go together.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -16,6 +16,7 @@ import { problemsOf } from './input.ts';
 const COMMANDS = [
   ...(['generate systemd', 'generate compose', 'generate k8s', 'generate cloud-init'] as const),
   ...(['exit-node create', 'exit-node list', 'exit-node delete'] as const),
+  'operator',
 ] as const;
 type DeployCommand = (typeof COMMANDS)[number];
 
@@ -40,37 +41,40 @@ interface Row {
 const NO_NAME = /is no name; write printable ASCII/u;
 const NO_PATH = { '': /is empty/u };
 
+/** `key` is where the configuration has them. */
+function packageRows(prefix: string, key: string): Readonly<Record<string, Row>> {
+  const registry = 'https://registry.npmjs.org';
+  return {
+    [`${prefix}package-integrity`]: {
+      value: INTEGRITY,
+      beside: { [`${prefix}package`]: ARCHIVE },
+      becomes: { [key]: { spec: ARCHIVE, integrity: INTEGRITY, registry } },
+      wrong: { 'sha512-x': /is no digest/u, '': /is empty/u },
+    },
+    [`${prefix}package`]: {
+      value: 'sluiceway@0.2.0',
+      becomes: { [key]: { spec: 'sluiceway@0.2.0', registry } },
+      wrong: {
+        "x'; reboot": /is no package/u,
+        'http://a.example/x.tgz': /is no package/u,
+        [ARCHIVE]: new RegExp(`a URL needs --${prefix}package-integrity`, 'u'),
+      },
+    },
+    [`${prefix}registry`]: {
+      value: 'https://mirror.example/npm/',
+      becomes: { [key]: { registry: 'https://mirror.example/npm' } },
+      wrong: { 'http://mirror.example': /is no URL; write https/u, mirror: /is no URL/u },
+    },
+  };
+}
+
 const COMMON: Readonly<Record<string, Row>> = {
   name: {
     value: 'edge-1',
     becomes: { name: 'edge-1' },
     wrong: { A: /is no name of a service/u, ['a'.repeat(32)]: /at most 31/u, '': /is empty/u },
   },
-  'package-integrity': {
-    value: INTEGRITY,
-    beside: { package: ARCHIVE },
-    becomes: {
-      package: {
-        ...{ spec: ARCHIVE, integrity: INTEGRITY },
-        registry: 'https://registry.npmjs.org',
-      },
-    },
-    wrong: { 'sha512-x': /is no digest/u, '': /is empty/u },
-  },
-  package: {
-    value: 'sluiceway@0.2.0',
-    becomes: { package: { spec: 'sluiceway@0.2.0', registry: 'https://registry.npmjs.org' } },
-    wrong: {
-      "x'; reboot": /is no package/u,
-      'http://a.example/x.tgz': /is no package/u,
-      [ARCHIVE]: /a URL needs --package-integrity/u,
-    },
-  },
-  registry: {
-    value: 'https://mirror.example/npm/',
-    becomes: { package: { registry: 'https://mirror.example/npm' } },
-    wrong: { 'http://mirror.example': /is no URL; write https/u, mirror: /is no URL/u },
-  },
+  ...packageRows('', 'package'),
 };
 
 const IMAGE: Row = {
@@ -144,7 +148,10 @@ const CLOUD: Readonly<Record<string, Row>> = {
   },
 };
 
+const MACHINE = packageRows('machine-', 'machinePackage');
+
 function rowOf(command: DeployCommand, name: string): Row | undefined {
+  if (command === 'operator') return MACHINE[name];
   return (command.startsWith('generate ') ? GENERATE : CLOUD)[name];
 }
 
@@ -192,6 +199,8 @@ for (const command of COMMANDS) {
   describe(command, () => {
     const table: OptionTable = SCHEMA[command];
     for (const [name, option] of Object.entries(table)) {
+      // Of the operator's others there are tests of what they do.
+      if (command === 'operator' && !name.startsWith('machine-')) continue;
       if (name === 'config' || name === 'generate-config') {
         test(`--${name} is of the command line and the environment alone`, () => {
           assert.deepEqual(option.sources, ['flag', 'environment']);
@@ -245,6 +254,11 @@ test('what has no effect, or is said twice, is refused', () => {
       'generate cloud-init',
       { source: 'flag', values: { 'package-integrity': INTEGRITY, package: 'sluiceway@1.0.0' } },
       /^--package-integrity \(flag\): is for a URL; the registry has that of its packages$/u,
+    ],
+    [
+      'operator',
+      { source: 'environment', values: { 'machine-package-integrity': INTEGRITY } },
+      /^--machine-package-integrity \(environment variable SLUICEWAY_MACHINE_PACKAGE_INTEGRITY\): is for a URL; the registry has that of its packages$/u,
     ],
     [
       'generate systemd',

@@ -11,6 +11,7 @@ import { type TestContext, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLogger } from '../../src/base/log.ts';
+import { PROVIDER_NAMES } from '../../src/config/cloud.ts';
 import { Cluster } from '../../src/operator/cluster.ts';
 import { Leadership } from '../../src/operator/leadership.ts';
 import type { KubeObject, ServiceObject } from '../../src/operator/objects.ts';
@@ -26,7 +27,7 @@ import { ENTRY, environment, parseLine } from '../support/tunnel.ts';
 const CONVERGE_MS = 60_000;
 const FINGERPRINT = `sha256:${'a'.repeat(64)}`;
 const WEB = { name: 'web', port: 80 };
-const MACHINE = { provider: 'any' };
+const MACHINE = { provider: 'ec2', credentialsSecret: 'cloud' };
 const URL_AND_TOKEN = { url: 'wss://a.example:8123', tokenSecret: { name: 'token' } };
 
 interface RoleObject extends KubeObject {
@@ -103,6 +104,31 @@ const REFUSED: readonly (readonly [string, KubeObject, RegExp])[] = [
     /allocation PerTunnel needs provision/,
   ],
   [
+    'a machine of a cloud that is not known',
+    exitNodeOf({ provision: { ...MACHINE, provider: 'toaster' } }),
+    /Unsupported value: \W+toaster/,
+  ],
+  [
+    'a machine without credentials',
+    exitNodeOf({ provision: { provider: 'ec2' } }),
+    /credentialsSecret: Required value/,
+  ],
+  [
+    'a region that leads elsewhere',
+    exitNodeOf({ provision: { ...MACHINE, region: 'evil.example/' } }),
+    /region in body should match/,
+  ],
+  [
+    'a zone where there are regions',
+    exitNodeOf({ provision: { ...MACHINE, zone: 'eu-central-1a' } }),
+    /this provider has regions alone/,
+  ],
+  [
+    'a zone and a region',
+    exitNodeOf({ provision: { ...MACHINE, provider: 'gce', region: 'a', zone: 'b' } }),
+    /give zone or region, not both/,
+  ],
+  [
     'a pin that pins nothing',
     exitNodeOf({ ...URL_AND_TOKEN, url: 'ws://a.example', caFingerprint: FINGERPRINT }),
     /caFingerprint is of an exit node/,
@@ -123,12 +149,16 @@ test('definitions and roles', { timeout: 240_000 }, async (t) => {
     await kube.apply(exitNodeOf({ provision: MACHINE }));
     const other = exitNodeOf({ provision: { ...MACHINE, region: 'x' } });
     await assert.rejects(kube.apply(other), /a machine cannot be changed/);
+    const ports = exitNodeOf({ provision: MACHINE, tcpPorts: ['80'] });
+    await assert.rejects(kube.apply(ports), /ports of a machine cannot be changed/);
+    const udp = exitNodeOf({ provision: MACHINE, udpPorts: ['53'] });
+    await assert.rejects(kube.apply(udp), /ports of a machine cannot be changed/);
     await assert.rejects(kube.apply(exitNodeOf(URL_AND_TOKEN)), /make another ExitNode/);
   });
 
   await t.test('the examples are taken as they are', async () => {
     await kube.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'examples' } });
-    for (const file of ['deployment', 'example']) {
+    for (const file of ['deployment', 'example', 'machine']) {
       for (const object of documentsOf(`docker/operator/${file}.yaml`)) {
         const { namespace = 'examples' } = object.metadata;
         const isWide = object.kind === 'ExitNode';
@@ -181,6 +211,14 @@ test('no role has a wildcard, or may change a Service', () => {
   for (const name of ['secrets', 'deployments', 'pods', 'nodes', 'configmaps']) {
     assert.ok(!resources.includes(name), `${name} of the whole cluster`);
   }
+});
+
+test('the definitions name the providers that there are', () => {
+  const definitions = documentsOf('docker/operator/crds.yaml');
+  const exitNodes = definitions.find(({ metadata }) => metadata.name.startsWith('exitnodes.'));
+  const text = JSON.stringify(exitNodes);
+  const [, list = '[]'] = /"provider":\{"type":"string","enum":(\[[^\]]*\])/u.exec(text) ?? [];
+  assert.deepEqual(JSON.parse(list), PROVIDER_NAMES);
 });
 
 function documentsOf(file: string): readonly KubeObject[] {

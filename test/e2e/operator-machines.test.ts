@@ -88,7 +88,7 @@ test('a machine for a Service', { timeout: 300_000 }, async (t) => {
   await kube.apply<ExitNodeObject>({
     ...{ apiVersion: 'sluiceway.dev/v1alpha1', kind: 'ExitNode', metadata: { name: 'own' } },
     spec: {
-      provision: { provider: 'folder', credentialsSecret: 'cloud' },
+      provision: { provider: 'hetzner', credentialsSecret: 'cloud' },
       allocation: 'PerTunnel',
     },
   });

@@ -64,7 +64,7 @@ describe('an exit node on a machine of its own', () => {
     meta: Partial<ObjectMeta> = {},
   ) =>
     exitNode({
-      spec: { provision: { provider: 'fake', region: 'x' } },
+      spec: { provision: { provider: 'fake', region: 'x', credentialsSecret: 'cloud' } },
       meta: { name: 'own', finalizers: ['sluiceway.dev/machine'], ...meta },
       status,
     });
@@ -91,8 +91,78 @@ describe('an exit node on a machine of its own', () => {
       ['status Provisioning', 'tell Normal Provisioning', 'create-machine', 'waiting'],
     ],
     [
+      'that is being ordered',
+      { exitNode: machine(ordered('2026-05-01T09:59:40Z')), machine: 'making' },
+      ['waiting'],
+    ],
+    [
+      'that takes long to be ordered, which the next operator has to know',
+      { exitNode: machine(ordered('2026-05-01T09:59:20Z')), machine: 'making' },
+      ['status Provisioning', 'tell Normal Provisioning', 'waiting'],
+    ],
+    [
+      'that was refused and is being ordered again',
+      { exitNode: machine(ordered(EARLIER)), machine: 'making', refusal: 'quota exceeded' },
+      ['status ProviderRefused', 'tell Warning ProviderRefused', 'blocked'],
+    ],
+    [
+      'that was refused a moment ago',
+      { exitNode: machine(ordered('2026-05-01T09:59:59Z')), refusal: 'quota exceeded' },
+      ['status ProviderRefused', 'tell Warning ProviderRefused', 'create-machine', 'blocked'],
+    ],
+    [
+      'that has just stopped',
+      { exitNode: machine(), machine: { id: 'm-1', state: 'stopped' }, reach: away },
+      ['status MachineStopped', 'tell Warning MachineStopped', 'waiting'],
+    ],
+    [
+      'that has stopped for a minute',
+      {
+        exitNode: machine({ machine: { id: 'm-1', state: 'stopped', since: EARLIER } }),
+        ...{ machine: { id: 'm-1', state: 'stopped' }, reach: away },
+      },
+      ['status MachineStopped', 'tell Warning MachineStopped', 'remove-machine', 'blocked'],
+    ],
+    [
+      'that has stopped, which the provider does not let go',
+      {
+        exitNode: machine({ machine: { id: 'm-1', state: 'stopped', since: EARLIER } }),
+        ...{ machine: { id: 'm-1', state: 'stopped' }, reach: away, refusal: 'locked' },
+      },
+      ['status ProviderRefused', 'tell Warning ProviderRefused', 'remove-machine', 'blocked'],
+    ],
+    [
+      'that is being removed for another one',
+      {
+        exitNode: machine({ machine: { id: 'm-1', state: 'stopped', since: EARLIER } }),
+        machine: 'ending',
+      },
+      ['waiting'],
+    ],
+    [
+      'that is called stopped, and answers',
+      { exitNode: machine(), machine: { ...running, state: 'stopped' }, reach: { is: 'ready' } },
+      ['status Reachable', 'tell Normal Reachable', 'settled'],
+    ],
+    [
+      'that did not come up in a quarter of an hour',
+      {
+        exitNode: machine({ machine: { id: 'm-1', state: 'starting', since: EARLIER } }),
+        ...{ machine: { id: 'm-1', state: 'starting' }, reach: away },
+      },
+      ['status MachineStopped', 'tell Warning MachineStopped', 'remove-machine', 'blocked'],
+    ],
+    [
+      'that runs and has not answered for a quarter of an hour',
+      {
+        exitNode: machine({ machine: { id: 'm-1', state: 'running', since: EARLIER } }),
+        ...{ machine: running, reach: away },
+      },
+      ['status Provisioning', 'tell Normal Provisioning', 'blocked'],
+    ],
+    [
       'that starts',
-      { exitNode: machine(), machine: { id: 'm-1', state: 'starting' } },
+      { exitNode: machine(), machine: { id: 'm-1', state: 'starting' }, reach: away },
       ['status Provisioning', 'tell Normal Provisioning', 'waiting'],
     ],
     [
@@ -141,6 +211,17 @@ describe('an exit node on a machine of its own', () => {
     });
   }
 
+  test('has no address, and so no client, before its CA is pinned', () => {
+    const made = statusOf(plan({ exitNode: machine(), machine: running, reach: away }));
+    assert.deepEqual([made.url, made.addresses, made.caFingerprint], [null, null, null]);
+    const pinned = machine({
+      caFingerprint: 'sha256:ef',
+      machine: { id: 'm-1', state: 'running', since: EARLIER },
+    });
+    const later = statusOf(plan({ exitNode: pinned, machine: running, reach: away }));
+    assert.deepEqual(later.addresses, ['198.51.100.9']);
+  });
+
   test('pins the CA of its first answer', () => {
     const made = plan({
       ...{ exitNode: machine(), machine: running },
@@ -160,6 +241,9 @@ describe('an exit node on a machine of its own', () => {
   const removals: readonly (readonly [string, Partial<ExitNodeObserved>, readonly string[]])[] = [
     ['found', { machine: running }, ['remove-machine', 'waiting']],
     ['perhaps there', { machine: 'unknown' }, ['remove-machine', 'waiting']],
+    ['being made', { machine: 'making' }, ['remove-machine', 'waiting']],
+    ['being removed', { machine: 'ending' }, ['remove-machine', 'waiting']],
+    ['stopped', { machine: { id: 'm-1', state: 'stopped' } }, ['remove-machine', 'waiting']],
     [
       'not removed by its provider',
       { machine: running, refusal: 'HTTP 401' },
@@ -198,7 +282,8 @@ describe('an exit node on a machine of its own', () => {
   });
 
   test('that is a template for others has no machine', () => {
-    const spec = { provision: { provider: 'fake' }, allocation: 'PerTunnel' } as const;
+    const provision = { provider: 'fake', credentialsSecret: 'cloud' };
+    const spec = { provision, allocation: 'PerTunnel' } as const;
     assert.deepEqual(summary(plan({ exitNode: exitNode({ spec, status: {} }) })), [
       ...['status Template', 'tell Normal Template', 'settled'],
     ]);

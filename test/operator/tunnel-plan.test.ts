@@ -4,7 +4,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { clientDeployment } from '../../src/operator/client-deployment.ts';
-import type { DeploymentObject, ExitNodeObject, TunnelObject } from '../../src/operator/objects.ts';
+import type {
+  DeploymentObject,
+  ExitNodeObject,
+  TunnelObject,
+  TunnelSpecFields,
+} from '../../src/operator/objects.ts';
 import { planTunnel, type Served, type TunnelObserved } from '../../src/operator/tunnel-plan.ts';
 import {
   condition,
@@ -304,9 +309,10 @@ describe('names', () => {
 });
 
 describe('exit nodes of single tunnels', () => {
+  const provision = { provider: 'fake', credentialsSecret: 'cloud' };
   const template = exitNode({
     meta: { name: 'own' },
-    spec: { provision: { provider: 'fake' }, allocation: 'PerTunnel' },
+    spec: { provision, allocation: 'PerTunnel' },
     status: {},
   });
   const self = tunnel({ spec: { ...tunnel().spec, exitNode: 'own' } });
@@ -320,9 +326,40 @@ describe('exit nodes of single tunnels', () => {
       ...['tell Normal ExitNodePending', 'waiting'],
     ]);
     assert.deepEqual(copy.spec, {
-      ...{ provision: { provider: 'fake' }, allocation: 'Shared', allowedNamespaces: ['shop'] },
+      ...{ provision, allocation: 'Shared', allowedNamespaces: ['shop'] },
+      ...{ tcpPorts: ['1024-65535', '80'], udpPorts: ['1024-65535'] },
     });
     assert.match(copy.metadata.name, /^own-[0-9a-f]{8}$/);
+  });
+
+  test('open the low ports that their tunnel asks for, unless others were named', () => {
+    const portsOf = (self: TunnelSpecFields, ports: Partial<ExitNodeObject['spec']> = {}) => {
+      const exitNodes = [{ ...template, spec: { ...template.spec, ...ports } }];
+      const other = tunnel({ spec: { ...self, exitNode: 'own' } });
+      const [first] = plan({ tunnel: other, exitNodes }).actions;
+      const { tcpPorts, udpPorts } =
+        first?.do === 'apply' ? (first.object as ExitNodeObject).spec : {};
+      return { tcp: tcpPorts, udp: udpPorts };
+    };
+    const at = (publicPort: number) => [{ publicPort, service: { name: 'web', port: 22 } }];
+    const high = ['1024-65535'];
+    assert.deepEqual(portsOf({ tcp: at(2222) }), { tcp: high, udp: high });
+    const both = { tcp: at(80), udp: at(53) };
+    assert.deepEqual(portsOf(both), { tcp: [...high, '80'], udp: [...high, '53'] });
+    assert.deepEqual(portsOf(both, { tcpPorts: ['443'] }), { tcp: ['443'], udp: ['443'] });
+    assert.deepEqual(portsOf(both, { udpPorts: ['53'] }), { tcp: [...high, '80'], udp: ['53'] });
+  });
+
+  test('say which ports a machine that was ordered cannot have', () => {
+    const shared = exitNode({ meta: { name: 'own' }, spec: { provision }, status: {} });
+    const made = plan({ tunnel: self, exitNodes: [shared] });
+    assert.equal(summary(made)[0], 'status PortNotAllowed');
+    const dns = tunnel({ spec: { udp: [{ publicPort: 53, service: { name: 'dns', port: 53 } }] } });
+    const spec = { ...dns.spec, exitNode: 'own' };
+    const { conditions } = statusOf(plan({ tunnel: { ...dns, spec }, exitNodes: [shared] })) as {
+      conditions: { message: string }[];
+    };
+    assert.equal(conditions[0]?.message, 'UDP port 53 is outside of 1024-65535, which own allows');
   });
 
   const running = { ...copy, status: exitNode().status } as ExitNodeObject;

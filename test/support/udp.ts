@@ -55,16 +55,18 @@ export async function startUdp(
 export class UdpVisitor {
   readonly socket: dgram.Socket;
   readonly got: Buffer[] = [];
-  readonly #to: number;
+  readonly #port: number;
+  readonly #host: string;
 
-  constructor(socket: dgram.Socket, to: number) {
+  constructor(socket: dgram.Socket, port: number, host: string) {
     this.socket = socket;
-    this.#to = to;
+    this.#port = port;
+    this.#host = host;
     socket.on('message', (datagram) => this.got.push(datagram));
   }
 
   send(datagram: Buffer | string): void {
-    this.socket.send(datagram, this.#to, LOOPBACK);
+    this.socket.send(datagram, this.#port, this.#host);
   }
 
   /** Sends one and waits for the next that comes. */
@@ -83,17 +85,18 @@ export class UdpVisitor {
   }
 }
 
-/** A visitor of `port` at an address and port of its own. */
+/** A visitor of `port` of `host`, at an address and port of its own. */
 export async function visitUdp(
   t: TestContext,
   port: number,
   address = LOOPBACK,
+  host = LOOPBACK,
 ): Promise<UdpVisitor> {
   const socket = dgram.createSocket('udp4');
   socket.bind(0, address);
   await once(socket, 'listening');
   undoAfter(t, () => endSocket(socket));
-  return new UdpVisitor(socket, port);
+  return new UdpVisitor(socket, port, host);
 }
 
 function endSocket(socket: dgram.Socket): void {

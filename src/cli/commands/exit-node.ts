@@ -16,24 +16,17 @@ import {
   resolveConfig,
 } from '../../config/config.ts';
 import { quote } from '../../config/problems.ts';
-import { cloudConfig, openPorts } from '../../deploy/cloud-config.ts';
+import { openPorts } from '../../deploy/cloud-config.ts';
 import { createExitNode, type Progress } from '../../provision/exit-node.ts';
 import type { Machine, MachineRequest, Provider } from '../../provision/provider.ts';
 import { EXIT_NODE_TAG, openProvider } from '../../provision/providers.ts';
 import { reachServer } from '../exit-node-reach.ts';
-import {
-  collectServer,
-  type NodeOptions,
-  readNodeOptions,
-  tlsOf,
-  urlOf,
-  withAddress,
-} from '../exit-node-server.ts';
+import { type NodeOptions, readNodeOptions } from '../exit-node-server.ts';
+import { collectServer, tlsOf, urlOf, userDataOf } from '../machine-server.ts';
 import { answer, complain, table } from '../output.ts';
+import { packageSource } from '../package-source.ts';
 import { collectInput, type Flags, readTextFile } from '../sources.ts';
-import { packageSource } from './generate.ts';
 
-const SERVICE = 'sluiceway';
 const TOKEN_BYTES = 32;
 const NAME_BYTES = 3;
 const SECRET_MODE = 0o600;
@@ -85,15 +78,10 @@ interface Wanted extends NodeOptions {
 function requestOf({ own, given, name, provider, readFile }: Wanted): MachineRequest {
   const source = packageSource(own.package);
   const sshKeys = own.sshKeyFile === undefined ? [] : sshKeysOf(readFile(own.sshKeyFile));
-  const userData = (address?: string): string => {
-    const input = address === undefined ? given : withAddress(given, address);
-    const { addressCommand } = provider;
-    const { text } = cloudConfig(input, {
-      ...{ name: SERVICE, source, readFile, sshKeys },
-      ...(addressCommand === undefined ? {} : { addressCommand }),
-    });
-    return text;
-  };
+  const { addressCommand } = provider;
+  const finds = addressCommand === undefined ? {} : { addressCommand };
+  const userData = (address?: string): string =>
+    userDataOf(given, address, { source, readFile, sshKeys, ...finds });
   return {
     ...{ name, userData, ports: openPorts(given, sshKeys.length > 0) },
     ...(own.region === undefined ? {} : { region: own.region }),

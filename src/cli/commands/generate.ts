@@ -5,22 +5,16 @@
 // know: what a deployment looks like.
 
 import { realpathSync } from 'node:fs';
-import {
-  type GivenConfig,
-  type PackageConfig,
-  readGiven,
-  resolveConfig,
-} from '../../config/config.ts';
+import { type GivenConfig, readGiven, resolveConfig } from '../../config/config.ts';
 import { FileElsewhere } from '../../config/elsewhere.ts';
 import { readBoth } from '../../config/problems.ts';
 import { cloudConfig } from '../../deploy/cloud-config.ts';
 import { composeFile } from '../../deploy/compose-file.ts';
-import type { PackageSource } from '../../deploy/installation.ts';
 import { kubernetesManifests } from '../../deploy/kubernetes-manifests.ts';
 import { isPlain } from '../../deploy/plan.ts';
 import { systemdUnit } from '../../deploy/systemd-unit.ts';
-import { readBuildInfo } from '../build-info.ts';
 import { answer, complain } from '../output.ts';
+import { packageSource } from '../package-source.ts';
 import { collectInput, type Flags, readTextFile } from '../sources.ts';
 
 export type Deployment = 'systemd' | 'compose' | 'k8s' | 'cloud-init';
@@ -63,11 +57,6 @@ export function runGenerate(deployment: Deployment, { command, flags, own }: Wan
     },
   };
   answer(write[deployment]());
-}
-
-/** Where a new machine gets the program: this version, unless something else was asked for. */
-export function packageSource({ spec, ...rest }: PackageConfig): PackageSource {
-  return { ...rest, spec: spec ?? `sluiceway@${readBuildInfo().version}` };
 }
 
 /** What runs now, unless something else was asked for. */

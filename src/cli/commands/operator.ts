@@ -5,10 +5,13 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { sleep, systemClock } from '../../base/clock.ts';
 import { ConfigError } from '../../base/errors.ts';
 import { resolveConfig } from '../../config/config.ts';
 import { readBuildInfo } from '../build-info.ts';
 import { runToExit } from '../lifecycle.ts';
+import { createMachines } from '../operator-machines.ts';
+import { packageSource } from '../package-source.ts';
 import { collectInput, type Flags } from '../sources.ts';
 import { warnAtStart } from '../warnings.ts';
 
@@ -18,6 +21,7 @@ const POD_NAMESPACE_FILE = '/var/run/secrets/kubernetes.io/serviceaccount/namesp
 export async function runOperator(flags: Flags): Promise<void> {
   const config = resolveConfig(collectInput('operator', flags));
   warnAtStart(flags);
+  const source = packageSource(config.machinePackage);
   const { startOperator } = await loadOperator();
   const { version } = readBuildInfo();
   await runToExit({
@@ -27,8 +31,7 @@ export async function runOperator(flags: Flags): Promise<void> {
     start: async (log) =>
       await startOperator(config, {
         ...{ log, version, hostname: hostname(), podNamespace: readPodNamespace() },
-        // Machines are made by providers; none is built in.
-        openProvider: () => undefined,
+        openProvider: createMachines({ source, clock: systemClock, sleep }),
       }),
   });
 }

@@ -1,0 +1,174 @@
+// Goal: one order of an exit node is under way at most, however long a provider takes, and what
+// came of it is not forgotten. Method: a provider that answers when the test says so, and timers
+// moved by hand.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Cluster } from '../../src/operator/cluster.ts';
+import type { Machine, MachineOrder, MachineProvider } from '../../src/operator/machine.ts';
+import { MachineShop } from '../../src/operator/machine-shop.ts';
+import type { ExitNodeObject } from '../../src/operator/objects.ts';
+import { exitNode, NOW } from './objects.ts';
+
+const WAIT_MS = 10_000;
+const RUNNING: Machine = { id: 'm-1', state: 'running', address: '198.51.100.9' };
+const encode = (text: string): string => Buffer.from(text).toString('base64');
+const SECRETS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  cloud: { KEY: encode('open') },
+  'sluiceway-exit-node-own': { token: encode('token') },
+};
+
+const own = (over: Parameters<typeof exitNode>[0] = {}): ExitNodeObject =>
+  exitNode({
+    spec: { provision: { provider: 'fake', credentialsSecret: 'cloud' } },
+    status: {},
+    ...over,
+    meta: { name: 'own', ...over.meta },
+  });
+
+interface Call {
+  readonly what: string;
+  readonly order?: MachineOrder;
+  readonly answer: () => void;
+  readonly fail: (error: Error) => void;
+}
+
+function shopOf(machine: () => Machine | undefined, secrets = SECRETS) {
+  const calls: Call[] = [];
+  const called = async (what: string, order?: MachineOrder): Promise<void> => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    calls.push({ what, answer: resolve, fail: reject, ...(order === undefined ? {} : { order }) });
+    await promise;
+  };
+  const provider: MachineProvider = {
+    find: async () => machine(),
+    create: async (order) => {
+      await called('create', order);
+      return RUNNING;
+    },
+    remove: async (tag, id) => await called(`remove ${tag} ${id}`),
+  };
+  const get = async ({ name }: { readonly name: string }) => {
+    const data = secrets[name];
+    return data === undefined ? undefined : { data };
+  };
+  const cluster = { get } as unknown as Cluster;
+  const openProvider = async () => provider;
+  return { shop: new MachineShop({ cluster, namespace: 'sluiceway', openProvider }), calls };
+}
+
+const turn = async (): Promise<void> => {
+  await new Promise((resolve) => setImmediate(resolve));
+};
+
+test('an order that is answered at once is done', async () => {
+  const { shop, calls } = shopOf(() => undefined);
+  const making = shop.create(own());
+  await turn();
+  const { provision: _it, token, ...order } = calls[0]?.order ?? assert.fail('no order');
+  const ports = ['1024-65535'];
+  const wanted = { tag: 'sluiceway-e-1', controlPort: 8123, tcpPorts: ports, udpPorts: ports };
+  assert.deepEqual(order, wanted);
+  assert.equal(token.reveal(), 'token');
+  calls[0]?.answer();
+  await making;
+  assert.deepEqual(await shop.find(own()), { machine: 'none', refusal: undefined });
+});
+
+test('one that takes longer goes on, and is not given again meanwhile', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let found: Machine | undefined;
+  const { shop, calls } = shopOf(() => found);
+  for (let look = 0; look < 3; look += 1) {
+    const making = shop.create(own());
+    await turn();
+    t.mock.timers.tick(WAIT_MS);
+    await making;
+    assert.deepEqual(await shop.find(own()), { machine: 'making', refusal: undefined });
+  }
+  assert.equal(calls.length, 1);
+  found = RUNNING;
+  calls[0]?.answer();
+  await shop.settled();
+  assert.deepEqual(await shop.find(own()), { machine: RUNNING, refusal: undefined });
+});
+
+test('one that is refused, now or later, is told in one line until another is done', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { shop, calls } = shopOf(() => undefined);
+  const first = shop.create(own());
+  await turn();
+  calls[0]?.fail(new Error('quota\nexceeded'));
+  await assert.rejects(first, /^Error: quota\nexceeded$/u);
+  assert.deepEqual(await shop.find(own()), { machine: 'none', refusal: 'quota exceeded' });
+  const second = shop.create(own());
+  await turn();
+  t.mock.timers.tick(WAIT_MS);
+  await second;
+  assert.deepEqual(await shop.find(own()), { machine: 'making', refusal: 'quota exceeded' });
+  calls[1]?.fail(new Error('still'));
+  await shop.settled();
+  assert.deepEqual(await shop.find(own()), { machine: 'none', refusal: 'still' });
+  const third = shop.create(own());
+  await turn();
+  calls[2]?.answer();
+  await third;
+  assert.deepEqual(await shop.find(own()), { machine: 'none', refusal: undefined });
+});
+
+test('what seemed to fail and is there all the same is no refusal', async () => {
+  let found: Machine | undefined;
+  const { shop, calls } = shopOf(() => found);
+  const making = shop.create(own());
+  await turn();
+  calls[0]?.fail(new Error('no answer'));
+  await assert.rejects(making);
+  found = RUNNING;
+  assert.deepEqual(await shop.find(own()), { machine: RUNNING, refusal: undefined });
+});
+
+test('a removal waits for the order before it, and names what is known', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { shop, calls } = shopOf(() => RUNNING);
+  const status = { machine: { id: 'm-1', state: 'running', since: NOW } };
+  const going = own({ meta: { deletionTimestamp: NOW }, status });
+  const making = shop.create(own());
+  await turn();
+  const removing = shop.remove(going);
+  await turn();
+  assert.equal(calls.length, 1);
+  t.mock.timers.tick(WAIT_MS);
+  await Promise.all([making, removing]);
+  calls[0]?.answer();
+  await shop.settled();
+  const again = shop.remove(going);
+  await turn();
+  assert.equal(calls[1]?.what, 'remove sluiceway-e-1 m-1');
+  assert.deepEqual(await shop.find(going), { machine: 'ending', refusal: undefined });
+  calls[1]?.answer();
+  await again;
+});
+
+test('what an operator that ends has begun is waited for', async () => {
+  const { shop, calls } = shopOf(() => undefined);
+  const making = shop.create(own());
+  await turn();
+  let isSettled = false;
+  const settled = shop.settled().then(() => {
+    isSettled = true;
+  });
+  await turn();
+  assert.equal(isSettled, false);
+  calls[0]?.answer();
+  await Promise.all([making, settled]);
+});
+
+test('without its secrets nothing is ordered, and what is missing is said', async () => {
+  const none = shopOf(() => undefined, {});
+  await assert.rejects(none.shop.create(own()), /there is no secret cloud in sluiceway/u);
+  const { machine, refusal } = await none.shop.find(own());
+  assert.deepEqual([machine, refusal], ['unknown', 'there is no secret cloud in sluiceway']);
+  const tokenless = shopOf(() => undefined, { cloud: { KEY: encode('open') } });
+  await assert.rejects(tokenless.shop.create(own()), /it has no token yet/u);
+  assert.deepEqual([none.calls, tokenless.calls], [[], []]);
+});
