@@ -92,10 +92,17 @@ export async function measureRounds(options: RoundsOptions): Promise<Sample[]> {
 }
 
 async function warmUp(scenario: Scenario, side: Side): Promise<void> {
-  const endMs = performance.now() + COMPILING_MS;
   const series = newSeries();
-  do await measureOne(scenario, side, series);
-  while (performance.now() < endMs && series.failure === undefined && series.rates.length > 0);
+  await untilCompiled(async () => {
+    await measureOne(scenario, side, series);
+    return series.failure === undefined && series.rates.length > 0;
+  });
+}
+
+/** Puts a load on for as long as programs compile, or until `run` says that there is none. */
+export async function untilCompiled(run: () => Promise<boolean>): Promise<void> {
+  const endMs = performance.now() + COMPILING_MS;
+  while ((await run()) && performance.now() < endMs);
 }
 
 function newSeries(): Series {

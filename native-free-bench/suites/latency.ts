@@ -6,6 +6,7 @@
 import type { Latency } from '../harness/histogram.ts';
 import { measureLoneEchoes, measurePacedEchoes } from '../harness/latency.ts';
 import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
+import { untilCompiled } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
 import {
   type Sampled,
@@ -50,21 +51,34 @@ export async function sampleLatency(options: SuiteOptions): Promise<Sampled<Late
     scenario: name,
     sides: Object.fromEntries(sides.map((side): [string, Latency[]] => [side.name, []])),
   }));
-  for (let index = 0; index < rounds; index += 1) {
-    for (const [at, { name, connections, perSecond }] of chosen.entries()) {
-      for (const side of index % 2 === 0 ? sides : sides.toReversed()) {
-        tell(`round ${index + 1} of ${rounds}: ${name}: ${side.name}`);
-        const load = { target: { port: side.ports.raw ?? 0 }, connections, ms };
-        const latency =
-          perSecond === 0
-            ? await measureLoneEchoes(load)
-            : await measurePacedEchoes({ ...load, perSecond });
-        samples[at]?.sides[side.name]?.push(latency);
+  // As in harness/rounds.ts, the round before the first one only warms up.
+  for (let round = rounds > 1 ? 0 : 1; round <= rounds; round += 1) {
+    for (const [at, row] of chosen.entries()) {
+      for (const side of round % 2 === 0 ? sides.toReversed() : sides) {
+        tell(`round ${round} of ${rounds}: ${row.name}: ${side.name}`);
+        if (round > 0) samples[at]?.sides[side.name]?.push(await measureRow(row, side, ms));
+        else {
+          await untilCompiled(async () => {
+            await measureRow(row, side, ms);
+            return true;
+          });
+        }
       }
     }
   }
   tunnel.check?.();
   return { samples, sides, left };
+}
+
+async function measureRow(
+  { connections, perSecond }: (typeof ROWS)[number],
+  { ports }: Side,
+  ms: number,
+): Promise<Latency> {
+  const load = { target: { port: ports.raw ?? 0 }, connections, ms };
+  return perSecond === 0
+    ? await measureLoneEchoes(load)
+    : await measurePacedEchoes({ ...load, perSecond });
 }
 
 function report({ scenario, sides: of }: LatencySample, sides: readonly Side[]): string {

@@ -7,6 +7,7 @@ import { measurePacedEchoes } from '../harness/latency.ts';
 import { measureDownload, open, pause, WANT } from '../harness/load.ts';
 import { startOrigins } from '../harness/plain.ts';
 import { residentBytes } from '../harness/process-cost.ts';
+import { untilCompiled } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
 import {
   type Sampled,
@@ -44,11 +45,17 @@ export async function sampleSlow(options: SuiteOptions): Promise<Sampled<SlowSam
   const { tunnel, peers, left } = await startSides(options, { origins });
   const sides = [tunnel, ...peers];
   const samples = new Map(sides.map(({ name }) => [name, newSample(name)]));
-  for (let index = 0; index < rounds; index += 1) {
-    for (const side of index % 2 === 0 ? sides : sides.toReversed()) {
-      tell(`round ${index + 1} of ${rounds}: slow readers: ${side.name}`);
+  // As in harness/rounds.ts, the round before the first one only warms up.
+  for (let round = rounds > 1 ? 0 : 1; round <= rounds; round += 1) {
+    for (const side of round % 2 === 0 ? sides.toReversed() : sides) {
+      tell(`round ${round} of ${rounds}: slow readers: ${side.name}`);
       const sample = samples.get(side.name);
-      if (sample !== undefined) await measureOne(side, sample, options);
+      if (round === 0) {
+        await untilCompiled(async () => {
+          await measureOne(side, newSample(side.name), options);
+          return true;
+        });
+      } else if (sample !== undefined) await measureOne(side, sample, options);
     }
   }
   tunnel.check?.();
