@@ -288,8 +288,8 @@ test('a machine of EC2 for a Service', { timeout: 600_000 }, async (t) => {
       const [ingress] = status?.loadBalancer?.ingress ?? [];
       assert.equal(ingress?.ip, HOST);
       assert.deepEqual(ingress?.ports, [
-        { port: 80, protocol: 'TCP' },
-        { port: UDP_PORT, protocol: 'UDP' },
+        { port: world.port, protocol: 'TCP' },
+        { port: world.port, protocol: 'UDP' },
       ]);
     });
     const visitor = await visitUdp(t, UDP_PORT, HOST, HOST);
