@@ -15,6 +15,8 @@ if (major < 24 || (major === 24 && Number(parts[1]) < 12)) {
   // base/late-compilers.ts says why, and releases it: to load that first would be heat enough.
   const v8 = process.getBuiltinModule('node:v8');
   v8.setFlagsFromString('--minimum-invocations-before-optimization=2147483647');
+  // What a thread allocates for a connection must die young; docs/decisions/0038 has the figures.
+  v8.setFlagsFromString('--no-allocation-site-pretenuring');
   import('./program.ts').then(
     (program) => program.main(process.argv),
     (error) => {

@@ -489,7 +489,7 @@ export class Session implements LinkSink, StreamCarrier {
 
   #resetAll(code: ErrorCode): void {
     this.#outflow.close();
-    for (const stream of [...this.#streams.values]) {
+    for (const stream of [...this.#streams.values()]) {
       const { sink } = stream;
       const isTold = stream.isEnded;
       stream.drop(code);

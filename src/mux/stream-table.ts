@@ -5,6 +5,7 @@
 // not know: frames, credit, or what happens on a stream.
 
 import { WireError } from '../base/errors.ts';
+import { Roster } from '../base/roster.ts';
 import { STREAM_ID_MAX } from '../wire/frame.ts';
 import type { Stream } from './stream.ts';
 
@@ -18,9 +19,10 @@ export interface StreamTableOptions {
 }
 
 export class StreamTable {
-  readonly #streams = new Map<number, Stream>();
+  /** Places, as base/roster.ts says: what a Map has dropped may live on. */
+  readonly #places = new Map<number, { stream: Stream | undefined }>();
   /** Ours that wait for OPENED, oldest first. */
-  readonly #opening = new Set<Stream>();
+  readonly #opening = new Roster<Stream>();
   readonly #oursOdd: number;
   #nextId: number;
   #lastPeerId = 0;
@@ -31,15 +33,15 @@ export class StreamTable {
   }
 
   get count(): number {
-    return this.#streams.size;
+    return this.#places.size;
   }
 
   get openingCount(): number {
     return this.#opening.size;
   }
 
-  get values(): Iterable<Stream> {
-    return this.#streams.values();
+  *values(): Generator<Stream, void> {
+    for (const { stream } of this.#places.values()) if (stream !== undefined) yield stream;
   }
 
   /** Oldest first; a stream may be deleted while this is walked. */
@@ -64,28 +66,31 @@ export class StreamTable {
   }
 
   add(stream: Stream): void {
-    this.#streams.set(stream.id, stream);
+    this.#places.set(stream.id, { stream });
   }
 
   addOpening(stream: Stream): void {
-    this.#streams.set(stream.id, stream);
-    this.#opening.add(stream);
+    this.add(stream);
+    stream.openingSeat = this.#opening.enter(stream);
   }
 
   /** The peer answered: the stream no longer waits. */
   answer(stream: Stream): void {
-    this.#opening.delete(stream);
+    stream.openingSeat?.leave();
   }
 
   /** False: it was not there. */
   delete(stream: Stream): boolean {
-    this.#opening.delete(stream);
-    return this.#streams.delete(stream.id);
+    stream.openingSeat?.leave();
+    const place = this.#places.get(stream.id);
+    if (place === undefined) return false;
+    place.stream = undefined;
+    return this.#places.delete(stream.id);
   }
 
   /** The stream, or undefined for one that has ended. Raises WireError for one that never was. */
   lookUp(id: number): Stream | undefined {
-    const stream = this.#streams.get(id);
+    const stream = this.#places.get(id)?.stream;
     if (stream !== undefined) return stream;
     if (id === 0 || (this.#isOurs(id) ? id >= this.#nextId : id > this.#lastPeerId)) {
       throw new WireError('SLW_WIRE_STREAM_ID', `frame on stream ${id}, which was never opened`);
@@ -97,7 +102,7 @@ export class StreamTable {
   countStalled(): { held: number; waiting: number } {
     let held = 0;
     let waiting = 0;
-    for (const stream of this.#streams.values()) {
+    for (const stream of this.values()) {
       if (stream.window.availableBytes === 0) held += 1;
       if (stream.queuedBytes > 0) waiting += 1;
     }
@@ -107,7 +112,7 @@ export class StreamTable {
   /** Streams that hold bytes, first the one whose sink took nothing for the longest. */
   stalest(): Stream[] {
     const holding: Stream[] = [];
-    for (const stream of this.#streams.values()) {
+    for (const stream of this.values()) {
       if (stream.window.heldBytes > 0) holding.push(stream);
     }
     return holding.sort((a, b) => a.progressMs - b.progressMs);

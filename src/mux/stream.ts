@@ -7,6 +7,7 @@
 import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
+import type { Seat } from '../base/roster.ts';
 import { ReceiveWindow, SendCredit, type SessionMemory } from '../wire/flow.ts';
 import {
   canSend,
@@ -100,6 +101,8 @@ export class Stream {
   /** The scheduler's list. */
   next: Stream | undefined;
   isListed = false;
+  /** The table's, of ours that were not answered yet. */
+  openingSeat: Seat<Stream> | undefined;
   /** Set while the tunnel's throttles hold for it. */
   sendLane: SendLane | undefined;
   creditLane: CreditLane | undefined;

@@ -7,6 +7,7 @@
 // the time it went. Must not know: frames, tunnels' names, or what a stream does with its share.
 
 import type { Clock, Timer } from '../base/clock.ts';
+import { Roster, type Seat } from '../base/roster.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { QUANTUM_BYTES } from './scheduler.ts';
 
@@ -20,6 +21,8 @@ const SHARE_BYTES_MIN = 1024;
 
 /** One that waits in turn. */
 export interface ThrottleWaiter {
+  /** The throttle's, while it waits. */
+  seat: Seat<ThrottleWaiter> | undefined;
   /** Takes up to `bytes`; returns how many. May wait again. */
   serve(bytes: number): number;
 }
@@ -31,7 +34,7 @@ export class Throttle {
   #bytesPerSecond: number;
   /** Bytes. Below zero: moved before it was known how much it would be. */
   readonly #bucket: TokenBucket;
-  readonly #waiting = new Set<ThrottleWaiter>();
+  readonly #waiting = new Roster<ThrottleWaiter>();
   #timer: Timer | undefined;
 
   /** Has a second's worth saved up at the start, and never more. */
@@ -80,14 +83,14 @@ export class Throttle {
 
   /** Lists `waiter` last, unless it waits already. */
   wait(waiter: ThrottleWaiter): void {
-    if (this.#waiting.has(waiter)) return;
-    this.#waiting.add(waiter);
+    if (waiter.seat !== undefined) return;
+    waiter.seat = this.#waiting.enter(waiter);
     this.waitsCount += 1;
     this.#timer ??= this.#clock.after(ROUND_MS, () => this.#serveRound());
   }
 
   leave(waiter: ThrottleWaiter): void {
-    this.#waiting.delete(waiter);
+    stand(waiter);
     if (this.#waiting.size > 0) return;
     this.#timer?.cancel();
     this.#timer = undefined;
@@ -100,9 +103,9 @@ export class Throttle {
     const equal = Math.floor(freeBytes / Math.max(1, this.#waiting.size));
     const shareBytes = Math.min(QUANTUM_BYTES, Math.max(SHARE_BYTES_MIN, equal));
     while (bucket.tokens >= SHARE_BYTES_MIN) {
-      const [waiter] = this.#waiting;
+      const waiter = this.#waiting.first;
       if (waiter === undefined) break;
-      this.#waiting.delete(waiter);
+      stand(waiter);
       const bytes = Math.min(shareBytes, Math.floor(bucket.tokens));
       bucket.spend(bytes);
       this.refund(bytes - waiter.serve(bytes));
@@ -112,12 +115,19 @@ export class Throttle {
   }
 }
 
+/** Leaves its seat, if it has one. */
+function stand(waiter: ThrottleWaiter): void {
+  waiter.seat?.leave();
+  waiter.seat = undefined;
+}
+
 function burstOf(bytesPerSecond: number): number {
   return Math.max(bytesPerSecond, SHARE_BYTES_MIN);
 }
 
 /** A stream that sends under a throttle, and under those of `next` as well. */
 export class SendLane implements ThrottleWaiter {
+  seat: Seat<ThrottleWaiter> | undefined;
   readonly #throttle: Throttle;
   readonly #goOn: () => void;
   readonly #next: SendLane | undefined;
@@ -180,6 +190,7 @@ export class SendLane implements ThrottleWaiter {
 /** A stream whose peer sends under a throttle, and under those of `next` as well: credit for what
  * was taken is given later. */
 export class CreditLane implements ThrottleWaiter {
+  seat: Seat<ThrottleWaiter> | undefined;
   readonly #throttle: Throttle;
   readonly #onPaid: (bytes: number) => void;
   readonly #next: CreditLane | undefined;

@@ -13,6 +13,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import type { AddressSet } from '../base/network-set.ts';
+import { Roster } from '../base/roster.ts';
 import { type ProxyHeader, readProxyHeader } from '../edge/proxy-header.ts';
 import { FirstReads } from './first-reads.ts';
 import { turnAway } from './socket-relay.ts';
@@ -52,7 +53,7 @@ const UNLISTED: Arrival = { refusesProxy: true };
 export class Arrivals {
   readonly #options: ArrivalsOptions;
   /** In the order of arrival, and so of their deadlines. */
-  readonly #waiting = new Set<WaitingArrival>();
+  readonly #waiting = new Roster<WaitingArrival>();
 
   constructor(options: ArrivalsOptions) {
     this.#options = options;
@@ -77,13 +78,12 @@ export class Arrivals {
       return;
     }
     const deadlineMs = clock.nowMs() + PROXY_HEADER_TIMEOUT_MS;
-    this.#waiting.add(
-      new WaitingArrival(socket, deadlineMs, (arrival, outcome) => {
-        this.#waiting.delete(arrival);
-        if (outcome === 'refused') this.#onRefused(socket);
-        else if (outcome !== 'closed') enter(socket, outcome);
-      }),
-    );
+    const arrival = new WaitingArrival(socket, deadlineMs, (outcome) => {
+      seat.leave();
+      if (outcome === 'refused') this.#onRefused(socket);
+      else if (outcome !== 'closed') enter(socket, outcome);
+    });
+    const seat = this.#waiting.enter(arrival);
   }
 
   /** About once a second: deadlines. */
@@ -107,15 +107,11 @@ type Outcome = Arrival | 'refused' | 'closed';
 /** One connection of which the header is not whole yet; settled once. */
 class WaitingArrival {
   readonly deadlineMs: number;
-  readonly #onSettled: (arrival: WaitingArrival, outcome: Outcome) => void;
+  readonly #onSettled: (outcome: Outcome) => void;
   readonly #reads: FirstReads;
   #bytes: Buffer | undefined;
 
-  constructor(
-    socket: Socket,
-    deadlineMs: number,
-    onSettled: (arrival: WaitingArrival, outcome: Outcome) => void,
-  ) {
+  constructor(socket: Socket, deadlineMs: number, onSettled: (outcome: Outcome) => void) {
     this.deadlineMs = deadlineMs;
     this.#onSettled = onSettled;
     this.#reads = new FirstReads(socket, {
@@ -128,7 +124,7 @@ class WaitingArrival {
   settle(outcome: Outcome): void {
     this.#reads.release();
     this.#bytes = undefined;
-    this.#onSettled(this, outcome);
+    this.#onSettled(outcome);
   }
 
   #read(piece: Buffer): void {

@@ -8,6 +8,7 @@
 // that is what is full. Must not know: sockets, streams, datagrams.
 
 import { addressKey } from '../base/address-key.ts';
+import { Roster, type Seat } from '../base/roster.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 
 /** Flows that have said FIN and wait for the peer's. Guess: half a second of the largest rate. */
@@ -24,6 +25,8 @@ export interface FlowLimits {
 export interface FlowPlace<Flow> {
   readonly flow: Flow;
   readonly address: string;
+  /** While it is young: among those of its address, and among all. */
+  readonly seats: readonly Seat<FlowPlace<Flow>>[];
 }
 
 export type FlowRefusal = 'flows' | 'address-flows' | 'rate';
@@ -31,14 +34,14 @@ export type FlowRefusal = 'flows' | 'address-flows' | 'rate';
 interface AddressFlows<Flow> {
   count: number;
   /** In the order in which they came. */
-  readonly young: Set<FlowPlace<Flow>>;
+  readonly young: Roster<FlowPlace<Flow>>;
 }
 
 export class FlowTable<Flow> {
   /** Read each time: they may change. */
   readonly #limits: FlowLimits;
   readonly #begun: TokenBucket;
-  readonly #young = new Set<FlowPlace<Flow>>();
+  readonly #young = new Roster<FlowPlace<Flow>>();
   readonly #addresses = new Map<string, AddressFlows<Flow>>();
   #count = 0;
   #endingCount = 0;
@@ -58,7 +61,7 @@ export class FlowTable<Flow> {
     const own = this.#addresses.get(addressKey(address));
     const isAddressFull = udpFlowsPerAddressMax > 0 && (own?.count ?? 0) >= udpFlowsPerAddressMax;
     const isFull = this.#count >= udpFlowsMax;
-    const over = isAddressFull ? first(own?.young) : isFull ? first(this.#young) : undefined;
+    const over = isAddressFull ? own?.young.first : isFull ? this.#young.first : undefined;
     if (isAddressFull && over === undefined) return 'address-flows';
     if (isFull && over === undefined) return 'flows';
     if (over !== undefined && this.#endingCount >= ENDING_MAX) return 'flows';
@@ -68,20 +71,19 @@ export class FlowTable<Flow> {
 
   enter(flow: Flow, address: string): FlowPlace<Flow> {
     const key = addressKey(address);
-    const place = { flow, address: key };
-    const own = this.#addresses.get(key) ?? { count: 0, young: new Set() };
+    const seats: Seat<FlowPlace<Flow>>[] = [];
+    const place = { flow, address: key, seats };
+    const own = this.#addresses.get(key) ?? { count: 0, young: new Roster() };
     this.#addresses.set(key, own);
     own.count += 1;
-    own.young.add(place);
-    this.#young.add(place);
+    seats.push(own.young.enter(place), this.#young.enter(place));
     this.#count += 1;
     return place;
   }
 
   /** Its visitor has gone on after an answer. */
   settle(place: FlowPlace<Flow>): void {
-    this.#young.delete(place);
-    this.#addresses.get(place.address)?.young.delete(place);
+    for (const seat of place.seats) seat.leave();
   }
 
   /** It ends, and counts as ending until `gone`. */
@@ -98,8 +100,4 @@ export class FlowTable<Flow> {
   gone(): void {
     this.#endingCount -= 1;
   }
-}
-
-function first<T>(set: ReadonlySet<T> | undefined): T | undefined {
-  return set?.values().next().value;
 }

@@ -12,6 +12,7 @@ import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { type ForwardRule, ForwardRules } from '../base/forward-rules.ts';
 import { canonicalIp } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
+import { Roster } from '../base/roster.ts';
 import { readTarget, showTarget, type Target } from '../base/target.ts';
 import type { Stream } from '../mux/stream.ts';
 import { FORWARD, type Open } from '../wire/hello.ts';
@@ -47,6 +48,7 @@ export interface ForwardsOptions {
 }
 
 interface Forward {
+  readonly relay: SocketRelay;
   readonly target: Target;
   readonly scope: ForwardScope;
   readonly socket: Socket;
@@ -54,8 +56,8 @@ interface Forward {
 
 export class Forwards {
   readonly #options: ForwardsOptions;
-  readonly #relays = new Set<SocketRelay>();
-  readonly #live = new Map<SocketRelay, Forward>();
+  readonly #relays = new Roster<SocketRelay>();
+  readonly #live = new Roster<Forward>();
   readonly #lookups = new Lookups();
   readonly #told = new Told();
   #rules: ForwardRules;
@@ -97,10 +99,10 @@ export class Forwards {
 
   /** Cuts what is not allowed any more. */
   recheck(): void {
-    for (const [relay, forward] of this.#live) this.#recheckOne(relay, forward);
+    for (const forward of this.#live) this.#recheckOne(forward);
   }
 
-  #recheckOne(relay: SocketRelay, { target, scope, socket }: Forward): void {
+  #recheckOne({ relay, target, scope, socket }: Forward): void {
     const { remoteAddress } = socket;
     // What is not connected yet is looked at again when it is.
     const code =
@@ -140,12 +142,12 @@ export class Forwards {
       state: 'dialling',
       nowMs: clock.nowMs(),
       relays: this.#relays,
-      onEnd: () => this.#live.delete(relay),
+      onEnd: () => seat.leave(),
     });
-    const forward = { target, scope, socket };
-    this.#live.set(relay, forward);
+    const forward = { relay, target, scope, socket };
+    const seat = this.#live.enter(forward);
     // Rules may have changed since it was dialled.
-    socket.once('connect', () => this.#recheckOne(relay, forward));
+    socket.once('connect', () => this.#recheckOne(forward));
     stream.sink = relay;
     relay.join(stream);
   }

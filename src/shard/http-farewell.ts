@@ -5,6 +5,7 @@
 // was exchanged before.
 
 import { readPool } from '../base/read-pool.ts';
+import { Roster, type Seat } from '../base/roster.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 
 /** Guess: an upstream closes an idle connection within a round trip. */
@@ -22,13 +23,12 @@ export const SILENT_SINK: StreamSink = {
 class Farewell implements StreamSink {
   readonly deadlineMs: number;
   readonly #stream: Stream;
-  readonly #all: Set<Farewell>;
+  readonly #seat: Seat<Farewell>;
 
-  constructor(stream: Stream, deadlineMs: number, all: Set<Farewell>) {
+  constructor(stream: Stream, deadlineMs: number, all: Roster<Farewell>) {
     this.deadlineMs = deadlineMs;
     this.#stream = stream;
-    this.#all = all;
-    all.add(this);
+    this.#seat = all.enter(this);
     stream.sink = this;
     stream.end();
   }
@@ -39,11 +39,11 @@ class Farewell implements StreamSink {
   }
 
   onFin(): void {
-    this.#all.delete(this);
+    this.#seat.leave();
   }
 
   onReset(): void {
-    this.#all.delete(this);
+    this.#seat.leave();
   }
 
   onOpened(): void {
@@ -55,14 +55,14 @@ class Farewell implements StreamSink {
   }
 
   giveUp(): void {
-    this.#all.delete(this);
+    this.#seat.leave();
     this.#stream.sink = SILENT_SINK;
     this.#stream.reset('SLW_STREAM_CANCELLED');
   }
 }
 
 export class Farewells {
-  readonly #all = new Set<Farewell>();
+  readonly #all = new Roster<Farewell>();
 
   get count(): number {
     return this.#all.size;

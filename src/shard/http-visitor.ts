@@ -12,6 +12,7 @@
 import type { Socket } from 'node:net';
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
+import type { Seat } from '../base/roster.ts';
 import { Forwarding, type Scheme } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
 import type { LoginGain } from '../http/head-writer.ts';
@@ -65,6 +66,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly forwarding: Forwarding;
   readonly outlet: SocketOutlet;
   readonly extraFields: Buffer | undefined;
+  /** The ingress's. */
+  seat: Seat<HttpVisitor> | undefined;
   readonly #context: HttpContext;
   readonly #home: VisitorHome;
   readonly #address: string;

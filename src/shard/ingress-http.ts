@@ -6,6 +6,7 @@
 
 import type { Socket } from 'node:net';
 import { plainAddress } from '../base/ip.ts';
+import { Roster } from '../base/roster.ts';
 import type { SocketReads } from '../link/socket-reads.ts';
 import type { Stream } from '../mux/stream.ts';
 import { noteEnd } from './access-log.ts';
@@ -35,8 +36,8 @@ export interface AcceptOptions extends Arrival {
 
 export class HttpIngress implements VisitorHome {
   readonly #context: HttpContext;
-  readonly #visitors = new Set<HttpVisitor>();
-  readonly #relays = new Set<SocketRelay>();
+  readonly #visitors = new Roster<HttpVisitor>();
+  readonly #relays = new Roster<SocketRelay>();
 
   constructor(options: HttpIngressOptions) {
     this.#context = new HttpContext(options);
@@ -85,7 +86,7 @@ export class HttpIngress implements VisitorHome {
     socket.once('close', () => ledger.leave(place));
     socket.setNoDelay(true);
     const visitor = new HttpVisitor(this.#context, this, socket, arrival);
-    this.#visitors.add(visitor);
+    visitor.seat = this.#visitors.enter(visitor);
     if (admission.code !== 'SLW_NONE') visitor.refuse(admission.code);
     if (options.first !== undefined) visitor.onRead(options.first);
   }
@@ -134,7 +135,7 @@ export class HttpIngress implements VisitorHome {
   }
 
   onGone(visitor: HttpVisitor): void {
-    this.#visitors.delete(visitor);
+    visitor.seat?.leave();
   }
 
   onSwitched(reads: SocketReads, stream: Stream, rest: Buffer, origin: SwitchOrigin): void {

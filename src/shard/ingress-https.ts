@@ -41,8 +41,9 @@ export class HttpsIngress implements Terminator {
   readonly store: CertificateStore;
   readonly challenges: AcmeChallenges;
   readonly #options: HttpsIngressOptions;
-  /** By both addresses, which name a TCP connection: TLS gives another socket back. */
-  readonly #handshakes = new Map<string, Shaking>();
+  /** By both addresses, which name a TCP connection: TLS gives another socket back. In a place
+   * that is emptied: what a Map has dropped may live on (base/roster.ts). */
+  readonly #handshakes = new Map<string, { shaking: Shaking | undefined }>();
 
   constructor(options: HttpsIngressOptions) {
     this.#options = options;
@@ -99,23 +100,23 @@ export class HttpsIngress implements Terminator {
 
   #expect(socket: Socket, shaking: Shaking): void {
     const key = connectionKey(socket);
-    this.#handshakes.set(key, shaking);
+    const place = { shaking };
+    this.#handshakes.set(key, place);
     socket.once('close', () => {
-      if (this.#handshakes.get(key) !== shaking) return;
-      this.#handshakes.delete(key);
+      if (this.#handshakes.get(key) !== place) return;
+      this.#forget(key);
       this.#options.ledger.leave(shaking.place);
     });
   }
 
   #onSecure(socket: TLSSocket): void {
     const key = connectionKey(socket);
-    const shaking = this.#handshakes.get(key);
+    const shaking = this.#forget(key);
     if (shaking === undefined) {
       // Gone amid its last message.
       socket.destroy();
       return;
     }
-    this.#handshakes.delete(key);
     const { http, ledger } = this.#options;
     const { serverName, place, arrival } = shaking;
     ledger.leave(place);
@@ -123,6 +124,16 @@ export class HttpsIngress implements Terminator {
     // What came first has been read.
     const { first: _first, refusesProxy: _refuses, ...seen } = arrival;
     http.accept(socket, { ...seen, scheme: 'https', serverName });
+  }
+
+  /** What was expected there. */
+  #forget(key: string): Shaking | undefined {
+    const place = this.#handshakes.get(key);
+    if (place === undefined) return undefined;
+    this.#handshakes.delete(key);
+    const { shaking } = place;
+    place.shaking = undefined;
+    return shaking;
   }
 }
 

@@ -6,6 +6,7 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { plainAddress } from '../base/ip.ts';
+import { Roster } from '../base/roster.ts';
 import type { Stream } from '../mux/stream.ts';
 import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
@@ -30,7 +31,7 @@ const DIRECT: Arrival = {};
 
 export class TcpIngress {
   readonly #options: TcpIngressOptions;
-  readonly #relays = new Set<SocketRelay>();
+  readonly #relays = new Roster<SocketRelay>();
 
   constructor(options: TcpIngressOptions) {
     this.#options = options;

@@ -13,6 +13,7 @@ import type { Clock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { plainAddress } from '../base/ip.ts';
 import type { AddressSet } from '../base/network-set.ts';
+import { Roster } from '../base/roster.ts';
 import type { Listening, ListenRequest } from '../bridge/messages.ts';
 import { QueueAccount } from '../mux/datagram-queue.ts';
 import type { AccessLog } from './access-log.ts';
@@ -46,11 +47,12 @@ export interface UdpIngressOptions {
   readonly onIdle: () => void;
 }
 
-/** A port that is open, with its flows by the visitor's port and address. */
+/** A port that is open, with its flows by the visitor's port and address, each in a place that is
+ * emptied: what a Map has dropped may live on (base/roster.ts). */
 interface OpenPort {
   readonly tunnel: string;
   readonly socket: UdpSocket;
-  readonly flows: Map<string, UdpFlow>;
+  readonly flows: Map<string, { flow: UdpFlow | undefined }>;
   /** Where its datagrams arrive, as far as it is known. */
   readonly arrival: { readonly toAddress?: string; readonly toPort?: number };
 }
@@ -64,7 +66,7 @@ export class UdpIngress {
   readonly #account = new QueueAccount();
   readonly #ports = new Map<string, Promise<OpenPort>>();
   /** Every flow that has not ended, those that are ending included, and its visitor's address. */
-  readonly #flows = new Map<UdpFlow, string>();
+  readonly #flows = new Roster<{ readonly flow: UdpFlow; readonly address: string }>();
   #state: 'serving' | 'draining' = 'serving';
 
   constructor(options: UdpIngressOptions) {
@@ -115,16 +117,16 @@ export class UdpIngress {
     const { udpIdleTimeoutMs } = this.#options.limits;
     const longMs = this.#state === 'draining' ? DRAIN_IDLE_MS : udpIdleTimeoutMs;
     const shortMs = Math.min(longMs, YOUNG_IDLE_MS_MAX);
-    for (const flow of this.#flows.keys()) flow.sweep(nowMs, flow.isSettled ? longMs : shortMs);
+    for (const { flow } of this.#flows) flow.sweep(nowMs, flow.isSettled ? longMs : shortMs);
   }
 
   /** Lists have changed: ends the flows of who is no longer allowed, and says how many. */
   cutDenied(): number {
     const { lists, clock } = this.#options;
     const denied = [...this.#flows].filter(
-      ([flow, address]) => flow.isOpen && !lists.allowsVisitor(address),
+      ({ flow, address }) => flow.isOpen && !lists.allowsVisitor(address),
     );
-    for (const [flow] of denied) {
+    for (const { flow } of denied) {
       lists.deny('visitors');
       flow.end(clock.nowMs());
     }
@@ -145,12 +147,12 @@ export class UdpIngress {
   #closePort({ socket, flows }: OpenPort): void {
     socket.close();
     const nowMs = this.#options.clock.nowMs();
-    for (const flow of [...flows.values()]) flow.end(nowMs);
+    for (const { flow } of [...flows.values()]) flow?.end(nowMs);
   }
 
   #onDatagram(port: OpenPort, datagram: Buffer, from: RemoteInfo): void {
     const key = `${from.port} ${from.address}`;
-    const flow = port.flows.get(key) ?? this.#admit(port, key, from);
+    const flow = port.flows.get(key)?.flow ?? this.#admit(port, key, from);
     flow?.take(datagram);
   }
 
@@ -196,17 +198,19 @@ export class UdpIngress {
     const { tunnel, socket, flows, arrival } = port;
     const address = plainAddress(from.address);
     const startMs = clock.nowMs();
+    const keyed: { flow: UdpFlow | undefined } = { flow: undefined };
     const flow = new UdpFlow({
       ...{ account: this.#account, meter, nowMs: startMs },
       send: (datagram) => socket.send(datagram, from),
       onSettled: () => this.#table.settle(place),
       onClose: () => {
         flows.delete(key);
+        keyed.flow = undefined;
         this.#table.leave(place);
       },
       onEnd: (code) => {
         this.#table.gone();
-        this.#flows.delete(flow);
+        seat.leave();
         this.#note({ tunnel, address, startMs, code }, flow);
         if (this.#flows.size === 0) this.#options.onIdle();
       },
@@ -214,8 +218,9 @@ export class UdpIngress {
     const opened = router.openStream(tunnel, { address, port: from.port, ...arrival }, flow);
     if (typeof opened === 'string') return undefined;
     const place = this.#table.enter(flow, address);
-    flows.set(key, flow);
-    this.#flows.set(flow, address);
+    keyed.flow = flow;
+    flows.set(key, keyed);
+    const seat = this.#flows.enter({ flow, address });
     flow.join(opened.stream);
     return flow;
   }

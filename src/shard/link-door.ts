@@ -12,6 +12,7 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { Endpoint } from '../base/ip.ts';
+import { Roster } from '../base/roster.ts';
 import { SUBPROTOCOL } from '../link/ws-handshake.ts';
 import { FirstReads } from './first-reads.ts';
 
@@ -40,7 +41,7 @@ type OnVisitor = (first: Buffer | undefined) => void;
 export class LinkDoor {
   readonly #options: LinkDoorOptions;
   /** In the order of arrival, and so of their deadlines. */
-  readonly #waiting = new Set<Caller>();
+  readonly #waiting = new Roster<Caller>();
 
   constructor(options: LinkDoorOptions) {
     this.#options = options;
@@ -63,7 +64,7 @@ export class LinkDoor {
     const { clock, limits, onLink } = this.#options;
     const deadlineMs = clock.nowMs() + limits.headerTimeoutMs;
     const caller = new Caller(socket, deadlineMs, (outcome, bytes) => {
-      this.#waiting.delete(caller);
+      seat.leave();
       onSettled();
       if (outcome === 'visitor') onVisitor(bytes.length > 0 ? bytes : undefined);
       else if (outcome === 'link') {
@@ -73,7 +74,7 @@ export class LinkDoor {
         socket.resume();
       }
     });
-    this.#waiting.add(caller);
+    const seat = this.#waiting.enter(caller);
     if (arrival.first !== undefined) caller.read(arrival.first);
   }
 

@@ -6,6 +6,7 @@
 
 import { createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import { SluicewayError } from '../base/errors.ts';
+import { Roster } from '../base/roster.ts';
 import type { Listening, ListenRequest } from '../bridge/messages.ts';
 import type { Meters } from './meters.ts';
 import { cutSocket } from './socket-relay.ts';
@@ -33,7 +34,7 @@ export type AcceptSocket = (socket: Socket) => void;
 export class Listeners {
   readonly #listeners = new Map<string, Listener>();
   /** Accepted by `open` and not yet closed. */
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Roster<Socket>();
   readonly #meters: Meters;
 
   constructor(meters: Meters) {
@@ -44,8 +45,8 @@ export class Listeners {
   open(request: ListenRequest, accept: AcceptSocket): Promise<Listening> {
     const sockets = this.#sockets;
     const server = createServer(SOCKET_OPTIONS, (socket) => {
-      sockets.add(socket);
-      socket.once('close', () => sockets.delete(socket));
+      const seat = sockets.enter(socket);
+      socket.once('close', () => seat.leave());
       accept(socket);
     });
     return this.add(request, server);

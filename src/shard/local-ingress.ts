@@ -13,6 +13,7 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { Roster } from '../base/roster.ts';
 import { showTarget, type Target } from '../base/target.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { type Meters, OTHER } from './meters.ts';
@@ -51,9 +52,9 @@ interface Waiting {
 
 export class LocalIngress {
   readonly #options: LocalIngressOptions;
-  readonly #relays = new Set<SocketRelay>();
+  readonly #relays = new Roster<SocketRelay>();
   /** In the order of their deadlines. */
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new Roster<Waiting>();
   readonly #told = new Told();
 
   constructor(options: LocalIngressOptions) {
@@ -78,11 +79,10 @@ export class LocalIngress {
       begin(link);
       return;
     }
-    const onClose = (): void => {
-      this.#waiting.delete(waiting);
-    };
+    const onClose = (): void => seat.leave();
     const waiting: Waiting = {
       begin: (found) => {
+        seat.leave();
         socket.off('close', onClose);
         socket.off('error', ignoreError);
         begin(found);
@@ -91,7 +91,7 @@ export class LocalIngress {
     };
     socket.on('error', ignoreError);
     socket.once('close', onClose);
-    this.#waiting.add(waiting);
+    const seat = this.#waiting.enter(waiting);
   }
 
   /** A link is up: those who wait go on. */
@@ -99,7 +99,6 @@ export class LocalIngress {
     for (const waiting of this.#waiting) {
       const link = this.#choose();
       if (link === undefined) return;
-      this.#waiting.delete(waiting);
       waiting.begin(link);
     }
   }
@@ -149,7 +148,6 @@ export class LocalIngress {
     for (const relay of this.#relays) relay.sweep(nowMs);
     for (const waiting of this.#waiting) {
       if (nowMs < waiting.deadlineMs) break;
-      this.#waiting.delete(waiting);
       waiting.begin(undefined);
     }
   }

@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
+import type { Roster, Seat } from '../base/roster.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { isUnseen } from './sent-request.ts';
@@ -41,7 +42,7 @@ export interface RelayOptions {
   readonly state: 'dialling' | 'open';
   readonly nowMs: number;
   /** All relays of the shard, for `sweep`. */
-  readonly relays: Set<SocketRelay>;
+  readonly relays: Roster<SocketRelay>;
   /** Gives another stream when the first was given up before any byte; asked once. */
   readonly reopen?: ((code: ErrorCode) => Stream | undefined) | undefined;
   /** Called once, when the socket is gone. */
@@ -52,7 +53,7 @@ export class SocketRelay implements StreamSink, ReadSink {
   readonly #socket: Socket;
   readonly #outlet: SocketOutlet;
   readonly #limits: RelayLimits;
-  readonly #relays: Set<SocketRelay>;
+  readonly #seat: Seat<SocketRelay>;
   #stream: Stream | undefined;
   #state: RelayState;
   /** Bytes that came from the stream, and how many of them the socket has taken. */
@@ -70,12 +71,11 @@ export class SocketRelay implements StreamSink, ReadSink {
     this.#socket = options.socket;
     this.#outlet = new SocketOutlet(options.socket, () => this.#settle());
     this.#limits = options.limits;
-    this.#relays = options.relays;
     this.#state = options.state;
     this.#activeMs = options.nowMs;
     this.#reopen = options.reopen;
     this.#onEnd = options.onEnd;
-    this.#relays.add(this);
+    this.#seat = options.relays.enter(this);
     const socket = options.socket;
     socket.on('error', (error: NodeJS.ErrnoException) => this.#onError(error));
     socket.on('close', () => this.#onClose());
@@ -197,7 +197,7 @@ export class SocketRelay implements StreamSink, ReadSink {
 
   #onClose(): void {
     this.#state = 'closed';
-    this.#relays.delete(this);
+    this.#seat.leave();
     const isClean = this.#socket.readableEnded && this.#socket.writableFinished;
     // After a clean end the stream may still have bytes and a FIN to send: it ends by itself.
     if (isClean) this.#settle();

@@ -11,6 +11,7 @@ import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
+import { Roster } from '../base/roster.ts';
 import type { Target } from '../base/target.ts';
 import {
   encodeSocksMethod,
@@ -39,7 +40,7 @@ export interface SocksFrontOptions {
 export class SocksFront {
   readonly #options: SocksFrontOptions;
   /** In the order of their deadlines. */
-  readonly #handshakes = new Set<Handshake>();
+  readonly #handshakes = new Roster<Handshake>();
 
   constructor(options: SocksFrontOptions) {
     this.#options = options;
@@ -57,7 +58,7 @@ export class SocksFront {
     }
     const deadlineMs = clock.nowMs() + HANDSHAKE_TIMEOUT_MS;
     const handshake = new Handshake(socket, deadlineMs, (outcome) => {
-      this.#handshakes.delete(handshake);
+      seat.leave();
       if (outcome === 'closed') return;
       if (outcome === 'silent') turnAway(socket);
       else if ('refusal' in outcome) refuse(socket, outcome.refusal);
@@ -65,7 +66,7 @@ export class SocksFront {
         ingress.whenLinked(socket, (link) => dial(ingress, link, { socket, ...outcome }));
       }
     });
-    this.#handshakes.add(handshake);
+    const seat = this.#handshakes.enter(handshake);
   }
 
   sweep(nowMs: number): void {

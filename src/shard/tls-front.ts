@@ -14,6 +14,7 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { plainAddress } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
+import { Roster } from '../base/roster.ts';
 import {
   type ClientHello,
   ClientHelloReader,
@@ -64,7 +65,7 @@ type Outcome = ClientHello | HelloRefusal | 'silent' | 'closed';
 export class TlsFront {
   readonly #options: TlsFrontOptions;
   /** In the order of arrival, and so of their deadlines. */
-  readonly #waiting = new Set<WaitingHello>();
+  readonly #waiting = new Roster<WaitingHello>();
 
   constructor(options: TlsFrontOptions) {
     this.#options = options;
@@ -89,12 +90,12 @@ export class TlsFront {
     const place = ledger.enter(counted);
     const deadlineMs = clock.nowMs() + HELLO_TIMEOUT_MS;
     const waiting = new WaitingHello(socket, deadlineMs, (outcome, bytes) => {
-      this.#waiting.delete(waiting);
+      seat.leave();
       // Whoever takes the socket enters it anew.
       ledger.leave(place);
       this.#settle(socket, outcome, { ...arrival, first: bytes });
     });
-    this.#waiting.add(waiting);
+    const seat = this.#waiting.enter(waiting);
     if (arrival.first !== undefined) waiting.read(arrival.first);
   }
 

@@ -35,7 +35,7 @@ export class TokenBudget {
   readonly #meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
   readonly #limited = new Map<keyof TokenLimits, number>();
   /** While the month's bytes are limited: to be cut when they are used up. */
-  readonly #streams = new Set<Stream>();
+  #streams: Stream[] = [];
   #slots: number | undefined;
   #isFull = false;
   #requests: TokenBucket | undefined;
@@ -72,7 +72,7 @@ export class TokenBudget {
     this.#in = this.#throttleAt(this.#in, share.bytesInPerSecond);
     this.#out = this.#throttleAt(this.#out, share.bytesOutPerSecond);
     this.#month = share.month;
-    if (share.month === undefined) this.#streams.clear();
+    if (share.month === undefined) this.#streams = [];
     else if (share.month === 'spent') this.#cutAll();
   }
 
@@ -124,14 +124,14 @@ export class TokenBudget {
   attach(stream: Stream): void {
     stream.addMeter(this.#meter);
     if (this.#in !== undefined || this.#out !== undefined) stream.throttle(this.#in, this.#out);
-    if (this.#month !== undefined) this.#streams.add(stream);
+    if (this.#month !== undefined) this.#streams.push(stream);
     // Before the next visitor needs it.
     if (this.#hasNoSlot) this.#askForSlots();
   }
 
   /** What was used since the last call; undefined while nothing is. */
   takeUse(): TokenUse | undefined {
-    for (const stream of this.#streams) if (stream.isEnded) this.#streams.delete(stream);
+    this.#streams = this.#streams.filter(({ isEnded }) => !isEnded);
     const { bytesIn: toVisitors, bytesOut: fromVisitors } = this.#meter;
     const use: TokenUse = {
       token: this.token,
@@ -199,13 +199,14 @@ export class TokenBudget {
 
   /** As if the client had reset them: their visitors are told in the way of their protocol. */
   #cutAll(): void {
-    for (const stream of [...this.#streams]) {
+    const streams = this.#streams;
+    this.#streams = [];
+    for (const stream of streams) {
       const { sink } = stream;
       if (stream.isEnded) continue;
       stream.reset('SLW_STREAM_TOKEN_SPENT');
       sink.onReset('SLW_STREAM_TOKEN_SPENT');
     }
-    this.#streams.clear();
   }
 }
 

@@ -7,6 +7,7 @@
 
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { Roster } from '../base/roster.ts';
 import type { UpstreamEntry } from '../bridge/messages.ts';
 import { QueueAccount } from '../mux/datagram-queue.ts';
 import type { Stream } from '../mux/stream.ts';
@@ -26,7 +27,7 @@ export class UdpUpstreams {
   readonly #options: UdpUpstreamsOptions;
   readonly #account = new QueueAccount();
   readonly #addresses: AddressBook;
-  readonly #flows = new Map<UdpFlow, UpstreamSocket>();
+  readonly #flows = new Roster<{ flow: UdpFlow; socket: UpstreamSocket }>();
   readonly #told = new Told();
   #toldCount = 0;
   #state: 'serving' | 'draining' = 'serving';
@@ -53,9 +54,9 @@ export class UdpUpstreams {
       ...{ account: this.#account, meter, nowMs: clock.nowMs() },
       send: (datagram) => socket.send(datagram),
       onClose: () => socket.close(),
-      onEnd: () => void this.#flows.delete(flow),
+      onEnd: () => seat.leave(),
     });
-    this.#flows.set(flow, socket);
+    const seat = this.#flows.enter({ flow, socket });
     stream.sink = flow;
     flow.join(stream);
     // There is nobody to be reached first: UDP has no connections.
@@ -71,12 +72,12 @@ export class UdpUpstreams {
   sweep(nowMs: number): void {
     const { udpIdleTimeoutMs } = this.#options.limits;
     const idleMs = this.#state === 'draining' ? DRAIN_IDLE_MS : udpIdleTimeoutMs;
-    for (const flow of this.#flows.keys()) flow.sweep(nowMs, idleMs);
+    for (const { flow } of this.#flows) flow.sweep(nowMs, idleMs);
     this.#tell(nowMs);
   }
 
   closeAll(): void {
-    for (const socket of this.#flows.values()) socket.close();
+    for (const { socket } of this.#flows) socket.close();
   }
 
   #tell(nowMs: number): void {

@@ -10,6 +10,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
 import { isUdpTunnel, readPortName } from '../base/port-name.ts';
+import { Roster } from '../base/roster.ts';
 import type { UpstreamEntry } from '../bridge/messages.ts';
 import {
   encodeDatagramHeader,
@@ -35,7 +36,7 @@ export interface UpstreamsOptions {
 
 export class Upstreams {
   readonly #options: UpstreamsOptions;
-  readonly #relays = new Set<SocketRelay>();
+  readonly #relays = new Roster<SocketRelay>();
   readonly #datagrams: UdpUpstreams;
   /** Of tunnels whose upstream is not trusted. */
   readonly #told = new Told();

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
+import { Roster } from '../../src/base/roster.ts';
 import type { Stream } from '../../src/mux/stream.ts';
 import { cutSocket, type RelayLimits, SocketRelay } from '../../src/shard/socket-relay.ts';
 import { FRAME } from '../../src/wire/frame.ts';
@@ -24,7 +25,7 @@ const LIMITS: RelayLimits = {
 };
 
 class Bench {
-  readonly relays = new Set<SocketRelay>();
+  readonly relays = new Roster<SocketRelay>();
   readonly peer: RawPeer;
   readonly relay: SocketRelay;
   readonly stream: Stream;
