@@ -22,8 +22,6 @@ import { type RelayLimits, SocketRelay } from './socket-relay.ts';
 import type { TokenBudget } from './token-budget.ts';
 import { Told } from './told.ts';
 
-/** First TCP keep-alive probe on an idle connection (design, section 4.1). */
-const KEEP_ALIVE_MS = 60_000;
 /** For one of several addresses, before the next is tried beside it. Node's own is too short for
  * another continent. */
 const ATTEMPT_TIMEOUT_MS = 2000;
@@ -133,8 +131,6 @@ export class Forwards {
       autoSelectFamilyAttemptTimeout: ATTEMPT_TIMEOUT_MS,
       allowHalfOpen: true,
       noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE_MS,
     });
     const relay = new SocketRelay({
       socket,

@@ -24,6 +24,7 @@ import type { ExchangeOwner } from './exchange-owner.ts';
 import type { HttpContext } from './http-context.ts';
 import { HttpExchange } from './http-exchange.ts';
 import type { FrontAnswer } from './http-front.ts';
+import { KeepAlive } from './keep-alive.ts';
 import type { LoginAnswer } from './login-answers.ts';
 import type { VisitorInfo } from './router.ts';
 import { SocketOutlet } from './socket-outlet.ts';
@@ -74,6 +75,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly #serverName: string | undefined;
   readonly #exchange: HttpExchange;
   readonly #reads: SocketReads;
+  readonly #keepAlive: KeepAlive;
   readonly #onEnd = (): void => this.#receiveEnd();
   readonly #onClose = (): void => this.#close();
   #phase: Phase = 'idle';
@@ -100,7 +102,9 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       localAuthority: localAuthority(socket),
     });
     this.#exchange = new HttpExchange(context, this, arrival.visitor);
-    this.#deadlineMs = context.clock.nowMs() + context.limits.headerTimeoutMs;
+    const nowMs = context.clock.nowMs();
+    this.#keepAlive = new KeepAlive(socket, nowMs);
+    this.#deadlineMs = nowMs + context.limits.headerTimeoutMs;
     socket.on('error', ignoreError);
     socket.on('close', this.#onClose);
     socket.on('end', this.#onEnd);
@@ -129,6 +133,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   }
 
   sweep(nowMs: number): void {
+    this.#keepAlive.sweep(nowMs);
     if (this.#phase === 'idle') this.#exchange.rest(nowMs);
     if (nowMs < this.#deadlineMs) return;
     if (this.#phase === 'idle') this.#linger();

@@ -13,12 +13,7 @@ import { cutSocket } from './socket-relay.ts';
 
 /** Connections that the kernel holds for us (design: L5, a burst of 2,000 in a second). */
 const BACKLOG = 4096;
-/** First TCP keep-alive probe on an idle visitor connection (design, section 4.1). */
-const KEEP_ALIVE_MS = 60_000;
-const SOCKET_OPTIONS = {
-  ...{ allowHalfOpen: true, noDelay: true, keepAlive: true },
-  keepAliveInitialDelay: KEEP_ALIVE_MS,
-};
+const SOCKET_OPTIONS = { allowHalfOpen: true, noDelay: true };
 
 interface Listener {
   /** More than one when a predecessor had more sockets than there are shards now. */

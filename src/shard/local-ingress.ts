@@ -146,15 +146,20 @@ export class LocalIngress {
 
   sweep(nowMs: number): void {
     for (const relay of this.#relays) relay.sweep(nowMs);
-    for (const waiting of this.#waiting) {
-      if (nowMs < waiting.deadlineMs) break;
-      waiting.begin(undefined);
-    }
+    this.#giveUp(nowMs);
   }
 
   /** Nobody waits any more. */
   drain(): void {
-    this.sweep(Number.POSITIVE_INFINITY);
+    this.#giveUp(Number.POSITIVE_INFINITY);
+  }
+
+  /** Those whose deadline has come. */
+  #giveUp(nowMs: number): void {
+    for (const waiting of this.#waiting) {
+      if (nowMs < waiting.deadlineMs) break;
+      waiting.begin(undefined);
+    }
   }
 
   cutAll(): void {

@@ -13,6 +13,7 @@ import { readPool } from '../base/read-pool.ts';
 import type { Roster, Seat } from '../base/roster.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import { KeepAlive } from './keep-alive.ts';
 import { isUnseen } from './sent-request.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 
@@ -52,6 +53,7 @@ export interface RelayOptions {
 export class SocketRelay implements StreamSink, ReadSink {
   readonly #socket: Socket;
   readonly #outlet: SocketOutlet;
+  readonly #keepAlive: KeepAlive;
   readonly #limits: RelayLimits;
   readonly #seat: Seat<SocketRelay>;
   #stream: Stream | undefined;
@@ -70,6 +72,7 @@ export class SocketRelay implements StreamSink, ReadSink {
   constructor(options: RelayOptions) {
     this.#socket = options.socket;
     this.#outlet = new SocketOutlet(options.socket, () => this.#settle());
+    this.#keepAlive = new KeepAlive(options.socket, options.nowMs);
     this.#limits = options.limits;
     this.#state = options.state;
     this.#activeMs = options.nowMs;
@@ -142,6 +145,7 @@ export class SocketRelay implements StreamSink, ReadSink {
 
   /** About once a second: deadlines. */
   sweep(nowMs: number): void {
+    this.#keepAlive.sweep(nowMs);
     const bytes = this.#receivedBytes + this.#sentBytes;
     if (bytes !== this.#seenBytes) {
       this.#seenBytes = bytes;

@@ -24,9 +24,6 @@ import { type RelayLimits, SocketRelay } from './socket-relay.ts';
 import { Told } from './told.ts';
 import { UdpUpstreams } from './udp-upstreams.ts';
 
-/** First TCP keep-alive probe on an idle upstream connection (design, section 4.1). */
-const KEEP_ALIVE_MS = 60_000;
-
 export interface UpstreamsOptions {
   readonly limits: RelayLimits & { readonly udpIdleTimeoutMs: number };
   readonly clock: Clock;
@@ -151,8 +148,6 @@ function dial({ path, host, port, tls, ca, serverName, isUnverified }: UpstreamE
     port,
     allowHalfOpen: true,
     noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: KEEP_ALIVE_MS,
   };
   if (!tls) return connectTcp(options);
   // An IP address is no valid server name in TLS (RFC 6066 section 3).
