@@ -1,8 +1,8 @@
 // TCP keep-alive, for connections that last.
 //
-// Four options of the socket, and a timer of the kernel to arm and to take down: 6 % of the CPU time
-// of a connection for one request (docs/decisions/0039). Nobody gains by it before the first probe,
-// which is a minute after the last byte, whenever it was asked for.
+// Four options of the socket, and a timer of the kernel to arm and to take down: 6 % of the CPU
+// time of a connection for one request (docs/decisions/0039). Nobody gains by it before the first
+// probe, which is a minute after the last byte, whenever it was asked for.
 //
 // Invariant: a connection that has lasted KEEP_ALIVE_AFTER_MS has it at the next sweep. Must not
 // know: who sweeps, or what flows.
