@@ -16,6 +16,12 @@ import { CREDIT_GRANT_SHARE, CREDIT_INITIAL, CREDIT_MAX, type SessionLimits } fr
 /** Growth looks at a round trip no shorter than this: below it the event loop's turns dominate
  * (measured on loopback: pings of 0.1 ms idle, 2 ms under load). */
 const ROUND_TRIP_MS_MIN = 2;
+/** One stream's growth, of what is free: so that one alone reaches the default `window-max` in the
+ * default memory, and 50 that stand still leave an eighteenth. */
+const GROWTH_SHARE = 4;
+/** Memory in use from which it is short: above what growth may hold, as those who stand still on
+ * it must not make windows small for those who move. Guess. */
+const SHORT_SHARE = 0.75;
 /** A window that is used up within this many round trips is too small. */
 const GROWTH_ROUND_TRIPS = 4;
 
@@ -35,14 +41,20 @@ export class SessionMemory {
     return this.heldBytes > this.limits.memoryBytes;
   }
 
-  /** Half of the memory is in use: no window grows, and those that have grown give it back. */
+  /** No window grows, those that have grown give it back, and new ones are small. */
   get isShort(): boolean {
-    return this.heldBytes > this.limits.memoryBytes / 2;
+    return this.heldBytes > this.limits.memoryBytes * SHORT_SHARE;
   }
 
-  /** Growth has half of the memory, so that it never takes what first windows need. */
-  hasRoomFor(growthBytes: number): boolean {
-    return !this.isShort && this.grownBytes + growthBytes <= this.limits.memoryBytes / 2;
+  /**
+   * How far a stream's window may grow that has grown by `ownBytes`: a share of what others leave.
+   * Growth has half of the memory, so that it never takes what first windows need; and as the share
+   * is of the rest, those who stand still on grown windows leave some to those who come (after the
+   * dynamic thresholds of Choudhury and Hahne, 1998).
+   */
+  growthBytesMax(ownBytes: number): number {
+    const freeBytes = this.limits.memoryBytes / 2 - (this.grownBytes - ownBytes);
+    return Math.max(0, freeBytes / GROWTH_SHARE);
   }
 
   /** Window of a stream that starts now: small once memory is short. */
@@ -167,9 +179,12 @@ export class ReceiveWindow {
     this.#epochBytes = 0;
     if (elapsedMs > GROWTH_ROUND_TRIPS * Math.max(roundTripMs, ROUND_TRIP_MS_MIN)) return 0;
     const windowMaxBytes = Math.min(this.#memory.limits.windowMaxBytes, this.growthBytesMax);
-    const room = Math.max(0, windowMaxBytes - this.#windowBytes);
-    const growth = Math.min(this.#windowBytes, room);
-    return this.#memory.hasRoomFor(growth) ? growth : 0;
+    const grownBytes = this.#windowBytes - this.#startBytes;
+    const room = Math.min(
+      windowMaxBytes - this.#windowBytes,
+      this.#memory.growthBytesMax(grownBytes) - grownBytes,
+    );
+    return Math.max(0, Math.floor(Math.min(this.#windowBytes, room)));
   }
 
   #assertConserved(): void {
