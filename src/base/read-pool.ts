@@ -5,6 +5,7 @@
 //
 //   take --> reading --lend(n bytes)--> lent --release, in parts, n bytes in all--> free again
 //                    \--giveBack--> free again
+//   giveAway --> another thread --adopt(n bytes)--> lent there, and free there
 //
 // Invariant: every lent byte is released once, by whoever owns it then, and a buffer is read into
 // again only when its last byte was released. A buffer that is never released is lost to the pool
@@ -26,11 +27,16 @@ const FREE_MAX = 64;
 /** Below this, a piece that must wait is copied: it would keep a whole buffer from use. */
 const KEEP_BYTES_MIN = POOL_BUFFER_BYTES / 4;
 
+/** The memory of each: what `giveAway` gives and `adopt` takes. */
+export const WHOLE_BYTES = HEADROOM_BYTES + POOL_BUFFER_BYTES;
+
 interface Loan {
   /** With the headroom. */
   readonly whole: Buffer;
   readonly buffer: Buffer;
   bytes: number;
+  /** Nothing lies before what was lent. */
+  isRead: boolean;
 }
 
 export class ReadPool {
@@ -47,10 +53,40 @@ export class ReadPool {
   take(): Buffer {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    const whole = Buffer.allocUnsafeSlow(HEADROOM_BYTES + POOL_BUFFER_BYTES);
+    return this.#enter(Buffer.allocUnsafeSlow(WHOLE_BYTES)).buffer;
+  }
+
+  /** The memory of a free buffer, if there is one, to be transferred to another thread. */
+  spare(): ArrayBuffer | undefined {
+    return this.#free.pop()?.buffer as ArrayBuffer | undefined;
+  }
+
+  /** The memory of a buffer to fill and transfer to another thread, from its beginning on. */
+  giveAway(): Buffer<ArrayBuffer> {
+    const memory = this.spare();
+    return memory === undefined ? Buffer.allocUnsafeSlow(WHOLE_BYTES) : Buffer.from(memory);
+  }
+
+  /** Memory that another thread has given away, lent from `from` to `to`: it stays here. */
+  adopt(memory: ArrayBuffer, from: number, to: number): Buffer {
+    const loan = this.#enter(Buffer.from(memory));
+    assert(from < to && to <= WHOLE_BYTES, 'a part of the memory is lent');
+    loan.bytes = to - from;
+    loan.isRead = false;
+    this.#lentCount += 1;
+    return loan.whole.subarray(from, to);
+  }
+
+  /** Memory from another thread that nothing is in. */
+  welcome(memory: ArrayBuffer): void {
+    this.giveBack(this.#enter(Buffer.from(memory)).buffer);
+  }
+
+  #enter(whole: Buffer): Loan {
     const buffer = whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + READ_BYTES);
-    this.#loans.set(whole.buffer, { whole, buffer, bytes: 0 });
-    return buffer;
+    const loan: Loan = { whole, buffer, bytes: 0, isRead: true };
+    this.#loans.set(whole.buffer, loan);
+    return loan;
   }
 
   /** Takes back a buffer from `take` that was not lent. */
@@ -63,6 +99,7 @@ export class ReadPool {
     const loan = this.#loans.get(buffer.buffer);
     assert(loan?.bytes === 0 && bytes > 0, 'a buffer is lent once at a time');
     loan.bytes = bytes;
+    loan.isRead = true;
     this.#lentCount += 1;
     return loan.whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + bytes);
   }
@@ -101,7 +138,8 @@ export class ReadPool {
    */
   wholeOf(piece: Uint8Array): Buffer | undefined {
     if (piece.byteOffset !== HEADROOM_BYTES) return undefined;
-    return this.#loans.get(piece.buffer)?.whole;
+    const loan = this.#loans.get(piece.buffer);
+    return loan?.isRead === true ? loan.whole : undefined;
   }
 
   /** `piece` for somebody who must wait with it: itself, or a copy when it is a small part. */

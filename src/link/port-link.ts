@@ -3,26 +3,30 @@
 //   shard A --ArrayBuffer of whole frames--> shard B        A counts bytes under way; B answers
 //           <-------number of bytes read----                with what it has read
 //
-// Invariant: what is posted is owned and transferred, never a pooled Buffer (that would clone its
-// whole pool), and bytes under way are counted until the other side has read them, as a port has
-// no back-pressure of its own. Must not know: what frames mean, or which shards these are.
+//   small: the frames alone      large, in memory of the thread's pool:  | from | to | ... frames |
+//   large memory goes round: an answer brings some back, empty           |   0  | bytes read |
+//
+// Invariant: what is posted is owned and transferred, never a Buffer of Node's pool (that would
+// clone all of it), and bytes under way are counted until the other side has read them, as a port
+// has no back-pressure of its own. Must not know: what frames mean, or which shards these are.
 
 import type { MessagePort } from 'node:worker_threads';
 import { type ErrorCode, WireError } from '../base/errors.ts';
-import { readPool } from '../base/read-pool.ts';
+import { readPool, WHOLE_BYTES } from '../base/read-pool.ts';
 import { FrameDecoder } from '../wire/decoder.ts';
 import { FRAME_HEADER_BYTES, type FrameType, MARK, putArgument, putHeader } from '../wire/frame.ts';
 import { FRAME_BYTES_MAX } from '../wire/limits.ts';
 import type { Link, LinkSink, LinkStart } from './link.ts';
 
-/** Bytes of a batch (measured with prototypes: 64 KiB messages move 6 GB/s). */
-const BATCH_BYTES = 64 * 1024;
+/** Before the frames in large memory: where they begin and end. A frame of the largest size fits
+ * behind it, as memory of the pool has headroom. */
+const PREFIX_BYTES = 16;
 /** Bytes under way before the session stops: the same as for a WebSocket link. */
 const QUEUED_BYTES_MAX = 1024 * 1024;
 /** The session goes on when this much is left. */
 const QUEUED_BYTES_LOW = QUEUED_BYTES_MAX / 2;
-/** Below this a copy is cheaper than giving the batch away (guess: a 16th). */
-const SLICE_BYTES_MAX = BATCH_BYTES / 16;
+/** Up to this a copy is cheaper than to send memory around (guess). */
+const SLICE_BYTES_MAX = 4096;
 
 /** Goodbye: the code travels so that the other side can say why. */
 interface Goodbye {
@@ -37,8 +41,10 @@ export class PortLink implements Link {
   #sink: LinkSink | undefined;
   #decoder: FrameDecoder | undefined;
   #state: 'idle' | 'open' | 'closing' | 'closed' = 'idle';
-  #batch: Uint8Array<ArrayBuffer> | undefined;
-  #batchBytes = 0;
+  #batch: Buffer<ArrayBuffer> | undefined;
+  #end = PREFIX_BYTES;
+  /** Large memory that came and for which none went back. */
+  #owedCount = 0;
   #underWayBytes = 0;
   #wasCongested = false;
   #flushAt: NodeJS.Immediate | undefined;
@@ -59,7 +65,7 @@ export class PortLink implements Link {
   }
 
   get queuedBytes(): number {
-    return this.#underWayBytes + this.#batchBytes;
+    return this.#underWayBytes + this.#end - PREFIX_BYTES;
   }
 
   start({ sink, frameBytesMax }: LinkStart): void {
@@ -73,7 +79,7 @@ export class PortLink implements Link {
   writeValue(type: FrameType, stream: number, value: number): void {
     if (this.#state !== 'open') return;
     const at = this.#reserve(FRAME_HEADER_BYTES);
-    const batch = this.#batch as Uint8Array;
+    const batch = this.#batch as Buffer;
     putHeader(batch, at, type, stream);
     putArgument(batch, at, MARK.UINT32, value);
   }
@@ -85,7 +91,7 @@ export class PortLink implements Link {
 
   #copyBody(type: FrameType, stream: number, body: Uint8Array): void {
     const at = this.#reserve(FRAME_HEADER_BYTES + body.length);
-    const batch = this.#batch as Uint8Array;
+    const batch = this.#batch as Buffer;
     putHeader(batch, at, type, stream);
     putArgument(batch, at, MARK.BIN32, body.length);
     batch.set(body, at + FRAME_HEADER_BYTES);
@@ -105,50 +111,80 @@ export class PortLink implements Link {
   }
 
   #reserve(bytes: number): number {
-    if (this.#batch !== undefined && this.#batchBytes + bytes > this.#batch.length) this.#flush();
-    this.#batch ??= new Uint8Array(Math.max(BATCH_BYTES, bytes));
-    if (this.#batch.length < bytes) this.#batch = new Uint8Array(bytes);
+    if (this.#end + bytes > WHOLE_BYTES) this.#flush();
+    this.#batch ??= readPool.giveAway();
     this.#flushAt ??= setImmediate(this.#flushSoon);
-    const at = this.#batchBytes;
-    this.#batchBytes += bytes;
+    const at = this.#end;
+    this.#end += bytes;
     return at;
   }
 
   #flush(): void {
     const batch = this.#batch;
-    const bytes = this.#batchBytes;
+    const end = this.#end;
+    const bytes = end - PREFIX_BYTES;
     if (batch === undefined || bytes === 0 || this.#state !== 'open') return;
-    this.#batchBytes = 0;
+    this.#end = PREFIX_BYTES;
     this.#underWayBytes += bytes;
-    let message: ArrayBuffer;
     if (bytes <= SLICE_BYTES_MAX) {
-      message = batch.buffer.slice(0, bytes);
+      const message = batch.buffer.slice(PREFIX_BYTES, end);
+      this.#port.postMessage(message, [message]);
     } else {
       this.#batch = undefined;
-      message = bytes === batch.length ? batch.buffer : batch.buffer.transfer(bytes);
+      this.#postLarge(batch, PREFIX_BYTES, end);
     }
-    this.#port.postMessage(message, [message]);
+  }
+
+  #postLarge(memory: Buffer<ArrayBuffer>, from: number, to: number): void {
+    memory.writeUInt32LE(from, 0);
+    memory.writeUInt32LE(to, 4);
+    this.#port.postMessage(memory.buffer, [memory.buffer]);
   }
 
   #onMessage(message: ArrayBuffer | number | Goodbye): void {
     if (this.#state !== 'open') return;
     if (typeof message === 'number') this.#onTaken(message);
-    else if (message instanceof ArrayBuffer) this.#receive(message);
-    else this.#closeCode = message.goodbye;
+    else if (!(message instanceof ArrayBuffer)) this.#closeCode = message.goodbye;
+    else if (message.byteLength === WHOLE_BYTES) this.#onLarge(message);
+    else this.#receive(Buffer.from(message));
   }
 
-  #receive(message: ArrayBuffer): void {
-    const bytes = message.byteLength;
-    this.receivedBytes += bytes;
+  #onLarge(memory: ArrayBuffer): void {
+    const [from = 0, to = 0] = new Uint32Array(memory, 0, 2);
+    if (from === 0) {
+      readPool.welcome(memory);
+      this.#onTaken(to);
+      return;
+    }
+    this.#owedCount += 1;
+    this.#receive(readPool.adopt(memory, from, to));
+  }
+
+  /** What the decoder does not hand on is used up when it returns. */
+  #receive(frames: Buffer): void {
+    const decoder = this.#decoder as FrameDecoder;
+    const handedOnBytes = decoder.handedOnBytes;
+    this.receivedBytes += frames.length;
     try {
-      this.#decoder?.push(Buffer.from(message));
-      this.#decoder?.endMessage();
+      decoder.push(frames);
+      decoder.endMessage();
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       this.#sink?.onWireError(error);
+    }
+    readPool.release(frames, frames.length - (decoder.handedOnBytes - handedOnBytes));
+    if (this.#state === 'open') this.#answer(frames.length);
+  }
+
+  /** Tells what was read, with memory in place of what came, if some is free. */
+  #answer(bytes: number): void {
+    const spare = this.#owedCount > 0 ? readPool.spare() : undefined;
+    if (spare === undefined) {
+      this.#port.postMessage(bytes);
       return;
     }
-    this.#port.postMessage(bytes);
+    this.#owedCount -= 1;
+    this.#postLarge(Buffer.from(spare), 0, bytes);
   }
 
   #onTaken(bytes: number): void {

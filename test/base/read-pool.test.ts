@@ -9,6 +9,7 @@ import {
   POOL_BUFFER_BYTES,
   READ_BYTES,
   ReadPool,
+  WHOLE_BYTES,
 } from '../../src/base/read-pool.ts';
 
 const SEED = 20_261_123;
@@ -110,4 +111,36 @@ test('what one borrower reads is never what another has, whatever the order of e
     }),
     { seed: SEED, numRuns: 200 },
   );
+});
+
+test('memory of another thread is lent where it is filled, then is free here', () => {
+  const there = new ReadPool();
+  const here = new ReadPool();
+  const memory = there.giveAway();
+  assert.equal(memory.length, WHOLE_BYTES);
+  memory.fill('a', 16, 300);
+  const lent = here.adopt(structuredClone(memory.buffer, { transfer: [memory.buffer] }), 16, 300);
+  assert.equal(lent.toString(), 'a'.repeat(284));
+  assert.equal(here.lentCount, 1);
+  const atHeadroom = lent.subarray(HEADROOM_BYTES - 16);
+  assert.equal(here.wholeOf(atHeadroom), undefined, 'what is before it is not free');
+  here.release(lent, lent.length);
+  assert.equal(here.lentCount, 0);
+  const buffer = here.take();
+  assert.equal(buffer.buffer, lent.buffer);
+  assert.notEqual(here.wholeOf(here.lend(buffer, 10)), undefined, 'it is read into as any other');
+});
+
+test('memory is spared only when it is free, and is gone from the pool then', () => {
+  const pool = new ReadPool();
+  assert.equal(pool.spare(), undefined);
+  const buffer = pool.take();
+  assert.equal(pool.spare(), undefined);
+  pool.giveBack(buffer);
+  const memory = pool.spare();
+  assert.equal(memory, buffer.buffer);
+  assert.equal(pool.spare(), undefined);
+  assert.ok(memory !== undefined);
+  pool.welcome(memory);
+  assert.equal(pool.take().buffer, memory);
 });
