@@ -37,6 +37,12 @@ const WORD_EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/control/private-ca.ts#Date': 'writes times that the clock gave; reads none',
   'src/control/status.ts#Date': 'writes a time that the clock gave; reads none',
 };
+/** In the root, beside dot files and folders. */
+const ROOT_FILES: ReadonlySet<string> = new Set(
+  'CHANGELOG.md README.md biome.json package.json tsconfig.json'
+    .concat(' tsconfig.bench.json tsconfig.build.json tsconfig.page.json')
+    .split(' '),
+);
 /** What starts on its own; the worker's entry is reached too, from those who start it. */
 const ENTRIES = ['src/cli/main.ts', 'src/client/connect.ts'];
 /** Source files that no entry point reaches, and why. */
@@ -116,6 +122,13 @@ test('files are named after one noun, in kebab-case', () => {
 
 test('banned words stay in their rooms', () => {
   assertOnlyExcepted(CODE.flatMap(tokenProblems), WORD_EXCEPTIONS);
+});
+
+test('nothing lies in the root that has no place there', () => {
+  const strays = FILES.filter(
+    ({ path }) => !path.includes('/') && !path.startsWith('.') && !ROOT_FILES.has(path),
+  );
+  assertNone(strays.map(({ path }) => `${path}: belongs to a folder, or is left over`));
 });
 
 test('every test file is matched by the glob of the runner', () => {

@@ -61,10 +61,12 @@ export class ReadPool {
     return this.#free.pop()?.buffer as ArrayBuffer | undefined;
   }
 
-  /** The memory of a buffer to fill and transfer to another thread, from its beginning on. */
+  /**
+   * The memory of a buffer to fill from its beginning on: the caller transfers it to another
+   * thread, or gives it to `welcome` again.
+   */
   giveAway(): Buffer<ArrayBuffer> {
-    const memory = this.spare();
-    return memory === undefined ? Buffer.allocUnsafeSlow(WHOLE_BYTES) : Buffer.from(memory);
+    return this.#loans.get(this.take().buffer)?.whole as Buffer<ArrayBuffer>;
   }
 
   /** Memory that another thread has given away, lent from `from` to `to`: it stays here. */
@@ -77,9 +79,10 @@ export class ReadPool {
     return loan.whole.subarray(from, to);
   }
 
-  /** Memory from another thread that nothing is in. */
+  /** Memory that nothing is in: from another thread, or from `giveAway`. */
   welcome(memory: ArrayBuffer): void {
-    this.giveBack(this.#enter(Buffer.from(memory)).buffer);
+    const loan = this.#loans.get(memory) ?? this.#enter(Buffer.from(memory));
+    this.giveBack(loan.buffer);
   }
 
   #enter(whole: Buffer): Loan {

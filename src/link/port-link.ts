@@ -124,15 +124,15 @@ export class PortLink implements Link {
     const end = this.#end;
     const bytes = end - PREFIX_BYTES;
     if (batch === undefined || bytes === 0 || this.#state !== 'open') return;
+    this.#batch = undefined;
     this.#end = PREFIX_BYTES;
     this.#underWayBytes += bytes;
     if (bytes <= SLICE_BYTES_MAX) {
       const message = batch.buffer.slice(PREFIX_BYTES, end);
+      // A link that is silent holds none: there is one to each of the other shards.
+      readPool.welcome(batch.buffer);
       this.#port.postMessage(message, [message]);
-    } else {
-      this.#batch = undefined;
-      this.#postLarge(batch, PREFIX_BYTES, end);
-    }
+    } else this.#postLarge(batch, PREFIX_BYTES, end);
   }
 
   #postLarge(memory: Buffer<ArrayBuffer>, from: number, to: number): void {
@@ -198,6 +198,7 @@ export class PortLink implements Link {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     if (this.#flushAt !== undefined) clearImmediate(this.#flushAt);
+    if (this.#batch !== undefined) readPool.welcome(this.#batch.buffer);
     this.#batch = undefined;
     this.#sink?.onLinkClose(this.#closeCode, '');
   }

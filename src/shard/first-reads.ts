@@ -15,20 +15,16 @@ export interface FirstReadsEvents {
 
 export class FirstReads {
   readonly #socket: Socket;
-  readonly #onData: (piece: Buffer) => void;
-  readonly #onEnd: () => void;
-  readonly #onClose: () => void;
+  readonly #events: FirstReadsEvents;
+  // Fields, not written in the constructor: V8 makes a function that is assigned to a property in
+  // the old generation, and keeps with it all that it refers to (docs/decisions/0038).
+  readonly #onData = (piece: Buffer): void => this.#events.onData(piece);
+  readonly #onEnd = (): void => this.#events.onEnd();
+  readonly #onClose = (): void => this.#events.onClose();
 
   constructor(socket: Socket, events: FirstReadsEvents) {
     this.#socket = socket;
-    // By names first: V8 gives a function that is written into a property at once to the old
-    // generation, and with it all that it refers to (docs/decisions/0038).
-    const onData = (piece: Buffer): void => events.onData(piece);
-    const onEnd = (): void => events.onEnd();
-    const onClose = (): void => events.onClose();
-    this.#onData = onData;
-    this.#onEnd = onEnd;
-    this.#onClose = onClose;
+    this.#events = events;
     socket.on('error', ignoreError);
     socket.on('close', this.#onClose);
     socket.on('end', this.#onEnd);

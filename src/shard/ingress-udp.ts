@@ -198,7 +198,6 @@ export class UdpIngress {
     const { tunnel, socket, flows, arrival } = port;
     const address = plainAddress(from.address);
     const startMs = clock.nowMs();
-    const keyed: { flow: UdpFlow | undefined } = { flow: undefined };
     const flow = new UdpFlow({
       ...{ account: this.#account, meter, nowMs: startMs },
       send: (datagram) => socket.send(datagram, from),
@@ -218,7 +217,7 @@ export class UdpIngress {
     const opened = router.openStream(tunnel, { address, port: from.port, ...arrival }, flow);
     if (typeof opened === 'string') return undefined;
     const place = this.#table.enter(flow, address);
-    keyed.flow = flow;
+    const keyed: { flow: UdpFlow | undefined } = { flow };
     flows.set(key, keyed);
     const seat = this.#flows.enter({ flow, address });
     flow.join(opened.stream);

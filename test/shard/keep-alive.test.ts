@@ -3,8 +3,16 @@ import { readFileSync } from 'node:fs';
 import type net from 'node:net';
 import { test } from 'node:test';
 import { Roster } from '../../src/base/roster.ts';
+import { createHttpIngress } from '../../src/shard/ingress-http.ts';
 import { KEEP_ALIVE_AFTER_MS, KeepAlive } from '../../src/shard/keep-alive.ts';
+import { Meters } from '../../src/shard/meters.ts';
+import type { Router } from '../../src/shard/router.ts';
 import { SocketRelay } from '../../src/shard/socket-relay.ts';
+import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { SILENT_LOG } from '../support/silent-log.ts';
+import { shardSettings } from './settings.ts';
 import { createSocketPair } from './socket-pair.ts';
 
 /** Of /proc/net/tcp (proc_net_tcp.rst): the timer that runs is that of keep-alive. */
@@ -50,3 +58,35 @@ test('a relay asks for it when it is swept', async (t) => {
   assert.notEqual(probeIn(ours), undefined);
   relay.cut();
 });
+
+test('so does a visitor of HTTP that keeps its connection', async (t) => {
+  const { ours } = await createSocketPair(t);
+  const clock = new FakeClock();
+  const settings = shardSettings();
+  const meters = new Meters();
+  undoAfter(t, () => meters.close());
+  const ingress = createHttpIngress({
+    router: NO_ROUTES,
+    limits: settings,
+    ledger: new VisitorLedger({ ...settings, connectionsPerAddressMax: 0 }),
+    log: SILENT_LOG,
+    meter: meters,
+    clock,
+  });
+  ingress.accept(ours);
+  clock.advance(KEEP_ALIVE_AFTER_MS - 1);
+  ingress.sweep();
+  assert.equal(probeIn(ours), undefined);
+  clock.advance(1);
+  ingress.sweep();
+  assert.notEqual(probeIn(ours), undefined);
+});
+
+const NO_ROUTES: Router = {
+  matchHost: () => undefined,
+  admits: () => true,
+  affinityOf: () => undefined,
+  loginsOf: () => undefined,
+  mayStay: () => true,
+  openStream: () => 'SLW_STREAM_NO_LINK',
+};
