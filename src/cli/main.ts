@@ -17,6 +17,9 @@ if (major < 24 || (major === 24 && Number(parts[1]) < 12)) {
   v8.setFlagsFromString('--minimum-invocations-before-optimization=2147483647');
   // What a thread allocates for a connection must die young; docs/decisions/0038 has the figures.
   v8.setFlagsFromString('--no-allocation-site-pretenuring');
+  // In MiB. A thread that has carried many connections keeps 40 MB less (0043), and is as fast.
+  const said = process.execArgv.concat(process.env.NODE_OPTIONS || '').join(' ');
+  if (!/semi.space/.test(said)) v8.setFlagsFromString('--max-semi-space-size=8');
   import('./program.ts').then(
     (program) => program.main(process.argv),
     (error) => {

@@ -26,6 +26,7 @@ import {
 import type { Link, LinkSink, LinkStart } from './link.ts';
 import { LinkPace } from './link-pace.ts';
 import { type ReadSink, SocketReads } from './socket-reads.ts';
+import { SocketWrites } from './socket-writes.ts';
 import {
   applyMask,
   CLOSE,
@@ -71,6 +72,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   readonly kind = 'websocket';
   receivedBytes = 0;
   readonly #socket: Socket;
+  readonly #writes: SocketWrites;
   readonly #head: Buffer;
   readonly #mask: MaskKey;
   #sink: LinkSink | undefined;
@@ -91,13 +93,6 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   readonly #pace = new LinkPace();
   /** All bytes that were given to the socket. */
   #writtenBytes = 0;
-  /** Lent bodies under way, oldest first; written or lost, each has one call of the next. */
-  readonly #lent: Uint8Array[] = [];
-  readonly #onLentWritten = (): void => {
-    const body = this.#lent.shift();
-    if (body !== undefined) readPool.release(body, body.length);
-    this.#samplePace();
-  };
   readonly #flushSoon = (): void => {
     this.#flushAt = undefined;
     this.#flush();
@@ -105,6 +100,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
 
   constructor(options: WsLinkOptions) {
     this.#socket = options.socket;
+    this.#writes = new SocketWrites(options.socket, () => this.#onTaken());
     this.#head = options.head;
     this.#mask = options.mask;
   }
@@ -118,7 +114,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   }
 
   get queuedBytes(): number {
-    return this.#socket.writableLength + this.#end - this.#start;
+    return this.#writes.queuedBytes + this.#end - this.#start;
   }
 
   start({ sink, frameBytesMax }: LinkStart): void {
@@ -133,10 +129,6 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     const socket = this.#socket;
     socket.setNoDelay(true);
     socket.setTimeout(0);
-    socket.on('drain', () => {
-      this.#samplePace();
-      this.#sink?.onDrain();
-    });
     socket.on('end', () => this.destroy());
     socket.on('error', (error) => {
       this.#closeDetail = error.message;
@@ -267,45 +259,38 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     this.#start = this.#end + WS_HEADER_BYTES_MAX;
     this.#end = this.#start;
     const whole = body === undefined ? undefined : readPool.wholeOf(body);
-    if (body === undefined) this.#socket.write(head);
+    if (body === undefined) this.#writes.write(head);
     else if (whole !== undefined && head.length <= HEADROOM_BYTES) {
       whole.set(head, HEADROOM_BYTES - head.length);
       const end = HEADROOM_BYTES + body.length;
-      this.#lent.push(body);
-      this.#socket.write(whole.subarray(HEADROOM_BYTES - head.length, end), this.#onLentWritten);
-    } else {
-      this.#socket.cork();
-      this.#socket.write(head);
-      this.#writeBody(body);
-      this.#socket.uncork();
-    }
+      this.#writes.write(whole.subarray(HEADROOM_BYTES - head.length, end), body);
+    } else this.#writes.writeBoth(head, body);
     this.#watchPace(head.length + (body?.length ?? 0));
     this.#recycle(batch);
-  }
-
-  #writeBody(body: Uint8Array): void {
-    if (readPool.isLent(body)) {
-      this.#lent.push(body);
-      this.#socket.write(body, this.#onLentWritten);
-    } else this.#socket.write(body);
   }
 
   /** After each write: does anything wait for the line? */
   #watchPace(bytes: number): void {
     this.#writtenBytes += bytes;
-    const waitingBytes = this.#socket.writableLength;
+    const waitingBytes = this.#writes.queuedBytes;
     if (waitingBytes === 0) this.#pace.pass(bytes);
     else this.#pace.begin(systemClock.nowMs(), this.#writtenBytes - waitingBytes);
   }
 
+  /** Some of what had to wait was taken. */
+  #onTaken(): void {
+    this.#samplePace();
+    if (this.#state !== 'closed' && this.#writes.queuedBytes === 0) this.#sink?.onDrain();
+  }
+
   #samplePace(): void {
-    const waitingBytes = this.#socket.writableLength;
+    const waitingBytes = this.#writes.queuedBytes;
     const takenBytes = this.#writtenBytes - waitingBytes;
     this.#pace.sample(systemClock.nowMs(), takenBytes, waitingBytes > 0);
   }
 
   #recycle(batch: Buffer): void {
-    if (this.#socket.writableLength === 0) {
+    if (this.#writes.queuedBytes === 0) {
       // The kernel has taken every byte, so the buffer is free for any link of this thread.
       this.#batch = undefined;
       if (freeBatches.length < FREE_BATCHES_MAX) freeBatches.push(batch);
@@ -339,7 +324,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     const from = writeWsHeader(frame, WS_HEADER_BYTES_MAX, { opcode, length: payload.length, key });
     payload.copy(frame, WS_HEADER_BYTES_MAX);
     if (key !== undefined) applyMask(frame.subarray(WS_HEADER_BYTES_MAX), key, 0);
-    this.#socket.write(frame.subarray(from));
+    this.#writes.write(frame.subarray(from));
   }
 
   #sendClose(status: number, reason: string): void {
@@ -348,7 +333,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     payload.write(reason, 2, 'latin1');
     this.#sendControl(OPCODE.CLOSE, payload.subarray(0, WS_CONTROL_BYTES_MAX));
     this.#state = 'closing';
-    this.#socket.end();
+    this.#writes.end();
     this.#closeTimer = systemClock.after(CLOSE_TIMEOUT_MS, () => this.destroy());
   }
 

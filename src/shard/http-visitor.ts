@@ -373,9 +373,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     // A slow visitor may take what waits for it in its own time, as any response.
     this.#deadlineMs = Number.POSITIVE_INFINITY;
     const onSent = (): void => this.#setDeadline(LINGER_MS);
-    this.outlet.flush();
-    if (last === undefined) this.socket.end(onSent);
-    else this.socket.end(last, onSent);
+    this.outlet.end(last, onSent);
     this.socket.resume();
   }
 

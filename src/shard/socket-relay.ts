@@ -119,7 +119,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     if (this.#stream !== undefined) return;
     this.#endCode = code;
     // All that the peer had to say has come, FIN included: let the socket take it.
-    if (this.#socket.writableEnded) this.#socket.destroySoon();
+    if (this.#outlet.isEnded) this.#outlet.destroySoon();
     else cutSocket(this.#socket);
   }
 
@@ -175,7 +175,7 @@ export class SocketRelay implements StreamSink, ReadSink {
       return idleMs >= upstreamConnectTimeoutMs ? 'SLW_STREAM_CONNECT_TIMEOUT' : undefined;
     }
     if (tcpIdleTimeoutMs > 0 && idleMs >= tcpIdleTimeoutMs) return 'SLW_STREAM_IDLE';
-    const isHalfClosed = this.#socket.readableEnded || this.#socket.writableEnded;
+    const isHalfClosed = this.#socket.readableEnded || this.#outlet.isEnded;
     return isHalfClosed && idleMs >= halfCloseTimeoutMs ? 'SLW_STREAM_HALF_CLOSED' : undefined;
   }
 
