@@ -17,6 +17,7 @@ import {
   versionsOf,
 } from '../harness/suite.ts';
 import { costText, median, ratio, round, table } from '../harness/table.ts';
+import { startTunnel } from '../harness/tunnel.ts';
 
 /** Sides that are no peers. */
 const PLAIN = ['tunnel', 'direct', 'relays'];
@@ -35,16 +36,31 @@ export async function measureRates(options: SuiteOptions): Promise<SuiteResult> 
   };
 }
 
+/** The side with one shard at each end, beside one that has more. */
+export const ONE_SHARD = 'one shard';
+
+export interface RatesSetup {
+  /** Of the exit node and of the client; without it the exit node has what the options say. */
+  readonly shardsEach?: number;
+}
+
 /** The scenarios of these names; the options choose when there are none. */
 export async function sampleRates(
   options: SuiteOptions,
   names?: readonly string[],
+  { shardsEach = 1 }: RatesSetup = {},
 ): Promise<Sampled<Sample>> {
-  const { children, rounds, isAlone, tell } = options;
+  const { children, rounds, isAlone, entry, tell } = options;
   const origins = await startOrigins(children);
-  const { tunnel, peers, left } = await startSides(options, { origins });
+  const shards = Math.max(shardsEach, options.shards);
+  const args = { clientArgs: [`--shards=${shardsEach}`] };
+  const { tunnel, peers, left } = await startSides({ ...options, shards }, { origins }, args);
   const plain = isAlone ? [] : [directSide(origins), await startRelays(children, origins)];
-  const sides = [tunnel, ...plain, ...peers];
+  const sides: Side[] = [tunnel, ...plain, ...peers];
+  if (shardsEach > 1) {
+    const one = await startTunnel(children, { origins, entry, shards: 1 });
+    sides.push({ ...one, name: ONE_SHARD });
+  }
   const scenarios = rateScenarios(options, names);
   const samples = await measureRounds({ scenarios, sides, rounds, tell });
   return { samples, sides, left: [...left, ...failures(samples)] };
