@@ -66,16 +66,19 @@ export class SocketReads {
     this.sink = sink;
     this.socket = socket;
     this.#isTls = socket instanceof TLSSocket;
+    const isPooled = slots !== undefined && takesBuffer(socket);
     // What Node has read before, and everything where the slots are missing.
-    socket.on('data', (piece: Buffer) => this.sink.onRead(piece));
-    if (slots === undefined || !takesBuffer(socket)) return;
+    if (!isPooled || socket.readableLength > 0) {
+      socket.on('data', (piece: Buffer) => this.sink.onRead(piece));
+    } else if (socket.readableFlowing !== false) socket.resume();
+    if (!isPooled) return;
     Reflect.set(socket, slots.buffer, shared);
     Reflect.set(socket, slots.callback, (bytes: number) => this.#onBytes(bytes));
     Reflect.set(socket, slots.generator, () => this.#space());
     handleOf(socket)?.useUserBuffer?.(shared);
     // Before anybody hears of the end.
     if (this.#isTls) socket.prependListener('end', () => this.#handOnPart());
-    socket.once('close', () => this.#onClose());
+    socket.on('close', () => this.#onClose());
   }
 
   #space(): Buffer {

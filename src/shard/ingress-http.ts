@@ -83,7 +83,7 @@ export class HttpIngress implements VisitorHome {
       return;
     }
     const place = ledger.enter(this.countedAs(arrival.visitor.address));
-    socket.once('close', () => ledger.leave(place));
+    socket.on('close', () => ledger.leave(place));
     socket.setNoDelay(true);
     const visitor = new HttpVisitor(this.#context, this, socket, arrival);
     visitor.seat = this.#visitors.enter(visitor);

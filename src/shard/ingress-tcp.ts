@@ -56,7 +56,7 @@ export class TcpIngress {
       return;
     }
     const place = ledger.enter(visitor.address);
-    socket.once('close', () => ledger.leave(place));
+    socket.on('close', () => ledger.leave(place));
     const nowMs = clock.nowMs();
     const origin = { tunnel, visitor: visitor.address };
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);

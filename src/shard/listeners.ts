@@ -41,7 +41,7 @@ export class Listeners {
     const sockets = this.#sockets;
     const server = createServer(SOCKET_OPTIONS, (socket) => {
       const seat = sockets.enter(socket);
-      socket.once('close', () => seat.leave());
+      socket.on('close', () => seat.leave());
       accept(socket);
     });
     return this.add(request, server);

@@ -93,7 +93,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     const socket = this.#socket;
     // Over TLS nobody is known to be there before the certificate was verified.
     const connected = socket instanceof TLSSocket ? 'secureConnect' : 'connect';
-    if (this.#state === 'dialling') socket.once(connected, () => this.#onConnect());
+    if (this.#state === 'dialling') socket.on(connected, () => this.#onConnect());
     const own = reads ?? new SocketReads(socket, this);
     own.sink = this;
     socket.on('end', () => this.#stream?.end());
