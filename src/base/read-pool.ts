@@ -13,22 +13,29 @@
 
 import { assert } from './assert.ts';
 
-/** Room of a buffer: whole records of TLS, a message that carries the largest read. */
-export const POOL_BUFFER_BYTES = 256 * 1024;
+/**
+ * Room of a buffer: one read and a message that carries it. Four of them under way leave most of a
+ * core's cache to others: 0045 has what other sizes cost.
+ */
+export const READ_BUFFER_BYTES = 64 * 1024;
+/** Room of a wide one: what is gathered of TLS's records, or goes to another thread. */
+export const WIDE_BUFFER_BYTES = 256 * 1024;
 /** Before what was read: for the header of one message and the small frames before it. */
 export const HEADROOM_BYTES = 128;
 /**
- * One read at most (measured with prototypes: 256 KiB moved a third more than 64 KiB); with its
- * headers it fills a buffer at the other end, and not a few bytes of the next.
+ * One read at most; with its headers it fills a buffer at the other end, and not a few bytes of the
+ * next.
  */
-export const READ_BYTES = POOL_BUFFER_BYTES - HEADROOM_BYTES;
-/** Free buffers kept, 16 MiB a thread. Guess: as many sockets are in bulk at the same time. */
-const FREE_MAX = 64;
-/** Below this, a piece that must wait is copied: it would keep a whole buffer from use. */
-const KEEP_BYTES_MIN = POOL_BUFFER_BYTES / 4;
+export const READ_BYTES = READ_BUFFER_BYTES - HEADROOM_BYTES;
+/** Free ones kept of each kind, 16 MiB a thread. Guess: so much bulk is there at a time. */
+const FREE_BYTES_MAX = 16 * 1024 * 1024;
+const FREE_MAX = FREE_BYTES_MAX / READ_BUFFER_BYTES;
+const FREE_WIDE_MAX = FREE_BYTES_MAX / WIDE_BUFFER_BYTES;
+/** A piece that must wait is copied when it is less of its buffer, and would keep it from use. */
+const KEEP_PART_MIN = 1 / 4;
 
-/** The memory of each: what `giveAway` gives and `adopt` takes. */
-export const WHOLE_BYTES = HEADROOM_BYTES + POOL_BUFFER_BYTES;
+/** The memory of a wide one: what `giveAway` gives and `adopt` takes. */
+export const WHOLE_BYTES = HEADROOM_BYTES + WIDE_BUFFER_BYTES;
 
 interface Loan {
   /** With the headroom. */
@@ -41,6 +48,7 @@ interface Loan {
 
 export class ReadPool {
   readonly #free: Buffer[] = [];
+  readonly #freeWide: Buffer[] = [];
   readonly #loans = new WeakMap<ArrayBufferLike, Loan>();
   #lentCount = 0;
 
@@ -51,22 +59,26 @@ export class ReadPool {
 
   /** A buffer of READ_BYTES to read into. */
   take(): Buffer {
-    const free = this.#free.pop();
-    if (free !== undefined) return free;
-    return this.#enter(Buffer.allocUnsafeSlow(WHOLE_BYTES)).buffer;
+    const bytes = HEADROOM_BYTES + READ_BUFFER_BYTES;
+    return this.#free.pop() ?? this.#enter(Buffer.allocUnsafeSlow(bytes)).buffer;
   }
 
-  /** The memory of a free buffer, if there is one, to be transferred to another thread. */
+  /** A wide one, to gather in. */
+  takeWide(): Buffer {
+    return this.#freeWide.pop() ?? this.#enter(Buffer.allocUnsafeSlow(WHOLE_BYTES)).buffer;
+  }
+
+  /** The memory of a free wide one, if there is one, to be transferred to another thread. */
   spare(): ArrayBuffer | undefined {
-    return this.#free.pop()?.buffer as ArrayBuffer | undefined;
+    return this.#freeWide.pop()?.buffer as ArrayBuffer | undefined;
   }
 
   /**
-   * The memory of a buffer to fill from its beginning on: the caller transfers it to another
+   * The memory of a wide one to fill from its beginning on: the caller transfers it to another
    * thread, or gives it to `welcome` again.
    */
   giveAway(): Buffer<ArrayBuffer> {
-    return this.#loans.get(this.take().buffer)?.whole as Buffer<ArrayBuffer>;
+    return this.#loans.get(this.takeWide().buffer)?.whole as Buffer<ArrayBuffer>;
   }
 
   /** Memory that another thread has given away, lent from `from` to `to`: it stays here. */
@@ -86,7 +98,7 @@ export class ReadPool {
   }
 
   #enter(whole: Buffer): Loan {
-    const buffer = whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + READ_BYTES);
+    const buffer = whole.subarray(HEADROOM_BYTES, whole.length - HEADROOM_BYTES);
     const loan: Loan = { whole, buffer, bytes: 0, isRead: true };
     this.#loans.set(whole.buffer, loan);
     return loan;
@@ -94,7 +106,9 @@ export class ReadPool {
 
   /** Takes back a buffer from `take` that was not lent. */
   giveBack(buffer: Buffer): void {
-    if (this.#free.length < FREE_MAX) this.#free.push(buffer);
+    if (buffer.length > READ_BYTES) {
+      if (this.#freeWide.length < FREE_WIDE_MAX) this.#freeWide.push(buffer);
+    } else if (this.#free.length < FREE_MAX) this.#free.push(buffer);
   }
 
   /** Lends the first `bytes` of a buffer from `take`, which is not the caller's any more. */
@@ -107,7 +121,7 @@ export class ReadPool {
     return loan.whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + bytes);
   }
 
-  /** The first `bytes` of a buffer from `take`, which may be POOL_BUFFER_BYTES, to read into. */
+  /** The first `bytes` of a buffer from `take`, which may be READ_BUFFER_BYTES, to read into. */
   room(buffer: Buffer, bytes: number): Buffer {
     if (bytes === buffer.length) return buffer;
     const whole = this.#loans.get(buffer.buffer)?.whole ?? buffer;
@@ -147,7 +161,9 @@ export class ReadPool {
 
   /** `piece` for somebody who must wait with it: itself, or a copy when it is a small part. */
   keep(piece: Buffer): Buffer {
-    return piece.length >= KEEP_BYTES_MIN ? piece : this.own(piece);
+    const loan = this.#loans.get(piece.buffer);
+    const isLarge = loan === undefined || piece.length >= loan.buffer.length * KEEP_PART_MIN;
+    return isLarge ? piece : this.own(piece);
   }
 
   /** `piece` in memory that need not be released: itself, or a copy when it is lent. */

@@ -13,7 +13,7 @@
 
 import { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import { POOL_BUFFER_BYTES, READ_BYTES, readPool } from '../base/read-pool.ts';
+import { READ_BUFFER_BYTES, READ_BYTES, readPool, WIDE_BUFFER_BYTES } from '../base/read-pool.ts';
 
 /** From here on lending costs less than copying (measured with prototypes: 16 KiB). */
 const LEND_BYTES_MIN = 16 * 1024;
@@ -87,7 +87,7 @@ export class SocketReads {
     if (this.#isTls || this.#buffer === shared || this.sink.readBytes === undefined) {
       return this.#buffer;
     }
-    return readPool.room(this.#buffer, this.sink.readBytes(POOL_BUFFER_BYTES));
+    return readPool.room(this.#buffer, this.sink.readBytes(READ_BUFFER_BYTES));
   }
 
   #onBytes(bytes: number): boolean {
@@ -105,7 +105,7 @@ export class SocketReads {
       return true;
     }
     this.#smallReads = 0;
-    this.#buffer = readPool.take();
+    this.#buffer = this.#takeBuffer();
     const isShared = buffer === shared;
     const piece = isShared ? Buffer.from(buffer.subarray(0, bytes)) : readPool.lend(buffer, bytes);
     this.sink.onRead(piece);
@@ -120,10 +120,10 @@ export class SocketReads {
     if (bytes !== RECORD_BYTES) return false;
     this.#smallReads = 0;
     if (this.#buffer === shared) {
-      this.#buffer = readPool.take();
+      this.#buffer = this.#takeBuffer();
       shared.copy(this.#buffer, 0, 0, bytes);
     }
-    if (this.#handedOn + this.#gathered + 2 * RECORD_BYTES > POOL_BUFFER_BYTES) return false;
+    if (this.#handedOn + this.#gathered + 2 * RECORD_BYTES > WIDE_BUFFER_BYTES) return false;
     this.#gathered += bytes;
     this.#handOnAt ??= setImmediate(this.#handOnSoon);
     return true;
@@ -139,7 +139,7 @@ export class SocketReads {
     const bytes = this.#gathered;
     const buffer = this.#buffer;
     this.#gathered = 0;
-    this.#buffer = readPool.take();
+    this.#buffer = this.#takeBuffer();
     this.sink.onRead(readPool.lend(buffer, bytes));
   }
 
@@ -150,7 +150,7 @@ export class SocketReads {
     const from = this.#handedOn;
     this.#gathered = 0;
     this.#handedOn += bytes;
-    this.#lent ??= readPool.lend(this.#buffer, POOL_BUFFER_BYTES);
+    this.#lent ??= readPool.lend(this.#buffer, WIDE_BUFFER_BYTES);
     this.sink.onRead(this.#lent.subarray(from, from + bytes));
   }
 
@@ -160,9 +160,13 @@ export class SocketReads {
     if (lent === undefined) return;
     this.#buffer = shared;
     this.#lent = undefined;
-    const unused = POOL_BUFFER_BYTES - this.#handedOn;
+    const unused = WIDE_BUFFER_BYTES - this.#handedOn;
     this.#handedOn = 0;
     readPool.release(lent, unused);
+  }
+
+  #takeBuffer(): Buffer {
+    return this.#isTls ? readPool.takeWide() : readPool.take();
   }
 
   #useShared(): void {

@@ -6,10 +6,11 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import {
   HEADROOM_BYTES,
-  POOL_BUFFER_BYTES,
+  READ_BUFFER_BYTES,
   READ_BYTES,
   ReadPool,
   WHOLE_BYTES,
+  WIDE_BUFFER_BYTES,
 } from '../../src/base/read-pool.ts';
 
 const SEED = 20_261_123;
@@ -57,13 +58,27 @@ test('only the beginning of a read has headroom, and it is before the read', () 
 
 test('what is gathered may fill the whole buffer, behind what is there', () => {
   const pool = new ReadPool();
-  const buffer = pool.take();
+  const buffer = pool.takeWide();
   const room = pool.roomBehind(buffer, 1000);
-  assert.equal(room.length, POOL_BUFFER_BYTES - 1000);
+  assert.equal(room.length, WIDE_BUFFER_BYTES - 1000);
   room.fill('b');
-  const lent = pool.lend(buffer, POOL_BUFFER_BYTES);
-  assert.equal(lent.length, POOL_BUFFER_BYTES);
+  const lent = pool.lend(buffer, WIDE_BUFFER_BYTES);
+  assert.equal(lent.length, WIDE_BUFFER_BYTES);
   assert.equal(lent.subarray(1000).toString(), 'b'.repeat(room.length));
+});
+
+test('wide buffers and others come back to their own kind', () => {
+  const pool = new ReadPool();
+  const [buffer, wide] = [pool.take(), pool.takeWide()];
+  assert.deepEqual(
+    [buffer.length, pool.room(buffer, READ_BUFFER_BYTES).length],
+    [READ_BYTES, READ_BUFFER_BYTES],
+  );
+  assert.ok(wide.length > buffer.length);
+  pool.release(pool.lend(wide, 10), 10);
+  pool.giveBack(buffer);
+  assert.equal(pool.take(), buffer);
+  assert.equal(pool.takeWide(), wide);
 });
 
 test('memory of anybody else is nothing to the pool', () => {
@@ -126,7 +141,7 @@ test('memory of another thread is lent where it is filled, then is free here', (
   assert.equal(here.wholeOf(atHeadroom), undefined, 'what is before it is not free');
   here.release(lent, lent.length);
   assert.equal(here.lentCount, 0);
-  const buffer = here.take();
+  const buffer = here.takeWide();
   assert.equal(buffer.buffer, lent.buffer);
   const read = here.lend(buffer, 10);
   assert.equal(here.wholeOf(read)?.buffer, lent.buffer, 'it is read into as any other');
@@ -135,7 +150,7 @@ test('memory of another thread is lent where it is filled, then is free here', (
 test('memory is spared only when it is free, and is gone from the pool then', () => {
   const pool = new ReadPool();
   assert.equal(pool.spare(), undefined);
-  const buffer = pool.take();
+  const buffer = pool.takeWide();
   assert.equal(pool.spare(), undefined);
   pool.giveBack(buffer);
   const memory = pool.spare();
@@ -143,5 +158,5 @@ test('memory is spared only when it is free, and is gone from the pool then', ()
   assert.equal(pool.spare(), undefined);
   assert.ok(memory !== undefined);
   pool.welcome(memory);
-  assert.equal(pool.take().buffer, memory);
+  assert.equal(pool.takeWide().buffer, memory);
 });
