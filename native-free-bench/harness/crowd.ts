@@ -62,7 +62,14 @@ async function startOne(client: number, config: ClientConfig, token: string): Pr
   let count = 0;
   const id = randomBytes(16).toString('hex');
   const links: ServerLinks = new ServerLinks({
-    ...{ url: config.urls[0] ?? '', links: 1, clock: systemClock, log, random: Math.random },
+    ...{
+      url: config.urls[0] ?? '',
+      ownShards: 1,
+      links: 1,
+      clock: systemClock,
+      log,
+      random: Math.random,
+    },
     dial: (server) => {
       count += 1;
       const dial: LinkDial = {

@@ -259,10 +259,11 @@ class RunningClient implements Client {
     return new ServerLinks({
       url,
       links: this.#config.links,
+      ownShards: this.#config.shards,
       clock: systemClock,
       log: this.#log,
       random: Math.random,
-      dial: (server) => this.#dial(server),
+      dial: (server, shard) => this.#dial(server, shard),
       keep: (link) => {
         this.#bridgeOf(link)?.tell('keep', { link });
         this.#onLinked(url);
@@ -282,22 +283,12 @@ class RunningClient implements Client {
     return this.#servers.reduce((sum, one) => sum + (one.url === url ? one.upCount : 0), 0);
   }
 
-  #dial(server: ServerLinks): string {
+  #dial(server: ServerLinks, shard: number): string {
     this.#linkCount += 1;
     const link = `link-${this.#linkCount}`;
-    const shard = this.#emptiestShard(server);
     this.#links.set(link, { server, shard });
     void this.#dialTrusted(link, server.url);
     return link;
-  }
-
-  /** Of those with the fewest links to `server` the first, so that local forwards find one. */
-  #emptiestShard(server: ServerLinks): number {
-    const counts = new Array<number>(this.#config.shards).fill(0);
-    for (const entry of this.#links.values()) {
-      if (entry.server === server) counts[entry.shard] = (counts[entry.shard] ?? 0) + 1;
-    }
-    return counts.indexOf(Math.min(...counts));
   }
 
   /** Dials once it is known whom to trust; whatever fails is told like a failed dial. */

@@ -37,11 +37,13 @@ export interface ServerLinksOptions {
   readonly url: string;
   /** 0: one a shard of the server. */
   readonly links: number;
+  /** Of our own, over which links are spread. */
+  readonly ownShards: number;
   readonly clock: Clock;
   readonly log: Logger;
   readonly random: () => number;
-  /** Starts a dial; `welcomed` or `ended` follows for the key. */
-  readonly dial: (server: ServerLinks) => string;
+  /** Starts a dial in a shard of our own; `welcomed` or `ended` follows for the key. */
+  readonly dial: (server: ServerLinks, ownShard: number) => string;
   readonly keep: (link: string) => void;
   readonly close: (link: string, code: ErrorCode) => void;
   /** A dial failed or a link was lost, so often in a row. */
@@ -52,6 +54,8 @@ type LinkState = 'dialling' | 'up' | 'leaving';
 
 interface LinkEntry {
   state: LinkState;
+  readonly ownShard: number;
+  /** Of the server; -1 until it has said. */
   shard: number;
   upMs: number;
 }
@@ -97,8 +101,9 @@ export class ServerLinks {
     const up = this.#count('up');
     const target = up === 0 ? 1 : this.#target();
     for (let missing = target - up - this.#count('dialling'); missing > 0; missing -= 1) {
-      const key = this.#options.dial(this);
-      this.#links.set(key, { state: 'dialling', shard: -1, upMs: 0 });
+      const ownShard = this.#emptiestShard();
+      const key = this.#options.dial(this, ownShard);
+      this.#links.set(key, { state: 'dialling', ownShard, shard: -1, upMs: 0 });
     }
   }
 
@@ -206,6 +211,18 @@ export class ServerLinks {
     const isCovered = covered.has(shard);
     const canCoverMore = covered.size < Math.min(this.#shards, this.#target());
     return isCovered && canCoverMore;
+  }
+
+  /**
+   * Of those with the fewest links the first, so that local forwards find one. One that leaves is
+   * not counted: its successor takes its place, and a surplus one may still be there for a while.
+   */
+  #emptiestShard(): number {
+    const counts = new Array<number>(this.#options.ownShards).fill(0);
+    for (const { state, ownShard } of this.#links.values()) {
+      if (state !== 'leaving') counts[ownShard] = (counts[ownShard] ?? 0) + 1;
+    }
+    return counts.indexOf(Math.min(...counts));
   }
 
   #count(state: LinkState): number {

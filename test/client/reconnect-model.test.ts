@@ -35,7 +35,7 @@ function createFleet(seed: number): Fleet {
   let count = 0;
   const servers = Array.from({ length: CLIENTS }, (_, client) => {
     return new ServerLinks({
-      ...{ url: 'ws://server/connect', links: 1, clock, log: SILENT_LOG },
+      ...{ url: 'ws://server/connect', links: 1, ownShards: 1, clock, log: SILENT_LOG },
       random: seededRandom(seed * CLIENTS + client),
       dial: () => {
         count += 1;

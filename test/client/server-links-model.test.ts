@@ -38,6 +38,7 @@ class Bench {
     this.server = new ServerLinks({
       url: 'ws://server/connect',
       links,
+      ownShards: 1,
       clock: this.clock,
       log: new LogLines('client').log,
       random: random ?? seededRandom(seed + 1),

@@ -21,17 +21,22 @@ class FakeServer {
   spreadMs = 0;
   #seed: number;
 
-  constructor(links = 0, seed = 1, random = () => 0.5) {
+  /** Of the client's shards, where each was dialled. */
+  readonly dialledIn = new Map<string, number>();
+
+  constructor(links = 0, seed = 1, random = () => 0.5, ownShards = 1) {
     this.#seed = seed;
     this.links = new ServerLinks({
       url: URL_TEXT,
       links,
+      ownShards,
       clock: this.clock,
       log: SILENT_LOG,
       random,
-      dial: () => {
+      dial: (_server, ownShard) => {
         const key = `link-${this.dialled.length + 1}`;
         this.dialled.push(key);
+        this.dialledIn.set(key, ownShard);
         return key;
       },
       keep: (link) => this.kept.push(link),
@@ -226,4 +231,32 @@ test('nothing is dialled after close', () => {
   server.clock.advance(100_000);
   server.links.fill();
   assert.equal(server.dialled.length, 1);
+});
+
+test('links that are kept are spread over our own shards, however many dials it took', () => {
+  for (let seed = 1; seed <= 50; seed += 1) {
+    const server = new FakeServer(0, seed, () => 0.5, 4);
+    server.links.fill();
+    for (let index = 0; server.kept.length < 4; index += 1) {
+      assert.ok(index < 1000, 'all shards are found');
+      const link = server.dialled[index];
+      // Surplus links are closed, and their end is far away: nobody has told of it yet.
+      if (link === undefined) {
+        server.clock.advance(1000);
+        index -= 1;
+      } else server.welcome(link, server.pick(4), 4);
+    }
+    const shards = server.kept.map((link) => server.dialledIn.get(link));
+    assert.deepEqual(shards.sort(), [0, 1, 2, 3], `seed ${seed}`);
+  }
+});
+
+test('what comes after a link that leaves is dialled where it was', () => {
+  const server = new FakeServer(0, 1, () => 0.5, 2);
+  server.links.fill();
+  server.welcome('link-1', 0, 2);
+  server.welcome('link-2', 1, 2);
+  server.links.onGoAway('link-2', 'SLW_LINK_MOVED');
+  server.clock.advance(60_000);
+  assert.deepEqual([...server.dialledIn.values()], [0, 1, 1]);
 });

@@ -85,7 +85,7 @@ class Fleet {
   #addClient(url: string, client: string): void {
     const bridge = () => this.#pool.bridge(0);
     const server: ServerLinks = new ServerLinks({
-      ...{ url, links: 1, clock: systemClock, log: SILENT_LOG, random: Math.random },
+      ...{ url, links: 1, ownShards: 1, clock: systemClock, log: SILENT_LOG, random: Math.random },
       dial: () => {
         this.#dials += 1;
         const link = `link-${this.#dials}`;
