@@ -380,14 +380,12 @@ export class HttpExchange implements StreamSink {
     }
     this.#settleState(this.#state === 'sending' ? 'early' : 'answering');
     this.#owner.onProgress();
-    const { socket } = this.#owner;
     const isLarge = !joins && left > 0 && !body.isDone;
-    if (isLarge) socket.cork();
-    this.#write(slab.take());
+    if (isLarge) this.#owner.outlet.gather(slab.take());
+    else this.#write(slab.take());
     if (body.isBad) this.#cut();
     else if (body.isComplete) this.#complete(piece.length - next, 'open');
     else if (isLarge) this.#passBody(piece, next);
-    if (isLarge) socket.uncork();
   }
 
   #mayKeepVisitor(parser: ResponseParser, isDecoded: boolean): boolean {

@@ -64,6 +64,12 @@ export class SocketOutlet {
     else if (writes.write(kept)) this.#onTaken();
   }
 
+  /** The same, of what leaves with what is written after it in this turn. */
+  gather(piece: Buffer): void {
+    this.#unstage();
+    this.#writes.gather(piece);
+  }
+
   /** `last` and our FIN, after everything; `onSent` when the kernel has both. */
   end(last?: Buffer, onSent?: () => void): void {
     this.#unstage();

@@ -91,3 +91,31 @@ test('pieces to a socket that moves are written as they come', async (t) => {
   assert.ok(String(first).startsWith('a'));
   assert.ok(taken > 0, 'told when the kernel has taken bytes');
 });
+
+test('a head that is gathered leaves with the body behind it, in one call', async (t) => {
+  const { near, far } = await pair(t);
+  if (near.connecting) await once(near, 'connect');
+  const outlet = new SocketOutlet(near, () => undefined);
+  const calls: string[] = [];
+  const handle: Record<string, (...args: unknown[]) => unknown> = Reflect.get(near, '_handle');
+  for (const name of ['writeBuffer', 'writev']) {
+    const call = handle[name];
+    handle[name] = (...args) => {
+      calls.push(name);
+      return call?.apply(handle, args);
+    };
+  }
+  outlet.gather(Buffer.from('head'));
+  outlet.write(Buffer.alloc(10_000, 'b'));
+  outlet.write(Buffer.from('end'));
+  assert.deepEqual(calls, []);
+  outlet.end();
+  let text = '';
+  far.on('data', (piece: Buffer) => {
+    text += piece.toString();
+  });
+  far.resume();
+  await once(far, 'end');
+  assert.equal(text, `head${'b'.repeat(10_000)}end`);
+  assert.deepEqual(calls, ['writev']);
+});
