@@ -5,6 +5,7 @@
 // medians of the run. Must not know: how anything is measured; the other suites do that.
 
 import { availableParallelism } from 'node:os';
+import { SHARDS_MAX } from '../../src/config/tuning.ts';
 import { Children } from '../harness/children.ts';
 import { describeEnvironment } from '../harness/environment.ts';
 import type { Sample } from '../harness/rounds.ts';
@@ -92,7 +93,8 @@ async function rates(options: SuiteOptions): Promise<Found> {
     ...['HTTP by host, 64', 'HTTP, new connection each, 64'],
   ];
   const wanted = { ...options, hasPeers: true, isAlone: true, peerNames };
-  const setup = { shardsEach: availableParallelism() };
+  const shardsEach = Math.min(SHARDS_MAX, Math.max(options.shards, availableParallelism()));
+  const setup = { shardsEach };
   const { samples, sides, left } = await sampleRates(wanted, names, setup);
   const both = (goal: Goal, figure: (side: string) => number): Goal => {
     const isShown = sides.some(({ name }) => name === ONE_SHARD);

@@ -40,7 +40,7 @@ export async function measureRates(options: SuiteOptions): Promise<SuiteResult> 
 export const ONE_SHARD = 'one shard';
 
 export interface RatesSetup {
-  /** Of the exit node and of the client; without it the exit node has what the options say. */
+  /** At each end, with a side of one shard beside; else the exit node has what the options say. */
   readonly shardsEach?: number;
 }
 
@@ -48,16 +48,16 @@ export interface RatesSetup {
 export async function sampleRates(
   options: SuiteOptions,
   names?: readonly string[],
-  { shardsEach = 1 }: RatesSetup = {},
+  { shardsEach }: RatesSetup = {},
 ): Promise<Sampled<Sample>> {
   const { children, rounds, isAlone, entry, tell } = options;
   const origins = await startOrigins(children);
-  const shards = Math.max(shardsEach, options.shards);
-  const args = { clientArgs: [`--shards=${shardsEach}`] };
+  const shards = shardsEach ?? options.shards;
+  const args = shardsEach === undefined ? {} : { clientArgs: [`--shards=${shardsEach}`] };
   const { tunnel, peers, left } = await startSides({ ...options, shards }, { origins }, args);
   const plain = isAlone ? [] : [directSide(origins), await startRelays(children, origins)];
   const sides: Side[] = [tunnel, ...plain, ...peers];
-  if (shardsEach > 1) {
+  if (shardsEach !== undefined && shardsEach > 1) {
     const one = await startTunnel(children, { origins, entry, shards: 1 });
     sides.push({ ...one, name: ONE_SHARD });
   }

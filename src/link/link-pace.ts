@@ -14,7 +14,7 @@ import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, KIB, MIB } from '../wire/limits.ts';
 
 /** Bytes queued for a link at most, over all streams (design: about 100 ms of a fast link). */
 export const QUEUED_BYTES_MAX = MIB;
-/** And at least: above what a socket must hold to say when it has drained, and one batch. */
+/** And at least: a batch, and as much that waits for the kernel, of which it tells (0032). */
 export const QUEUED_BYTES_MIN = 128 * KIB;
 /** How long what is queued may take. */
 const QUEUED_MS = 100;

@@ -7,7 +7,7 @@
 //
 // Invariant: order is kept, also with what others write to the socket; a loan is given back once,
 // written or lost; no FIN is asked for while the handle holds bytes, since libuv refuses a reset
-// beside it. One closure a socket, and only when bytes wait. Must not know: what the bytes are.
+// beside it. No closure while nothing waits. Must not know: what the bytes are.
 
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -136,15 +136,18 @@ export class SocketWrites {
 
   /** `last` and our FIN, after everything. */
   end(last?: Buffer, onSent?: () => void): void {
+    // Only the FIN waits: what comes after this call may replace it, and never bytes.
+    if (last !== undefined) this.write(last);
     this.flush();
-    const socket = this.#socket;
-    this.#after(() => (last === undefined ? socket.end(onSent) : socket.end(last, onSent)));
+    if (this.#waitingBytes === 0) this.#socket.end(onSent);
+    else this.#last = () => this.#socket.end(onSent);
   }
 
   /** Our FIN, after everything, and then the end of the socket. */
   destroySoon(): void {
     this.flush();
-    this.#after(() => this.#socket.destroySoon());
+    if (this.#waitingBytes === 0) this.#socket.destroySoon();
+    else this.#last = () => this.#socket.destroySoon();
   }
 
   /** Does the next piece have to go behind others? */
@@ -177,15 +180,12 @@ export class SocketWrites {
   }
 
   #afterWait(): void {
+    this.#onTaken();
+    // What was staged may have gone to the handle meanwhile, and wait there.
+    if (this.#waitingBytes > 0) return;
     const last = this.#last;
     this.#last = undefined;
-    this.#onTaken();
-    if (last !== undefined) this.#after(last);
-  }
-
-  #after(last: () => void): void {
-    if (this.#waitingBytes > 0) this.#last = last;
-    else last();
+    last?.();
   }
 
   /** A stream without anything to write says at once whether the kernel took it; TLS does not. */
