@@ -14,7 +14,7 @@ import type {
   ClientControlMethods,
   ClientShardMethods,
   LinkDial,
-} from '../../src/bridge/messages.ts';
+} from '../../src/bridge/client-messages.ts';
 import { ServerLinks } from '../../src/client/server-links.ts';
 import { readUpstreams } from '../../src/client/upstream-entries.ts';
 import { type ClientConfig, resolveConfig } from '../../src/config/config.ts';

@@ -1,5 +1,5 @@
 // What control and shards tell each other of visitors who log in at a provider: plain data, as all
-// of messages.ts, of which this is a part.
+// of exit-messages.ts, of which this is a part.
 //
 // Invariant: secrets of the exit node at a provider never cross; what seals cookies does, to every
 // shard. Must not know: how a login goes; docs/internals.md tells.

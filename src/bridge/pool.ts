@@ -10,7 +10,7 @@ import { Piscina } from 'piscina';
 import { systemClock, type Timer } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { Bridge, type Methods, type Serve } from './calls.ts';
-import type { ShardTask } from './messages.ts';
+import type { ShardTask } from './shard-task.ts';
 
 /** Restarts of all shards in RESTART_WINDOW_MS before the process gives up (design: F1). */
 const RESTARTS_MAX = 5;

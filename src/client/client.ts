@@ -5,20 +5,29 @@
 // else is tried again. Must not know: frames, sockets, what is printed where.
 
 import { randomBytes } from 'node:crypto';
-import { isoTimeOf, sleep, systemClock, type Timer } from '../base/clock.ts';
-import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
+import { isoTimeOf, sleep, systemClock } from '../base/clock.ts';
+import type { ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { Bridge, Serve } from '../bridge/calls.ts';
+import type { Serve } from '../bridge/calls.ts';
 import type {
   ClientControlMethods,
   ClientShardMethods,
-  ShardSettings,
   UpstreamEntry,
-} from '../bridge/messages.ts';
+} from '../bridge/client-messages.ts';
 import { ShardPool } from '../bridge/pool.ts';
+import type { ShardSettings } from '../bridge/shard-task.ts';
 import type { ClientConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { DialToken } from './dial-token.ts';
+import { Dials, type ShardBridge } from './dials.ts';
+import {
+  type Ending,
+  EXIT_FAILURE,
+  endingOf,
+  finalEnding,
+  type LinkFailure,
+  reasonOf,
+} from './ending.ts';
 import type { OnClientEvent } from './events.ts';
 import { FolderUpstreams } from './folder-upstreams.ts';
 import { type Checked, HealthChecks } from './health-checks.ts';
@@ -37,43 +46,15 @@ export interface StartOptions {
   readonly onEvent: OnClientEvent;
 }
 
-export interface Ending {
-  readonly exitCode: number;
-  readonly message?: string;
-}
-
 export interface Client {
   readonly closed: Promise<Ending>;
   drain(): void;
   stop(): void;
 }
 
-/** Exit codes of the contract. */
-const EXIT_FAILURE = 1;
-const EXIT_AUTH_REFUSED = 3;
-/** A refused tunnel that may be accepted later is offered again after so long. Guess. */
-const OFFER_AGAIN_MS = 15_000;
 const STOP_TIMEOUT_MS = 2000;
 /** Who asks for the local status waits no longer for a shard. */
 const SAMPLE_TIMEOUT_MS = 1000;
-
-/** Endings that trying again does not cure. */
-const FINAL: Partial<Record<ErrorCode, { exitCode: number; advice: string }>> = {
-  SLW_AUTH_REFUSED: {
-    exitCode: EXIT_AUTH_REFUSED,
-    advice:
-      'check --token, --token-file or --token-env against the one of the server, ' +
-      'or --tls-client-cert against its --client-ca',
-  },
-  SLW_LINK_REPLACED: {
-    exitCode: EXIT_FAILURE,
-    advice: 'give each client an --id of its own, or leave it out',
-  },
-  SLW_LINK_REVOKED: { exitCode: EXIT_AUTH_REFUSED, advice: 'ask for a new token' },
-  SLW_WIRE_VERSION: { exitCode: EXIT_FAILURE, advice: 'update the older of client and server' },
-};
-
-type ShardBridge = Bridge<ClientControlMethods, ClientShardMethods>;
 
 /** Starts a client; rejects with a SluicewayError when it cannot. */
 export async function startClient(config: ClientConfig, options: StartOptions): Promise<Client> {
@@ -102,7 +83,7 @@ class RunningClient implements Client {
   readonly #upstreams: readonly UpstreamEntry[];
   readonly #folders: FolderUpstreams;
   readonly #trust: ServerTrust;
-  readonly #token: DialToken;
+  readonly #dials: Dials;
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
   readonly #onEvent: OnClientEvent;
   readonly #board: TunnelBoard;
@@ -110,16 +91,11 @@ class RunningClient implements Client {
   readonly #health: HealthChecks;
   readonly #servers: readonly ServerLinks[];
   readonly #id: string;
-  readonly #instance = randomBytes(16).toString('hex');
-  /** Where each link lives: its server, and its shard here. */
-  readonly #links = new Map<string, { server: ServerLinks; shard: number }>();
-  readonly #offers = new Map<string, Timer>();
   /** Servers of which it was told that they are connected. */
   readonly #connected = new Set<string>();
   readonly #startedMs = systemClock.wallMs();
   readonly #version: string;
   #status: StatusSocket | undefined;
-  #linkCount = 0;
   #state: 'running' | 'draining' | 'stopped' = 'running';
   #settle: (ending: Ending) => void = () => {};
 
@@ -130,8 +106,12 @@ class RunningClient implements Client {
     this.#upstreams = upstreams;
     this.#folders = folders;
     this.#trust = new ServerTrust({ trust: config.trust, clock: systemClock, log: options.log });
-    this.#token = new DialToken(config, options.log);
     this.#id = config.id ?? randomBytes(16).toString('hex');
+    this.#dials = new Dials({
+      ...{ config, clientId: this.#id, trust: this.#trust, clock: systemClock },
+      token: new DialToken(config, options.log),
+      bridgeOf: (shard) => this.#pool.bridge(shard),
+    });
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -160,7 +140,7 @@ class RunningClient implements Client {
       }),
       serve: () => this.#serve(),
       onStart: (shard, bridge) => this.#bringUp(shard, bridge),
-      onGone: (shard) => this.#onShardGone(shard),
+      onGone: (shard) => this.#dials.endShard(shard),
       onGiveUp: (reason) => void this.#end({ exitCode: EXIT_FAILURE, message: reason }),
     });
   }
@@ -263,12 +243,12 @@ class RunningClient implements Client {
       clock: systemClock,
       log: this.#log,
       random: Math.random,
-      dial: (server, shard) => this.#dial(server, shard),
+      dial: (server, shard) => this.#dials.dial(server, shard),
       keep: (link) => {
-        this.#bridgeOf(link)?.tell('keep', { link });
+        this.#dials.bridgeOf(link)?.tell('keep', { link });
         this.#onLinked(url);
       },
-      close: (link, code) => this.#bridgeOf(link)?.tell('close', { link, code }),
+      close: (link, code) => this.#dials.bridgeOf(link)?.tell('close', { link, code }),
       onFailure: (code, detail, attempts) => this.#onFailure(url, { code, detail, attempts }),
     });
   }
@@ -283,49 +263,12 @@ class RunningClient implements Client {
     return this.#servers.reduce((sum, one) => sum + (one.url === url ? one.upCount : 0), 0);
   }
 
-  #dial(server: ServerLinks, shard: number): string {
-    this.#linkCount += 1;
-    const link = `link-${this.#linkCount}`;
-    this.#links.set(link, { server, shard });
-    void this.#dialTrusted(link, server.url);
-    return link;
-  }
-
-  /** Dials once it is known whom to trust; whatever fails is told like a failed dial. */
-  async #dialTrusted(link: string, url: string): Promise<void> {
-    try {
-      const [trust, token] = await Promise.all([this.#trust.forDial(url), this.#token.read()]);
-      // The client may have stopped meanwhile, or the shard may be restarting.
-      if (this.#state !== 'running' || !this.#links.has(link)) return;
-      const bridge = this.#bridgeOf(link);
-      if (bridge === undefined) throw new SluicewayError('SLW_SHARD_FAILED', 'shard is restarting');
-      bridge.tell('dial', {
-        link,
-        server: this.#config.urls.indexOf(url),
-        url,
-        ...trust,
-        token,
-        client: this.#id,
-        instance: this.#instance,
-        mask: this.#config.linkMask,
-      });
-    } catch (error) {
-      const { code, message } = error as SluicewayError;
-      this.#onEnded(link, code, message);
-    }
-  }
-
-  #bridgeOf(link: string): ShardBridge | undefined {
-    const entry = this.#links.get(link);
-    return entry === undefined ? undefined : this.#pool.bridge(entry.shard);
-  }
-
   #serve(): Serve<ClientControlMethods> {
     return {
-      welcomed: (welcome) => this.#links.get(welcome.link)?.server.onWelcome(welcome),
+      welcomed: (welcome) => this.#dials.serverOf(welcome.link)?.onWelcome(welcome),
       registered: ({ link, results }) => this.#onRegistered(link, results),
       goAway: ({ link, code }) => this.#onGoAway(link, code),
-      ended: ({ link, code, detail }) => this.#onEnded(link, code, detail),
+      ended: ({ link, code, detail }) => this.#dials.end(link, code, detail),
     };
   }
 
@@ -333,71 +276,36 @@ class RunningClient implements Client {
     link: string,
     results: ClientControlMethods['registered']['takes']['results'],
   ): void {
-    const server = this.#links.get(link)?.server;
+    const server = this.#dials.serverOf(link);
     if (server === undefined || this.#state !== 'running') return;
-    const isWorthRetrying = this.#board.report(server.url, results);
-    if (!isWorthRetrying || this.#offers.has(link)) return;
-    const timer = systemClock.after(OFFER_AGAIN_MS, () => {
-      this.#offers.delete(link);
-      this.#bridgeOf(link)?.tell('keep', { link });
-    });
-    this.#offers.set(link, timer);
+    if (this.#board.report(server.url, results)) this.#dials.offerAgain(link);
   }
 
   #onGoAway(link: string, code: ErrorCode): void {
-    const server = this.#links.get(link)?.server;
+    const server = this.#dials.serverOf(link);
     if (server === undefined) return;
     this.#log.info({ url: server.url, link, code }, 'server takes no new streams here');
-    if (FINAL[code] === undefined) server.onGoAway(link, code);
-    else this.#endFinally(server.url, code, '');
+    const ending = finalEnding(server.url, { code, detail: '' });
+    if (ending === undefined) server.onGoAway(link, code);
+    else void this.#end(ending);
   }
 
-  #onEnded(link: string, code: ErrorCode, detail: string): void {
-    const server = this.#links.get(link)?.server;
-    if (code === 'SLW_TLS_REFUSED' && server !== undefined) this.#trust.forget(server.url);
-    this.#links.delete(link);
-    this.#offers.get(link)?.cancel();
-    this.#offers.delete(link);
-    server?.onEnd(link, code, detail);
-  }
-
-  #onFailure(
-    url: string,
-    { code, detail, attempts }: { code: ErrorCode; detail: string; attempts: number },
-  ): void {
+  #onFailure(url: string, failure: LinkFailure): void {
     if (this.#state !== 'running') return;
-    this.#log.warn({ url, code, detail, attempts }, 'link failed');
-    const reason = detail === '' ? ERRORS[code].text : detail;
+    const { code, attempts } = failure;
+    this.#log.warn({ url, ...failure }, 'link failed');
     if (this.#linksTo(url) === 0) {
       this.#connected.delete(url);
+      const reason = reasonOf(failure);
       this.#onEvent({ event: 'disconnected', server: url, code, reason, attempts });
     }
-    const { once, maxRetry } = this.#config;
-    const why = detail === '' ? ERRORS[code].text : detail;
-    const exitCode = code === 'SLW_TLS_REFUSED' ? EXIT_AUTH_REFUSED : EXIT_FAILURE;
-    if (FINAL[code] !== undefined) this.#endFinally(url, code, detail);
-    else if (once) void this.#end({ exitCode, message: `${url}: ${why} (--once)` });
-    else if (maxRetry > 0 && attempts > maxRetry) {
-      const message = `${url}: gave up after ${maxRetry} retries: ${why}`;
-      void this.#end({ exitCode, message });
-    }
-  }
-
-  #endFinally(url: string, code: ErrorCode, detail: string): void {
-    const final = FINAL[code];
-    if (final === undefined) return;
-    const why = detail === '' ? ERRORS[code].text : `${ERRORS[code].text}, ${detail}`;
-    void this.#end({ exitCode: final.exitCode, message: `${url}: ${why}: ${final.advice}` });
-  }
-
-  #onShardGone(shard: number): void {
-    for (const [link, entry] of [...this.#links]) {
-      if (entry.shard === shard) this.#onEnded(link, 'SLW_SHARD_FAILED', 'shard failed');
-    }
+    const ending = endingOf(url, failure, this.#config);
+    if (ending !== undefined) void this.#end(ending);
   }
 
   async #drain(): Promise<void> {
     for (const server of this.#servers) server.close();
+    this.#dials.stop();
     const { drainTimeoutMs } = this.#config;
     this.#log.info({ drainTimeoutMs }, 'draining');
     const calls = this.#pool
@@ -411,7 +319,7 @@ class RunningClient implements Client {
     if (this.#state === 'stopped') return;
     this.#state = 'stopped';
     for (const server of this.#servers) server.close();
-    for (const timer of this.#offers.values()) timer.cancel();
+    this.#dials.stop();
     this.#status?.close();
     this.#health.stop();
     await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);

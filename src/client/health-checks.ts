@@ -10,7 +10,7 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
-import type { UpstreamEntry } from '../bridge/messages.ts';
+import type { UpstreamEntry } from '../bridge/client-messages.ts';
 import type { HealthConfig } from '../config/config.ts';
 import type { Check, Probe } from './probe.ts';
 

@@ -8,7 +8,11 @@ import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { isLoopbackHost, showTarget } from '../base/target.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ClientControlMethods, ClientShardMethods, LocalListen } from '../bridge/messages.ts';
+import type {
+  ClientControlMethods,
+  ClientShardMethods,
+  LocalListen,
+} from '../bridge/client-messages.ts';
 import type { ClientConfig } from '../config/config.ts';
 import type { OnClientEvent } from './events.ts';
 import type { LocalForwardView } from './local-status.ts';

@@ -3,7 +3,7 @@
 // Invariant: holds nothing that a log would not: labels, addresses, numbers. Must not know: who
 // asks, or how it is sent.
 
-import type { LinkSample } from '../bridge/messages.ts';
+import type { LinkSample } from '../bridge/shard-sample.ts';
 
 export interface LocalLink {
   readonly link: string;

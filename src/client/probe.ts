@@ -6,7 +6,7 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { http, https } from '../base/http-modules.ts';
-import type { UpstreamEntry } from '../bridge/messages.ts';
+import type { UpstreamEntry } from '../bridge/client-messages.ts';
 import type { HealthCheck } from '../config/config.ts';
 
 export type Check = Exclude<HealthCheck, 'off'>;

@@ -11,7 +11,7 @@ import { Backoff } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { LinkWelcome } from '../bridge/messages.ts';
+import type { LinkWelcome } from '../bridge/client-messages.ts';
 import type { LinkView } from './local-status.ts';
 
 /** Links to one server at most (contract). */

@@ -6,7 +6,7 @@
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { showTarget } from '../base/target.ts';
-import type { TunnelAnswer } from '../bridge/messages.ts';
+import type { TunnelAnswer } from '../bridge/exit-messages.ts';
 import type { TunnelSpec } from '../config/tunnel.ts';
 import type { OnClientEvent } from './events.ts';
 

@@ -10,7 +10,7 @@ import { ConfigError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { LOGINS_MAX } from '../base/tunnel-options.ts';
 import { declareLogin, declareProviderLogin, type LoginScheme } from '../base/visitor-login.ts';
-import type { UpstreamEntry } from '../bridge/messages.ts';
+import type { UpstreamEntry } from '../bridge/client-messages.ts';
 import type { ClientConfig, TunnelSpec } from '../config/config.ts';
 import { readBearerTokens } from '../config/visitor-login.ts';
 

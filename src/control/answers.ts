@@ -6,7 +6,7 @@
 // from, beyond `isTrusted`.
 
 import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
-import type { PlainAnswer, PlainRequest } from '../bridge/messages.ts';
+import type { PlainAnswer, PlainRequest } from '../bridge/exit-messages.ts';
 import type { Judgement } from './access.ts';
 
 export interface StatusClient {

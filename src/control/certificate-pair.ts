@@ -5,7 +5,7 @@
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import type { CertificatePair } from '../bridge/messages.ts';
+import type { CertificatePair } from '../bridge/exit-messages.ts';
 
 export interface CheckedPair extends CertificatePair {
   readonly notBeforeMs: number;

@@ -5,7 +5,7 @@
 // messages, or who looks at what is shown.
 
 import type { Logger } from '../base/log.ts';
-import type { Challenge } from '../bridge/messages.ts';
+import type { Challenge } from '../bridge/exit-messages.ts';
 import type { ChallengeSolver, ChallengeTask } from './acme.ts';
 
 /** One DNS record to be made or removed. */

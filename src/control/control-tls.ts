@@ -11,7 +11,7 @@ import type { Clock } from '../base/clock.ts';
 import { ConfigError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { pemBlocks } from '../base/pem.ts';
-import type { PortTls } from '../bridge/messages.ts';
+import type { PortTls } from '../bridge/shard-task.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { AutoTls, fingerprintOf } from './auto-tls.ts';
 import { FileWatch } from './file-watch.ts';

@@ -7,7 +7,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
-import type { Holder } from './registry.ts';
+import type { Holder } from './clients.ts';
 
 const SESSION_MS = 12 * 3_600_000;
 /** Guess: a team with its browsers; more is somebody who opens them by program. */

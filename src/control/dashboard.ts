@@ -12,11 +12,11 @@ import type { Logger } from '../base/log.ts';
 import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
 import { Assets } from '../dashboard/assets.ts';
 import type { Attempt, Judgement } from './access.ts';
+import type { Holder } from './clients.ts';
 import { DashboardSessions } from './dashboard-sessions.ts';
 import type { RequestInspector } from './inspector.ts';
 import { LiveFeed } from './live-feed.ts';
 import type { Reading } from './readings.ts';
-import type { Holder } from './registry.ts';
 import { Snapshots } from './snapshot.ts';
 
 /** A login form: a token of the greatest length, each character as three. */

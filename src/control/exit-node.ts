@@ -11,13 +11,9 @@ import { sleep, systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Bridge, Serve } from '../bridge/calls.ts';
-import type {
-  ExitControlMethods,
-  ExitShardMethods,
-  ShardTask,
-  VisitorSettings,
-} from '../bridge/messages.ts';
+import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
 import { ShardPool } from '../bridge/pool.ts';
+import type { ShardTask, VisitorSettings } from '../bridge/shard-task.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { shardUrl } from '../shard/entry.ts';
 import { AccessControl } from './access.ts';
@@ -33,6 +29,7 @@ import { type Predecessor, succeed } from './predecessor.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Readings } from './readings.ts';
 import { Registry } from './registry.ts';
+import { serveShard } from './serve-shard.ts';
 import { acceptingShards, shardSettings, shareLimits, visitorSettings } from './settings.ts';
 import type { Ending, ExitNode, StartOptions } from './start-options.ts';
 import { VisitorTls } from './visitor-tls.ts';
@@ -366,46 +363,17 @@ class RunningNode implements ExitNode {
   }
 
   #serve(shard: number): Serve<ExitControlMethods> {
-    return {
-      authorize: async ({ identity, ...attempt }) => {
-        if (identity !== undefined) return { access: 'allowed' };
-        const found = await this.#access.login(attempt);
-        if (typeof found === 'string') return { access: found };
-        return { access: 'allowed', credential: found.credential };
-      },
-      hello: (hello) => {
-        this.#registry.hello(hello, shard);
-        const { client, link, remoteAddress, identity, agent } = hello;
-        this.#log.info({ client, link, remoteAddress, identity, agent }, 'client link up');
-        const { credential = '' } = hello;
-        const grant = this.#access.grantOf({ credential, remoteAddress });
-        const shards = this.#acceptsEverywhere ? this.#config.shards : 1;
-        return { node: this.#nodeId, shards, grant, spreadMs: this.#registry.spreadMs };
-      },
-      register: async ({ link, tunnels }) => {
-        const results = await this.#registry.register(link, tunnels);
-        const client = this.#registry.clientOf(link)?.id;
-        for (const { name, code, reason } of results) {
-          if (code === '') this.#onTunnelUp({ client, link, tunnel: name });
-          // Nobody was refused: the client left while its port was being opened.
-          else if (code === 'SLW_LINK_LOST') this.#log.info({ link, tunnel: name }, 'link left');
-          else this.#log.warn({ client, link, tunnel: name, code, reason }, 'tunnel refused');
-        }
-        return results;
-      },
-      unregister: ({ link, names }) => this.#registry.unregister(link, names),
-      linkLeaving: ({ link }) => this.#registry.linkLeaving(link),
-      linkGone: ({ link }) => this.#registry.linkGone(link),
-      ...this.#access.shares.serve(shard),
-      ...this.#logins.serve(),
-      request: (request) => this.#answers.answer(request, false),
-      answered: ({ path, status }) => this.#own.onAnswer(path, status),
-    };
-  }
-
-  #onTunnelUp(fields: { client: string | undefined; link: string; tunnel: string }): void {
-    this.#log.info(fields, 'tunnel up');
-    this.#https?.onTunnel(fields.tunnel);
+    return serveShard(shard, {
+      nodeId: this.#nodeId,
+      shards: this.#acceptsEverywhere ? this.#config.shards : 1,
+      registry: this.#registry,
+      access: this.#access,
+      logins: this.#logins,
+      answers: this.#answers,
+      own: this.#own,
+      onTunnelUp: (tunnel) => this.#https?.onTunnel(tunnel),
+      log: this.#log,
+    });
   }
 
   #createReadings(): Readings {

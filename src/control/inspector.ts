@@ -7,8 +7,8 @@
 
 import type { InspectSettings } from '../base/inspection.ts';
 import type { Bridge } from '../bridge/calls.ts';
+import type { ExitControlMethods, ExitShardMethods, PlainAnswer } from '../bridge/exit-messages.ts';
 import type { InspectedRequest } from '../bridge/inspected.ts';
-import type { ExitControlMethods, ExitShardMethods, PlainAnswer } from '../bridge/messages.ts';
 
 const PATH = '/api/requests';
 const LIST_TIMEOUT_MS = 1000;

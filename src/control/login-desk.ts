@@ -18,6 +18,7 @@ import { sealSession } from '../base/login-session.ts';
 import { CALLBACK_PATH } from '../base/login-way.ts';
 import type { Masked } from '../base/masked.ts';
 import type { Bridge, Serve } from '../bridge/calls.ts';
+import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
 import type {
   LoginBeginning,
   LoginControlMethods,
@@ -26,7 +27,6 @@ import type {
   LoginReturn,
   LoginWay,
 } from '../bridge/login-messages.ts';
-import type { ExitControlMethods, ExitShardMethods } from '../bridge/messages.ts';
 import { readLoginProviders, readSecret, secretFilesOf } from '../config/login-providers.ts';
 import { Problems } from '../config/problems.ts';
 import { FileWatch } from './file-watch.ts';

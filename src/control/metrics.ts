@@ -5,7 +5,7 @@
 // samples are gathered. The only file that knows prom-client.
 
 import { type Metric, Registry as Page } from 'prom-client';
-import { REQUEST_BUCKETS_SECONDS } from '../bridge/messages.ts';
+import { REQUEST_BUCKETS_SECONDS } from '../bridge/shard-sample.ts';
 import type { SampleBook, Totals } from './samples.ts';
 
 /** What only control knows. */

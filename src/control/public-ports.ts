@@ -7,7 +7,11 @@
 import type { Logger } from '../base/log.ts';
 import { isUdpTunnel, type PortName, readPortName } from '../base/port-name.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods, ListenRequest } from '../bridge/messages.ts';
+import type {
+  ExitControlMethods,
+  ExitShardMethods,
+  ListenRequest,
+} from '../bridge/exit-messages.ts';
 import type { ServerConfig } from '../config/config.ts';
 import type { Inheritance, InheritedSocket } from './inheritance.ts';
 import { claimPort } from './ports.ts';

@@ -6,7 +6,8 @@
 import { systemClock } from '../base/clock.ts';
 import { droppedLogLines } from '../base/log.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods, LoopWatch } from '../bridge/messages.ts';
+import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
+import type { LoopWatch } from '../bridge/shard-sample.ts';
 import type { ServerConfig } from '../config/config.ts';
 import type { Status } from './answers.ts';
 import type { ControlCounts, Metrics } from './metrics.ts';

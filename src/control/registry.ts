@@ -11,9 +11,16 @@ import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import type { PortName } from '../base/port-name.ts';
 import { readOffered, type TunnelOptions } from '../base/tunnel-options.ts';
 import { providerOf } from '../base/visitor-login.ts';
-import type { LinkHello, RouteChange, TunnelAnswer, TunnelRequest } from '../bridge/messages.ts';
+import type {
+  LinkHello,
+  RouteChange,
+  TunnelAnswer,
+  TunnelRequest,
+} from '../bridge/exit-messages.ts';
+import { type Client, Clients, type Scopes } from './clients.ts';
 import { spreadOf } from './return-spread.ts';
 import { checkTunnelName, isHttpTunnel, isPassthrough } from './tunnel-name.ts';
+import { TunnelPorts } from './tunnel-ports.ts';
 
 /** Links of one client: more than shards times nodes makes no sense. Guess. */
 const CLIENT_LINKS_MAX = 64;
@@ -23,21 +30,6 @@ const CLIENT_TUNNELS_MAX = 1000;
 const KNOWN_TUNNELS_MAX = 10_000;
 /** Links in all. Guess: 64 GiB of memory holds more, file descriptors do not. */
 const LINKS_MAX = 100_000;
-
-export interface Client {
-  readonly id: string;
-  readonly instance: string;
-  readonly agent: string;
-  readonly remoteAddress: string;
-  /** The name in its certificate, when that let it in. */
-  readonly identity: string | undefined;
-  /** Names the token that let it in; empty when a certificate did, which may do everything. */
-  readonly credential: string;
-  readonly sinceMs: number;
-  readonly links: Set<string>;
-  /** Labels of its tunnels by name. */
-  readonly tunnels: Map<string, string>;
-}
 
 interface LinkEntry {
   readonly client: Client;
@@ -50,26 +42,6 @@ interface LinkEntry {
 
 interface TunnelEntry {
   readonly links: Set<string>;
-}
-
-/** Who asks for something: what let it in, and where it is. */
-export type Holder = Pick<Client, 'credential' | 'remoteAddress'>;
-
-/** What the credential of a client lets it do. */
-export interface Scopes {
-  mayServe(holder: Holder, tunnel: string): boolean;
-  /** Undefined: the credential is not valid any more. */
-  limitsOf(holder: Holder): ClientLimits | undefined;
-  /** Two credentials of one owner have one of these. */
-  ownerOf(credential: string): string;
-  /** What limits are counted by: one for all owners whom one entry lets in. */
-  entryNameOf(credential: string): string;
-}
-
-/** Of all clients of an owner; absent: no limit. */
-export interface ClientLimits {
-  readonly clientsMax?: number;
-  readonly linksMax?: number;
 }
 
 export interface RegistryOptions {
@@ -91,17 +63,21 @@ export interface RegistryOptions {
 
 export class Registry {
   readonly #options: RegistryOptions;
-  readonly #clients = new Map<string, Client>();
+  readonly #clients: Clients;
+  readonly #ports: TunnelPorts;
   readonly #links = new Map<string, LinkEntry>();
   readonly #tunnels = new Map<string, TunnelEntry>();
-  readonly #connects = new Map<string, number>();
-  /** The last step under way for a port, so that opening and closing never overlap. */
-  readonly #portSteps = new Map<string, Promise<void>>();
-  readonly #openPorts = new Set<string>();
   #number = 0;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
+    this.#clients = new Clients({ scopes: options.scopes, wallMs: options.wallMs });
+    this.#ports = new TunnelPorts({
+      openPort: options.openPort,
+      closePort: options.closePort,
+      isServed: (name) => this.isServed(name),
+      onUnserved: (name) => this.#forget(name),
+    });
   }
 
   get clients(): Iterable<Client> {
@@ -110,11 +86,11 @@ export class Registry {
 
   /** Within which clients should come back when this server is lost. */
   get spreadMs(): number {
-    return spreadOf(this.#clients.size);
+    return spreadOf(this.#clients.count);
   }
 
   get clientsCount(): number {
-    return this.#clients.size;
+    return this.#clients.count;
   }
 
   get linksCount(): number {
@@ -123,7 +99,7 @@ export class Registry {
 
   /** How often each client started, by id; bounded like the known tunnels. */
   get connects(): ReadonlyMap<string, number> {
-    return this.#connects;
+    return this.#clients.connects;
   }
 
   hasClient(id: string): boolean {
@@ -166,12 +142,12 @@ export class Registry {
   }
 
   isPortOpen(name: string): boolean {
-    return this.#openPorts.has(name);
+    return this.#ports.isOpen(name);
   }
 
   /** Tunnels whose ports are open, for a shard that starts. */
   openPorts(): string[] {
-    return [...this.#openPorts];
+    return this.#ports.names();
   }
 
   /** All routes as changes, for a shard that starts. */
@@ -187,13 +163,13 @@ export class Registry {
   /** A link was greeted. Raises a SluicewayError when it must not stay. */
   hello(hello: LinkHello, shard: number): void {
     if (this.#links.size >= LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
-    this.#admit(hello);
+    this.#clients.admit(hello);
     let client = this.#clients.get(hello.client);
     if (client !== undefined && client.instance !== hello.instance) {
       this.#endClient(client, 'SLW_LINK_REPLACED');
       client = undefined;
     }
-    client ??= this.#addClient(hello);
+    client ??= this.#clients.add(hello);
     if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     client.links.add(hello.link);
     this.#links.set(hello.link, { client, shard, state: 'serving', tunnels: new Map() });
@@ -214,9 +190,8 @@ export class Registry {
   unregister(link: string, names: readonly string[]): void {
     const entry = this.#links.get(link);
     for (const name of names) {
-      if (!this.#portSteps.has(name)) this.#withdraw(link, name);
       // Its registration may be under way: withdrawn when it has ended.
-      else void this.#portStep(name, async () => this.#withdrawFrom(link, entry, name));
+      this.#ports.afterSteps(name, () => this.#withdrawFrom(link, entry, name));
     }
   }
 
@@ -234,69 +209,11 @@ export class Registry {
     this.linkLeaving(link);
     this.#links.delete(link);
     entry.client.links.delete(link);
-    const isLast = entry.client.links.size === 0;
-    if (isLast && this.#clients.get(entry.client.id) === entry.client) {
-      this.#clients.delete(entry.client.id);
-    }
+    if (entry.client.links.size === 0) this.#clients.delete(entry.client);
   }
 
   shardGone(shard: number): void {
     for (const [link, entry] of [...this.#links]) if (entry.shard === shard) this.linkGone(link);
-  }
-
-  /** Raises a SluicewayError when the scope of the hello's credential has no room for it. */
-  #admit({ client, instance, credential = '', remoteAddress }: LinkHello): void {
-    const { scopes } = this.#options;
-    if (scopes === undefined) return;
-    const same = this.#clients.get(client);
-    const owner = scopes.ownerOf(credential);
-    // Whoever may serve something of its own may not end another's client.
-    if (same !== undefined && scopes.ownerOf(same.credential) !== owner) {
-      throw new SluicewayError('SLW_LINK_ID_TAKEN');
-    }
-    if (credential === '') return;
-    const limits = scopes.limitsOf({ credential, remoteAddress });
-    if (limits === undefined) throw new SluicewayError('SLW_LINK_REVOKED');
-    const { clientsMax, linksMax } = limits;
-    if (clientsMax === undefined && linksMax === undefined) return;
-    const own = [...this.#clients.values()].filter(
-      (one) => scopes.entryNameOf(one.credential) === scopes.entryNameOf(credential),
-    );
-    const others = own.filter(({ id }) => id !== client);
-    // A client that is replaced makes room for itself.
-    const staying = same?.instance === instance ? own : others;
-    const links = staying.reduce((sum, one) => sum + one.links.size, 0);
-    const isFull = others.length >= (clientsMax ?? Number.POSITIVE_INFINITY);
-    if (isFull || links >= (linksMax ?? Number.POSITIVE_INFINITY)) {
-      throw new SluicewayError('SLW_LINK_LIMIT');
-    }
-  }
-
-  #addClient(hello: LinkHello): Client {
-    const client: Client = {
-      id: hello.client,
-      instance: hello.instance,
-      agent: hello.agent,
-      remoteAddress: hello.remoteAddress,
-      identity: hello.identity,
-      credential: hello.credential ?? '',
-      sinceMs: this.#options.wallMs(),
-      links: new Set(),
-      tunnels: new Map(),
-    };
-    this.#clients.set(client.id, client);
-    this.#countConnect(client.id);
-    return client;
-  }
-
-  #countConnect(id: string): void {
-    const count = this.#connects.get(id) ?? 0;
-    this.#connects.delete(id);
-    this.#connects.set(id, count + 1);
-    if (this.#connects.size > KNOWN_TUNNELS_MAX) {
-      const [oldest] = this.#connects.keys();
-      if (oldest !== undefined) this.#connects.delete(oldest);
-    }
   }
 
   #endClient(client: Client, code: ErrorCode): void {
@@ -322,8 +239,7 @@ export class Registry {
       }
       if (entry === undefined) throw new SluicewayError('SLW_LINK_LOST');
       const { client } = entry;
-      this.#checkScope(client, name);
-      this.#checkOwner(client, offer);
+      this.#checkMayServe(client, offer);
       const isNew = !client.tunnels.has(name);
       if (isNew && client.tunnels.size >= CLIENT_TUNNELS_MAX) {
         throw new SluicewayError('SLW_TUNNEL_LIMIT');
@@ -351,21 +267,14 @@ export class Registry {
     }
   }
 
-  #checkScope(client: Client, name: string): void {
-    const isAllowed =
-      client.credential === '' || this.#options.scopes?.mayServe(client, name) === true;
-    if (!isAllowed) throw new SluicewayError('SLW_TUNNEL_NOT_ALLOWED');
-  }
-
-  /** Two tokens may serve one name, but not send its visitors to two upstreams. */
-  #checkOwner(client: Client, { name, label }: TunnelRequest): void {
-    const { scopes } = this.#options;
-    if (scopes === undefined) return;
-    const owner = scopes.ownerOf(client.credential);
-    for (const link of this.#tunnels.get(name)?.links ?? []) {
+  #checkMayServe(client: Client, offer: TunnelRequest): void {
+    const refusal = this.#clients.refusalOf(client, offer.name);
+    if (refusal !== undefined) throw new SluicewayError(refusal);
+    for (const link of this.#tunnels.get(offer.name)?.links ?? []) {
       const other = this.#links.get(link)?.client;
-      if (other === undefined || other.tunnels.get(name) === label) continue;
-      if (scopes.ownerOf(other.credential) !== owner) throw new SluicewayError('SLW_TUNNEL_TAKEN');
+      if (other !== undefined && this.#clients.isTaken(client, offer, other)) {
+        throw new SluicewayError('SLW_TUNNEL_TAKEN');
+      }
     }
   }
 
@@ -379,11 +288,7 @@ export class Registry {
       const detail = `port is outside --${port.transport}-ports: ${port.port}`;
       throw new SluicewayError('SLW_TUNNEL_PORT_NOT_ALLOWED', detail);
     }
-    await this.#portStep(name, async () => {
-      if (this.#openPorts.has(name)) return;
-      await this.#options.openPort(name);
-      this.#openPorts.add(name);
-    });
+    await this.#ports.open(name);
   }
 
   #addRoute(
@@ -393,7 +298,7 @@ export class Registry {
   ): void {
     if (this.#links.get(link) !== entry || entry.state === 'leaving') {
       // The link died, or left, while the port was being opened: nobody may be left to serve it.
-      this.#closeUnserved(name);
+      this.#ports.closeUnserved(name);
       throw new SluicewayError('SLW_LINK_LOST');
     }
     // Offered again: only options may have changed.
@@ -418,17 +323,7 @@ export class Registry {
     this.#tunnels.get(name)?.links.delete(link);
     this.#clientForget(entry.client, name);
     this.#options.publish([change]);
-    this.#closeUnserved(name);
-  }
-
-  #closeUnserved(name: string): void {
-    if (!this.#openPorts.has(name)) return;
-    void this.#portStep(name, async () => {
-      if (this.isServed(name) || !this.#openPorts.has(name)) return;
-      this.#openPorts.delete(name);
-      this.#forget(name);
-      await this.#options.closePort(name);
-    });
+    this.#ports.closeUnserved(name);
   }
 
   #forgetOldest(): void {
@@ -443,19 +338,6 @@ export class Registry {
   #forget(name: string): void {
     if (!this.#tunnels.delete(name)) return;
     this.#options.publish([this.#change('forget', name, '')]);
-  }
-
-  /** Runs `step` after the steps that are under way for the same port. */
-  #portStep(name: string, step: () => Promise<void>): Promise<void> {
-    const before = this.#portSteps.get(name) ?? Promise.resolve();
-    const run = before.then(step, step);
-    const settled = run
-      .catch(() => undefined)
-      .then(() => {
-        if (this.#portSteps.get(name) === settled) this.#portSteps.delete(name);
-      });
-    this.#portSteps.set(name, settled);
-    return run;
   }
 
   #change(kind: RouteChange['kind'], tunnel: string, link: string): RouteChange {

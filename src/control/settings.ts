@@ -7,7 +7,7 @@
 
 import { readFile } from 'node:fs/promises';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
-import type { ShardSettings, VisitorSettings } from '../bridge/messages.ts';
+import type { ShardSettings, VisitorSettings } from '../bridge/shard-task.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { readErrorPages } from './error-pages.ts';
 import { supportsReusePort } from './ports.ts';

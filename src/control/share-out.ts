@@ -5,7 +5,7 @@
 // Invariant: pure; the shares add up to the rate and never to more; each is above zero, so that a
 // shard that was idle can show that it needs more. Must not know: tokens, shards, what is counted.
 
-import type { TokenRateUse } from '../bridge/messages.ts';
+import type { TokenRateUse } from '../bridge/exit-messages.ts';
 
 /** Of the rate, for shards that use none of it now. Guess: little, and enough to be noticed. */
 const FLOOR_SHARE = 0.1;

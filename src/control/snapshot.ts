@@ -5,7 +5,7 @@
 // Invariant: a figure that is not known yet is null, never a zero that looks measured; lists are
 // bounded, the busiest first, and say how many there are. Must not know: who looks.
 
-import { REQUEST_BUCKETS_SECONDS } from '../bridge/messages.ts';
+import { REQUEST_BUCKETS_SECONDS } from '../bridge/shard-sample.ts';
 import type { Status, StatusClient } from './answers.ts';
 import type { Reading } from './readings.ts';
 import type { Totals } from './samples.ts';

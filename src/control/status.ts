@@ -5,7 +5,8 @@
 import { hostname } from 'node:os';
 import type { ServerConfig } from '../config/config.ts';
 import type { Status, StatusClient } from './answers.ts';
-import type { Client, Registry } from './registry.ts';
+import type { Client } from './clients.ts';
+import type { Registry } from './registry.ts';
 import type { Totals } from './samples.ts';
 import { ownerOf } from './tokens.ts';
 

@@ -17,7 +17,7 @@ import type {
   TokenBudgetShare,
   TokenRateUse,
   TokenUse,
-} from '../bridge/messages.ts';
+} from '../bridge/exit-messages.ts';
 import { evenPart, shareOut } from './share-out.ts';
 import type { TokenUsage } from './token-usage.ts';
 

@@ -17,8 +17,8 @@ import type {
   CertificatePair,
   ExitControlMethods,
   ExitShardMethods,
-  HttpsSettings,
-} from '../bridge/messages.ts';
+} from '../bridge/exit-messages.ts';
+import type { HttpsSettings } from '../bridge/shard-task.ts';
 import type { HttpsConfig, LetsEncryptConfig } from '../config/config.ts';
 import { coversName } from '../config/https.ts';
 import type { ChallengeKind, Issuer } from './acme.ts';

@@ -22,10 +22,9 @@ import {
   type SessionLimits,
   STREAMS_OPENING_MAX,
 } from '../wire/limits.ts';
-import { canReceive, canSend, EVENT, STREAM } from '../wire/stream-state.ts';
+import { canReceive, EVENT, STREAM } from '../wire/stream-state.ts';
 import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
-import { Outflow } from './outflow.ts';
-import { QUANTUM_BYTES, Scheduler } from './scheduler.ts';
+import { Sender } from './sender.ts';
 import { Stream, type StreamCarrier, type StreamSink, UNSET_SINK } from './stream.ts';
 import { type Parity, StreamTable } from './stream-table.ts';
 
@@ -74,12 +73,10 @@ export class Session implements LinkSink, StreamCarrier {
   readonly #link: Link;
   readonly #keepalive: Keepalive;
   readonly #streams: StreamTable;
-  readonly #scheduler = new Scheduler();
-  readonly #outflow: Outflow;
+  readonly #sender: Sender;
   #phase: number = PHASE.GREETING;
   #peer: PeerLimits = { frame: FRAME_BYTES_MIN, streams: 0, credit: 0 };
   #idleFrames = 0;
-  #isPumping = false;
   #receiving: Stream | undefined;
   #endCode: ErrorCode = 'SLW_LINK_LOST';
   #endDetail = '';
@@ -90,7 +87,7 @@ export class Session implements LinkSink, StreamCarrier {
     this.memory = new SessionMemory(options.limits);
     this.#keepalive = new Keepalive(options.keepalive, options.clock.nowMs());
     this.#streams = new StreamTable(options);
-    this.#outflow = new Outflow(options.link, options.clock, () => this.#pump());
+    this.#sender = new Sender(options.link, options.clock);
   }
 
   /** Begins to read the link. */
@@ -132,6 +129,7 @@ export class Session implements LinkSink, StreamCarrier {
   activate(peer: PeerLimits): void {
     assert(this.#phase === PHASE.GREETING, 'a session is greeted once');
     this.#peer = peer;
+    this.#sender.frameBytesMax = peer.frame;
     this.#phase = PHASE.ACTIVE;
     this.#ping();
   }
@@ -195,25 +193,11 @@ export class Session implements LinkSink, StreamCarrier {
   // --- StreamCarrier: what streams ask for -------------------------------------------------
 
   sendNow(stream: Stream, piece: Buffer): number {
-    if (this.#phase === PHASE.ENDED || !canSend(stream.state)) return 0;
-    let offset = 0;
-    while (offset < piece.length) {
-      const frame = Math.min(this.#peer.frame, this.#outflow.roomBytes(piece.length));
-      const bytes = Math.min(piece.length - offset, stream.sendableBytes, frame);
-      if (bytes === 0) break;
-      stream.spend(bytes);
-      const part = bytes === piece.length ? piece : piece.subarray(offset, offset + bytes);
-      this.#link.writeBody(FRAME.DATA, stream.id, part);
-      this.#outflow.sent(bytes);
-      offset += bytes;
-    }
-    for (const meter of stream.meters) meter.bytesOut += offset;
-    return offset;
+    return this.#sender.sendNow(stream, piece);
   }
 
   schedule(stream: Stream): void {
-    this.#scheduler.add(stream);
-    this.#pump();
+    this.#sender.schedule(stream);
   }
 
   sendOpened(stream: Stream): void {
@@ -254,12 +238,12 @@ export class Session implements LinkSink, StreamCarrier {
       case FRAME.PING:
         this.#expectActive(id, 0);
         this.#countIdle();
-        this.#outflow.pong(value);
+        this.#sender.outflow.pong(value);
         return;
       case FRAME.PONG:
         this.#expectActive(id, 0);
         this.#countIdle();
-        this.#outflow.answer(value);
+        this.#sender.outflow.answer(value);
         this.#keepalive.pong(value, this.#options.clock.nowMs());
         return;
       case FRAME.GOAWAY:
@@ -309,7 +293,7 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   onDrain(): void {
-    this.#pump();
+    this.#sender.pump();
   }
 
   onWireError(error: WireError): void {
@@ -432,28 +416,8 @@ export class Session implements LinkSink, StreamCarrier {
     throw new WireError('SLW_WIRE_STREAM_STATE', `stream ${stream.id} in state ${stream.state}`);
   }
 
-  /** Serves listed streams until the link is congested or none is left. Never nests: a sink that
-   * writes in onWritable lists its stream for this very loop, instead of a deeper one. */
-  #pump(): void {
-    if (this.#isPumping) return;
-    this.#isPumping = true;
-    while (this.#outflow.isOpen && this.#phase !== PHASE.ENDED) {
-      const stream = this.#scheduler.next();
-      if (stream === undefined) break;
-      if (stream.flush(Math.min(QUANTUM_BYTES, this.#outflow.frameBytesMax))) {
-        stream.finSent();
-        this.#link.writeValue(FRAME.FIN, stream.id, 0);
-      }
-      if (stream.isDrained) stream.sink.onWritable();
-      stream.settle();
-      this.#scheduler.add(stream);
-    }
-    if (!this.#scheduler.isEmpty) this.#outflow.wait();
-    this.#isPumping = false;
-  }
-
   #ping(): void {
-    const mark = this.#outflow.mark();
+    const mark = this.#sender.outflow.mark();
     this.#link.writeValue(FRAME.PING, 0, this.#keepalive.ping(this.#options.clock.nowMs(), mark));
   }
 
@@ -488,7 +452,7 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   #resetAll(code: ErrorCode): void {
-    this.#outflow.close();
+    this.#sender.close();
     for (const stream of [...this.#streams.values()]) {
       const { sink } = stream;
       const isTold = stream.isEnded;

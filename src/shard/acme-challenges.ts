@@ -6,7 +6,7 @@
 
 import { createServer, type Server } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
-import type { Challenge } from '../bridge/messages.ts';
+import type { Challenge } from '../bridge/exit-messages.ts';
 import { HANDSHAKE_TIMEOUT_MS } from './certificate-store.ts';
 
 /** RFC 8737 6.2. */

@@ -10,7 +10,7 @@
 
 import { constants, createHmac } from 'node:crypto';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import type { CertificateChange, CertificatePair } from '../bridge/messages.ts';
+import type { CertificateChange, CertificatePair } from '../bridge/exit-messages.ts';
 
 /** From the hello to a finished handshake (design, section 4.2). */
 export const HANDSHAKE_TIMEOUT_MS = 10_000;

@@ -19,8 +19,8 @@ import type {
   ClientControlMethods,
   ClientShardMethods,
   LinkDial,
-  ShardSettings,
-} from '../bridge/messages.ts';
+} from '../bridge/client-messages.ts';
+import type { ShardSettings } from '../bridge/shard-task.ts';
 import { dialWebSocket, type Upgraded } from '../link/ws-handshake.ts';
 import { type MaskKey, WsLink } from '../link/ws-link.ts';
 import type { Session, SessionEvents } from '../mux/session.ts';

@@ -13,10 +13,9 @@ import type {
   ClientShardMethods,
   LinkDial,
   LocalListen,
-  LoopWatch,
-  ShardSample,
-  ShardTask,
-} from '../bridge/messages.ts';
+} from '../bridge/client-messages.ts';
+import type { LoopWatch, ShardSample } from '../bridge/shard-sample.ts';
+import type { ShardTask } from '../bridge/shard-task.ts';
 import { ClientLink } from './client-link.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';

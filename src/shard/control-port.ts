@@ -13,7 +13,7 @@ import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods } from '../bridge/messages.ts';
+import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
 import { acceptUpgrade, offersSubprotocol, type Upgraded } from '../link/ws-handshake.ts';
 import { ControlPortTls } from './port-tls.ts';
 

@@ -4,7 +4,7 @@
 // compilation rewrites imports but not URLs. No top-level await: piscina tries `require` first and
 // would hide the error. Must not know: what a shard does.
 
-import type { ShardTask } from '../bridge/messages.ts';
+import type { ShardTask } from '../bridge/shard-task.ts';
 
 /** File that piscina loads; `.ts` from a checkout, `.js` once compiled. */
 export const shardUrl: string = new URL(import.meta.url).href;

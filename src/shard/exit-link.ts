@@ -17,10 +17,10 @@ import type {
   ClientGrant,
   ExitControlMethods,
   ExitShardMethods,
-  ShardSettings,
   TunnelAnswer,
   TunnelRequest,
-} from '../bridge/messages.ts';
+} from '../bridge/exit-messages.ts';
+import type { ShardSettings } from '../bridge/shard-task.ts';
 import type { Link } from '../link/link.ts';
 import type { Session, SessionEvents } from '../mux/session.ts';
 import type { Stream, StreamMeter } from '../mux/stream.ts';

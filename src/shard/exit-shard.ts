@@ -18,12 +18,9 @@ import type {
   ExitShardMethods,
   Listening,
   ListenRequest,
-  LiveSettings,
-  LoopWatch,
-  ShardSample,
-  ShardTask,
-  VisitorSettings,
-} from '../bridge/messages.ts';
+} from '../bridge/exit-messages.ts';
+import type { LoopWatch, ShardSample } from '../bridge/shard-sample.ts';
+import type { LiveSettings, ShardTask, VisitorSettings } from '../bridge/shard-task.ts';
 import type { Upgraded } from '../link/ws-handshake.ts';
 import { WsLink } from '../link/ws-link.ts';
 import type { OpenRequest } from '../mux/session.ts';

@@ -4,7 +4,7 @@
 // `--allow-faults`; strikes the first shard only. Must not know: how the failure is handled.
 
 import { systemClock } from '../base/clock.ts';
-import type { ShardTask } from '../bridge/messages.ts';
+import type { ShardTask } from '../bridge/shard-task.ts';
 
 /** Several times the deadline of a scrape. */
 const BLOCK_MS = 6000;

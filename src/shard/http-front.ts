@@ -5,7 +5,7 @@
 // passes over plain HTTP, and what a challenge path asks for is never redirected. An answer ends
 // its connection. Must not know: sockets, or how requests are carried.
 
-import type { HttpsSettings } from '../bridge/messages.ts';
+import type { HttpsSettings } from '../bridge/shard-task.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import { visitorScheme } from '../http/trusted-forwarding.ts';

@@ -46,18 +46,24 @@ export interface HttpArrival {
   readonly serverName: string | undefined;
 }
 
-/** Whose connection was switched to raw bytes, and to which tunnel. */
-export interface SwitchOrigin {
+/** A connection that was switched to raw bytes. */
+export interface Switched {
   readonly tunnel: string;
+  /** The visitor's address. */
   readonly visitor: string;
+  readonly stream: Stream;
+  /** What the stream has brought behind the response's head. */
+  readonly rest: Buffer;
+  /** Reads the visitor's socket. */
+  readonly reads: SocketReads;
 }
 
 /** What a connection asks of the ingress that accepted it. */
 export interface VisitorHome {
   /** The socket is gone, or no longer this connection's. */
   onGone(visitor: HttpVisitor): void;
-  /** From now on raw bytes both ways; the socket is paused when `isPaused`. */
-  onSwitched(reads: SocketReads, stream: Stream, rest: Buffer, origin: SwitchOrigin): void;
+  /** From now on raw bytes both ways, by whoever takes over the visitor's reads and outlet. */
+  onSwitched(visitor: HttpVisitor, switched: Switched): void;
 }
 
 type Phase = 'idle' | 'unread' | 'head' | 'exchange' | 'asking' | 'lingering' | 'closed';
@@ -348,10 +354,10 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.#phase = 'closed';
     socket.off('end', this.#onEnd);
     socket.off('close', this.#onClose);
-    this.outlet.flush();
     this.#home.onGone(this);
     const { tunnel = '' } = this.#exchange;
-    this.#home.onSwitched(this.#reads, stream, rest, { tunnel, visitor: this.#address });
+    const [visitor, reads] = [this.#address, this.#reads];
+    this.#home.onSwitched(this, { tunnel, visitor, stream, rest, reads });
     const goesOn = held === undefined || stream.write(held);
     if (socket.readableEnded) stream.end();
     if (goesOn) socket.resume();

@@ -7,17 +7,10 @@
 import type { Socket } from 'node:net';
 import { plainAddress } from '../base/ip.ts';
 import { Roster } from '../base/roster.ts';
-import type { SocketReads } from '../link/socket-reads.ts';
-import type { Stream } from '../mux/stream.ts';
 import { noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { HttpContext, type HttpIngressOptions } from './http-context.ts';
-import {
-  type HttpArrival,
-  HttpVisitor,
-  type SwitchOrigin,
-  type VisitorHome,
-} from './http-visitor.ts';
+import { type HttpArrival, HttpVisitor, type Switched, type VisitorHome } from './http-visitor.ts';
 import type { Inspector } from './inspector.ts';
 import type { LinkDoor } from './link-door.ts';
 import { type Replayed, replay } from './replay.ts';
@@ -138,13 +131,13 @@ export class HttpIngress implements VisitorHome {
     visitor.seat?.leave();
   }
 
-  onSwitched(reads: SocketReads, stream: Stream, rest: Buffer, origin: SwitchOrigin): void {
+  onSwitched({ socket, outlet }: HttpVisitor, switched: Switched): void {
     const { limits, clock, access } = this.#context;
-    const { socket } = reads;
+    const { stream, rest, reads } = switched;
     const nowMs = clock.nowMs();
-    const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
+    const onEnd = access === undefined ? undefined : noteEnd(access, clock, switched);
     const relays = this.#relays;
-    const relay = new SocketRelay({ socket, limits, state: 'open', nowMs, relays, onEnd });
+    const relay = new SocketRelay({ socket, outlet, limits, state: 'open', nowMs, relays, onEnd });
     stream.sink = relay;
     relay.join(stream, reads);
     if (rest.length > 0) relay.onData(rest);

@@ -11,7 +11,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { plainAddress } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
-import type { CertificateChange } from '../bridge/messages.ts';
+import type { CertificateChange } from '../bridge/exit-messages.ts';
 import type { ClientHello } from '../edge/client-hello.ts';
 import { ACME_PROTOCOL, type AcmeChallenges } from './acme-challenges.ts';
 import type { Arrival } from './arrivals.ts';

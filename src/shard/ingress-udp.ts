@@ -14,7 +14,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import { plainAddress } from '../base/ip.ts';
 import type { AddressSet } from '../base/network-set.ts';
 import { Roster } from '../base/roster.ts';
-import type { Listening, ListenRequest } from '../bridge/messages.ts';
+import type { Listening, ListenRequest } from '../bridge/exit-messages.ts';
 import { QueueAccount } from '../mux/datagram-queue.ts';
 import type { AccessLog } from './access-log.ts';
 import type { AllowListName, AllowLists } from './allow-lists.ts';

@@ -2,7 +2,7 @@
 //
 // Invariant: reads only; nothing is counted here. Must not know: which role the shard has.
 
-import type { LinkSample, ShardSample } from '../bridge/messages.ts';
+import type { LinkSample, ShardSample } from '../bridge/shard-sample.ts';
 import type { Session } from '../mux/session.ts';
 import type { StreamMeter } from '../mux/stream.ts';
 

@@ -7,7 +7,7 @@
 import { createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import { SluicewayError } from '../base/errors.ts';
 import { Roster } from '../base/roster.ts';
-import type { Listening, ListenRequest } from '../bridge/messages.ts';
+import type { Listening, ListenRequest } from '../bridge/exit-messages.ts';
 import type { Meters } from './meters.ts';
 import { cutSocket } from './socket-relay.ts';
 

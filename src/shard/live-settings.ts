@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts';
 import { withoutPort } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
-import type { LiveSettings, ShardSettings } from '../bridge/messages.ts';
+import type { LiveSettings, ShardSettings } from '../bridge/shard-task.ts';
 import type { AllowLists } from './allow-lists.ts';
 import type { ExitLink } from './exit-link.ts';
 import type { Forwards } from './forwards.ts';

@@ -8,7 +8,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { ShardSettings } from '../bridge/messages.ts';
+import type { ShardSettings } from '../bridge/shard-task.ts';
 import { PortLink } from '../link/port-link.ts';
 import type { OpenRequest, Session } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';

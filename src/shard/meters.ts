@@ -13,7 +13,7 @@ import {
   type RequestSample,
   type ShardSample,
   type TunnelSample,
-} from '../bridge/messages.ts';
+} from '../bridge/shard-sample.ts';
 import type { StreamMeter } from '../mux/stream.ts';
 import { DatagramMeter } from './datagram-meter.ts';
 import type { InFlight } from './http-context.ts';

@@ -10,7 +10,7 @@ import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { https } from '../base/http-modules.ts';
-import type { PortTls } from '../bridge/messages.ts';
+import type { PortTls } from '../bridge/shard-task.ts';
 
 /** AES-128 first: a fifth faster than AES-256, and out of reach all the same. */
 const CIPHERS = [

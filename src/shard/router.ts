@@ -10,7 +10,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import { type Network, readNetwork } from '../base/network.ts';
 import { type AddressSet, NetworkSet } from '../base/network-set.ts';
 import { VisitorLogins } from '../base/visitor-login.ts';
-import type { RouteChange } from '../bridge/messages.ts';
+import type { RouteChange } from '../bridge/exit-messages.ts';
 import { HeaderEdits } from '../http/header-edits.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';

@@ -4,7 +4,7 @@
 // declared dead for silence. Must not know: what a session carries.
 
 import { type Clock, systemClock } from '../base/clock.ts';
-import type { ShardSettings } from '../bridge/messages.ts';
+import type { ShardSettings } from '../bridge/shard-task.ts';
 import type { Link } from '../link/link.ts';
 import { Session, type SessionEvents } from '../mux/session.ts';
 import type { SessionLimits } from '../wire/limits.ts';

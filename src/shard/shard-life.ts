@@ -9,7 +9,7 @@
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { createLogger, type Logger } from '../base/log.ts';
 import { collectStartupGarbage } from '../base/startup-garbage.ts';
-import type { ShardTask } from '../bridge/messages.ts';
+import type { ShardTask } from '../bridge/shard-task.ts';
 import { Meters } from './meters.ts';
 
 /** How exact deadlines are (design: heads are checked every 2 s at least). */

@@ -22,15 +22,15 @@ const GATHERED_BYTES_MIN = 4096;
 
 export class SocketOutlet {
   readonly #writes: SocketWrites;
-  readonly #onTaken: () => void;
+  /** Called when the kernel has taken some of what was written; whoever writes now sets it. */
+  onTaken: () => void;
   #stage: Buffer | undefined;
   #stagedBytes = 0;
   /** The piece before was a large one. */
   #wasBulk = false;
 
-  /** `onTaken` is called when the kernel has taken some of what was written. */
   constructor(socket: Socket, onTaken: () => void) {
-    this.#onTaken = onTaken;
+    this.onTaken = onTaken;
     this.#writes = new SocketWrites(socket, () => this.#onWritten());
   }
 
@@ -61,7 +61,7 @@ export class SocketOutlet {
     this.#wasBulk = isBulk;
     const kept = isStalled ? readPool.keep(piece) : piece;
     if (isBulk || wasBulk) writes.gather(kept);
-    else if (writes.write(kept)) this.#onTaken();
+    else if (writes.write(kept)) this.onTaken();
   }
 
   /** The same, of what leaves with what is written after it in this turn. */
@@ -82,15 +82,9 @@ export class SocketOutlet {
     this.#writes.destroySoon();
   }
 
-  /** Hands all there is to the socket; before anybody else writes to it. */
-  flush(): void {
-    this.#unstage();
-    this.#writes.flush();
-  }
-
   #onWritten(): void {
     if (this.#writes.queuedBytes < STALLED_BYTES) this.#unstage();
-    this.#onTaken();
+    this.onTaken();
   }
 
   #unstage(): void {
@@ -99,7 +93,7 @@ export class SocketOutlet {
     const bytes = this.#stagedBytes;
     this.#stage = undefined;
     this.#stagedBytes = 0;
-    if (this.#writes.write(stage.subarray(0, bytes))) this.#onTaken();
+    if (this.#writes.write(stage.subarray(0, bytes))) this.onTaken();
   }
 
   #add(piece: Buffer): void {

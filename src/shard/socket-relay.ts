@@ -39,6 +39,8 @@ type RelayState = 'dialling' | 'open' | 'closed';
 
 export interface RelayOptions {
   readonly socket: Socket;
+  /** Of whoever wrote to the socket so far; absent: nobody has. */
+  readonly outlet?: SocketOutlet;
   readonly limits: RelayLimits;
   readonly state: 'dialling' | 'open';
   readonly nowMs: number;
@@ -71,7 +73,9 @@ export class SocketRelay implements StreamSink, ReadSink {
 
   constructor(options: RelayOptions) {
     this.#socket = options.socket;
-    this.#outlet = new SocketOutlet(options.socket, () => this.#settle());
+    const onTaken = (): void => this.#settle();
+    this.#outlet = options.outlet ?? new SocketOutlet(options.socket, onTaken);
+    this.#outlet.onTaken = onTaken;
     this.#keepAlive = new KeepAlive(options.socket, options.nowMs);
     this.#limits = options.limits;
     this.#state = options.state;

@@ -11,7 +11,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import type { TokenLimits } from '../base/token-limits.ts';
 import { TOKEN_LIMITS } from '../base/token-limits.ts';
-import type { TokenBudgetShare, TokenUse } from '../bridge/messages.ts';
+import type { TokenBudgetShare, TokenUse } from '../bridge/exit-messages.ts';
 import type { Stream, StreamMeter } from '../mux/stream.ts';
 import { Throttle } from '../mux/throttle.ts';
 import { THROTTLED_WINDOW_BYTES } from './tunnel-limits.ts';

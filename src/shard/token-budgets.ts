@@ -5,7 +5,7 @@
 // know: what a budget limits.
 
 import type { Clock } from '../base/clock.ts';
-import type { TokenBudgetChange, TokenUse } from '../bridge/messages.ts';
+import type { TokenBudgetChange, TokenUse } from '../bridge/exit-messages.ts';
 import { TokenBudget } from './token-budget.ts';
 
 export interface TokenBudgetsOptions {

@@ -7,7 +7,7 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import type { ListenRequest } from '../bridge/messages.ts';
+import type { ListenRequest } from '../bridge/exit-messages.ts';
 import type { DatagramMeter } from './datagram-meter.ts';
 import { listenFailure } from './listeners.ts';
 

@@ -8,7 +8,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { Roster } from '../base/roster.ts';
-import type { UpstreamEntry } from '../bridge/messages.ts';
+import type { UpstreamEntry } from '../bridge/client-messages.ts';
 import { QueueAccount } from '../mux/datagram-queue.ts';
 import type { Stream } from '../mux/stream.ts';
 import type { DatagramMeter } from './datagram-meter.ts';

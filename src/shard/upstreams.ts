@@ -11,7 +11,7 @@ import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
 import { isUdpTunnel, readPortName } from '../base/port-name.ts';
 import { Roster } from '../base/roster.ts';
-import type { UpstreamEntry } from '../bridge/messages.ts';
+import type { UpstreamEntry } from '../bridge/client-messages.ts';
 import {
   encodeDatagramHeader,
   encodeProxyHeader,

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { test } from 'node:test';
 import { runInNewContext } from 'node:vm';
-import { ENTRY } from './run.ts';
+import { ENTRY, runFile } from './run.ts';
 
 function runEntry(version: string): { text: string; exitCode: number | undefined } {
   const source = readFileSync(ENTRY, 'utf8').replace(/^#!.*\n/, '');
@@ -32,4 +32,37 @@ test('an old Node is refused in one line with exit code 2', () => {
 
 test('the first line makes the file a program', () => {
   assert.match(readFileSync(ENTRY, 'utf8'), /^#!\/usr\/bin\/env node\n/);
+});
+
+/** Prints each flag that the program gives to V8. */
+const FLAGS_SHOWN = `
+  const v8 = process.getBuiltinModule('node:v8');
+  const set = v8.setFlagsFromString;
+  v8.setFlagsFromString = (flag) => {
+    process.stderr.write(flag + '\\n');
+    set(flag);
+  };
+`;
+
+async function flagsSet(ownOption: string, nodeOptions: string): Promise<string[]> {
+  const shown = `--import data:text/javascript,${encodeURIComponent(FLAGS_SHOWN)}`;
+  const env = { NODE_OPTIONS: `${shown} ${nodeOptions}` };
+  const { code, stderr } = await runFile(ownOption, [ENTRY, 'version'], env);
+  assert.equal(code, 0, stderr);
+  return stderr.split('\n').filter((line) => line.startsWith('--'));
+}
+
+test('the young generation is kept small, unless the operator has said how large it is', async () => {
+  const flags = await flagsSet('--no-warnings', '');
+  assert.ok(flags.includes('--max-semi-space-size=8'), flags.join());
+  const said = [
+    ['--no-warnings', '--max-semi-space-size=16'],
+    ['--min-semi-space-size=1', ''],
+  ] as const;
+  for (const [ownOption, nodeOptions] of said) {
+    const left = await flagsSet(ownOption, nodeOptions);
+    assert.ok(left.includes('--no-allocation-site-pretenuring'), left.join());
+    const ofSize = left.filter((flag) => /semi.space/.test(flag));
+    assert.deepEqual(ofSize, [], `${ownOption} ${nodeOptions}`);
+  }
 });

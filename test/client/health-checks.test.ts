@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { UpstreamEntry } from '../../src/bridge/messages.ts';
+import type { UpstreamEntry } from '../../src/bridge/client-messages.ts';
 import { type Health, HealthChecks, nextHealth } from '../../src/client/health-checks.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { LogLines } from '../support/log-lines.ts';

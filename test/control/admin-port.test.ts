@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
-import type { PlainRequest } from '../../src/bridge/messages.ts';
+import type { PlainRequest } from '../../src/bridge/exit-messages.ts';
 import { openAdminPort } from '../../src/control/admin-port.ts';
 import { Answers } from '../../src/control/answers.ts';
 import { Dashboard } from '../../src/control/dashboard.ts';

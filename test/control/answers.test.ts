@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { PlainAnswer } from '../../src/bridge/messages.ts';
+import type { PlainAnswer } from '../../src/bridge/exit-messages.ts';
 import { Answers } from '../../src/control/answers.ts';
 
 const GOOD = 'Bearer good';

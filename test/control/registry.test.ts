@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
-import type { RouteChange } from '../../src/bridge/messages.ts';
+import type { RouteChange } from '../../src/bridge/exit-messages.ts';
 import { Registry } from '../../src/control/registry.ts';
 import { NaiveRegistry } from './naive-registry.ts';
 

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { ShardSample } from '../../src/bridge/messages.ts';
+import type { ShardSample } from '../../src/bridge/shard-sample.ts';
 import { SampleBook, type Totals } from '../../src/control/samples.ts';
 import { linkSample, requestSample, shardSample } from './shard-sample.ts';
 

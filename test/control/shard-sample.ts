@@ -1,6 +1,6 @@
 // A sample of a shard that has counted nothing, to be changed where a test looks.
 
-import { REQUEST_BUCKETS_SECONDS, type ShardSample } from '../../src/bridge/messages.ts';
+import { REQUEST_BUCKETS_SECONDS, type ShardSample } from '../../src/bridge/shard-sample.ts';
 
 export function shardSample(changes: Partial<ShardSample> = {}): ShardSample {
   return {

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { REQUEST_BUCKETS_SECONDS, type ShardSample } from '../../src/bridge/messages.ts';
+import { REQUEST_BUCKETS_SECONDS, type ShardSample } from '../../src/bridge/shard-sample.ts';
 import type { StatusClient } from '../../src/control/answers.ts';
 import type { ControlCounts } from '../../src/control/metrics.ts';
 import type { Reading } from '../../src/control/readings.ts';

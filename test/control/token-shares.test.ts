@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
-import type { TokenBudgetChange, TokenUse } from '../../src/bridge/messages.ts';
+import type { TokenBudgetChange, TokenUse } from '../../src/bridge/exit-messages.ts';
 import { TokenShares, type TokenSharesOptions } from '../../src/control/token-shares.ts';
 import { TokenUsage } from '../../src/control/token-usage.ts';
 import { FakeClock } from '../support/fake-clock.ts';

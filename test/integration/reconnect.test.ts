@@ -10,7 +10,7 @@ import type {
   ClientControlMethods,
   ClientShardMethods,
   LinkWelcome,
-} from '../../src/bridge/messages.ts';
+} from '../../src/bridge/client-messages.ts';
 import { ShardPool } from '../../src/bridge/pool.ts';
 import { ServerLinks } from '../../src/client/server-links.ts';
 import { shardUrl } from '../../src/shard/entry.ts';

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import type net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { SluicewayError } from '../../src/base/errors.ts';
-import type { Listening, ListenRequest } from '../../src/bridge/messages.ts';
+import type { Listening, ListenRequest } from '../../src/bridge/exit-messages.ts';
 import { Listeners } from '../../src/shard/listeners.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { connectTo } from '../support/upstream.ts';

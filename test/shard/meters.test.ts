@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { REQUEST_BUCKETS_SECONDS } from '../../src/bridge/messages.ts';
+import { REQUEST_BUCKETS_SECONDS } from '../../src/bridge/shard-sample.ts';
 import { Meters, OTHER } from '../../src/shard/meters.ts';
 
 function createMeters(t: TestContext): Meters {

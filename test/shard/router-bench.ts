@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict';
 import type { ErrorCode } from '../../src/base/errors.ts';
-import type { RouteChange } from '../../src/bridge/messages.ts';
+import type { RouteChange } from '../../src/bridge/exit-messages.ts';
 import type { OpenRequest } from '../../src/mux/session.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { Meters } from '../../src/shard/meters.ts';

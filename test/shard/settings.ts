@@ -3,7 +3,7 @@
 // Invariant: what a test does not change is what an operator gets. Must not know: which part uses
 // them.
 
-import type { ShardSettings } from '../../src/bridge/messages.ts';
+import type { ShardSettings } from '../../src/bridge/shard-task.ts';
 import { serverConfig } from '../support/configs.ts';
 
 export function shardSettings(changes: Partial<ShardSettings> = {}): ShardSettings {

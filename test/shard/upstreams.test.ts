@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
-import type { UpstreamEntry } from '../../src/bridge/messages.ts';
+import type { UpstreamEntry } from '../../src/bridge/client-messages.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { Upstreams } from '../../src/shard/upstreams.ts';
 import { FRAME } from '../../src/wire/frame.ts';

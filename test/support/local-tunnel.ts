@@ -6,7 +6,8 @@
 
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import { type Client, type Ending, startClient } from '../../src/client/client.ts';
+import { type Client, startClient } from '../../src/client/client.ts';
+import type { Ending } from '../../src/client/ending.ts';
 import { type ClientEvent, lineOf } from '../../src/client/events.ts';
 import type { ClientConfig, ServerConfig } from '../../src/config/config.ts';
 import type { Status } from '../../src/control/answers.ts';

@@ -1,0 +1,76 @@
+// How a client ends, and of which failures: exit codes of the contract, and what to do about it.
+//
+// Invariant: a failure that trying again cannot cure has its own exit code and one line that says
+// what to check. Must not know: links, shards, what is printed where.
+
+import { ERRORS, type ErrorCode } from '../base/errors.ts';
+
+export interface Ending {
+  readonly exitCode: number;
+  readonly message?: string;
+}
+
+/** Why a link failed, and how many attempts in a row have. */
+export interface LinkFailure {
+  readonly code: ErrorCode;
+  readonly detail: string;
+  readonly attempts: number;
+}
+
+/** How often the user wants it to be tried. */
+export interface Persistence {
+  readonly once: boolean;
+  /** 0: for ever. */
+  readonly maxRetry: number;
+}
+
+export const EXIT_FAILURE = 1;
+const EXIT_AUTH_REFUSED = 3;
+
+/** Failures that trying again does not cure. */
+const FINAL: Partial<Record<ErrorCode, { exitCode: number; advice: string }>> = {
+  SLW_AUTH_REFUSED: {
+    exitCode: EXIT_AUTH_REFUSED,
+    advice:
+      'check --token, --token-file or --token-env against the one of the server, ' +
+      'or --tls-client-cert against its --client-ca',
+  },
+  SLW_LINK_REPLACED: {
+    exitCode: EXIT_FAILURE,
+    advice: 'give each client an --id of its own, or leave it out',
+  },
+  SLW_LINK_REVOKED: { exitCode: EXIT_AUTH_REFUSED, advice: 'ask for a new token' },
+  SLW_WIRE_VERSION: { exitCode: EXIT_FAILURE, advice: 'update the older of client and server' },
+};
+
+/** In words: the detail that is known, else what the code means. */
+export function reasonOf({ code, detail }: Pick<LinkFailure, 'code' | 'detail'>): string {
+  return detail === '' ? ERRORS[code].text : detail;
+}
+
+/** Undefined: trying again may cure it. */
+export function finalEnding(
+  url: string,
+  { code, detail }: Pick<LinkFailure, 'code' | 'detail'>,
+): Ending | undefined {
+  const final = FINAL[code];
+  if (final === undefined) return undefined;
+  const why = detail === '' ? ERRORS[code].text : `${ERRORS[code].text}, ${detail}`;
+  return { exitCode: final.exitCode, message: `${url}: ${why}: ${final.advice}` };
+}
+
+/** Undefined: it is tried again. */
+export function endingOf(
+  url: string,
+  failure: LinkFailure,
+  { once, maxRetry }: Persistence,
+): Ending | undefined {
+  const final = finalEnding(url, failure);
+  if (final !== undefined) return final;
+  const why = reasonOf(failure);
+  const isRefused = failure.code === 'SLW_TLS_REFUSED';
+  const exitCode = isRefused ? EXIT_AUTH_REFUSED : EXIT_FAILURE;
+  if (once) return { exitCode, message: `${url}: ${why} (--once)` };
+  if (maxRetry === 0 || failure.attempts <= maxRetry) return undefined;
+  return { exitCode, message: `${url}: gave up after ${maxRetry} retries: ${why}` };
+}

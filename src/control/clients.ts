@@ -1,0 +1,156 @@
+// Who is connected: clients by id, how often each started, and whether a scope has room for one.
+//
+// Invariant: one client an id; nobody ends the client of another owner; a limit of a scope counts
+// all clients that the scope let in. Must not know: shards, tunnels that are routed, or tokens.
+
+import { type ErrorCode, SluicewayError } from '../base/errors.ts';
+import type { LinkHello } from '../bridge/exit-messages.ts';
+
+/** Clients whose starts are counted; the one that started longest ago is forgotten. Guess. */
+const KNOWN_CLIENTS_MAX = 10_000;
+
+export interface Client {
+  readonly id: string;
+  readonly instance: string;
+  readonly agent: string;
+  readonly remoteAddress: string;
+  /** The name in its certificate, when that let it in. */
+  readonly identity: string | undefined;
+  /** Names the token that let it in; empty when a certificate did, which may do everything. */
+  readonly credential: string;
+  readonly sinceMs: number;
+  readonly links: Set<string>;
+  /** Labels of its tunnels by name. */
+  readonly tunnels: Map<string, string>;
+}
+
+/** Who asks for something: what let it in, and where it is. */
+export type Holder = Pick<Client, 'credential' | 'remoteAddress'>;
+
+/** What the credential of a client lets it do. */
+export interface Scopes {
+  mayServe(holder: Holder, tunnel: string): boolean;
+  /** Undefined: the credential is not valid any more. */
+  limitsOf(holder: Holder): ClientLimits | undefined;
+  /** Two credentials of one owner have one of these. */
+  ownerOf(credential: string): string;
+  /** What limits are counted by: one for all owners whom one entry lets in. */
+  entryNameOf(credential: string): string;
+}
+
+/** Of all clients of an owner; absent: no limit. */
+export interface ClientLimits {
+  readonly clientsMax?: number;
+  readonly linksMax?: number;
+}
+
+export interface ClientsOptions {
+  /** Absent: whoever was let in may do everything. */
+  readonly scopes: Scopes | undefined;
+  readonly wallMs: () => number;
+}
+
+export class Clients {
+  readonly #options: ClientsOptions;
+  readonly #byId = new Map<string, Client>();
+  /** How often each client started, by id; oldest start first. */
+  readonly #connects = new Map<string, number>();
+
+  constructor(options: ClientsOptions) {
+    this.#options = options;
+  }
+
+  get count(): number {
+    return this.#byId.size;
+  }
+
+  get connects(): ReadonlyMap<string, number> {
+    return this.#connects;
+  }
+
+  has(id: string): boolean {
+    return this.#byId.has(id);
+  }
+
+  get(id: string): Client | undefined {
+    return this.#byId.get(id);
+  }
+
+  values(): Iterable<Client> {
+    return this.#byId.values();
+  }
+
+  /** Raises a SluicewayError when the scope of the hello's credential has no room for it. */
+  admit({ client, instance, credential = '', remoteAddress }: LinkHello): void {
+    const { scopes } = this.#options;
+    if (scopes === undefined) return;
+    const same = this.#byId.get(client);
+    const owner = scopes.ownerOf(credential);
+    // Whoever may serve something of its own may not end another's client.
+    if (same !== undefined && scopes.ownerOf(same.credential) !== owner) {
+      throw new SluicewayError('SLW_LINK_ID_TAKEN');
+    }
+    if (credential === '') return;
+    const limits = scopes.limitsOf({ credential, remoteAddress });
+    if (limits === undefined) throw new SluicewayError('SLW_LINK_REVOKED');
+    const { clientsMax, linksMax } = limits;
+    if (clientsMax === undefined && linksMax === undefined) return;
+    const entry = scopes.entryNameOf(credential);
+    const own = [...this.#byId.values()].filter(
+      (one) => scopes.entryNameOf(one.credential) === entry,
+    );
+    const others = own.filter(({ id }) => id !== client);
+    // A client that is replaced makes room for itself.
+    const staying = same?.instance === instance ? own : others;
+    const links = staying.reduce((sum, one) => sum + one.links.size, 0);
+    const isFull = others.length >= (clientsMax ?? Number.POSITIVE_INFINITY);
+    if (isFull || links >= (linksMax ?? Number.POSITIVE_INFINITY)) {
+      throw new SluicewayError('SLW_LINK_LIMIT');
+    }
+  }
+
+  add(hello: LinkHello): Client {
+    const client: Client = {
+      id: hello.client,
+      instance: hello.instance,
+      agent: hello.agent,
+      remoteAddress: hello.remoteAddress,
+      identity: hello.identity,
+      credential: hello.credential ?? '',
+      sinceMs: this.#options.wallMs(),
+      links: new Set(),
+      tunnels: new Map(),
+    };
+    this.#byId.set(client.id, client);
+    this.#countConnect(client.id);
+    return client;
+  }
+
+  /** Its last link is gone; another with its id may be there already. */
+  delete(client: Client): void {
+    if (this.#byId.get(client.id) === client) this.#byId.delete(client.id);
+  }
+
+  /** Undefined: it may serve the tunnel, as far as its credential goes. */
+  refusalOf(client: Client, tunnel: string): ErrorCode | undefined {
+    if (client.credential === '') return undefined;
+    const mayServe = this.#options.scopes?.mayServe(client, tunnel) === true;
+    return mayServe ? undefined : 'SLW_TUNNEL_NOT_ALLOWED';
+  }
+
+  /** Two owners may serve one name, but not send its visitors to two upstreams. */
+  isTaken(client: Client, { name, label }: { name: string; label: string }, other: Client) {
+    const { scopes } = this.#options;
+    if (scopes === undefined || other.tunnels.get(name) === label) return false;
+    return scopes.ownerOf(other.credential) !== scopes.ownerOf(client.credential);
+  }
+
+  #countConnect(id: string): void {
+    const count = this.#connects.get(id) ?? 0;
+    this.#connects.delete(id);
+    this.#connects.set(id, count + 1);
+    if (this.#connects.size <= KNOWN_CLIENTS_MAX) return;
+    const [oldest] = this.#connects.keys();
+    if (oldest !== undefined) this.#connects.delete(oldest);
+  }
+}

@@ -1,0 +1,74 @@
+// What control answers to one shard: who may come in, what is registered, and plain requests.
+//
+// Invariant: a shard is believed in what it saw, and in nothing else; what happened is logged once,
+// here. Must not know: threads, ports, payload.
+
+import type { Logger } from '../base/log.ts';
+import type { Serve } from '../bridge/calls.ts';
+import type { ExitControlMethods } from '../bridge/exit-messages.ts';
+import type { AccessControl } from './access.ts';
+import type { Answers } from './answers.ts';
+import type { LoginDesk } from './login-desk.ts';
+import type { OwnCounts } from './own-counts.ts';
+import type { Registry } from './registry.ts';
+
+/** What control has, for all shards. */
+export interface ControlParts {
+  /** Names this process to clients. */
+  readonly nodeId: string;
+  /** How many shards a client can have links to. */
+  readonly shards: number;
+  readonly registry: Registry;
+  readonly access: AccessControl;
+  readonly logins: LoginDesk;
+  readonly answers: Answers;
+  readonly own: OwnCounts;
+  readonly onTunnelUp: (tunnel: string) => void;
+  readonly log: Logger;
+}
+
+export function serveShard(shard: number, parts: ControlParts): Serve<ExitControlMethods> {
+  const { registry, access, log } = parts;
+  return {
+    authorize: async ({ identity, ...attempt }) => {
+      if (identity !== undefined) return { access: 'allowed' };
+      const found = await access.login(attempt);
+      if (typeof found === 'string') return { access: found };
+      return { access: 'allowed', credential: found.credential };
+    },
+    hello: (hello) => {
+      registry.hello(hello, shard);
+      const { client, link, remoteAddress, identity, agent, credential = '' } = hello;
+      log.info({ client, link, remoteAddress, identity, agent }, 'client link up');
+      const grant = access.grantOf({ credential, remoteAddress });
+      return { node: parts.nodeId, shards: parts.shards, grant, spreadMs: registry.spreadMs };
+    },
+    register: ({ link, tunnels }) => register(parts, link, tunnels),
+    unregister: ({ link, names }) => registry.unregister(link, names),
+    linkLeaving: ({ link }) => registry.linkLeaving(link),
+    linkGone: ({ link }) => registry.linkGone(link),
+    ...access.shares.serve(shard),
+    ...parts.logins.serve(),
+    request: (request) => parts.answers.answer(request, false),
+    answered: ({ path, status }) => parts.own.onAnswer(path, status),
+  };
+}
+
+async function register(
+  { registry, onTunnelUp, log }: ControlParts,
+  link: string,
+  tunnels: ExitControlMethods['register']['takes']['tunnels'],
+): Promise<ExitControlMethods['register']['gives']> {
+  const results = await registry.register(link, tunnels);
+  const client = registry.clientOf(link)?.id;
+  for (const { name, code, reason } of results) {
+    if (code === '') {
+      log.info({ client, link, tunnel: name }, 'tunnel up');
+      onTunnelUp(name);
+    }
+    // Nobody was refused: the client left while its port was being opened.
+    else if (code === 'SLW_LINK_LOST') log.info({ link, tunnel: name }, 'link left');
+    else log.warn({ client, link, tunnel: name, code, reason }, 'tunnel refused');
+  }
+  return results;
+}
