@@ -70,7 +70,7 @@ export class SocketReads {
     // What Node has read before, and everything where the slots are missing.
     if (!isPooled || socket.readableLength > 0) {
       socket.on('data', (piece: Buffer) => this.sink.onRead(piece));
-    } else if (socket.readableFlowing !== false) socket.resume();
+    } else if (socket.readableFlowing !== false && !isRead(socket)) socket.resume();
     if (!isPooled) return;
     Reflect.set(socket, slots.buffer, shared);
     Reflect.set(socket, slots.callback, (bytes: number) => this.#onBytes(bytes));
@@ -186,11 +186,21 @@ export class SocketReads {
 
 interface Handle {
   readonly useUserBuffer?: (buffer: Uint8Array) => void;
+  readonly reading?: boolean;
 }
 
 function handleOf(socket: Socket): Handle | undefined {
   const handle: unknown = Reflect.get(socket, '_handle');
   return typeof handle === 'object' && handle !== null ? handle : undefined;
+}
+
+/**
+ * Node reads a plain socket from its start, or from its connect on. With a buffer of ours its stream
+ * has nothing to flow, and tells of the end all the same; to ask for the flow would cost a tick.
+ */
+function isRead(socket: Socket): boolean {
+  if (socket instanceof TLSSocket || socket.readableFlowing !== null) return false;
+  return socket.connecting || handleOf(socket)?.reading === true;
 }
 
 function takesBuffer(socket: Socket): boolean {

@@ -4,6 +4,7 @@
 //                   piece --handle--> kernel has some   libuv keeps the rest, and tells
 //   something does: piece --Writable--> behind it       and always, for TLS and for unknown handles
 //   gathered:       piece, piece, piece --one writev--> when this turn's call is done
+//   not connected:  gathered as well, until it is
 //
 // Invariant: order is kept, also with what others write to the socket; a loan is given back once,
 // written or lost; no FIN is asked for while the handle holds bytes, since libuv refuses a reset
@@ -12,7 +13,13 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { readPool } from '../base/read-pool.ts';
-import { handleOf, type WriteHandle, type WriteResult, writeError } from './write-handle.ts';
+import {
+  areWritesDirect,
+  handleOf,
+  type WriteHandle,
+  type WriteResult,
+  writeError,
+} from './write-handle.ts';
 
 /** Pieces of one writev: a window of tiny ones is no list of thousands. Guess. */
 const GATHERED_MAX = 64;
@@ -69,7 +76,11 @@ export class SocketWrites {
     }
     if (this.#isBusy) return this.#writeBehind(piece, loan);
     const handle = this.#handle;
-    if (handle === undefined) return this.#writeByStream(piece, loan);
+    if (handle === undefined) {
+      if (!this.#isDialling || loan !== piece) return this.#writeByStream(piece, loan);
+      this.gather(piece);
+      return false;
+    }
     const result = handle.writeBuffer(null, piece);
     if (result === 0) {
       readPool.release(loan, loan.length);
@@ -81,6 +92,7 @@ export class SocketWrites {
 
   /** The same of two pieces, in one writev; the first is not on loan. */
   writeBoth(head: Uint8Array, body: Uint8Array): void {
+    this.flush();
     const handle = this.#isBusy ? undefined : this.#handle;
     if (handle === undefined) {
       this.#socket.cork();
@@ -99,9 +111,8 @@ export class SocketWrites {
   gather(piece: Uint8Array): void {
     if (this.#gathered === undefined) {
       this.#gathered = [];
-      // A microtask: a tick costs five times as much (measured: half a microsecond).
-      if (gathering.length === 0) void settled.then(flushAll);
-      gathering.push(this);
+      if (this.#isDialling) this.#flushWhenConnected();
+      else flushSoon(this);
     }
     this.#gathered.push(piece);
     this.#gatheredBytes += piece.length;
@@ -162,6 +173,17 @@ export class SocketWrites {
     return this.#isTls || socket.connecting || socket.writableEnded ? undefined : handleOf(socket);
   }
 
+  get #isDialling(): boolean {
+    return areWritesDirect && !this.#isTls && this.#socket.connecting;
+  }
+
+  /** Two listeners in all, where a stream takes two and a closure for each piece. */
+  #flushWhenConnected(): void {
+    const flush = (): void => this.flush();
+    this.#socket.on('connect', flush);
+    this.#socket.on('close', flush);
+  }
+
   /** What the kernel has not taken of a write to the handle, or an error. */
   #await(result: WriteResult, memory: unknown, loans: readonly Uint8Array[]): void {
     if (typeof result === 'number') {
@@ -209,6 +231,12 @@ export class SocketWrites {
     this.#socket.write(piece, this.#onQueuedWritten);
     return false;
   }
+}
+
+function flushSoon(writes: SocketWrites): void {
+  // A microtask: a tick costs five times as much (measured: half a microsecond).
+  if (gathering.length === 0) void settled.then(flushAll);
+  gathering.push(writes);
 }
 
 function flushAll(): void {

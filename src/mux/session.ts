@@ -12,7 +12,7 @@ import { readPool } from '../base/read-pool.ts';
 import type { Link, LinkSink } from '../link/link.ts';
 import { SessionMemory } from '../wire/flow.ts';
 import { FRAME } from '../wire/frame.ts';
-import { decodeOpen, encodeOpen, type Open, type PeerLimits } from '../wire/hello.ts';
+import type { PeerLimits } from '../wire/hello.ts';
 import {
   CREDIT_INITIAL,
   CREDIT_MAX,
@@ -22,6 +22,7 @@ import {
   type SessionLimits,
   STREAMS_OPENING_MAX,
 } from '../wire/limits.ts';
+import { decodeOpen, encodeOpen, type Open } from '../wire/open.ts';
 import { canReceive, EVENT, STREAM } from '../wire/stream-state.ts';
 import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
 import { Sender } from './sender.ts';

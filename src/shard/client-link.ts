@@ -33,13 +33,12 @@ import {
   encodeRegister,
   encodeUnregister,
   FEATURES,
-  FORWARD,
-  type Open,
   type TunnelOffer,
   UDP_FEATURE,
   VERSIONS,
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
+import { FORWARD, type Open } from '../wire/open.ts';
 import type { LinkGauge } from './link-sample.ts';
 import type { ForwardLink } from './local-ingress.ts';
 import { createSession } from './session-settings.ts';

@@ -33,11 +33,11 @@ import {
   encodeWelcome,
   FEATURES,
   type Hello,
-  type Open,
   UDP_FEATURE,
   VERSIONS,
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
+import type { Open } from '../wire/open.ts';
 import type { ForwardScope, Forwards } from './forwards.ts';
 import { createSession } from './session-settings.ts';
 import type { TokenBudget } from './token-budget.ts';

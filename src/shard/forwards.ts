@@ -15,7 +15,7 @@ import type { Logger } from '../base/log.ts';
 import { Roster } from '../base/roster.ts';
 import { readTarget, showTarget, type Target } from '../base/target.ts';
 import type { Stream } from '../mux/stream.ts';
-import { FORWARD, type Open } from '../wire/hello.ts';
+import { FORWARD, type Open } from '../wire/open.ts';
 import { Lookups } from './lookups.ts';
 import { type Meters, OTHER } from './meters.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';

@@ -115,7 +115,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     socket.on('close', this.#onClose);
     socket.on('end', this.#onEnd);
     this.#reads = new SocketReads(socket, this);
-    socket.resume();
+    if (socket.isPaused()) socket.resume();
   }
 
   get loginGain(): LoginGain | undefined {

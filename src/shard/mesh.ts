@@ -12,7 +12,7 @@ import type { ShardSettings } from '../bridge/shard-task.ts';
 import { PortLink } from '../link/port-link.ts';
 import type { OpenRequest, Session } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
-import type { Open } from '../wire/hello.ts';
+import type { Open } from '../wire/open.ts';
 import { createSession } from './session-settings.ts';
 import { createSplice } from './splice.ts';
 

@@ -34,8 +34,9 @@ export interface RelayEnd {
   readonly code: ErrorCode;
 }
 
-/** `dialling` until the upstream answers; a visitor's socket is `open` from the start. */
-type RelayState = 'dialling' | 'open' | 'closed';
+/** `dialling` until the upstream answers; a visitor's socket is `open` from the start; `finished` when
+ * both directions have ended and all is with the kernel. */
+type RelayState = 'dialling' | 'open' | 'finished' | 'closed';
 
 export interface RelayOptions {
   readonly socket: Socket;
@@ -101,7 +102,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     const own = reads ?? new SocketReads(socket, this);
     own.sink = this;
     socket.on('end', () => this.#stream?.end());
-    if (reads === undefined) socket.resume();
+    if (reads === undefined && socket.isPaused()) socket.resume();
     return own;
   }
 
@@ -115,7 +116,21 @@ export class SocketRelay implements StreamSink, ReadSink {
   }
 
   onFin(): void {
-    this.#outlet.end();
+    if (!this.#mayClose) {
+      this.#outlet.end();
+      return;
+    }
+    this.#state = 'finished';
+    this.#socket.destroy();
+  }
+
+  /**
+   * The other direction has ended and nothing waits: to close says FIN, too, without the request,
+   * the ticks and the system call of an end. Not over TLS, whose end has to be said first.
+   */
+  get #mayClose(): boolean {
+    const isLast = this.#state === 'open' && this.#socket.readableEnded;
+    return isLast && this.#outlet.queuedBytes === 0 && !(this.#socket instanceof TLSSocket);
   }
 
   onReset(code: ErrorCode): void {
@@ -204,9 +219,10 @@ export class SocketRelay implements StreamSink, ReadSink {
   }
 
   #onClose(): void {
+    const { readableEnded, writableFinished } = this.#socket;
+    const isClean = this.#state === 'finished' || (readableEnded && writableFinished);
     this.#state = 'closed';
     this.#seat.leave();
-    const isClean = this.#socket.readableEnded && this.#socket.writableFinished;
     // After a clean end the stream may still have bytes and a FIN to send: it ends by itself.
     if (isClean) this.#settle();
     else this.#stream?.reset('SLW_STREAM_RESET');

@@ -18,7 +18,9 @@ import {
   type ProxyVersion,
 } from '../edge/proxy-writer.ts';
 import type { Stream } from '../mux/stream.ts';
-import { type Open, TEXT_LENGTH_MAX, type TunnelOffer } from '../wire/hello.ts';
+import { TEXT_LENGTH_MAX } from '../wire/fields.ts';
+import type { TunnelOffer } from '../wire/hello.ts';
+import type { Open } from '../wire/open.ts';
 import type { Meters } from './meters.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';
 import { Told } from './told.ts';

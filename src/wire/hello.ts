@@ -5,14 +5,23 @@
 //            <------------------ WELCOME  version, features, node, shard, shards, limits
 //     REGISTER ---------------->        tunnels
 //            <------------------ REGISTERED  one result a tunnel
-//            <------------------ OPEN ...
+//            <------------------ OPEN (open.ts) ...
 //
 // Invariant: a message that was read fits its interface; unknown keys are ignored, so that later
 // versions can add to it. Must not know: what a tunnel is for, or who may serve it.
 
-import { WireError } from '../base/errors.ts';
 import type { OfferedOptions } from '../base/tunnel-options.ts';
 import { type BodyMap, type BodyValue, decodeBody, encodeBody } from './body.ts';
+import {
+  asInteger,
+  asMap,
+  asText,
+  integer,
+  invalid,
+  LIST_LENGTH_MAX,
+  list,
+  text,
+} from './fields.ts';
 import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, REGISTER_TUNNELS_MAX } from './limits.ts';
 
 /** Protocol versions that we speak, best first. */
@@ -22,12 +31,8 @@ export const UDP_FEATURE = 'udp';
 /** Features that we offer: one is active when both sides name it. */
 export const FEATURES: readonly string[] = [UDP_FEATURE];
 
-/** Begins the `tunnel` of an OPEN from a client, before the target. */
-export const FORWARD = 'forward:';
-export const TEXT_LENGTH_MAX = 512;
 /** A text of a tunnel's option, such as a header field. */
 const OPTION_TEXT_LENGTH_MAX = 4096;
-const LIST_LENGTH_MAX = 64;
 /** The longest that a server may ask clients to wait. Guess. */
 const SPREAD_MS_MAX = 600_000;
 /** Shards of a server, far above the cores of any machine (guess). */
@@ -95,21 +100,6 @@ export interface Unregister {
   readonly names: readonly string[];
 }
 
-export interface Open {
-  /** As registered; from a client `forward:HOST:PORT`. */
-  readonly tunnel: string;
-  /** Credit that the acceptor has towards the opener. */
-  readonly window: number;
-  /** Who visits: address and port. */
-  readonly address: string;
-  readonly port: number;
-  /** Where the visitor arrived, both or neither; for TCP and UDP tunnels. */
-  readonly toAddress?: string;
-  readonly toPort?: number;
-  /** On the mesh only: the link that shall carry the stream. */
-  readonly link: string;
-}
-
 export const encodeHello = (hello: Hello): Uint8Array => encodeBody(hello);
 export const encodeWelcome = (welcome: Welcome): Uint8Array => encodeBody(welcome);
 export const encodeRegistered = (registered: Registered): Uint8Array => encodeBody(registered);
@@ -120,10 +110,6 @@ export function encodeRegister({ call, tunnels }: Register): Uint8Array {
 
 function encodeOffer({ options, ...offer }: TunnelOffer): object {
   return options === undefined ? offer : { ...offer, options: Object.fromEntries(options) };
-}
-
-export function encodeOpen({ link, ...open }: Open): Uint8Array {
-  return encodeBody(link === '' ? open : { ...open, link });
 }
 
 export function decodeHello(bytes: Uint8Array): Hello {
@@ -206,20 +192,6 @@ export function decodeUnregister(bytes: Uint8Array): Unregister {
   return { names: list(decodeBody(bytes), 'names').map((item) => asText(item, 'names')) };
 }
 
-export function decodeOpen(bytes: Uint8Array): Open {
-  const map = decodeBody(bytes);
-  return {
-    tunnel: text(map, 'tunnel'),
-    window: integer(map, 'window', 1, 0x7fff_ffff),
-    address: text(map, 'address'),
-    port: integer(map, 'port', 0, 65_535),
-    ...(map.has('toAddress')
-      ? { toAddress: text(map, 'toAddress'), toPort: integer(map, 'toPort', 0, 65_535) }
-      : {}),
-    link: map.has('link') ? text(map, 'link') : '',
-  };
-}
-
 function readLimits(map: BodyMap): PeerLimits {
   const limits = asMap(map.get('limits'), 'limits');
   return {
@@ -227,41 +199,4 @@ function readLimits(map: BodyMap): PeerLimits {
     streams: integer(limits, 'streams', 0, 0x7fff_ffff),
     credit: integer(limits, 'credit', 0, 0x7fff_ffff),
   };
-}
-
-function integer(map: BodyMap, key: string, low: number, high: number): number {
-  return asInteger(map.get(key), key, low, high);
-}
-
-function text(map: BodyMap, key: string): string {
-  return asText(map.get(key), key);
-}
-
-function list(map: BodyMap, key: string): BodyValue[] {
-  const value = map.get(key);
-  if (!Array.isArray(value)) throw invalid(key, 'not a list');
-  if (value.length > LIST_LENGTH_MAX) throw invalid(key, 'too many items');
-  return value;
-}
-
-function asInteger(value: BodyValue | undefined, key: string, low: number, high: number): number {
-  if (!Number.isInteger(value)) throw invalid(key, 'not an integer');
-  const number = value as number;
-  if (number < low || high < number) throw invalid(key, 'out of range');
-  return number;
-}
-
-function asText(value: BodyValue | undefined, key: string): string {
-  if (typeof value !== 'string') throw invalid(key, 'not a string');
-  if (value.length > TEXT_LENGTH_MAX) throw invalid(key, 'too long');
-  return value;
-}
-
-function asMap(value: BodyValue | undefined, key: string): BodyMap {
-  if (!(value instanceof Map)) throw invalid(key, 'not a map');
-  return value;
-}
-
-function invalid(key: string, detail: string): WireError {
-  return new WireError('SLW_WIRE_BODY_INVALID', `${key}: ${detail}`);
 }

@@ -9,8 +9,9 @@ import { Session, type SessionEvents } from '../../src/mux/session.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { FrameDecoder } from '../../src/wire/decoder.ts';
 import { FRAME, FRAME_HEADER_BYTES, type FrameType, writeHeader } from '../../src/wire/frame.ts';
-import { encodeOpen, type Open, type PeerLimits } from '../../src/wire/hello.ts';
+import type { PeerLimits } from '../../src/wire/hello.ts';
 import { DEFAULT_LIMITS, type SessionLimits } from '../../src/wire/limits.ts';
+import { encodeOpen, type Open } from '../../src/wire/open.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { createLinkPair, type MemoryLink } from '../support/memory-link.ts';
 

@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ERRORS } from '../../src/base/errors.ts';
 import { FRAME, STREAM_ID_MAX } from '../../src/wire/frame.ts';
-import { decodeOpen } from '../../src/wire/hello.ts';
 import { STREAMS_OPENING_MAX } from '../../src/wire/limits.ts';
+import { decodeOpen } from '../../src/wire/open.ts';
 import {
   dataFrame,
   idOf,

@@ -13,8 +13,8 @@ import type { ErrorCode } from '../../src/base/errors.ts';
 import { Session, type SessionEvents } from '../../src/mux/session.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { Throttle } from '../../src/mux/throttle.ts';
-import type { Open } from '../../src/wire/hello.ts';
 import type { SessionLimits } from '../../src/wire/limits.ts';
+import type { Open } from '../../src/wire/open.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { createLinkPair, type MemoryLink } from '../support/memory-link.ts';
 

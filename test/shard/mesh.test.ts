@@ -8,7 +8,7 @@ import { MessageChannel } from 'node:worker_threads';
 import type { Stream } from '../../src/mux/stream.ts';
 import { Mesh } from '../../src/shard/mesh.ts';
 import { FRAME } from '../../src/wire/frame.ts';
-import { decodeOpen } from '../../src/wire/hello.ts';
+import { decodeOpen } from '../../src/wire/open.ts';
 import { bodyFrame, RawPeer, RecordingSink, valueFrame } from '../mux/raw-peer.ts';
 import { eventually } from '../support/deadline.ts';
 import { LogLines } from '../support/log-lines.ts';

@@ -7,12 +7,12 @@ import { writeWsHeader } from '../../src/link/ws-frames.ts';
 import { FRAME, FRAME_HEADER_BYTES, type FrameType, writeHeader } from '../../src/wire/frame.ts';
 import {
   encodeHello,
-  encodeOpen,
   encodeRegister,
   encodeRegistered,
   encodeUnregister,
   encodeWelcome,
 } from '../../src/wire/hello.ts';
+import { encodeOpen } from '../../src/wire/open.ts';
 
 export interface Example {
   readonly title: string;

@@ -5,7 +5,6 @@ import { test } from 'node:test';
 import { encodeBody } from '../../src/wire/body.ts';
 import {
   decodeHello,
-  decodeOpen,
   decodeRegister,
   decodeRegistered,
   decodeUnregister,
@@ -13,6 +12,7 @@ import {
   encodeRegister,
 } from '../../src/wire/hello.ts';
 import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, REGISTER_TUNNELS_MAX } from '../../src/wire/limits.ts';
+import { decodeOpen } from '../../src/wire/open.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -9,7 +9,6 @@ import { WsFrameReader } from '../../src/link/ws-frames.ts';
 import { FRAME, SHAPE, shapeOf } from '../../src/wire/frame.ts';
 import {
   decodeHello,
-  decodeOpen,
   decodeRegister,
   decodeRegistered,
   decodeUnregister,
@@ -28,6 +27,7 @@ import {
   REGISTER_TUNNELS_MAX,
   STREAMS_OPENING_MAX,
 } from '../../src/wire/limits.ts';
+import { decodeOpen } from '../../src/wire/open.ts';
 import {
   canReceive,
   canSend,
