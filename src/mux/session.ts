@@ -22,7 +22,7 @@ import {
   type SessionLimits,
   STREAMS_OPENING_MAX,
 } from '../wire/limits.ts';
-import { decodeOpen, encodeOpen, type Open } from '../wire/open.ts';
+import { decodeOpen, encodeOpen, type Open, type OpenFields } from '../wire/open.ts';
 import { canReceive, EVENT, STREAM } from '../wire/stream-state.ts';
 import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
 import { Sender } from './sender.ts';
@@ -55,15 +55,11 @@ export interface SessionOptions {
   readonly openTimeoutMs: number;
 }
 
-export interface OpenRequest {
-  readonly tunnel: string;
-  readonly address: string;
-  readonly port: number;
-  readonly toAddress?: string;
-  readonly toPort?: number;
+export interface OpenRequest extends OpenFields {
+  /** Which link shall carry it, of several. */
   readonly link: string;
   /** Receive window to begin with at most; it may grow. */
-  readonly windowBytesMax?: number;
+  readonly windowBytesMax?: number | undefined;
 }
 
 const PHASE = { GREETING: 0, ACTIVE: 1, LEAVING: 2, ENDED: 3 } as const;
@@ -140,8 +136,8 @@ export class Session implements LinkSink, StreamCarrier {
     this.#link.writeBody(type as typeof FRAME.HELLO, 0, body);
   }
 
-  /** Opens a stream, or says why not. */
-  open(request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
+  /** Opens a stream, or says why not. `link` is for the peer to choose by, on the mesh. */
+  open(request: OpenRequest, sink: StreamSink, link = ''): Stream | ErrorCode {
     if (this.#phase !== PHASE.ACTIVE) return 'SLW_STREAM_NO_LINK';
     if (this.#streams.count >= this.#peer.streams) return 'SLW_STREAM_LIMIT';
     if (this.#streams.openingCount >= STREAMS_OPENING_MAX) return 'SLW_STREAM_LIMIT';
@@ -150,10 +146,10 @@ export class Session implements LinkSink, StreamCarrier {
       this.leave('SLW_LINK_IDS_SPENT');
       return 'SLW_STREAM_NO_LINK';
     }
-    const { windowBytesMax = CREDIT_MAX, ...open } = request;
+    const { windowBytesMax = CREDIT_MAX } = request;
     const windowBytes = Math.min(this.memory.initialWindowBytes(), windowBytesMax);
     const stream = this.#createStream(id, STREAM.OPENING, windowBytes, sink);
-    this.#link.writeBody(FRAME.OPEN, id, encodeOpen({ ...open, window: windowBytes }));
+    this.#link.writeBody(FRAME.OPEN, id, encodeOpen(request, windowBytes, link));
     return stream;
   }
 

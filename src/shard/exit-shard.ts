@@ -239,8 +239,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   #openLocal(request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
     const exitLink = this.#links.get(request.link);
     if (exitLink === undefined) return 'SLW_STREAM_NO_LINK';
-    // The key names the link within this process and means nothing to the client.
-    const stream = exitLink.session.open({ ...request, link: '' }, sink);
+    const stream = exitLink.session.open(request, sink);
     if (typeof stream !== 'string') stream.addMeter(exitLink.meter);
     return stream;
   }

@@ -88,7 +88,9 @@ export class Mesh {
   }
 
   open(shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
-    return this.#peers.get(shard)?.session.open(request, sink) ?? 'SLW_STREAM_NO_LINK';
+    return (
+      this.#peers.get(shard)?.session.open(request, sink, request.link) ?? 'SLW_STREAM_NO_LINK'
+    );
   }
 
   tick(nowMs: number): void {

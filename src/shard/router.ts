@@ -206,16 +206,9 @@ export class ShardRouter implements Router {
     if (route === undefined) return this.#refusal(tunnel, requestMs);
     const { budget } = route;
     const { address, port, toAddress, toPort } = visitor;
-    const arrived = toAddress === undefined ? undefined : { toAddress, toPort: toPort ?? 0 };
-    const request = {
-      tunnel: name,
-      address,
-      port,
-      ...arrived,
-      link: route.link,
-      ...this.#limits?.openOptions,
-      ...budget?.openOptions,
-    };
+    const { link } = route;
+    const windowBytesMax = budget?.windowBytesMax ?? this.#limits?.windowBytesMax;
+    const request = { tunnel: name, address, port, toAddress, toPort, link, windowBytesMax };
     const stream = this.#opener.open(route.shard, request, sink);
     if (typeof stream === 'string') return stream;
     this.#limits?.attach(name, stream);

@@ -58,9 +58,9 @@ export class TokenBudget {
     return this.#meter.streams;
   }
 
-  /** What to ask of a session for a stream of it. */
-  get openOptions(): { readonly windowBytesMax?: number } | undefined {
-    return this.#out === undefined ? undefined : { windowBytesMax: THROTTLED_WINDOW_BYTES };
+  /** What a stream of it begins with at most; undefined: as any. */
+  get windowBytesMax(): number | undefined {
+    return this.#out === undefined ? undefined : THROTTLED_WINDOW_BYTES;
   }
 
   apply(share: TokenBudgetShare): void {

@@ -27,8 +27,8 @@ interface Throttles {
 }
 
 export class TunnelLimits {
-  /** What to ask of a session for a stream under these limits. */
-  readonly openOptions: { readonly windowBytesMax?: number };
+  /** What a stream under these limits begins with at most; undefined: as any. */
+  readonly windowBytesMax: number | undefined;
   readonly #rates: TunnelRates;
   readonly #clock: Clock;
   readonly #onLimited: (limit: Limit, times?: number) => void;
@@ -39,7 +39,7 @@ export class TunnelLimits {
     this.#clock = clock;
     this.#onLimited = onLimited;
     const isThrottled = rates.tunnelBytesOutPerSecondMax > 0;
-    this.openOptions = isThrottled ? { windowBytesMax: THROTTLED_WINDOW_BYTES } : {};
+    this.windowBytesMax = isThrottled ? THROTTLED_WINDOW_BYTES : undefined;
   }
 
   /** A code when a tunnel with so many open streams may have no more. */

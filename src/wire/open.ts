@@ -1,4 +1,4 @@
-// OPEN, the one control message that comes for each visitor: as such it is read by place.
+// OPEN, the one control message that comes for each visitor: as such it is written and read by place.
 //
 //   map of text and integers, as our own sides write it --> one pass over its bytes
 //   anything else: other types, other keys, UTF-8, a mistake --> decodeBody, which judges it
@@ -13,6 +13,10 @@ import { integer, text } from './fields.ts';
 export const FORWARD = 'forward:';
 const WINDOW_MAX = 0x7fff_ffff;
 const PORT_MAX = 65_535;
+/** Of all texts together that are written by place: each has a length of one byte then. */
+const WRITTEN_CHARS_MAX = 255;
+/** Keys, marks and integers. */
+const WRITTEN_BYTES_BESIDE = 80;
 /** Behind every body: whatever is read there matches nothing. */
 const NOWHERE = 2 ** 30;
 
@@ -31,8 +35,93 @@ export interface Open {
   readonly link: string;
 }
 
-export function encodeOpen({ link, ...open }: Open): Uint8Array {
-  return encodeBody(link === '' ? open : { ...open, link });
+/** What an opener says of the visitor. */
+export interface OpenFields extends Pick<Open, 'tunnel' | 'address' | 'port'> {
+  readonly toAddress?: string | undefined;
+  readonly toPort?: number | undefined;
+}
+
+/** `link` on the mesh only. */
+export function encodeOpen(fields: OpenFields, window: number, link = ''): Uint8Array {
+  return writeByPlace(fields, window, link) ?? writeMap(fields, window, link);
+}
+
+function writeMap(fields: OpenFields, window: number, link: string): Uint8Array {
+  const { tunnel, address, port, toAddress, toPort } = fields;
+  const arrival = toAddress === undefined ? {} : { toAddress, toPort: toPort ?? 0 };
+  const named = link === '' ? {} : { link };
+  return encodeBody({ tunnel, address, port, ...arrival, window, ...named });
+}
+
+/** The same bytes; undefined when a text is long or not ASCII. */
+function writeByPlace(fields: OpenFields, window: number, link: string): Uint8Array | undefined {
+  const { tunnel, address, port, toAddress, toPort = 0 } = fields;
+  const arrivalChars = toAddress === undefined ? 0 : toAddress.length;
+  const chars = tunnel.length + address.length + arrivalChars + link.length;
+  if (chars > WRITTEN_CHARS_MAX) return undefined;
+  const written = new Written(Buffer.allocUnsafe(chars + WRITTEN_BYTES_BESIDE));
+  written.text('tunnel', tunnel);
+  written.text('address', address);
+  written.integer('port', port);
+  if (toAddress !== undefined) {
+    written.text('toAddress', toAddress);
+    written.integer('toPort', toPort);
+  }
+  written.integer('window', window);
+  if (link !== '') written.text('link', link);
+  return written.take();
+}
+
+/** Writes pairs of one map; a text that it cannot write spoils the whole. */
+class Written {
+  readonly #bytes: Buffer;
+  #at = 1;
+  #pairs = 0;
+  #isAscii = true;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  text(key: string, text: string): void {
+    this.#begin(key);
+    if (text.length > 31) this.#bytes[this.#at++] = 0xd9;
+    this.#bytes[this.#at++] = text.length > 31 ? text.length : 0xa0 | text.length;
+    this.#append(text);
+  }
+
+  integer(key: string, value: number): void {
+    this.#begin(key);
+    const bytes = this.#bytes;
+    const width = value <= 0x7f ? 0 : value <= 0xff ? 1 : value <= 0xffff ? 2 : 4;
+    if (width > 0) bytes[this.#at++] = 0xcc + (width >> 1);
+    for (let left = Math.max(width, 1); left > 0; left -= 1) {
+      bytes[this.#at++] = value >>> (8 * (left - 1));
+    }
+  }
+
+  take(): Uint8Array | undefined {
+    this.#bytes[0] = 0x80 | this.#pairs;
+    return this.#isAscii ? this.#bytes.subarray(0, this.#at) : undefined;
+  }
+
+  #begin(key: string): void {
+    this.#pairs += 1;
+    this.#bytes[this.#at++] = 0xa0 | key.length;
+    this.#append(key);
+  }
+
+  #append(text: string): void {
+    const bytes = this.#bytes;
+    let seen = 0;
+    for (let index = 0; index < text.length; index += 1) {
+      const code = text.charCodeAt(index);
+      seen |= code;
+      bytes[this.#at + index] = code;
+    }
+    this.#at += text.length;
+    if (seen > 0x7f) this.#isAscii = false;
+  }
 }
 
 /** Raises a WireError for what is none. */

@@ -213,7 +213,7 @@ export function dataFrame(stream: number, length: number, fill = 0x61): Buffer {
 
 export function openFrame(stream: number, fields: Partial<Open> = {}): Buffer {
   const open = { tunnel: 'a', window: 65_536, address: '192.0.2.1', port: 1, link: '', ...fields };
-  return bodyFrame(FRAME.OPEN, stream, encodeOpen(open));
+  return bodyFrame(FRAME.OPEN, stream, encodeOpen(open, open.window, open.link));
 }
 
 /** Decodes whole frames. */

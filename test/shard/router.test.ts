@@ -110,7 +110,10 @@ test('the request says who visits which tunnel on which link', (t) => {
   assert.deepEqual(bench.opener.chosen[0], {
     link: 'c/1',
     shard: 2,
-    request: { tunnel: 'a', address: '192.0.2.7', port: 1234, link: 'c/1' },
+    request: {
+      ...{ tunnel: 'a', address: '192.0.2.7', port: 1234, link: 'c/1' },
+      ...{ toAddress: undefined, toPort: undefined, windowBytesMax: undefined },
+    },
   });
 });
 

@@ -62,7 +62,7 @@ export const EXAMPLES: readonly Example[] = [
   body('REGISTER', REGISTER, encodeRegister(REGISTER)),
   body('REGISTERED', REGISTERED, encodeRegistered(REGISTERED)),
   body('UNREGISTER', UNREGISTER, encodeUnregister(UNREGISTER)),
-  { ...body('OPEN', OPEN, encodeOpen({ ...OPEN, link: '' })), stream: STREAM },
+  { ...body('OPEN', OPEN, encodeOpen(OPEN, OPEN.window)), stream: STREAM },
   value('OPENED', STREAM, 196_608, 'the whole window of 256 KiB, with the 64 KiB from before'),
   { ...body('DATA', 'hello', Buffer.from('hello')), stream: STREAM },
   value('CREDIT', STREAM, 65_536, '64 KiB more'),

@@ -13,6 +13,8 @@ import { decodeOpen, encodeOpen, type Open } from '../../src/wire/open.ts';
 const ARRIVAL = { toAddress: '203.0.113.9', toPort: 2222 };
 const OPEN: Open = { tunnel: 'tcp:2222', window: 262_144, address: '::1', port: 4711, link: '' };
 
+const encode = (open: Open): Uint8Array => encodeOpen(open, open.window, open.link);
+
 function isIn(value: unknown, low: number, high: number): boolean {
   return Number.isInteger(value) && low <= Number(value) && Number(value) <= high;
 }
@@ -68,17 +70,39 @@ test('an OPEN comes through as it was, with and without what may be absent', () 
   for (const link of ['', '0-17']) {
     for (const arrival of [{}, ARRIVAL]) {
       const open = { ...OPEN, ...arrival, link };
-      assert.deepEqual(decodeOpen(Buffer.from(encodeOpen(open))), open);
+      assert.deepEqual(decodeOpen(Buffer.from(encode(open))), open);
       // Once more, when its texts are those of the one before.
-      assert.deepEqual(decodeOpen(encodeOpen(open)), open);
+      assert.deepEqual(decodeOpen(encode(open)), open);
     }
   }
+});
+
+test('what is written by place is what encodeBody writes', () => {
+  const ports = fc.nat(65_535);
+  const windows = fc.oneof(fc.integer({ min: 1, max: 2 ** 31 - 1 }), fc.constantFrom(127, 128));
+  const written = fc.record(
+    {
+      ...{ tunnel: texts, address: texts, port: ports, toAddress: texts, toPort: ports },
+      ...{ window: windows, link: texts.filter((text) => text !== '') },
+    },
+    { requiredKeys: ['tunnel', 'address', 'port', 'window'] },
+  );
+  fc.assert(
+    fc.property(written, ({ toPort, ...fields }) => {
+      const open = 'toAddress' in fields ? { ...fields, toPort: toPort ?? 0 } : fields;
+      const { tunnel, address, port, window, link, ...arrival } = open;
+      const all = { tunnel, address, port, ...arrival, window, ...(link && { link }) };
+      const bytes = encodeOpen(open, window, link);
+      assert.deepEqual(Buffer.from(bytes), Buffer.from(encodeBody(all)));
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 test('texts of one OPEN do not show in the next', () => {
   for (const tunnel of ['tcp:2222', 'tcp:2223', 'tcp:222', 'tcp:22223', '', 'ü', 'tcp:2222']) {
     const open = { ...OPEN, ...ARRIVAL, tunnel, address: tunnel, toAddress: `${tunnel}x` };
-    assert.deepEqual(decodeOpen(encodeOpen(open)), open);
+    assert.deepEqual(decodeOpen(encode(open)), open);
   }
 });
 
