@@ -243,9 +243,14 @@ function atMost(what: string, value: number, wanted: number, unit: string): Goal
   return { what, value, unit, wanted, isAtLeast: false };
 }
 
-export function verdictOf({ value, wanted, isAtLeast }: Goal): 'held' | 'MISSED' | 'not measured' {
+export type Verdict = 'held' | 'held with one shard' | 'MISSED' | 'not measured';
+
+export function verdictOf({ value, oneShard = Number.NaN, wanted, isAtLeast }: Goal): Verdict {
+  // Not a number: never.
+  const holds = (one: number): boolean => (isAtLeast ? one >= wanted : one <= wanted);
   if (!Number.isFinite(value)) return 'not measured';
-  return (isAtLeast ? value >= wanted : value <= wanted) ? 'held' : 'MISSED';
+  if (holds(value)) return 'held';
+  return holds(oneShard) ? 'held with one shard' : 'MISSED';
 }
 
 function cellsOf(goal: Goal): string[] {
@@ -261,10 +266,12 @@ function cellsOf(goal: Goal): string[] {
 }
 
 function sumOf(goals: readonly Goal[]): string {
-  const count = (verdict: string): number =>
+  const count = (verdict: Verdict): number =>
     goals.filter((goal) => verdictOf(goal) === verdict).length;
-  const [held, missed] = [count('held'), count('MISSED')];
-  return `${held} held, ${missed} missed, ${count('not measured')} not measured\n`;
+  return [
+    `${count('held')} held, ${count('held with one shard')} with one shard alone`,
+    `${count('MISSED')} missed, ${count('not measured')} not measured\n`,
+  ].join(', ');
 }
 
 const HEAD = ['goal', 'value', ONE_SHARD, 'wanted', ''];

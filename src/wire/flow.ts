@@ -11,7 +11,15 @@
 
 import { assert } from '../base/assert.ts';
 import { WireError } from '../base/errors.ts';
-import { CREDIT_GRANT_SHARE, CREDIT_INITIAL, CREDIT_MAX, type SessionLimits } from './limits.ts';
+import {
+  CREDIT_FAR_MS,
+  CREDIT_GRANT_BYTES_FAR,
+  CREDIT_GRANT_SHARE,
+  CREDIT_GRANT_SHARE_FAR,
+  CREDIT_INITIAL,
+  CREDIT_MAX,
+  type SessionLimits,
+} from './limits.ts';
 
 /** Growth looks at a round trip no shorter than this: below it the event loop's turns dominate
  * (measured on loopback: pings of 0.1 ms idle, 2 ms under load). */
@@ -24,6 +32,14 @@ const GROWTH_SHARE = 4;
 const SHORT_SHARE = 0.75;
 /** A window that is used up within this many round trips is too small. */
 const GROWTH_ROUND_TRIPS = 4;
+
+/** Credit is given back when so much of a window was taken: a compromise of frames and reach. */
+export function grantBytesMin(windowBytes: number, roundTripMs: number): number {
+  const quarter = windowBytes / CREDIT_GRANT_SHARE;
+  if (roundTripMs < CREDIT_FAR_MS) return quarter;
+  const least = Math.max(windowBytes / CREDIT_GRANT_SHARE_FAR, CREDIT_GRANT_BYTES_FAR);
+  return Math.min(quarter, least);
+}
 
 /** What all streams of a session hold together. */
 export class SessionMemory {
@@ -143,7 +159,7 @@ export class ReceiveWindow {
   #credit(bytes: number, nowMs: number, roundTripMs: number): number {
     this.#takenBytes += bytes;
     this.#epochBytes += bytes;
-    if (this.#takenBytes * CREDIT_GRANT_SHARE < this.#windowBytes) return 0;
+    if (this.#takenBytes < grantBytesMin(this.#windowBytes, roundTripMs)) return 0;
     const change = this.#memory.isShort
       ? -this.#surplusBytes()
       : this.#growthBytes(nowMs, roundTripMs);

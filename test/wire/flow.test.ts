@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AssertionFailure } from '../../src/base/assert.ts';
-import { ReceiveWindow, SendCredit, SessionMemory } from '../../src/wire/flow.ts';
+import { grantBytesMin, ReceiveWindow, SendCredit, SessionMemory } from '../../src/wire/flow.ts';
 import {
   CREDIT_INITIAL,
   CREDIT_MAX,
@@ -93,7 +93,10 @@ test(`credit is conserved, whatever comes and is taken (${RUNS} runs, seed ${SEE
           assert.ok(one.window.windowBytes >= full, 'a window never shrinks');
           assert.ok(one.window.windowBytes <= Math.max(windowMaxBytes, full), 'nor passes its cap');
           const owed = one.window.windowBytes - one.window.availableBytes - one.heldBytes;
-          assert.ok(owed >= 0 && owed * 4 < one.window.windowBytes, 'a quarter is granted');
+          assert.ok(
+            owed >= 0 && owed < grantBytesMin(one.window.windowBytes, RTT_MS),
+            'is granted',
+          );
         }
         const heldBytes = streams.reduce((sum, { window }) => sum + window.heldBytes, 0);
         assert.equal(memory.heldBytes, heldBytes, 'the session counts what its streams hold');
@@ -123,6 +126,23 @@ test('credit comes back once a quarter of the window was taken, all of it at onc
   assert.equal(window.take(1, 0, RTT_MS), 250);
   assert.equal(window.take(250, 0, RTT_MS), 250);
   assert.equal(window.take(500, 1e9, RTT_MS), 500);
+});
+
+test('far away less than a quarter of a large window comes back at a time', () => {
+  const shares = [
+    [4 * KIB, KIB],
+    [256 * KIB, 64 * KIB],
+    [MIB, 64 * KIB],
+    [2 * MIB, 128 * KIB],
+    [8 * MIB, 512 * KIB],
+  ] as const;
+  for (const [windowBytes, bytes] of shares) assert.equal(grantBytesMin(windowBytes, 5), bytes);
+  assert.equal(grantBytesMin(8 * MIB, 4.9), 2 * MIB);
+  const window = new ReceiveWindow(createMemory(), 8 * MIB);
+  window.receive(4 * MIB);
+  assert.equal(window.take(MIB / 2 - 1, 0, 5), 0);
+  assert.equal(window.take(1, 0, 5), MIB / 2);
+  assert.equal(window.take(MIB, 0, 4.9), 0);
 });
 
 test('a window doubles when it is used up within four round trips, up to its maximum', () => {
