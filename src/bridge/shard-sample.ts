@@ -1,7 +1,7 @@
 // What a shard has counted, as it tells control when asked: plain data.
 //
-// Invariant: totals run since the shard started and never fall; what only is now says so. Must not
-// know: metrics, or who asks.
+// Invariant: counts run since the shard started and never fall; streams, queues, waits, connections
+// and round trips are as they are now. Must not know: metrics, or who asks.
 
 import type { ErrorCode } from '../base/errors.ts';
 
@@ -34,7 +34,7 @@ export interface LinkSample {
   readonly queuedBytes: number;
 }
 
-/** Running totals since the shard started. */
+/** Totals since the shard started, and what it has now. */
 export interface ShardSample {
   readonly tunnels: readonly TunnelSample[];
   readonly requests: readonly RequestSample[];

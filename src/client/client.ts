@@ -1,8 +1,7 @@
 // The client: shards that hold links and serve upstreams, and one set of links a server.
 //
-// Invariant: an ending that trying again cannot cure (a refused token, a newer instance of this
-// client) ends the process with its own exit code and one line that says what to check; anything
-// else is tried again. Must not know: frames, sockets, what is printed where.
+// Invariant: a failure that trying again cannot cure (a refused token, a newer instance of this
+// client) ends the client, as `ending.ts` says; anything else is tried again. Must not know: frames, sockets, what is printed where.
 
 import { randomBytes } from 'node:crypto';
 import { isoTimeOf, sleep, systemClock } from '../base/clock.ts';
@@ -82,7 +81,6 @@ class RunningClient implements Client {
   readonly #log: Logger;
   readonly #upstreams: readonly UpstreamEntry[];
   readonly #folders: FolderUpstreams;
-  readonly #trust: ServerTrust;
   readonly #dials: Dials;
   readonly #pool: ShardPool<ClientControlMethods, ClientShardMethods>;
   readonly #onEvent: OnClientEvent;
@@ -105,10 +103,10 @@ class RunningClient implements Client {
     this.#version = options.version;
     this.#upstreams = upstreams;
     this.#folders = folders;
-    this.#trust = new ServerTrust({ trust: config.trust, clock: systemClock, log: options.log });
     this.#id = config.id ?? randomBytes(16).toString('hex');
     this.#dials = new Dials({
-      ...{ config, clientId: this.#id, trust: this.#trust, clock: systemClock },
+      ...{ config, clientId: this.#id, clock: systemClock },
+      trust: new ServerTrust({ trust: config.trust, clock: systemClock, log: options.log }),
       token: new DialToken(config, options.log),
       bridgeOf: (shard) => this.#pool.bridge(shard),
     });

@@ -1,7 +1,7 @@
 // Links by key: to which server each leads, in which shard of ours it lives, and how it is dialled.
 //
-// Invariant: a link is known from its dial to its end, which is told once to its server; whatever
-// keeps a dial from being made is told like a dial that failed. A refused tunnel is offered again
+// Invariant: until it is stopped, a link is known from its dial to its end, which is told once to its
+// server; whatever keeps a dial from being made is told like a dial that failed. A refused tunnel is offered again
 // while its link lives. Must not know: how many links a server should have, or what failures mean.
 
 import { randomBytes } from 'node:crypto';
@@ -19,18 +19,21 @@ export type ShardBridge = Bridge<ClientControlMethods, ClientShardMethods>;
 /** A refused tunnel that may be accepted later is offered again after so long. Guess. */
 const OFFER_AGAIN_MS = 15_000;
 
+/** A server of which links are dialled. */
+export type DialledServer = Pick<ServerLinks, 'url' | 'onWelcome' | 'onGoAway' | 'onEnd'>;
+
 export interface DialsOptions {
   readonly config: Pick<ClientConfig, 'urls' | 'linkMask'>;
   /** Names this client to servers. */
   readonly clientId: string;
-  readonly trust: ServerTrust;
-  readonly token: DialToken;
-  readonly bridgeOf: (shard: number) => ShardBridge | undefined;
+  readonly trust: Pick<ServerTrust, 'forDial' | 'forget'>;
+  readonly token: Pick<DialToken, 'read'>;
+  readonly bridgeOf: (shard: number) => Pick<ShardBridge, 'tell'> | undefined;
   readonly clock: Clock;
 }
 
 interface Link {
-  readonly server: ServerLinks;
+  readonly server: DialledServer;
   /** Of our own. */
   readonly shard: number;
   /** Until its tunnels are offered again. */
@@ -50,17 +53,17 @@ export class Dials {
   }
 
   /** Undefined: it has ended. */
-  serverOf(link: string): ServerLinks | undefined {
+  serverOf(link: string): DialledServer | undefined {
     return this.#links.get(link)?.server;
   }
 
-  bridgeOf(link: string): ShardBridge | undefined {
+  bridgeOf(link: string): Pick<ShardBridge, 'tell'> | undefined {
     const entry = this.#links.get(link);
     return entry === undefined ? undefined : this.#options.bridgeOf(entry.shard);
   }
 
   /** Starts a dial in a shard of ours; returns the link's key, of which `end` is told. */
-  dial(server: ServerLinks, shard: number): string {
+  dial(server: DialledServer, shard: number): string {
     this.#count += 1;
     const link = `link-${this.#count}`;
     this.#links.set(link, { server, shard });
@@ -71,7 +74,7 @@ export class Dials {
   /** Offers the tunnels of the link once more, in a while. */
   offerAgain(link: string): void {
     const entry = this.#links.get(link);
-    if (entry === undefined || entry.offer !== undefined) return;
+    if (entry === undefined || entry.offer !== undefined || this.#state !== 'open') return;
     entry.offer = this.#options.clock.after(OFFER_AGAIN_MS, () => {
       entry.offer = undefined;
       this.bridgeOf(link)?.tell('keep', { link });
@@ -93,7 +96,7 @@ export class Dials {
     }
   }
 
-  /** No dial begins from now on. */
+  /** No dial begins from now on, and nothing is offered again. */
   stop(): void {
     this.#state = 'stopped';
     for (const { offer } of this.#links.values()) offer?.cancel();

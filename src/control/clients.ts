@@ -1,4 +1,5 @@
-// Who is connected: clients by id, how often each started, and whether a scope has room for one.
+// Who is connected: clients by id, how often each started, whether a scope has room for one, and
+// what it lets one serve.
 //
 // Invariant: one client an id; nobody ends the client of another owner; a limit of a scope counts
 // all clients that the scope let in. Must not know: shards, tunnels that are routed, or tokens.
@@ -139,7 +140,11 @@ export class Clients {
   }
 
   /** Two owners may serve one name, but not send its visitors to two upstreams. */
-  isTaken(client: Client, { name, label }: { name: string; label: string }, other: Client) {
+  isTaken(
+    client: Client,
+    { name, label }: { readonly name: string; readonly label: string },
+    other: Client,
+  ): boolean {
     const { scopes } = this.#options;
     if (scopes === undefined || other.tunnels.get(name) === label) return false;
     return scopes.ownerOf(other.credential) !== scopes.ownerOf(client.credential);

@@ -97,7 +97,7 @@ export class Registry {
     return this.#links.size;
   }
 
-  /** How often each client started, by id; bounded like the known tunnels. */
+  /** How often each client started, by id. */
   get connects(): ReadonlyMap<string, number> {
     return this.#clients.connects;
   }

@@ -1,9 +1,10 @@
 // Public ports of tunnels: open while somebody serves them, one step at a time.
 //
 //   closed --open()--> opening --> open --closeUnserved(), nobody serves--> closing --> closed
+//                         \--refused--> closed
 //
 // Invariant: opening and closing of one port never overlap, in whatever order they are asked for;
-// whether a port is still wanted is asked when its step begins. Must not know: shards, clients.
+// whether a port may be closed is asked when that step begins. Must not know: shards, clients.
 
 export interface TunnelPortsOptions {
   /** Opens or closes a port on every shard. Rejects with a SluicewayError. */
