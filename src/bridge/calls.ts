@@ -11,7 +11,8 @@ import type { MessagePort, Transferable } from 'node:worker_threads';
 import { systemClock, type Timer } from '../base/clock.ts';
 import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 
-/** Raised with every change of a message, a task or a sample that an older shard would not understand. */
+/** Raised with every change of a message, a task or a sample that an older shard would not
+ * understand. */
 export const BRIDGE_VERSION = 1;
 /** Calls that wait for an answer; beyond it new ones fail at once. Guess. */
 const CALLS_MAX = 20_000;

@@ -1,8 +1,8 @@
 // Every message between control and shards of a client: plain data, one interface each.
 //
 // Invariant: nothing here has behaviour or refers to memory of either side; payload never crosses,
-// and of credentials only those that a dial presents: a token, a key of the client's own, a login at
-// the proxy on the way. Must not know: who sends
+// and of credentials only those that a dial presents: a token, a key of the client's own, a login
+// at the proxy on the way. Must not know: who sends
 // what when; docs/internals.md tells.
 
 import type { ErrorCode } from '../base/errors.ts';

@@ -1,7 +1,8 @@
 // The client: shards that hold links and serve upstreams, and one set of links a server.
 //
 // Invariant: a failure that trying again cannot cure (a refused token, a newer instance of this
-// client) ends the client, as `ending.ts` says; anything else is tried again. Must not know: frames, sockets, what is printed where.
+// client) ends the client, as `ending.ts` says; anything else is tried again. Must not know:
+// frames, sockets, what is printed where.
 
 import { randomBytes } from 'node:crypto';
 import { isoTimeOf, sleep, systemClock } from '../base/clock.ts';

@@ -1,8 +1,9 @@
 // Links by key: to which server each leads, in which shard of ours it lives, and how it is dialled.
 //
-// Invariant: until it is stopped, a link is known from its dial to its end, which is told once to its
-// server; whatever keeps a dial from being made is told like a dial that failed. A refused tunnel is offered again
-// while its link lives. Must not know: how many links a server should have, or what failures mean.
+// Invariant: until it is stopped, a link is known from its dial to its end, which is told once to
+// its server; whatever keeps a dial from being made is told like a dial that failed. A refused
+// tunnel is offered again while its link lives. Must not know: how many links a server should
+// have, or what failures mean.
 
 import { randomBytes } from 'node:crypto';
 import type { Clock, Timer } from '../base/clock.ts';

@@ -1,7 +1,7 @@
 // How a client ends, and of which failures: exit codes of the contract, and what to do about it.
 //
-// Invariant: a failure that trying again cannot cure has an exit code and one line that says what to
-// check. Must not know: which links there are, shards, what is printed where.
+// Invariant: a failure that trying again cannot cure has an exit code and one line that says what
+// to check. Must not know: which links there are, shards, what is printed where.
 
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 

@@ -1,8 +1,8 @@
-// What control answers to one shard: who may come in, what is registered, slots of tokens, logins of
-// visitors, and plain requests.
+// What control answers to one shard: who may come in, what is registered, slots of tokens, logins
+// of visitors, and plain requests.
 //
-// Invariant: a shard is believed in what it saw, and in nothing else; links and tunnels that come up
-// or are refused are logged here, once. Must not know: threads, ports, payload.
+// Invariant: a shard is believed in what it saw, and in nothing else; links and tunnels that come
+// up or are refused are logged here, once. Must not know: threads, ports, payload.
 
 import type { Logger } from '../base/log.ts';
 import type { Serve } from '../bridge/calls.ts';

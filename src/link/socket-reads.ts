@@ -195,8 +195,8 @@ function handleOf(socket: Socket): Handle | undefined {
 }
 
 /**
- * Node reads a plain socket from its start, or from its connect on. With a buffer of ours its stream
- * has nothing to flow, and tells of the end all the same; to ask for the flow would cost a tick.
+ * Node reads a plain socket from its start, or from its connect on. With a buffer of ours its
+ * stream has nothing to flow, and tells of the end all the same; to ask for the flow costs a tick.
  */
 function isRead(socket: Socket): boolean {
   if (socket instanceof TLSSocket || socket.readableFlowing !== null) return false;

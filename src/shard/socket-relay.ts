@@ -34,8 +34,8 @@ export interface RelayEnd {
   readonly code: ErrorCode;
 }
 
-/** `dialling` until the upstream answers; a visitor's socket is `open` from the start; `finished` when
- * both directions have ended and all is with the kernel. */
+/** `dialling` until the upstream answers; a visitor's socket is `open` from the start; `finished`
+ * when both directions have ended and all is with the kernel. */
 type RelayState = 'dialling' | 'open' | 'finished' | 'closed';
 
 export interface RelayOptions {

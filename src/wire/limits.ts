@@ -29,7 +29,7 @@ export const IDLE_FRAMES_MAX = 20_000;
 export const LINK_QUEUE_BYTES_MAX = 8 * MIB;
 /** Share of the window after which credit is given back: a quarter (measured with prototypes). */
 export const CREDIT_GRANT_SHARE = 4;
-/** Over a round trip from here on windows bound the rate, and what waits to be granted is not on its
+/** From such a round trip on windows bound the rate, and what waits to be granted is not on its
  * way: with a quarter they carry three quarters of themselves in a round trip. Guess: from a city
  * away; nearer, a frame more costs and brings nothing. */
 export const CREDIT_FAR_MS = 5;

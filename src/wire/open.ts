@@ -1,4 +1,4 @@
-// OPEN, the one control message that comes for each visitor: as such it is written and read by place.
+// OPEN, the one control message that comes for each visitor: so it is written and read by place.
 //
 //   map of text and integers, as our own sides write it --> one pass over its bytes
 //   anything else: other types, other keys, UTF-8, a mistake --> decodeBody, which judges it
