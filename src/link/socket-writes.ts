@@ -41,6 +41,8 @@ export class SocketWrites {
   /** Loans of what the stream has, oldest first; each has one call of the next. */
   #queued: Uint8Array[] | undefined;
   #onQueuedWritten: (() => void) | undefined;
+  /** Listens for the connect; absent where something is gathered before none. */
+  #flushNow: (() => void) | undefined;
   /** What follows when nothing waits any more: our FIN. */
   #last: (() => void) | undefined;
 
@@ -179,9 +181,10 @@ export class SocketWrites {
 
   /** Two listeners in all, where a stream takes two and a closure for each piece. */
   #flushWhenConnected(): void {
-    const flush = (): void => this.flush();
-    this.#socket.on('connect', flush);
-    this.#socket.on('close', flush);
+    if (this.#flushNow !== undefined) return;
+    this.#flushNow = () => this.flush();
+    this.#socket.on('connect', this.#flushNow);
+    this.#socket.on('close', this.#flushNow);
   }
 
   /** What the kernel has not taken of a write to the handle, or an error. */

@@ -133,9 +133,9 @@ export class HttpIngress implements VisitorHome {
 
   onSwitched({ socket, outlet }: HttpVisitor, switched: Switched): void {
     const { limits, clock, access } = this.#context;
-    const { stream, rest, reads } = switched;
+    const { stream, rest, reads, tunnel, visitor } = switched;
     const nowMs = clock.nowMs();
-    const onEnd = access === undefined ? undefined : noteEnd(access, clock, switched);
+    const onEnd = access === undefined ? undefined : noteEnd(access, clock, { tunnel, visitor });
     const relays = this.#relays;
     const relay = new SocketRelay({ socket, outlet, limits, state: 'open', nowMs, relays, onEnd });
     stream.sink = relay;

@@ -169,8 +169,13 @@ export class LocalIngress {
   #open(link: ForwardLink, target: Target, socket: Socket): void {
     const relay = this.relay(target, socket);
     const opened = this.openStream(link, target, { socket, sink: relay });
-    if (typeof opened === 'string') relay.abort(opened);
-    else relay.join(opened);
+    if (typeof opened === 'string') {
+      relay.abort(opened);
+      return;
+    }
+    relay.join(opened);
+    // Told while it waited for a link, and nobody listened.
+    if (socket.readableEnded) opened.end();
   }
 
   #refuse(target: Target, socket: Socket): void {

@@ -182,6 +182,8 @@ class SocksDial implements StreamSink {
     stream.sink = relay;
     relay.join(stream);
     if (rest.length > 0 && !stream.write(rest)) socket.pause();
+    // Told while nobody listened.
+    if (socket.readableEnded) stream.end();
   }
 
   onData(): void {
