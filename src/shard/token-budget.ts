@@ -58,7 +58,7 @@ export class TokenBudget {
     return this.#meter.streams;
   }
 
-  /** What a stream of it begins with at most; undefined: as any. */
+  /** What a stream of it begins with at most; undefined: no limit of its own. */
   get windowBytesMax(): number | undefined {
     return this.#out === undefined ? undefined : THROTTLED_WINDOW_BYTES;
   }

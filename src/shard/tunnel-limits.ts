@@ -27,7 +27,7 @@ interface Throttles {
 }
 
 export class TunnelLimits {
-  /** What a stream under these limits begins with at most; undefined: as any. */
+  /** What a stream under these limits begins with at most; undefined: no limit of its own. */
   readonly windowBytesMax: number | undefined;
   readonly #rates: TunnelRates;
   readonly #clock: Clock;

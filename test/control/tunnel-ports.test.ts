@@ -31,6 +31,16 @@ class Bench {
   }
 }
 
+/** With the port `tcp:1` open. */
+async function openBench(): Promise<Bench> {
+  const bench = new Bench();
+  const opened = bench.ports.open('tcp:1');
+  await turn();
+  await bench.go();
+  await opened;
+  return bench;
+}
+
 test('a port opens once, however many ask', async () => {
   const bench = new Bench();
   const both = [bench.ports.open('tcp:1'), bench.ports.open('tcp:1')];
@@ -57,11 +67,7 @@ test('one that cannot be opened is told, and may be asked for again', async () =
 });
 
 test('opening and closing never overlap', async () => {
-  const bench = new Bench();
-  const opened = bench.ports.open('tcp:1');
-  await turn();
-  await bench.go();
-  await opened;
+  const bench = await openBench();
   bench.ports.closeUnserved('tcp:1');
   const again = bench.ports.open('tcp:1');
   await turn();
@@ -74,11 +80,7 @@ test('opening and closing never overlap', async () => {
 });
 
 test('one that is served again by then stays open', async () => {
-  const bench = new Bench();
-  const opened = bench.ports.open('tcp:1');
-  await turn();
-  await bench.go();
-  await opened;
+  const bench = await openBench();
   bench.ports.closeUnserved('tcp:1');
   bench.served.add('tcp:1');
   await turn();
