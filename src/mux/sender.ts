@@ -13,9 +13,9 @@ import { FRAME_BYTES_MIN } from '../wire/limits.ts';
 import { canSend } from '../wire/stream-state.ts';
 import { Outflow } from './outflow.ts';
 import { QUANTUM_BYTES, Scheduler } from './scheduler.ts';
-import type { Stream } from './stream.ts';
+import type { Stream, StreamSender } from './stream.ts';
 
-export class Sender {
+export class Sender implements StreamSender {
   readonly outflow: Outflow;
   readonly #link: Link;
   readonly #scheduler = new Scheduler();

@@ -189,14 +189,6 @@ export class Session implements LinkSink, StreamCarrier {
 
   // --- StreamCarrier: what streams ask for -------------------------------------------------
 
-  sendNow(stream: Stream, piece: Buffer): number {
-    return this.#sender.sendNow(stream, piece);
-  }
-
-  schedule(stream: Stream): void {
-    this.#sender.schedule(stream);
-  }
-
   sendOpened(stream: Stream): void {
     const grantBytes = Math.max(0, this.memory.initialWindowBytes() - this.announce().credit);
     stream.window.extend(grantBytes);
@@ -334,14 +326,14 @@ export class Session implements LinkSink, StreamCarrier {
     switch (type) {
       case FRAME.CREDIT:
         stream.credit.grant(value);
-        this.schedule(stream);
+        this.#sender.schedule(stream);
         return;
       case FRAME.OPENED:
         this.#move(stream, EVENT.GET_OPENED);
         this.#streams.answer(stream);
         if (value > 0) stream.credit.grant(value);
         stream.sink.onOpened();
-        this.schedule(stream);
+        this.#sender.schedule(stream);
         return;
       case FRAME.FIN:
         if (value !== 0) throw new WireError('SLW_WIRE_PROTOCOL', 'FIN with a value');
@@ -396,6 +388,7 @@ export class Session implements LinkSink, StreamCarrier {
     const stream = new Stream({
       id,
       carrier: this,
+      sender: this.#sender,
       state,
       memory: this.memory,
       windowBytes,

@@ -46,11 +46,16 @@ export const UNSET_SINK: StreamSink = {
   onWritable: unset,
 };
 
-/** What a stream asks of its session. */
-export interface StreamCarrier {
+/** Sends what streams have, in turn. */
+export interface StreamSender {
   /** Sends as much of `piece` as credit and link allow; returns how much. */
   sendNow(stream: Stream, piece: Buffer): number;
+  /** Lists the stream for a turn, if it has something that may be sent. */
   schedule(stream: Stream): void;
+}
+
+/** What a stream asks of its session. */
+export interface StreamCarrier {
   /** Answers OPEN and widens the stream's window to its full size. */
   sendOpened(stream: Stream): void;
   sendReset(stream: Stream, code: ErrorCode): void;
@@ -75,6 +80,7 @@ export interface StreamMeter {
 export interface StreamOptions {
   readonly id: number;
   readonly carrier: StreamCarrier;
+  readonly sender: StreamSender;
   readonly state: StreamState;
   readonly memory: SessionMemory;
   readonly windowBytes: number;
@@ -107,12 +113,14 @@ export class Stream {
   sendLane: SendLane | undefined;
   creditLane: CreditLane | undefined;
   readonly #carrier: StreamCarrier;
+  readonly #sender: StreamSender;
   readonly #queue: Buffer[] = [];
   #state: StreamState;
 
   constructor(options: StreamOptions) {
     this.id = options.id;
     this.#carrier = options.carrier;
+    this.#sender = options.sender;
     this.#state = options.state;
     this.window = new ReceiveWindow(options.memory, options.windowBytes);
     this.credit = new SendCredit(options.creditBytes);
@@ -142,9 +150,9 @@ export class Stream {
   /** Holds what is sent, and what the peer may send, to rates that other streams share; called
    * again, to further ones as well. */
   throttle(sending: Throttle | undefined, receiving: Throttle | undefined): void {
-    const carrier = this.#carrier;
+    const [carrier, sender] = [this.#carrier, this.#sender];
     if (sending !== undefined) {
-      this.sendLane = new SendLane(sending, () => carrier.schedule(this), this.sendLane);
+      this.sendLane = new SendLane(sending, () => sender.schedule(this), this.sendLane);
     }
     if (receiving === undefined) return;
     const { window } = this;
@@ -157,7 +165,7 @@ export class Stream {
   accept(): void {
     assert(this.move(EVENT.SEND_OPENED), 'only an unanswered stream is accepted');
     this.#carrier.sendOpened(this);
-    this.#carrier.schedule(this);
+    this.#sender.schedule(this);
   }
 
   /**
@@ -173,13 +181,13 @@ export class Stream {
     let rest = piece;
     if (this.#queue.length === 0) {
       this.sendLane?.claim(piece.length);
-      const sent = this.#carrier.sendNow(this, piece);
+      const sent = this.#sender.sendNow(this, piece);
       if (sent === piece.length) return true;
       if (sent > 0) rest = piece.subarray(sent);
     }
     this.#queue.push(readPool.keep(rest));
     this.queuedBytes += rest.length;
-    this.#carrier.schedule(this);
+    this.#sender.schedule(this);
     // A throttle that had room again by now may have let all of it pass.
     return this.isDrained;
   }
@@ -188,7 +196,7 @@ export class Stream {
   end(): void {
     if (hasSentFin(this.#state) || this.#queue.at(-1) === FIN_MARK) return;
     this.#queue.push(FIN_MARK);
-    this.#carrier.schedule(this);
+    this.#sender.schedule(this);
   }
 
   /** Gives the stream up: RST if the peer still has it, and what it held is free. Idempotent. */
@@ -269,7 +277,7 @@ export class Stream {
       if (head === undefined) return false;
       if (head === FIN_MARK) return canSend(this.#state);
       const piece = head.length > budget ? head.subarray(0, budget) : head;
-      const sent = this.#carrier.sendNow(this, piece);
+      const sent = this.#sender.sendNow(this, piece);
       if (sent === 0) return false;
       budget -= sent;
       this.queuedBytes -= sent;
