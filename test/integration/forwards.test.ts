@@ -11,6 +11,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readForwardRule } from '../../src/base/forward-rules.ts';
 import { Masked } from '../../src/base/masked.ts';
+import { undoAfter } from '../support/cleanup.ts';
 import { startRelay } from '../support/cut-relay.ts';
 import { eventually, within } from '../support/deadline.ts';
 import { seededNoise, sha256 } from '../support/digest.ts';
@@ -317,6 +318,38 @@ test('SOCKS: what the rules allow is reached, and a refusal has its reply', asyn
   assert.equal((await socks(t, proxy, '::1', 80)).reply, 2);
   assert.equal((await socks(t, proxy, 'name.invalid', 80)).reply, 4);
   assert.equal((await socks(t, proxy, LOOPBACK, closed)).reply, 5);
+});
+
+test('SOCKS: a FIN right behind the request reaches the target, whose answer comes back', async (t) => {
+  const target = net.createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => undefined);
+    socket.resume();
+    socket.once('end', () => socket.end('heard'));
+  });
+  target.listen(0, LOOPBACK);
+  await once(target, 'listening');
+  undoAfter(t, () => {
+    target.close();
+  });
+  const { port } = target.address() as net.AddressInfo;
+  const node = await startNode(t, { flags: { 'client-forwarding': `${LOOPBACK}:${port}` } });
+  const proxy = await freePort();
+  const flags = { 'local-socks': String(proxy) };
+  const client = await startLocalClient(t, node, { flags, complains: true });
+  await client.log.line('local forward up');
+  const socket = await connectTo(t, proxy);
+  let read = Buffer.alloc(0);
+  socket.on('data', (piece: Buffer) => {
+    read = Buffer.concat([read, piece]);
+  });
+  const ended = once(socket, 'end');
+  const address = LOOPBACK.split('.').map(Number);
+  socket.write(Buffer.from([5, 1, 0]));
+  await eventually(WAIT_MS, 'the method', async () => assert.equal(read.length, 2));
+  socket.end(Buffer.from([5, 1, 0, 1, ...address, port >> 8, port & 0xff]));
+  await within(WAIT_MS, 'the end of the answer', ended);
+  assert.deepEqual([...read.subarray(0, 4)], [5, 0, 5, 0]);
+  assert.equal(read.subarray(12).toString(), 'heard');
 });
 
 test('a port that is taken ends the start, and names the option', async (t) => {
