@@ -54,16 +54,16 @@ test('the suite of HTTP by host compares it with a TCP tunnel', async () => {
 for (const [suite, title] of [
   ['latency', /^lone echo +p50 .*\ntunnel +[\d,]+ µs/m],
   ['memory', /^server \/ client +at rest .*\ntunnel +\d+ \/ \d+ MB/m],
-  ['distance', /^one stream +tunnel .*\ndownload, 20 ms +\d+ MB\/s/m],
+  ['distance', /^one stream +tunnel .*\ndownload, 20 ms +[\d,]+ MB\/s/m],
   ['tls', /^full handshakes, 8 \(\/s\) +[\d,]+ +[\d,]+ /m],
-  ['forward', /^download, 1 \(MB\/s\) +\d+ +\d+/m],
+  ['forward', /^download, 1 \(MB\/s\) +[\d,]+ +[\d,]+/m],
   [
     'reconnect',
     /^20 clients +half are back .*\nthe way breaks +[\d.]+ s .*\nthe exit node restarts +/m,
   ],
-  ['mesh', /^download, 1 \(MB\/s\) +\d+ +\d+ +[\d.]+/m],
+  ['mesh', /^download, 1 \(MB\/s\) +[\d,]+ +[\d,]+ +[\d.]+/m],
   ['scaling', /^model +serial part .*\ndownload, 1 \(MB\/s\) +[\d.]+ % +[\d,]+ +[\d.]+x/m],
-  ['slow', /^8 beside 50 slow +alone .*\ntunnel +\d+ MB\/s +\d+ MB\/s/m],
+  ['slow', /^8 beside 50 slow +alone .*\ntunnel +[\d,]+ MB\/s +[\d,]+ MB\/s/m],
 ] as const) {
   test(`the suite of ${suite} runs and has its rows`, async () => {
     assert.match(await smoke('--suite', suite), title);
