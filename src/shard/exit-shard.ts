@@ -21,21 +21,14 @@ import type {
 } from '../bridge/exit-messages.ts';
 import type { LoopWatch, ShardSample } from '../bridge/shard-sample.ts';
 import type { LiveSettings, ShardTask, VisitorSettings } from '../bridge/shard-task.ts';
-import type { Upgraded } from '../link/ws-handshake.ts';
-import { WsLink } from '../link/ws-link.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { AccessLog } from './access-log.ts';
 import { AcmeChallenges } from './acme-challenges.ts';
 import { AllowLists } from './allow-lists.ts';
 import { type Arrival, Arrivals } from './arrivals.ts';
-import {
-  type ControlPortOptions,
-  createControlPort,
-  createHandedPort,
-  type LinkPeer,
-} from './control-port.ts';
-import { ExitLink } from './exit-link.ts';
+import { type ControlPortOptions, createControlPort, createHandedPort } from './control-port.ts';
+import { ExitLinks } from './exit-links.ts';
 import { armFault } from './fault.ts';
 import { Forwards } from './forwards.ts';
 import { frontOptions } from './http-front.ts';
@@ -77,7 +70,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #portTls: ControlPortTls;
   readonly #bridge: Bridge<ExitShardMethods, ExitControlMethods>;
   readonly #listeners: Listeners;
-  readonly #links = new Map<string, ExitLink>();
+  readonly #links: ExitLinks;
   readonly #mesh: Mesh;
   readonly #router: ShardRouter;
   readonly #budgets: TokenBudgets;
@@ -93,9 +86,6 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #arrivals: Arrivals | undefined;
   readonly #ledgerLimits: LedgerLimits;
   readonly #lists: AllowLists;
-  #linkCount = 0;
-  /** What links were told last, and those that were being greeted then still have to be. */
-  #leaving: ErrorCode | undefined;
 
   constructor(task: ShardTask) {
     this.#task = task;
@@ -106,12 +96,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     meters.watchLoop('scrape');
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
     this.#listeners = new Listeners(meters);
-    this.#mesh = new Mesh({
-      shard,
-      settings,
-      log,
-      openLocal: (request, sink) => this.#openLocal(request, sink),
-    });
+    this.#mesh = this.#createMesh();
     const proxies = networkSet(settings.acceptProxyProtocol);
     this.#lists = new AllowLists(settings, proxies);
     const { limits, inspect, accessLog, errorPages } = visitorsOf(task);
@@ -164,8 +149,31 @@ class ExitShard implements ShardOwner, StreamOpener {
       ...{ limits: settings, rules: settings.clientForwarding ?? [], clock, meters, log },
       onDenied: () => this.#lists.deny('forwards'),
     });
+    this.#links = this.#createLinks();
     this.#arrivals = proxies === undefined ? undefined : this.#createArrivals(proxies);
     armFault(task.fault, shard);
+  }
+
+  #createMesh(): Mesh {
+    const { shard, settings } = this.#task;
+    const openLocal = (request: OpenRequest, sink: StreamSink): Stream | ErrorCode =>
+      this.#links.open(request, sink);
+    return new Mesh({ shard, settings, log: this.life.log, openLocal });
+  }
+
+  #createLinks(): ExitLinks {
+    const { settings, shard } = this.#task;
+    const { log, clock, meters } = this.life;
+    const [bridge, forwards, budgets] = [this.#bridge, this.#forwards, this.#budgets];
+    return new ExitLinks({
+      ...{ shard, settings, bridge, clock, log, forwards, budgets },
+      onLeaving: (key) => this.#router.removeLink(key),
+      onIdle: () => this.life.checkDrained(),
+      onEnd: (code) => {
+        if (code.startsWith('SLW_WIRE_')) meters.onProtocolError(code);
+        this.life.checkDrained();
+      },
+    });
   }
 
   #createArrivals(proxies: AddressSet): Arrivals {
@@ -201,7 +209,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   // --- ShardOwner: what happens to the shard ------------------------------------------------
 
   onTick(nowMs: number): void {
-    for (const exitLink of this.#links.values()) exitLink.tick(nowMs);
+    this.#links.tick(nowMs);
     this.#mesh.tick(nowMs);
     this.#http.sweep();
     this.#https.sweep(nowMs);
@@ -214,9 +222,8 @@ class ExitShard implements ShardOwner, StreamOpener {
   }
 
   isDrained(): boolean {
-    if (this.#visitorsCount > 0) return false;
-    for (const { session } of this.#links.values()) if (session.streamsCount > 0) return false;
-    return this.#mesh.streamsCount === 0;
+    const isBusy = this.#visitorsCount > 0 || this.#links.haveStreams;
+    return !isBusy && this.#mesh.streamsCount === 0;
   }
 
   onCrash(): void {
@@ -228,20 +235,12 @@ class ExitShard implements ShardOwner, StreamOpener {
 
   canOpen(link: string, shard: number): boolean {
     if (shard !== this.#task.shard) return this.#mesh.canOpen(shard);
-    return this.#links.get(link)?.session.canOpen === true;
+    return this.#links.canOpen(link);
   }
 
   open(shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
     if (shard !== this.#task.shard) return this.#mesh.open(shard, request, sink);
-    return this.#openLocal(request, sink);
-  }
-
-  #openLocal(request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
-    const exitLink = this.#links.get(request.link);
-    if (exitLink === undefined) return 'SLW_STREAM_NO_LINK';
-    const stream = exitLink.session.open(request, sink);
-    if (typeof stream !== 'string') stream.addMeter(exitLink.meter);
-    return stream;
+    return this.#links.open(request, sink);
   }
 
   // --- what control asks and tells ----------------------------------------------------------
@@ -261,7 +260,7 @@ class ExitShard implements ShardOwner, StreamOpener {
         if (this.#budgets.apply(change)) this.#router.setBudgets(this.#budgets);
       },
       grants: (grants: ExitShardMethods['grants']['takes']) => {
-        for (const { link, grant } of grants) this.#links.get(link)?.grant(grant);
+        this.#links.grant(grants);
         this.#forwards.recheck();
       },
       logins: (settings: ExitShardMethods['logins']['takes']) =>
@@ -275,14 +274,13 @@ class ExitShard implements ShardOwner, StreamOpener {
         const trace = this.#inspector.traceOf(id);
         return trace === undefined ? undefined : this.#http.replay(trace);
       },
-      closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) => {
-        for (const link of links) this.#links.get(link)?.session.close(code);
-      },
+      closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) =>
+        this.#links.close(links, code),
       certificates: (change: CertificateChange) => this.#https.setCertificates(change),
       challenges: (list: readonly Challenge[]) => this.#https.challenges.set(list),
       ticketKey: (key: Uint8Array) => this.#https.store.setTicketKey(key),
       sample: ({ loop }: { readonly loop: LoopWatch }) => this.#sample(loop),
-      move: () => this.#leave('SLW_LINK_MOVED'),
+      move: () => this.#links.leave('SLW_LINK_MOVED'),
       drain: ({ isMoved }: ExitShardMethods['drain']['takes']) => this.#drain(isMoved),
       stop: () => this.#stop(),
     };
@@ -310,8 +308,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   #listen(request: ListenRequest): Promise<Listening> {
     const { name } = request;
     if (name === 'control') {
-      // After a take-over that failed, links are here to stay again.
-      this.#leaving = undefined;
+      this.#links.stay();
       const server = createControlPort({ tls: this.#portTls, ...this.#linkOptions() });
       return this.#listeners.add(request, server);
     }
@@ -332,7 +329,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       bridge: this.#bridge,
       log: this.life.log,
       isAllowed: (address) => this.#allowsClient(address),
-      onLink: (upgraded, peer) => this.#addLink(upgraded, peer),
+      onLink: (upgraded, peer) => this.#links.add(upgraded, peer),
     };
   }
 
@@ -379,49 +376,13 @@ class ExitShard implements ShardOwner, StreamOpener {
     return connectionsCount + before + this.#tcp.connectionsCount;
   }
 
-  #addLink({ socket, head }: Upgraded, peer: LinkPeer): void {
-    this.#linkCount += 1;
-    const key = `${this.#task.shard}-${this.#linkCount}`;
-    const exitLink = new ExitLink({
-      key,
-      link: new WsLink({ socket, head, mask: 'none' }),
-      shard: this.#task.shard,
-      ...peer,
-      settings: this.#task.settings,
-      bridge: this.#bridge,
-      clock: this.life.clock,
-      log: this.life.log,
-      forwards: this.#forwards,
-      budgets: this.#budgets,
-      onEnd: (_link, code) => this.#forgetLink(key, code),
-      onIdle: () => this.life.checkDrained(),
-      onActive: ({ session }) => {
-        if (this.#leaving !== undefined) session.leave(this.#leaving);
-      },
-      onLeaving: () => this.#router.removeLink(key),
-    });
-    this.#links.set(key, exitLink);
-  }
-
-  #forgetLink(key: string, code: ErrorCode): void {
-    this.#links.delete(key);
-    this.#router.removeLink(key);
-    if (code.startsWith('SLW_WIRE_')) this.life.meters.onProtocolError(code);
-    this.life.checkDrained();
-  }
-
   #drain(isMoved: boolean): Promise<undefined> {
     this.#listeners.closeAll();
     this.#http.drain(isMoved);
     this.#udp.drain(isMoved);
     // Links that moved serve what visitors of this process still ask for.
-    if (!isMoved) this.#leave('SLW_LINK_DRAINING');
+    if (!isMoved) this.#links.leave('SLW_LINK_DRAINING');
     return this.life.drain();
-  }
-
-  #leave(code: ErrorCode): void {
-    this.#leaving = code;
-    for (const { session } of this.#links.values()) session.leave(code);
   }
 
   #reportUse(): void {
@@ -433,7 +394,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#listeners.closeAll();
     this.#udp.closeAll();
     this.#reportUse();
-    for (const { session } of [...this.#links.values()]) session.close('SLW_LINK_DRAINING');
+    this.#links.closeAll('SLW_LINK_DRAINING');
     this.#mesh.close();
     this.life.stop(() => this.#bridge.close());
   }
@@ -442,7 +403,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#router.countWaits();
     return {
       ...this.life.meters.sample(loop),
-      ...sampleLinks([...this.#links.values()]),
+      ...sampleLinks(this.#links.list()),
       meshBytes: this.#mesh.receivedBytes,
       visitorConnections: this.#visitorsCount,
       denied: this.#lists.sample(),

@@ -10,7 +10,7 @@ import type { Logger } from '../base/log.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { LiveSettings, ShardSettings } from '../bridge/shard-task.ts';
 import type { AllowLists } from './allow-lists.ts';
-import type { ExitLink } from './exit-link.ts';
+import type { ExitLinks } from './exit-links.ts';
 import type { Forwards } from './forwards.ts';
 import type { HttpIngress } from './ingress-http.ts';
 import type { UdpIngress } from './ingress-udp.ts';
@@ -29,7 +29,7 @@ export interface LiveParts {
   readonly ledgerLimits: LedgerLimits;
   readonly lists: AllowLists;
   readonly listeners: Listeners;
-  readonly links: ReadonlyMap<string, ExitLink>;
+  readonly links: ExitLinks;
   readonly router: ShardRouter;
   readonly http: HttpIngress;
   readonly udp: UdpIngress;
@@ -78,7 +78,7 @@ function cutDenied({ lists, listeners, links, udp, log }: LiveParts): void {
     if (isDenied) lists.deny('visitors');
     return isDenied;
   });
-  for (const { remoteAddress, session } of [...links.values()]) {
+  for (const { remoteAddress, session } of links.list()) {
     if (lists.allowsClient(withoutPort(remoteAddress))) continue;
     lists.deny('clients');
     session.close('SLW_LINK_ENDED');

@@ -1,0 +1,112 @@
+// The links of one shard of the exit node: from the upgrade of a client's socket to its end.
+//
+// Invariant: a key is used once; what all links were told last is told to those that were being
+// greeted then, too; a link that has ended is nobody's route. Must not know: what links carry, or
+// how sockets are upgraded.
+
+import type { ErrorCode } from '../base/errors.ts';
+import type { ExitShardMethods } from '../bridge/exit-messages.ts';
+import type { Upgraded } from '../link/ws-handshake.ts';
+import { WsLink } from '../link/ws-link.ts';
+import type { OpenRequest } from '../mux/session.ts';
+import type { Stream, StreamSink } from '../mux/stream.ts';
+import type { LinkPeer } from './control-port.ts';
+import { ExitLink, type ExitLinkOptions } from './exit-link.ts';
+
+/** What every link gets alike. */
+type Shared = Pick<
+  ExitLinkOptions,
+  'shard' | 'settings' | 'bridge' | 'clock' | 'log' | 'forwards' | 'budgets'
+>;
+
+export interface ExitLinksOptions extends Shared {
+  /** It takes no new streams: it leaves, or has ended. */
+  readonly onLeaving: (key: string) => void;
+  readonly onEnd: (code: ErrorCode) => void;
+  /** A leaving link has no stream left. */
+  readonly onIdle: () => void;
+}
+
+export class ExitLinks {
+  readonly #options: ExitLinksOptions;
+  readonly #byKey = new Map<string, ExitLink>();
+  #addedCount = 0;
+  #leaving: ErrorCode | undefined;
+
+  constructor(options: ExitLinksOptions) {
+    this.#options = options;
+  }
+
+  /** As they are now: one may be ended while it is walked. */
+  list(): readonly ExitLink[] {
+    return [...this.#byKey.values()];
+  }
+
+  canOpen(key: string): boolean {
+    return this.#byKey.get(key)?.session.canOpen === true;
+  }
+
+  /** A stream on the link that the request names, counted there; or why there is none. */
+  open(request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
+    const exitLink = this.#byKey.get(request.link);
+    if (exitLink === undefined) return 'SLW_STREAM_NO_LINK';
+    const stream = exitLink.session.open(request, sink);
+    if (typeof stream !== 'string') stream.addMeter(exitLink.meter);
+    return stream;
+  }
+
+  get haveStreams(): boolean {
+    for (const { session } of this.#byKey.values()) if (session.streamsCount > 0) return true;
+    return false;
+  }
+
+  add({ socket, head }: Upgraded, peer: LinkPeer): void {
+    const { onLeaving, onIdle, onEnd, ...shared } = this.#options;
+    this.#addedCount += 1;
+    const key = `${shared.shard}-${this.#addedCount}`;
+    const exitLink = new ExitLink({
+      ...shared,
+      ...peer,
+      key,
+      link: new WsLink({ socket, head, mask: 'none' }),
+      onActive: ({ session }) => {
+        if (this.#leaving !== undefined) session.leave(this.#leaving);
+      },
+      onLeaving: () => onLeaving(key),
+      onIdle,
+      onEnd: (_link, code) => {
+        this.#byKey.delete(key);
+        onLeaving(key);
+        onEnd(code);
+      },
+    });
+    this.#byKey.set(key, exitLink);
+  }
+
+  tick(nowMs: number): void {
+    for (const exitLink of this.#byKey.values()) exitLink.tick(nowMs);
+  }
+
+  /** Tells all, and those to come, that they take no new streams. */
+  leave(code: ErrorCode): void {
+    this.#leaving = code;
+    for (const { session } of this.#byKey.values()) session.leave(code);
+  }
+
+  /** Links are here to stay again: after a take-over that failed. */
+  stay(): void {
+    this.#leaving = undefined;
+  }
+
+  grant(grants: ExitShardMethods['grants']['takes']): void {
+    for (const { link, grant } of grants) this.#byKey.get(link)?.grant(grant);
+  }
+
+  close(keys: readonly string[], code: ErrorCode): void {
+    for (const key of keys) this.#byKey.get(key)?.session.close(code);
+  }
+
+  closeAll(code: ErrorCode): void {
+    for (const { session } of this.list()) session.close(code);
+  }
+}
