@@ -11,28 +11,20 @@ import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import { BodyReader } from '../http/body-reader.ts';
 import { PUSH } from '../http/head-parser.ts';
-import {
-  type ConnectionWord,
-  type RequestGains,
-  writeRequestHead,
-  writeResponseHead,
-} from '../http/head-writer.ts';
+import { type ConnectionWord, writeResponseHead } from '../http/head-writer.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import type { ResponseParser } from '../http/response-head.ts';
 import type { StreamSink } from '../mux/stream.ts';
-import type { AccessNote } from './access-log.ts';
 import type { ExchangeOwner } from './exchange-owner.ts';
-import type { HttpContext, InFlight } from './http-context.ts';
+import { ExchangeRecord } from './exchange-record.ts';
+import type { HttpContext } from './http-context.ts';
 import { HttpUpstream } from './http-upstream.ts';
+import { JOINED_BYTES_MAX, RequestSending } from './request-sending.ts';
+import { ResponseHeads } from './response-heads.ts';
 import type { VisitorInfo } from './router.ts';
 import { isUnseen, keepRequest, mayRepeat, type SentRequest } from './sent-request.ts';
 import { type Stickiness, stickinessOf } from './stickiness.ts';
-import type { Trace } from './trace.ts';
 
-/** Body bytes that are copied behind their head, to leave in one write (design: from 4 KiB not). */
-const JOINED_BYTES_MAX = 4096;
-/** Interim responses before the final one (design, section 4.2). */
-const INTERIMS_MAX = 16;
 const EMPTY = Buffer.alloc(0);
 /** Below the shortest keep-alive time of common servers: Node's 5 s, checked about every second. */
 const UPSTREAM_IDLE_MS = 3500;
@@ -41,30 +33,20 @@ const LEFT_STATUS = 499;
 
 export type ExchangeState = 'free' | 'sending' | 'waiting' | 'early' | 'answering';
 
-type Writable<T> = { -readonly [K in keyof T]: T[K] };
-
 export class HttpExchange implements StreamSink {
   readonly #context: HttpContext;
   readonly #owner: ExchangeOwner;
   readonly #upstream: HttpUpstream;
-  readonly #requestBody = new BodyReader();
+  readonly #request: RequestSending;
+  readonly #heads: ResponseHeads;
   readonly #responseBody = new BodyReader();
-  /** One object for all requests of the connection. */
-  readonly #gains: Writable<RequestGains>;
+  readonly #record: ExchangeRecord;
   #state: ExchangeState = 'free';
-  #tunnel: string | undefined;
-  #method = '';
-  #startMs = 0;
-  /** When the last request was counted, which is when it was done with. */
-  countedMs = 0;
-  #response: ResponseParser | undefined;
   #minor = 1;
   #wantsKeepAlive = false;
-  #wantsUpgrade = false;
   #keepsVisitor = false;
   #keepsUpstream = false;
   #status = 0;
-  #interimsCount = 0;
   #sent: SentRequest | undefined;
   /** How the visitor of the request comes back to the same client. */
   #sticky: Stickiness | undefined;
@@ -72,16 +54,14 @@ export class HttpExchange implements StreamSink {
   #piece: Buffer | undefined;
   /** Of the piece at hand, what somebody else owns now. */
   #passedBytes = 0;
-  #inFlight: InFlight | undefined;
-  /** Of the request at hand, while the access log is on, and while its tunnel is inspected. */
-  #note: AccessNote | undefined;
-  #trace: Trace | undefined;
 
   constructor(context: HttpContext, owner: ExchangeOwner, visitor: VisitorInfo) {
     this.#context = context;
     this.#owner = owner;
     this.#upstream = new HttpUpstream(context, visitor, this);
-    this.#gains = { forwarding: owner.forwarding, edits: undefined, login: undefined };
+    this.#request = new RequestSending(context, owner, this.#upstream);
+    this.#heads = new ResponseHeads(context, owner.outlet);
+    this.#record = new ExchangeRecord(context, owner);
   }
 
   get state(): ExchangeState {
@@ -94,49 +74,41 @@ export class HttpExchange implements StreamSink {
   }
 
   get tunnel(): string | undefined {
-    return this.#tunnel;
+    return this.#record.tunnel;
   }
 
   get method(): string {
-    return this.#method;
+    return this.#record.method;
+  }
+
+  /** When the last request was counted, which is when it was done with. */
+  get countedMs(): number {
+    return this.#record.countedMs;
   }
 
   /** A request has come, which may lead nowhere; no head when it could not be read. */
   arrive(head: RequestParser | undefined, tunnel: string | undefined, nowMs: number): void {
-    this.#tunnel = tunnel;
-    this.#method = head?.method ?? '';
-    this.#startMs = nowMs;
     this.#status = 0;
-    this.#requestBody.begin('none', 0, 'raw');
+    this.#request.clear();
     this.#responseBody.begin('none', 0, 'raw');
-    this.#note = this.#context.access?.note(this.#owner.forwarding.origin, head);
-    this.#trace = this.#context.inspector?.arrive(this.#owner, head, tunnel);
+    this.#record.arrive(head, tunnel, nowMs);
   }
 
   /** Counts the request, answered with `status` and so much of a body. */
-  meter(status: number, bytesOut: number): void {
-    const { meter, clock, access } = this.#context;
-    this.countedMs = clock.nowMs();
-    const durationMs = this.countedMs - this.#startMs;
-    meter.onRequest(this.#tunnel, this.#method, status, durationMs);
-    this.#trace?.end(status, this.#requestBody.dataBytes, bytesOut);
-    if (this.#note === undefined) return;
-    const [tunnel, method, bytesIn] = [this.#tunnel, this.#method, this.#requestBody.dataBytes];
-    access?.onRequest(this.#note, { tunnel, method, status, bytesIn, bytesOut, durationMs });
+  count(status: number, bytesOut: number): void {
+    this.#record.count(status, this.#request.bodyBytes, bytesOut);
   }
 
   /** Sends the request on, with what `chunk` has of its body. Returns the offset after that. */
   begin(head: RequestParser, tunnel: string, chunk: Buffer, offset: number): number {
-    this.#tunnel = tunnel;
+    this.#record.begin(tunnel);
     this.#minor = head.minor;
     this.#wantsKeepAlive = head.isKeepAlive;
-    this.#wantsUpgrade = head.isUpgrade;
-    this.#interimsCount = 0;
-    this.#requestBody.begin(head.framing, head.contentLength, 'raw');
-    this.#state = this.#requestBody.isComplete ? 'waiting' : 'sending';
-    this.#inFlight = this.#context.meter.inFlight(tunnel);
-    this.#inFlight.requests += 1;
-    if (head.contentLength > this.#context.requestBodyBytesMax) {
+    this.#heads.begin(head);
+    this.#request.begin(head);
+    const { outcome } = this.#request;
+    this.#state = outcome === 'whole' ? 'waiting' : 'sending';
+    if (outcome === 'too-large') {
       this.#refuseBody();
       return offset;
     }
@@ -152,71 +124,31 @@ export class HttpExchange implements StreamSink {
   }
 
   #sendHead(head: RequestParser, chunk: Buffer, offset: number): number {
-    const { slab } = this.#context;
-    const left = chunk.length - offset;
-    const body = this.#requestBody;
-    const joins = left > 0 && left <= JOINED_BYTES_MAX && !body.isDone;
-    this.#gains.edits = this.#upstream.edits;
-    this.#gains.login = this.#owner.loginGain;
-    writeRequestHead(head, this.#gains, slab, joins ? left : 0);
-    let next = offset;
-    while (joins && !body.isDone && next < chunk.length) {
-      next = body.step(chunk, next);
-      // Filtered trailers lie elsewhere, and are shorter than what was filtered.
-      slab.append(body.bytes, body.start, body.end);
-      this.#trace?.sent(body);
-    }
-    body.release();
-    const message = slab.take();
-    if (body.dataBytes > this.#context.requestBodyBytesMax) {
-      this.#refuseBody();
-      return chunk.length;
-    }
-    const goesOn = this.#upstream.write(message);
-    if (joins) this.#checkRequest();
-    else next = this.sendBody(chunk, next);
-    if (!goesOn && this.wantsBody) this.#owner.socket.pause();
+    const next = this.#request.sendHead(head, chunk, offset, this.#record.trace);
+    this.#afterSending();
     return next;
   }
 
   /** Sends what `chunk` has of the request's body, and owns it. Returns the offset after it. */
   sendBody(chunk: Buffer, offset: number): number {
-    const body = this.#requestBody;
-    let next = offset;
-    let sentBytes = 0;
-    let goesOn = true;
-    while (!body.isDone && next < chunk.length) {
-      next = body.step(chunk, next);
-      if (body.dataBytes > this.#context.requestBodyBytesMax) {
-        body.release();
-        readPool.release(chunk, chunk.length - offset - sentBytes);
-        this.#refuseBody();
-        return chunk.length;
-      }
-      if (body.end === body.start) continue;
-      this.#trace?.sent(body);
-      if (body.bytes === chunk) sentBytes += body.end - body.start;
-      goesOn = this.#upstream.write(body.bytes.subarray(body.start, body.end)) && goesOn;
-    }
-    body.release();
-    readPool.release(chunk, next - offset - sentBytes);
-    this.#checkRequest();
-    // After the body's end nobody would resume the socket.
-    if (!goesOn && this.wantsBody) this.#owner.socket.pause();
+    const next = this.#request.sendBody(chunk, offset, this.#record.trace);
+    this.#afterSending();
     return next;
   }
 
-  /** Before the byte that is too much is sent on, so that no upstream takes the body for whole. */
+  #afterSending(): void {
+    const { outcome, goesOn } = this.#request;
+    if (outcome === 'too-large') this.#refuseBody();
+    else if (outcome === 'bad') this.fail('SLW_HTTP_BAD_REQUEST');
+    else if (outcome === 'whole' && this.#state === 'sending') this.#state = 'waiting';
+    else if (outcome === 'whole' && this.#state === 'early') this.#state = 'answering';
+    // After the body's end nobody would resume the socket.
+    if (!goesOn && this.wantsBody) this.#owner.socket.pause();
+  }
+
   #refuseBody(): void {
     this.#context.meter.onLimited('request-body');
     this.fail('SLW_HTTP_BODY_TOO_LARGE');
-  }
-
-  #checkRequest(): void {
-    const body = this.#requestBody;
-    if (body.isBad) this.fail('SLW_HTTP_BAD_REQUEST');
-    else if (body.isComplete && this.#state === 'sending') this.#state = 'waiting';
-    else if (body.isComplete && this.#state === 'early') this.#state = 'answering';
   }
 
   /** Ends the exchange: with an error answer while that is possible, with a cut after. */
@@ -230,9 +162,9 @@ export class HttpExchange implements StreamSink {
     if (this.#state === 'free') this.#upstream.part();
     else {
       this.#upstream.reset('SLW_STREAM_CANCELLED');
-      this.#trace?.fail('SLW_STREAM_CANCELLED');
+      this.#record.fail('SLW_STREAM_CANCELLED');
       // What an upstream may have seen is counted, whether anybody waited for the answer or not.
-      this.meter(this.#status || LEFT_STATUS, this.#responseBody.dataBytes);
+      this.count(this.#status || LEFT_STATUS, this.#responseBody.dataBytes);
     }
     this.#settleState('free');
   }
@@ -294,46 +226,13 @@ export class HttpExchange implements StreamSink {
   }
 
   #readHead(piece: Buffer): void {
-    let offset = 0;
-    while (offset < piece.length) {
-      const parser = this.#borrowParser();
-      offset = parser.push(piece, offset);
-      if (offset === PUSH.MORE) return;
-      if (offset === PUSH.REFUSED || !this.#mayFollow(parser)) {
-        this.#fail('SLW_HTTP_BAD_RESPONSE');
-        return;
-      }
-      if (!parser.isInterim) {
-        if (parser.isSwitch) this.#switch(parser, piece.subarray(offset));
-        else this.#answer(parser, piece, offset);
-        return;
-      }
-      this.#passInterim(parser);
-    }
-  }
-
-  #borrowParser(): ResponseParser {
-    if (this.#response !== undefined) return this.#response;
     this.#sent = undefined;
-    this.#response = this.#context.borrowResponseParser();
-    this.#response.prepare(this.#method, this.#wantsUpgrade);
-    return this.#response;
-  }
-
-  #mayFollow(parser: ResponseParser): boolean {
-    if (!parser.isInterim) return true;
-    this.#interimsCount += 1;
-    return this.#interimsCount <= INTERIMS_MAX;
-  }
-
-  /** An HTTP/1.0 visitor would take an interim response for the final one. */
-  #passInterim(parser: ResponseParser): void {
-    if (this.#minor === 1) {
-      const { slab } = this.#context;
-      writeResponseHead(parser, { connection: 'none', isDecoded: false }, slab, 0);
-      this.#write(slab.take());
-    }
-    parser.prepare(this.#method, this.#wantsUpgrade);
+    const offset = this.#heads.push(piece);
+    if (offset === PUSH.MORE) return;
+    const { parser } = this.#heads;
+    if (offset === PUSH.REFUSED) this.#fail('SLW_HTTP_BAD_RESPONSE');
+    else if (parser.isSwitch) this.#switch(parser, piece.subarray(offset));
+    else this.#answer(parser, piece, offset);
   }
 
   #switch(parser: ResponseParser, rest: Buffer): void {
@@ -341,10 +240,10 @@ export class HttpExchange implements StreamSink {
     const { edits } = this.#upstream;
     const extra = this.#sticky?.lineFor(this.#upstream.mark);
     writeResponseHead(parser, { connection: 'upgrade', isDecoded: false, edits, extra }, slab, 0);
-    this.#write(slab.take());
+    this.#owner.outlet.write(slab.take());
     this.#status = parser.status;
-    this.#trace?.answered(parser);
-    this.meter(this.#status, 0);
+    this.#record.trace?.answered(parser);
+    this.count(this.#status, 0);
     const stream = this.#upstream.release(rest.length);
     this.#settleState('free');
     if (stream === undefined) return;
@@ -357,7 +256,7 @@ export class HttpExchange implements StreamSink {
     const body = this.#responseBody;
     const isDecoded = parser.isChunked && this.#minor === 0;
     this.#status = parser.status;
-    this.#trace?.answered(parser);
+    this.#record.trace?.answered(parser);
     this.#keepsUpstream = parser.isKeepAlive;
     this.#keepsVisitor = this.#mayKeepVisitor(parser, isDecoded);
     body.begin(parser.framing, parser.contentLength, isDecoded ? 'decode' : 'raw');
@@ -376,13 +275,13 @@ export class HttpExchange implements StreamSink {
     while (joins && !body.isDone && next < piece.length) {
       next = body.step(piece, next);
       slab.append(body.bytes, body.start, body.end);
-      this.#trace?.received(body);
+      this.#record.trace?.received(body);
     }
     this.#settleState(this.#state === 'sending' ? 'early' : 'answering');
     this.#owner.onProgress();
     const isLarge = !joins && left > 0 && !body.isDone;
     if (isLarge) this.#owner.outlet.gather(slab.take());
-    else this.#write(slab.take());
+    else this.#owner.outlet.write(slab.take());
     if (body.isBad) this.#cut();
     else if (body.isComplete) this.#complete(piece.length - next, 'open');
     else if (isLarge) this.#passBody(piece, next);
@@ -406,9 +305,9 @@ export class HttpExchange implements StreamSink {
       next = body.step(piece, next);
       const { bytes, start, end } = body;
       if (end === start) continue;
-      this.#trace?.received(body);
+      this.#record.trace?.received(body);
       if (bytes === piece) this.#passedBytes += end - start;
-      this.#write(end - start === bytes.length ? bytes : bytes.subarray(start, end));
+      this.#owner.outlet.write(end - start === bytes.length ? bytes : bytes.subarray(start, end));
     }
     body.release();
     if (this.#state === 'early') this.#owner.onProgress();
@@ -422,7 +321,7 @@ export class HttpExchange implements StreamSink {
     if (!isSent || restBytes > 0) this.#upstream.reset('SLW_STREAM_CANCELLED');
     else if (upstream === 'ended') this.#upstream.end();
     else if (!this.#keepsUpstream) this.#upstream.part();
-    this.meter(this.#status, this.#responseBody.dataBytes);
+    this.count(this.#status, this.#responseBody.dataBytes);
     this.#settleState('free');
     this.#owner.onAnswered(this.#keepsVisitor && isSent);
   }
@@ -437,7 +336,7 @@ export class HttpExchange implements StreamSink {
   #repeatOrFail(code: ErrorCode): void {
     const sent = this.#sent;
     this.#sent = undefined;
-    const tunnel = this.#tunnel ?? '';
+    const { tunnel = '' } = this.#record;
     const isElsewhere = isUnseen(code);
     if (sent === undefined || !mayRepeat(sent, code)) this.#fail(code);
     else {
@@ -452,24 +351,24 @@ export class HttpExchange implements StreamSink {
     const head = this.#context.borrowRequestParser();
     const after = head.push(bytes, base);
     if (after >= 0) {
-      this.#trace?.sendsAgain();
-      this.#requestBody.begin(head.framing, head.contentLength, 'raw');
+      this.#record.trace?.sendsAgain();
+      this.#request.begin(head);
       this.#sendHead(head, bytes, bodyAt);
     }
     this.#context.returnRequestParser(head);
   }
 
   #fail(code: ErrorCode): void {
-    this.#trace?.fail(code);
+    this.#record.fail(code);
     this.#upstream.reset('SLW_STREAM_CANCELLED');
     this.#settleState('free');
     this.#owner.onFailed(code);
   }
 
   #cut(): void {
-    this.#trace?.fail('SLW_STREAM_RESET');
+    this.#record.fail('SLW_STREAM_RESET');
     this.#upstream.reset('SLW_STREAM_CANCELLED');
-    this.meter(this.#status, this.#responseBody.dataBytes);
+    this.count(this.#status, this.#responseBody.dataBytes);
     this.#settleState('free');
     this.#owner.onCut();
   }
@@ -478,15 +377,7 @@ export class HttpExchange implements StreamSink {
   #settleState(state: 'free' | 'early' | 'answering'): void {
     this.#state = state;
     this.#sent = undefined;
-    if (state === 'free' && this.#inFlight !== undefined) {
-      this.#inFlight.requests -= 1;
-      this.#inFlight = undefined;
-    }
-    if (this.#response !== undefined) this.#context.returnResponseParser(this.#response);
-    this.#response = undefined;
-  }
-
-  #write(piece: Buffer): void {
-    this.#owner.outlet.write(piece);
+    if (state === 'free') this.#record.settle();
+    this.#heads.release();
   }
 }

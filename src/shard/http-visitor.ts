@@ -262,7 +262,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   }
 
   #answerOurselves({ status, bytes, bodyBytes }: FrontAnswer): void {
-    this.#exchange.meter(status, bodyBytes);
+    this.#exchange.count(status, bodyBytes);
     this.#linger(bytes);
   }
 
@@ -338,7 +338,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const { status } = ERRORS[code];
     const { tunnel, method } = this.#exchange;
     const { pages } = this.#context;
-    this.#exchange.meter(status, pages.bodyBytes(code, method));
+    this.#exchange.count(status, pages.bodyBytes(code, method));
     this.#context.log.debug({ code, tunnel, status }, 'request not served');
     this.#linger(pages.pageFor(code, method));
   }
