@@ -1,0 +1,156 @@
+// The links of a shard, over real WebSockets: keys, what all were told last, and their end.
+
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { MessageChannel } from 'node:worker_threads';
+import { systemClock } from '../../src/base/clock.ts';
+import type { ErrorCode } from '../../src/base/errors.ts';
+import { Bridge, type Serve } from '../../src/bridge/calls.ts';
+import type { ExitControlMethods, ExitShardMethods } from '../../src/bridge/exit-messages.ts';
+import { WsLink } from '../../src/link/ws-link.ts';
+import { UNSET_SINK } from '../../src/mux/stream.ts';
+import { ExitLinks } from '../../src/shard/exit-links.ts';
+import { Forwards } from '../../src/shard/forwards.ts';
+import { Meters } from '../../src/shard/meters.ts';
+import { createSession } from '../../src/shard/session-settings.ts';
+import { TokenBudgets } from '../../src/shard/token-budgets.ts';
+import { FRAME } from '../../src/wire/frame.ts';
+import { decodeWelcome, encodeHello } from '../../src/wire/hello.ts';
+import { createUpgradedPair } from '../link/ws-pair.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
+import { SILENT_LOG } from '../support/silent-log.ts';
+import { shardSettings } from './settings.ts';
+
+const VISIT = { link: '0-1', tunnel: 'a.example', address: '127.0.0.1', port: 1 };
+const WAIT_MS = 10_000;
+
+/** Of what another socket brings: `check` holds before long. */
+function soon(check: () => void): Promise<void> {
+  return eventually(WAIT_MS, 'what links do', async () => check());
+}
+
+interface Scene {
+  readonly links: ExitLinks;
+  /** What links were told to do without, and what ended them, in order. */
+  readonly log: string[];
+  /** Until then control has not answered a HELLO. */
+  readonly answer: () => void;
+  /** A client that has said HELLO; what it hears. */
+  readonly join: () => Promise<string[]>;
+}
+
+function startScene(t: TestContext): Scene {
+  const log: string[] = [];
+  const asked = Promise.withResolvers<void>();
+  const { port1, port2 } = new MessageChannel();
+  const hello: ExitControlMethods['hello']['gives'] = {
+    ...{ node: 'test', shards: 1, grant: {}, spreadMs: 0 },
+  };
+  const control = {
+    hello: () => asked.promise.then(() => hello),
+    linkGone: () => undefined,
+    linkLeaving: () => undefined,
+  } as unknown as Serve<ExitControlMethods>;
+  const onBug = (error: unknown): void => assert.fail(String(error));
+  const there = new Bridge<ExitControlMethods, ExitShardMethods>(port2, control, onBug);
+  const none = {} as unknown as Serve<ExitShardMethods>;
+  const bridge = new Bridge<ExitShardMethods, ExitControlMethods>(port1, none, onBug);
+  const meters = new Meters();
+  undoAfter(t, () => {
+    bridge.close();
+    there.close();
+    meters.close();
+  });
+  const settings = shardSettings();
+  const shared = { clock: systemClock, log: SILENT_LOG };
+  const links = new ExitLinks({
+    ...shared,
+    ...{ shard: 0, settings, bridge },
+    forwards: new Forwards({ ...shared, limits: settings, rules: [], meters, onDenied: () => {} }),
+    budgets: new TokenBudgets({ clock: systemClock, askSlots: () => Promise.resolve(0) }),
+    onLeaving: (key) => log.push(`${key} leaves`),
+    onIdle: () => log.push('idle'),
+    onEnd: (code) => log.push(code),
+  });
+  const join = async (): Promise<string[]> => {
+    const heard: string[] = [];
+    const { client, server } = await createUpgradedPair(t);
+    links.add(server, { remoteAddress: '127.0.0.1' });
+    const session = createSession({
+      ...{ settings, opens: 'odd' },
+      link: new WsLink({ ...client, mask: 'zero' }),
+      events: {
+        onControl(type, body) {
+          assert.equal(type, FRAME.WELCOME);
+          heard.push('welcome');
+          session.activate(decodeWelcome(body).limits);
+        },
+        onOpen: (stream) => stream.reset('SLW_STREAM_REFUSED'),
+        onGoAway: (code) => heard.push(code),
+        onIdle() {},
+        onEnd: (code: ErrorCode) => heard.push(`ended: ${code}`),
+      },
+    });
+    session.start();
+    const limits = session.announce();
+    const names = { client: 'c', instance: 'i', agent: 'test' };
+    session.sendControl(
+      FRAME.HELLO,
+      encodeHello({ versions: [1], features: [], ...names, limits }),
+    );
+    return heard;
+  };
+  return { links, log, join, answer: asked.resolve };
+}
+
+test('what all links were told is told to those that were being greeted, until they may stay', async (t) => {
+  const { links, join, answer } = startScene(t);
+  const early = await join();
+  links.leave('SLW_LINK_DRAINING');
+  answer();
+  await soon(() => assert.deepEqual(early, ['welcome', 'SLW_LINK_DRAINING']));
+  links.stay();
+  const late = await join();
+  await soon(() => assert.deepEqual(late, ['welcome']));
+  await soon(() => assert.equal(links.canOpen('0-2'), true));
+  assert.equal(links.canOpen('0-1'), false);
+});
+
+test('a stream is opened on the link that is named, and counted there', async (t) => {
+  const { links, join, answer } = startScene(t);
+  answer();
+  await join();
+  await join();
+  await soon(() => assert.equal(links.canOpen('0-1') && links.canOpen('0-2'), true));
+  assert.equal(links.open({ ...VISIT, link: '0-3' }, UNSET_SINK), 'SLW_STREAM_NO_LINK');
+  const stream = links.open(VISIT, { ...UNSET_SINK, onReset() {} });
+  assert.notEqual(typeof stream, 'string');
+  const streams = links.list().map(({ key, meter }) => [key, meter.streams]);
+  assert.deepEqual(streams, [
+    ['0-1', 1],
+    ['0-2', 0],
+  ]);
+  assert.equal(links.haveStreams, true);
+  await soon(() => assert.equal(links.haveStreams, false));
+});
+
+test('a link that has ended is nobody’s route, and its key does not come back', async (t) => {
+  const { links, log, join, answer } = startScene(t);
+  answer();
+  const heard = await join();
+  await soon(() => assert.equal(links.canOpen('0-1'), true));
+  links.close(['0-1', '0-9'], 'SLW_LINK_DRAINING');
+  await soon(() => assert.deepEqual(links.list(), []));
+  assert.deepEqual(log, ['0-1 leaves', 'SLW_LINK_DRAINING']);
+  assert.equal(links.open(VISIT, UNSET_SINK), 'SLW_STREAM_NO_LINK');
+  const end = ['SLW_LINK_DRAINING', 'ended: SLW_LINK_ENDED'];
+  await soon(() => assert.deepEqual(heard, ['welcome', ...end]));
+  await join();
+  assert.deepEqual(
+    links.list().map(({ key }) => key),
+    ['0-2'],
+  );
+  links.closeAll('SLW_LINK_DRAINING');
+  await soon(() => assert.deepEqual(links.list(), []));
+});
