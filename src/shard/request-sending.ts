@@ -20,12 +20,17 @@ import type { Trace } from './trace.ts';
 /** Body bytes that are copied behind their head, to leave in one write (design: from 4 KiB not). */
 export const JOINED_BYTES_MAX = 4096;
 
+/** What it needs of each. */
+type Context = Pick<HttpContext, 'slab' | 'requestBodyBytesMax'>;
+type Owner = Pick<ExchangeOwner, 'forwarding' | 'loginGain'>;
+type Upstream = Pick<HttpUpstream, 'edits' | 'write'>;
+
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 export class RequestSending {
-  readonly #context: HttpContext;
-  readonly #owner: ExchangeOwner;
-  readonly #upstream: HttpUpstream;
+  readonly #context: Context;
+  readonly #owner: Owner;
+  readonly #upstream: Upstream;
   readonly #body = new BodyReader();
   /** One object for all requests of the connection. */
   readonly #gains: Writable<RequestGains>;
@@ -33,7 +38,7 @@ export class RequestSending {
   /** The stream took what was sent last, and more may follow at once. */
   goesOn = true;
 
-  constructor(context: HttpContext, owner: ExchangeOwner, upstream: HttpUpstream) {
+  constructor(context: Context, owner: Owner, upstream: Upstream) {
     this.#context = context;
     this.#owner = owner;
     this.#upstream = upstream;

@@ -15,16 +15,20 @@ import type { SocketOutlet } from './socket-outlet.ts';
 /** Interim responses before the final one (design, section 4.2). */
 const INTERIMS_MAX = 16;
 
+/** What it needs of each. */
+type Context = Pick<HttpContext, 'slab' | 'borrowResponseParser' | 'returnResponseParser'>;
+type Outlet = Pick<SocketOutlet, 'write'>;
+
 export class ResponseHeads {
-  readonly #context: HttpContext;
-  readonly #outlet: SocketOutlet;
+  readonly #context: Context;
+  readonly #outlet: Outlet;
   #parser: ResponseParser | undefined;
   #method = '';
   #minor = 1;
   #wantsUpgrade = false;
   #interimsCount = 0;
 
-  constructor(context: HttpContext, outlet: SocketOutlet) {
+  constructor(context: Context, outlet: Outlet) {
     this.#context = context;
     this.#outlet = outlet;
   }
