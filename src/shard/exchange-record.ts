@@ -6,7 +6,6 @@
 // Invariant: whatever arrives is counted once, by whoever answers it or gives it up, and is under
 // way from `begin` to `settle` at most. Must not know: how a request is carried.
 
-import type { ErrorCode } from '../base/errors.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import type { AccessNote } from './access-log.ts';
 import type { ExchangeOwner } from './exchange-owner.ts';
@@ -58,10 +57,6 @@ export class ExchangeRecord {
     this.trace?.end(status, bytesIn, bytesOut);
     if (this.#note === undefined) return;
     access?.onRequest(this.#note, { tunnel, method, status, bytesIn, bytesOut, durationMs });
-  }
-
-  fail(code: ErrorCode): void {
-    this.trace?.fail(code);
   }
 
   /** Nothing of it is under way any more; idempotent. */

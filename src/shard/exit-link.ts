@@ -70,13 +70,13 @@ export interface ExitLinkOptions {
   readonly forwards: Forwards;
   readonly budgets: TokenBudgets;
   /** The link is gone; forget it. */
-  readonly onEnd: (exitLink: ExitLink, code: ErrorCode) => void;
+  readonly onEnd: (code: ErrorCode) => void;
   /** A leaving link has no stream left. */
-  readonly onIdle: (exitLink: ExitLink) => void;
+  readonly onIdle: () => void;
   /** Greeted: it may be told something. */
-  readonly onActive: (exitLink: ExitLink) => void;
+  readonly onActive: () => void;
   /** The peer takes no more streams. */
-  readonly onLeaving: (exitLink: ExitLink) => void;
+  readonly onLeaving: () => void;
 }
 
 export class ExitLink implements SessionEvents, ForwardScope {
@@ -153,13 +153,13 @@ export class ExitLink implements SessionEvents, ForwardScope {
     // The client drains: no new stream comes here, and it closes the link when the last has ended.
     const { log, bridge, onLeaving } = this.#options;
     log.debug({ link: this.key, code }, 'link is leaving');
-    onLeaving(this);
+    onLeaving();
     // Other shards would go on to choose it.
     bridge.tell('linkLeaving', { link: this.key });
   }
 
   onIdle(): void {
-    this.#options.onIdle(this);
+    this.#options.onIdle();
   }
 
   onEnd(code: ErrorCode, detail: string): void {
@@ -168,7 +168,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
     const { log, bridge } = this.#options;
     log.info({ link: this.key, code, detail: loggable(detail) }, 'link ended');
     if (wasKnown) bridge.tell('linkGone', { link: this.key, code });
-    this.#options.onEnd(this, code);
+    this.#options.onEnd(code);
   }
 
   async #greet(hello: Hello): Promise<void> {
@@ -204,7 +204,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
         }),
       );
       this.session.activate(hello.limits);
-      this.#options.onActive(this);
+      this.#options.onActive();
     } catch (error) {
       this.#refuse(error);
     }

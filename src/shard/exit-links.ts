@@ -64,17 +64,17 @@ export class ExitLinks {
     const { onLeaving, onIdle, onEnd, ...shared } = this.#options;
     this.#addedCount += 1;
     const key = `${shared.shard}-${this.#addedCount}`;
-    const exitLink = new ExitLink({
+    const exitLink: ExitLink = new ExitLink({
       ...shared,
       ...peer,
       key,
       link: new WsLink({ socket, head, mask: 'none' }),
-      onActive: ({ session }) => {
-        if (this.#leaving !== undefined) session.leave(this.#leaving);
+      onActive: () => {
+        if (this.#leaving !== undefined) exitLink.session.leave(this.#leaving);
       },
       onLeaving: () => onLeaving(key),
       onIdle,
-      onEnd: (_link, code) => {
+      onEnd: (code) => {
         this.#byKey.delete(key);
         onLeaving(key);
         onEnd(code);

@@ -162,7 +162,7 @@ export class HttpExchange implements StreamSink {
     if (this.#state === 'free') this.#upstream.part();
     else {
       this.#upstream.reset('SLW_STREAM_CANCELLED');
-      this.#record.fail('SLW_STREAM_CANCELLED');
+      this.#record.trace?.fail('SLW_STREAM_CANCELLED');
       // What an upstream may have seen is counted, whether anybody waited for the answer or not.
       this.count(this.#status || LEFT_STATUS, this.#responseBody.dataBytes);
     }
@@ -359,14 +359,14 @@ export class HttpExchange implements StreamSink {
   }
 
   #fail(code: ErrorCode): void {
-    this.#record.fail(code);
+    this.#record.trace?.fail(code);
     this.#upstream.reset('SLW_STREAM_CANCELLED');
     this.#settleState('free');
     this.#owner.onFailed(code);
   }
 
   #cut(): void {
-    this.#record.fail('SLW_STREAM_RESET');
+    this.#record.trace?.fail('SLW_STREAM_RESET');
     this.#upstream.reset('SLW_STREAM_CANCELLED');
     this.count(this.#status, this.#responseBody.dataBytes);
     this.#settleState('free');

@@ -5,6 +5,7 @@
 // Invariant: a parser is borrowed from the first byte of a response to `release`. Must not know:
 // what follows a head, or what becomes of the exchange.
 
+import { assert } from '../base/assert.ts';
 import { PUSH } from '../http/head-parser.ts';
 import { writeResponseHead } from '../http/head-writer.ts';
 import type { RequestParser } from '../http/request-head.ts';
@@ -43,7 +44,8 @@ export class ResponseHeads {
 
   /** The final head, once `push` has come to its end. */
   get parser(): ResponseParser {
-    return this.#borrow();
+    assert(this.#parser !== undefined, 'no head is looked at before it is read');
+    return this.#parser;
   }
 
   /** The offset after the final head, or PUSH.MORE, or PUSH.REFUSED. */

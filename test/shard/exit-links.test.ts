@@ -44,9 +44,7 @@ function startScene(t: TestContext): Scene {
   const log: string[] = [];
   const asked = Promise.withResolvers<void>();
   const { port1, port2 } = new MessageChannel();
-  const hello: ExitControlMethods['hello']['gives'] = {
-    ...{ node: 'test', shards: 1, grant: {}, spreadMs: 0 },
-  };
+  const hello = { node: 'test', shards: 1, grant: {}, spreadMs: 0 };
   const control = {
     hello: () => asked.promise.then(() => hello),
     linkGone: () => undefined,

@@ -109,7 +109,7 @@ for (const [name, first, later] of [
   });
 }
 
-test('a chunk that is none is bad, and ends nothing', () => {
+test('a chunk that is none is bad', () => {
   const scene = createScene();
   send(scene, 'Transfer-Encoding: chunked\r\n', '');
   const read = lend('zz\r\n');
