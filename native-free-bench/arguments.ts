@@ -23,6 +23,8 @@ export interface BenchArguments {
   readonly hasPeers: boolean;
   readonly isAlone: boolean;
   readonly isSmoke: boolean;
+  /** No core goes to sleep while it measures. */
+  readonly isAwake: boolean;
   readonly peersFolder: string;
   /** Of the suite `check`: the share of a stored ratio that must be there. */
   readonly factor: number;
@@ -48,6 +50,7 @@ export function readArguments(args: readonly string[]): BenchArguments {
       entry: { type: 'string' },
       'peers-dir': { type: 'string', default: PEERS_FOLDER },
       alone: { type: 'boolean', default: false },
+      awake: { type: 'boolean', default: false },
       check: { type: 'boolean', default: false },
       store: { type: 'boolean', default: false },
       factor: { type: 'string', default: '0.85' },
@@ -69,6 +72,7 @@ export function readArguments(args: readonly string[]): BenchArguments {
     hasPeers: values.peers,
     isAlone: values.alone,
     isSmoke: values.smoke,
+    isAwake: values.awake,
     peersFolder: values['peers-dir'],
     factor: share('factor', values.factor),
     doesStore: values.store,

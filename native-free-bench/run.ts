@@ -8,6 +8,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type BenchArguments, readArguments } from './arguments.ts';
+import { keepCoresAwake } from './harness/awake.ts';
 import { Children, NO_ADDONS } from './harness/children.ts';
 import { describeEnvironment } from './harness/environment.ts';
 import type { Suite, SuiteResult } from './harness/suite.ts';
@@ -48,9 +49,11 @@ const { suite, options } = understand();
 const children = new Children();
 let result: SuiteResult;
 try {
+  if (options.isAwake) await keepCoresAwake(children).catch(refuse);
   result = await suite({ ...options, children, tell });
   tell('');
   process.stdout.write(result.text);
+  if (options.isAwake) process.stdout.write('no core went to sleep meanwhile (--awake)\n');
   for (const line of result.left) process.stdout.write(`left out: ${line}\n`);
   // The guard has a file of its own, and runs far too often to keep each.
   if (!options.isSmoke && options.suite !== 'check') keep(result);
@@ -66,9 +69,13 @@ function understand(): { suite: Suite; options: BenchArguments } {
     if (suite !== undefined) return { suite, options };
     throw new Error(`no suite ${options.suite}: ${Object.keys(SUITES).join(', ')}`);
   } catch (error) {
-    process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(2);
+    return refuse(error);
   }
+}
+
+function refuse(error: unknown): never {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(2);
 }
 
 function tell(progress: string): void {

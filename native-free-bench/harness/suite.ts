@@ -24,6 +24,8 @@ export interface SuiteOptions {
   /** The tunnel only. */
   readonly isAlone: boolean;
   readonly isSmoke: boolean;
+  /** No core goes to sleep while it measures. */
+  readonly isAwake: boolean;
   /** Connections of the scenarios that hold many, fewest first. */
   readonly connections: readonly number[];
   readonly peersFolder: string;

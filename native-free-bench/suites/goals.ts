@@ -77,7 +77,7 @@ export async function measureGoals(options: SuiteOptions): Promise<SuiteResult> 
     }
   }
   return {
-    text: options.isMarkdown ? markdown(goals) : report(goals),
+    text: options.isMarkdown ? markdown(goals, options.isAwake) : report(goals),
     samples: { goals: goals.map((goal) => ({ ...goal, verdict: verdictOf(goal) })), ...samples },
     versions,
     left: [...left],
@@ -281,9 +281,10 @@ function report(goals: readonly Goal[]): string {
 }
 
 /** The same for a document, with when and where it was measured. */
-function markdown(goals: readonly Goal[]): string {
+function markdown(goals: readonly Goal[], isAwake: boolean): string {
   const { date, cpu, cores, node, kernel, commit = 'no commit' } = describeEnvironment();
-  const where = `${date.slice(0, 10)}, ${cores} × ${cpu}, Linux ${kernel}, Node ${node}, ${commit}`;
+  const machine = `${cores} × ${cpu}${isAwake ? ', kept awake' : ''}`;
+  const where = `${date.slice(0, 10)}, ${machine}, Linux ${kernel}, Node ${node}, ${commit}`;
   const lines = goals.map((goal) => `| ${cellsOf(goal).join(' | ')} |`);
   const head = [`| ${HEAD.join(' | ')} |`, '|---|---|---|---|---|'];
   return `${[`${where}: ${sumOf(goals)}`, ...head, ...lines].join('\n')}\n`;
