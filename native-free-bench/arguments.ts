@@ -59,6 +59,9 @@ export function readArguments(args: readonly string[]): BenchArguments {
   });
   const checks = values.check || values.store;
   const suite = values.goals ? 'goals' : checks ? 'check' : values.suite;
+  if (values.store && values.only !== '') {
+    throw new Error('--store: a baseline is of one run and has every ratio: leave --only out');
+  }
   return {
     suite,
     rounds: count('rounds', values.rounds),
