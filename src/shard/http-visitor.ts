@@ -17,10 +17,10 @@ import { Forwarding, type Scheme } from '../http/forwarding.ts';
 import { PUSH } from '../http/head-parser.ts';
 import type { LoginGain } from '../http/head-writer.ts';
 import type { RequestParser } from '../http/request-head.ts';
-import { visitorOf } from '../http/trusted-forwarding.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream } from '../mux/stream.ts';
 import type { ExchangeOwner } from './exchange-owner.ts';
+import { HttpAdmission } from './http-admission.ts';
 import type { HttpContext } from './http-context.ts';
 import { HttpExchange } from './http-exchange.ts';
 import type { FrontAnswer } from './http-front.ts';
@@ -29,7 +29,6 @@ import type { LoginAnswer } from './login-answers.ts';
 import type { VisitorInfo } from './router.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 import { cutSocket } from './socket-relay.ts';
-import { type Verdict, VisitorGate } from './visitor-gate.ts';
 
 /** Unread responses beyond which the next request waits. Guess: one window (256 KiB). */
 const UNTAKEN_BYTES_MAX = 256 * 1024;
@@ -78,7 +77,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly #context: HttpContext;
   readonly #home: VisitorHome;
   readonly #address: string;
-  readonly #serverName: string | undefined;
+  readonly #admission: HttpAdmission;
   readonly #exchange: HttpExchange;
   readonly #reads: SocketReads;
   readonly #keepAlive: KeepAlive;
@@ -88,8 +87,6 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   #deadlineMs: number;
   /** Holds the part of a head that has come. */
   #parser: RequestParser | undefined;
-  /** Made when a login first matters. */
-  #gate: VisitorGate | undefined;
   /** Sent ahead of its turn. */
   #held: Buffer | undefined;
 
@@ -98,7 +95,6 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.#home = home;
     this.socket = socket;
     this.outlet = new SocketOutlet(socket, () => this.#afterTaken());
-    this.#serverName = arrival.serverName;
     this.#address = arrival.visitor.address;
     this.extraFields = arrival.scheme === 'https' ? context.secureFields : undefined;
     this.forwarding = new Forwarding({
@@ -107,6 +103,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       trusted: context.trustOf(arrival.visitor.address),
       localAuthority: localAuthority(socket),
     });
+    this.#admission = new HttpAdmission(context, this.forwarding.origin, arrival.serverName);
     this.#exchange = new HttpExchange(context, this, arrival.visitor);
     const nowMs = context.clock.nowMs();
     this.#keepAlive = new KeepAlive(socket, nowMs);
@@ -119,7 +116,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   }
 
   get loginGain(): LoginGain | undefined {
-    return this.#gate?.gain;
+    return this.#admission.gain;
   }
 
   /** Nothing new begins here. A request under way is answered, and the connection then closed. */
@@ -186,56 +183,14 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
 
   #begin(head: RequestParser, chunk: Buffer, after: number): void {
     this.#phase = 'exchange';
-    const { clock, router, gate, front } = this.#context;
-    const nowMs = clock.nowMs();
-    const { origin } = this.forwarding;
-    const challenge = front?.answerChallenge(head, origin);
-    const isMisdirected = this.#serverName !== undefined && head.host !== this.#serverName;
-    const isOurs = isMisdirected || challenge !== undefined;
-    const tunnel = isOurs ? undefined : router.matchHost(head.host, head);
+    const nowMs = this.#context.clock.nowMs();
+    const admission = this.#admission.judge(head, nowMs);
+    const { tunnel } = this.#admission;
     this.#exchange.arrive(head, tunnel, nowMs);
-    if (challenge !== undefined) {
-      this.#answerOurselves(challenge);
-      return;
-    }
-    const refusal =
-      this.#denial(head, tunnel) ?? gate?.refusal(visitorOf(head, origin), tunnel, nowMs);
-    const away = tunnel === undefined ? undefined : front?.redirect(head, origin);
-    if (refusal !== undefined) this.onFailed(refusal);
-    else if (isMisdirected) this.onFailed('SLW_HTTP_MISDIRECTED');
-    // Before a login, of which nothing is to pass over plain HTTP.
-    else if (away !== undefined) this.#answerOurselves(away);
-    else if (!this.#asksForLogin(head, tunnel)) {
-      if (tunnel === undefined) this.onFailed('SLW_HTTP_NO_TUNNEL');
-      else this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
-    }
-  }
-
-  /** True: the request is about a login, or has to wait for one, and is being answered. */
-  #asksForLogin(head: RequestParser, tunnel: string | undefined): boolean {
-    const { logins } = this.#context;
-    const { origin } = this.forwarding;
-    const answer = logins?.answer(head, origin);
-    if (answer !== undefined) {
-      this.#await(answer);
-      return true;
-    }
-    const verdict = tunnel === undefined ? undefined : this.#judge(head, tunnel);
-    if (verdict === undefined || tunnel === undefined) return false;
-    if (typeof verdict === 'string') this.onFailed(verdict);
-    else if (logins === undefined) this.onFailed('SLW_HTTP_LOGIN_UNAVAILABLE');
-    else this.#await(logins.begin(head, origin, { ...verdict, tunnel }));
-    return true;
-  }
-
-  #judge(head: RequestParser, tunnel: string): Verdict {
-    const { router, sessions } = this.#context;
-    const logins = router.loginsOf(tunnel);
-    if (this.#gate === undefined) {
-      if (logins === undefined && !sessions.isOn) return undefined;
-      this.#gate = new VisitorGate(this.#context, this.forwarding.origin);
-    }
-    return this.#gate.judge(head, tunnel, logins);
+    if (typeof admission === 'string') this.onFailed(admission);
+    else if (admission instanceof Promise) this.#await(admission);
+    else if (admission !== undefined) this.#answerOurselves(admission);
+    else this.#afterSending(chunk, this.#exchange.begin(head, tunnel as string, chunk, after));
   }
 
   /** What else comes meanwhile is dropped: the connection ends with the answer. */
@@ -247,18 +202,6 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       if (typeof told === 'string') this.onFailed(told);
       else this.#answerOurselves(told);
     });
-  }
-
-  /** By the exit node's list, if a trusted proxy came for the visitor, and by the tunnel's. */
-  #denial(head: RequestParser, tunnel: string | undefined): ErrorCode | undefined {
-    const { lists, router } = this.#context;
-    const { origin } = this.forwarding;
-    const visitor = visitorOf(head, origin);
-    // Any other visitor was judged when it came.
-    const isListed = origin.trusted === undefined || lists?.allowsVisitor(visitor) !== false;
-    if (isListed && (tunnel === undefined || router.admits(tunnel, visitor))) return undefined;
-    lists?.deny(isListed ? 'tunnels' : 'visitors');
-    return 'SLW_HTTP_DENIED';
   }
 
   #answerOurselves({ status, bytes, bodyBytes }: FrontAnswer): void {

@@ -1,0 +1,92 @@
+// What becomes of a request before it is carried: which tunnel it is for, and whether it may.
+//
+//   challenge? --> allow lists --> rates --> right name? --> redirect? --> login? --> a tunnel?
+//
+// Invariant: the first that says no, or answers, has the last word; nothing of a login passes over
+// plain HTTP where HTTPS is asked for; a request of the exit node's own is never a tunnel's. Must
+// not know: sockets, and how anything is answered.
+
+import type { ErrorCode } from '../base/errors.ts';
+import type { VisitorOrigin } from '../http/forwarding.ts';
+import type { LoginGain } from '../http/head-writer.ts';
+import type { RequestParser } from '../http/request-head.ts';
+import { visitorOf } from '../http/trusted-forwarding.ts';
+import type { HttpContext } from './http-context.ts';
+import type { FrontAnswer } from './http-front.ts';
+import type { LoginAnswer } from './login-answers.ts';
+import { type Verdict, VisitorGate } from './visitor-gate.ts';
+
+/** To the tunnel; or why not; or what the exit node answers itself, at once or when it knows. */
+export type Admission = undefined | ErrorCode | FrontAnswer | Promise<LoginAnswer>;
+
+export class HttpAdmission {
+  /** Whose the request at hand is; undefined: nobody's, or the exit node's own. */
+  tunnel: string | undefined;
+  readonly #context: HttpContext;
+  readonly #origin: VisitorOrigin;
+  readonly #serverName: string | undefined;
+  /** Made when a login first matters. */
+  #gate: VisitorGate | undefined;
+
+  /** `serverName`: of the TLS handshake; the Host of every request must be the same. */
+  constructor(context: HttpContext, origin: VisitorOrigin, serverName: string | undefined) {
+    this.#context = context;
+    this.#origin = origin;
+    this.#serverName = serverName;
+  }
+
+  /** What the request at hand gains and loses by a login. */
+  get gain(): LoginGain | undefined {
+    return this.#gate?.gain;
+  }
+
+  /** Where nothing is said, there is a tunnel. */
+  judge(head: RequestParser, nowMs: number): Admission {
+    const { router, gate, front } = this.#context;
+    const challenge = front?.answerChallenge(head, this.#origin);
+    const isMisdirected = this.#serverName !== undefined && head.host !== this.#serverName;
+    const isOurs = isMisdirected || challenge !== undefined;
+    const tunnel = isOurs ? undefined : router.matchHost(head.host, head);
+    this.tunnel = tunnel;
+    if (challenge !== undefined) return challenge;
+    const refusal =
+      this.#denial(head, tunnel) ?? gate?.refusal(visitorOf(head, this.#origin), tunnel, nowMs);
+    if (refusal !== undefined) return refusal;
+    if (isMisdirected) return 'SLW_HTTP_MISDIRECTED';
+    const away = tunnel === undefined ? undefined : front?.redirect(head, this.#origin);
+    return away ?? this.#loginAnswer(head, tunnel);
+  }
+
+  /** By the exit node's list, if a trusted proxy came for the visitor, and by the tunnel's. */
+  #denial(head: RequestParser, tunnel: string | undefined): ErrorCode | undefined {
+    const { lists, router } = this.#context;
+    const visitor = visitorOf(head, this.#origin);
+    // Any other visitor was judged when it came.
+    const isListed = this.#origin.trusted === undefined || lists?.allowsVisitor(visitor) !== false;
+    if (isListed && (tunnel === undefined || router.admits(tunnel, visitor))) return undefined;
+    lists?.deny(isListed ? 'tunnels' : 'visitors');
+    return 'SLW_HTTP_DENIED';
+  }
+
+  /** Is the request about a login, or does it have to wait for one? */
+  #loginAnswer(head: RequestParser, tunnel: string | undefined): Admission {
+    const { logins } = this.#context;
+    const answer = logins?.answer(head, this.#origin);
+    if (answer !== undefined) return answer;
+    if (tunnel === undefined) return 'SLW_HTTP_NO_TUNNEL';
+    const verdict = this.#verdict(head, tunnel);
+    if (verdict === undefined || typeof verdict === 'string') return verdict;
+    if (logins === undefined) return 'SLW_HTTP_LOGIN_UNAVAILABLE';
+    return logins.begin(head, this.#origin, { ...verdict, tunnel });
+  }
+
+  #verdict(head: RequestParser, tunnel: string): Verdict {
+    const { router, sessions } = this.#context;
+    const logins = router.loginsOf(tunnel);
+    if (this.#gate === undefined) {
+      if (logins === undefined && !sessions.isOn) return undefined;
+      this.#gate = new VisitorGate(this.#context, this.#origin);
+    }
+    return this.#gate.judge(head, tunnel, logins);
+  }
+}
