@@ -13,10 +13,9 @@ import type { Clock } from '../base/clock.ts';
 import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import type { AddressSet } from '../base/network-set.ts';
-import { Roster } from '../base/roster.ts';
 import { type ProxyHeader, readProxyHeader } from '../edge/proxy-header.ts';
-import { FirstReads } from './first-reads.ts';
 import { turnAway } from './socket-relay.ts';
+import { type FirstReader, WaitingRoom } from './waiting-room.ts';
 
 /**
  * For a whole header. The specification asks for 3 s at least, and the sweeps add up to a second,
@@ -52,11 +51,11 @@ const UNLISTED: Arrival = { refusesProxy: true };
 
 export class Arrivals {
   readonly #options: ArrivalsOptions;
-  /** In the order of arrival, and so of their deadlines. */
-  readonly #waiting = new Roster<WaitingArrival>();
+  readonly #waiting: WaitingRoom<Outcome>;
 
   constructor(options: ArrivalsOptions) {
     this.#options = options;
+    this.#waiting = new WaitingRoom(options.clock, () => PROXY_HEADER_TIMEOUT_MS);
   }
 
   get waitingCount(): number {
@@ -65,7 +64,7 @@ export class Arrivals {
 
   /** Lets `socket` in now, or once its header is whole. `servedCount` are in already. */
   admit(socket: Socket, servedCount: number, enter: Enter): void {
-    const { proxies, limits, clock } = this.#options;
+    const { proxies, limits } = this.#options;
     const { remoteAddress } = socket;
     if (remoteAddress !== undefined && !proxies.has(remoteAddress)) {
       enter(socket, UNLISTED);
@@ -77,21 +76,15 @@ export class Arrivals {
       turnAway(socket);
       return;
     }
-    const deadlineMs = clock.nowMs() + PROXY_HEADER_TIMEOUT_MS;
-    const arrival = new WaitingArrival(socket, deadlineMs, (outcome) => {
-      seat.leave();
-      if (outcome === 'refused') this.#onRefused(socket);
+    this.#waiting.enter(socket, new HeaderReader(), (outcome) => {
+      if (outcome === 'refused' || outcome === 'silent') this.#onRefused(socket);
       else if (outcome !== 'closed') enter(socket, outcome);
     });
-    const seat = this.#waiting.enter(arrival);
   }
 
   /** About once a second: deadlines. */
   sweep(nowMs: number): void {
-    for (const arrival of this.#waiting) {
-      if (nowMs < arrival.deadlineMs) break;
-      arrival.settle('refused');
-    }
+    this.#waiting.sweep(nowMs);
   }
 
   #onRefused(socket: Socket): void {
@@ -102,37 +95,17 @@ export class Arrivals {
   }
 }
 
-type Outcome = Arrival | 'refused' | 'closed';
+type Outcome = Arrival | 'refused';
 
-/** One connection of which the header is not whole yet; settled once. */
-class WaitingArrival {
-  readonly deadlineMs: number;
-  readonly #onSettled: (outcome: Outcome) => void;
-  readonly #reads: FirstReads;
+class HeaderReader implements FirstReader<Outcome> {
   #bytes: Buffer | undefined;
 
-  constructor(socket: Socket, deadlineMs: number, onSettled: (outcome: Outcome) => void) {
-    this.deadlineMs = deadlineMs;
-    this.#onSettled = onSettled;
-    this.#reads = new FirstReads(socket, {
-      onData: (piece) => this.#read(piece),
-      onEnd: () => this.settle('refused'),
-      onClose: () => this.settle('closed'),
-    });
-  }
-
-  settle(outcome: Outcome): void {
-    this.#reads.release();
-    this.#bytes = undefined;
-    this.#onSettled(outcome);
-  }
-
-  #read(piece: Buffer): void {
+  read(piece: Buffer): Outcome | 'more' {
     // At most one read beyond the longest header, as longer ones are refused.
     const bytes = this.#bytes === undefined ? piece : Buffer.concat([this.#bytes, piece]);
+    this.#bytes = bytes;
     const verdict = readProxyHeader(bytes);
-    if (verdict === 'more') this.#bytes = bytes;
-    else this.settle(verdict === 'refused' ? verdict : arrivalOf(verdict, bytes));
+    return verdict === 'more' || verdict === 'refused' ? verdict : arrivalOf(verdict, bytes);
   }
 }
 

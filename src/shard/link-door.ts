@@ -12,9 +12,8 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { Endpoint } from '../base/ip.ts';
-import { Roster } from '../base/roster.ts';
 import { SUBPROTOCOL } from '../link/ws-handshake.ts';
-import { FirstReads } from './first-reads.ts';
+import { type FirstReader, type Settled, WaitingRoom } from './waiting-room.ts';
 
 /** What a link's request begins with, and what may follow it. */
 const START = 'GET /connect';
@@ -40,11 +39,11 @@ type OnVisitor = (first: Buffer | undefined) => void;
 
 export class LinkDoor {
   readonly #options: LinkDoorOptions;
-  /** In the order of arrival, and so of their deadlines. */
-  readonly #waiting = new Roster<Caller>();
+  readonly #waiting: WaitingRoom<Caller>;
 
   constructor(options: LinkDoorOptions) {
     this.#options = options;
+    this.#waiting = new WaitingRoom(options.clock, () => options.limits.headerTimeoutMs);
   }
 
   get waitingCount(): number {
@@ -61,69 +60,39 @@ export class LinkDoor {
     arrival: { readonly first?: Buffer; readonly visitor?: Endpoint },
     { onVisitor, onSettled }: { readonly onVisitor: OnVisitor; readonly onSettled: () => void },
   ): void {
-    const { clock, limits, onLink } = this.#options;
-    const deadlineMs = clock.nowMs() + limits.headerTimeoutMs;
-    const caller = new Caller(socket, deadlineMs, (outcome, bytes) => {
-      seat.leave();
+    const reader = new HeadReader();
+    const settle = (outcome: Settled<Caller>): void => {
+      const { bytes } = reader;
       onSettled();
-      if (outcome === 'visitor') onVisitor(bytes.length > 0 ? bytes : undefined);
-      else if (outcome === 'link') {
+      if (outcome === 'link') {
         socket.pause();
         socket.unshift(bytes);
-        onLink(socket, arrival.visitor);
+        this.#options.onLink(socket, arrival.visitor);
         socket.resume();
-      }
-    });
-    const seat = this.#waiting.enter(caller);
-    if (arrival.first !== undefined) caller.read(arrival.first);
+      } else if (outcome !== 'closed') onVisitor(bytes.length > 0 ? bytes : undefined);
+    };
+    this.#waiting.enter(socket, reader, settle, arrival.first);
   }
 
   /** About once a second: deadlines. */
   sweep(nowMs: number): void {
-    for (const caller of this.#waiting) {
-      if (nowMs < caller.deadlineMs) break;
-      caller.settle('visitor');
-    }
+    this.#waiting.sweep(nowMs);
   }
 }
 
-type Outcome = 'visitor' | 'link' | 'closed';
+type Caller = 'visitor' | 'link';
 
-/** A connection of which it is not known yet; settled once, and then read by nobody. */
-class Caller {
-  readonly deadlineMs: number;
-  readonly #onSettled: (outcome: Outcome, bytes: Buffer) => void;
-  readonly #reads: FirstReads;
-  #bytes: Buffer = Buffer.alloc(0);
+class HeadReader implements FirstReader<Caller> {
+  bytes: Buffer = Buffer.alloc(0);
 
-  constructor(
-    socket: Socket,
-    deadlineMs: number,
-    onSettled: (outcome: Outcome, bytes: Buffer) => void,
-  ) {
-    this.deadlineMs = deadlineMs;
-    this.#onSettled = onSettled;
-    this.#reads = new FirstReads(socket, {
-      onData: (piece) => this.read(piece),
-      onEnd: () => this.settle('visitor'),
-      onClose: () => this.settle('closed'),
-    });
-  }
-
-  read(piece: Buffer): void {
-    this.#bytes = this.#bytes.length === 0 ? piece : Buffer.concat([this.#bytes, piece]);
-    const verdict = judgeHead(this.#bytes);
-    if (verdict !== 'more') this.settle(verdict);
-  }
-
-  settle(outcome: Outcome): void {
-    this.#reads.release();
-    this.#onSettled(outcome, this.#bytes);
+  read(piece: Buffer): Caller | 'more' {
+    this.bytes = this.bytes.length === 0 ? piece : Buffer.concat([this.bytes, piece]);
+    return judgeHead(this.bytes);
   }
 }
 
 /** Whose head begins like this? */
-export function judgeHead(bytes: Buffer): 'visitor' | 'link' | 'more' {
+export function judgeHead(bytes: Buffer): Caller | 'more' {
   const length = Math.min(bytes.length, START.length);
   if (bytes.toString('latin1', 0, length) !== START.slice(0, length)) return 'visitor';
   if (bytes.length <= START.length) return 'more';

@@ -11,7 +11,6 @@ import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
-import { Roster } from '../base/roster.ts';
 import type { Target } from '../base/target.ts';
 import {
   encodeSocksMethod,
@@ -23,9 +22,9 @@ import {
   socksReplyOf,
 } from '../edge/socks5.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
-import { FirstReads } from './first-reads.ts';
 import type { ForwardLink, LocalIngress } from './local-ingress.ts';
 import { turnAway } from './socket-relay.ts';
+import { type FirstReader, WaitingRoom } from './waiting-room.ts';
 
 /** For the greeting and the request. Guess. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -38,12 +37,12 @@ export interface SocksFrontOptions {
 }
 
 export class SocksFront {
-  readonly #options: SocksFrontOptions;
-  /** In the order of their deadlines. */
-  readonly #handshakes = new Roster<Handshake>();
+  readonly #ingress: LocalIngress;
+  readonly #handshakes: WaitingRoom<Outcome>;
 
-  constructor(options: SocksFrontOptions) {
-    this.#options = options;
+  constructor({ ingress, clock }: SocksFrontOptions) {
+    this.#ingress = ingress;
+    this.#handshakes = new WaitingRoom(clock, () => HANDSHAKE_TIMEOUT_MS);
   }
 
   get connectionsCount(): number {
@@ -51,29 +50,24 @@ export class SocksFront {
   }
 
   accept(socket: Socket): void {
-    const { ingress, clock } = this.#options;
     if (this.#handshakes.size >= HANDSHAKES_MAX) {
       turnAway(socket);
       return;
     }
-    const deadlineMs = clock.nowMs() + HANDSHAKE_TIMEOUT_MS;
-    const handshake = new Handshake(socket, deadlineMs, (outcome) => {
-      seat.leave();
+    const ingress = this.#ingress;
+    this.#handshakes.enter(socket, new Handshake(socket), (outcome) => {
+      socket.pause();
       if (outcome === 'closed') return;
-      if (outcome === 'silent') turnAway(socket);
+      if (outcome === 'silent' || outcome === 'refused') turnAway(socket);
       else if ('refusal' in outcome) refuse(socket, outcome.refusal);
       else {
         ingress.whenLinked(socket, (link) => dial(ingress, link, { socket, ...outcome }));
       }
     });
-    const seat = this.#handshakes.enter(handshake);
   }
 
   sweep(nowMs: number): void {
-    for (const handshake of this.#handshakes) {
-      if (nowMs < handshake.deadlineMs) break;
-      handshake.settle('silent');
-    }
+    this.#handshakes.sweep(nowMs);
   }
 
   drain(): void {
@@ -87,60 +81,36 @@ interface Request {
   readonly rest: Buffer;
 }
 
-/** `silent`: not SOCKS 5, ended, or late. */
-type Outcome = 'closed' | 'silent' | { readonly refusal: SocksReply } | Request;
+/** `refused`: not SOCKS 5, or no method of ours; what there is to answer was sent. */
+type Outcome = 'refused' | { readonly refusal: SocksReply } | Request;
 
-class Handshake {
-  readonly deadlineMs: number;
+class Handshake implements FirstReader<Outcome> {
   readonly #socket: Socket;
-  readonly #onSettled: (outcome: Outcome) => void;
-  readonly #reads: FirstReads;
   #state: 'greeting' | 'request' = 'greeting';
   /** At most one read beyond the longest message. */
   #bytes: Buffer = Buffer.alloc(0);
 
-  constructor(socket: Socket, deadlineMs: number, onSettled: (outcome: Outcome) => void) {
+  constructor(socket: Socket) {
     this.#socket = socket;
-    this.deadlineMs = deadlineMs;
-    this.#onSettled = onSettled;
-    this.#reads = new FirstReads(socket, {
-      onData: (piece) => this.#read(piece),
-      onEnd: () => this.settle('silent'),
-      onClose: () => this.settle('closed'),
-    });
   }
 
-  settle(outcome: Outcome): void {
-    this.#socket.pause();
-    this.#reads.release();
-    this.#onSettled(outcome);
-  }
-
-  #read(piece: Buffer): void {
+  read(piece: Buffer): Outcome | 'more' {
     this.#bytes = this.#bytes.length === 0 ? piece : Buffer.concat([this.#bytes, piece]);
-    if (this.#state === 'greeting' && !this.#greet()) return;
+    const greeted = this.#state === 'greeting' ? this.#greet() : 'done';
+    if (greeted !== 'done') return greeted;
     const verdict = readSocksRequest(this.#bytes);
-    if (verdict === 'more') return;
-    if ('refusal' in verdict) this.settle(verdict);
-    else this.settle({ target: verdict.target, rest: this.#bytes.subarray(verdict.bytes) });
+    if (verdict === 'more' || 'refusal' in verdict) return verdict;
+    return { target: verdict.target, rest: this.#bytes.subarray(verdict.bytes) };
   }
 
-  /** True: the request may follow. */
-  #greet(): boolean {
+  #greet(): 'more' | 'refused' | 'done' {
     const verdict = readSocksGreeting(this.#bytes);
-    if (verdict === 'more') return false;
-    if (verdict === 'refused') {
-      this.settle('silent');
-      return false;
-    }
+    if (typeof verdict === 'string') return verdict;
     this.#socket.write(encodeSocksMethod(verdict.isOpen));
-    if (!verdict.isOpen) {
-      this.settle('silent');
-      return false;
-    }
+    if (!verdict.isOpen) return 'refused';
     this.#bytes = this.#bytes.subarray(verdict.bytes);
     this.#state = 'request';
-    return true;
+    return 'done';
   }
 }
 

@@ -14,19 +14,13 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { plainAddress } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
-import { Roster } from '../base/roster.ts';
-import {
-  type ClientHello,
-  ClientHelloReader,
-  type HelloRefusal,
-  type HelloVerdict,
-} from '../edge/client-hello.ts';
+import { type ClientHello, ClientHelloReader, type HelloRefusal } from '../edge/client-hello.ts';
 import { encodeTlsAlert, TLS_ALERT, type TlsAlert } from '../edge/tls-alert.ts';
 import type { Arrival } from './arrivals.ts';
-import { FirstReads } from './first-reads.ts';
 import { turnAway } from './socket-relay.ts';
 import type { TlsRefusal } from './tls-refusals.ts';
 import type { VisitorLedger } from './visitor-ledger.ts';
+import { type Settled, WaitingRoom } from './waiting-room.ts';
 
 /** For a whole hello, however slowly it comes. As long as for the head of a request (design). */
 export const HELLO_TIMEOUT_MS = 10_000;
@@ -59,16 +53,15 @@ export interface TlsFrontOptions {
 
 const DIRECT: Arrival = {};
 
-/** `silent` ended or was late before its hello was whole. */
-type Outcome = ClientHello | HelloRefusal | 'silent' | 'closed';
+type Hello = ClientHello | HelloRefusal;
 
 export class TlsFront {
   readonly #options: TlsFrontOptions;
-  /** In the order of arrival, and so of their deadlines. */
-  readonly #waiting = new Roster<WaitingHello>();
+  readonly #waiting: WaitingRoom<Hello>;
 
   constructor(options: TlsFrontOptions) {
     this.#options = options;
+    this.#waiting = new WaitingRoom(options.clock, () => HELLO_TIMEOUT_MS);
   }
 
   /** Those of whom no hello is known yet; all others are another's. */
@@ -78,7 +71,7 @@ export class TlsFront {
 
   /** Takes `socket`, which must be `allowHalfOpen` and is read by nobody. */
   accept(socket: Socket, arrival: Arrival = DIRECT): void {
-    const { ledger, clock, countedAs } = this.#options;
+    const { ledger, countedAs } = this.#options;
     const address = arrival.visitor?.address ?? socket.remoteAddress;
     const counted = address === undefined ? undefined : countedAs(plainAddress(address));
     // No answer can be given before a handshake, so beyond a limit there is only a cut. Without an
@@ -88,26 +81,21 @@ export class TlsFront {
       return;
     }
     const place = ledger.enter(counted);
-    const deadlineMs = clock.nowMs() + HELLO_TIMEOUT_MS;
-    const waiting = new WaitingHello(socket, deadlineMs, (outcome, bytes) => {
-      seat.leave();
+    const reader = new ClientHelloReader();
+    const settle = (outcome: Settled<Hello>): void => {
       // Whoever takes the socket enters it anew.
       ledger.leave(place);
-      this.#settle(socket, outcome, { ...arrival, first: bytes });
-    });
-    const seat = this.#waiting.enter(waiting);
-    if (arrival.first !== undefined) waiting.read(arrival.first);
+      this.#settle(socket, outcome, { ...arrival, first: reader.bytes });
+    };
+    this.#waiting.enter(socket, reader, settle, arrival.first);
   }
 
   /** About once a second: deadlines. */
   sweep(nowMs: number): void {
-    for (const waiting of this.#waiting) {
-      if (nowMs < waiting.deadlineMs) break;
-      waiting.settle('silent');
-    }
+    this.#waiting.sweep(nowMs);
   }
 
-  #settle(socket: Socket, outcome: Outcome, arrival: Arrival): void {
+  #settle(socket: Socket, outcome: Settled<Hello>, arrival: Arrival): void {
     if (outcome === 'closed') return;
     if (outcome === 'silent') this.#refuse(socket, 'no-hello', undefined);
     else if (outcome.kind === 'hello') this.#route(socket, outcome, arrival);
@@ -156,38 +144,6 @@ export class TlsFront {
     // Read and dropped, as a socket that closes with bytes unread resets what was just sent.
     socket.resume();
     socket.end(encodeTlsAlert(alert), () => socket.destroySoon());
-  }
-}
-
-/** One visitor whose hello is not whole yet; settled once, and then read by nobody. */
-class WaitingHello {
-  readonly deadlineMs: number;
-  readonly #onSettled: (outcome: Outcome, bytes: Buffer) => void;
-  readonly #reader = new ClientHelloReader();
-  readonly #reads: FirstReads;
-
-  constructor(
-    socket: Socket,
-    deadlineMs: number,
-    onSettled: (outcome: Outcome, bytes: Buffer) => void,
-  ) {
-    this.deadlineMs = deadlineMs;
-    this.#onSettled = onSettled;
-    this.#reads = new FirstReads(socket, {
-      onData: (piece) => this.read(piece),
-      onEnd: () => this.settle('silent'),
-      onClose: () => this.settle('closed'),
-    });
-  }
-
-  read(piece: Buffer): void {
-    const verdict: HelloVerdict = this.#reader.read(piece);
-    if (verdict !== 'more') this.settle(verdict);
-  }
-
-  settle(outcome: Outcome): void {
-    this.#reads.release();
-    this.#onSettled(outcome, this.#reader.bytes);
   }
 }
 
