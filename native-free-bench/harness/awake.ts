@@ -9,12 +9,13 @@
 // and then whether its parent is still there. Must not know: what is measured.
 
 import { readFileSync } from 'node:fs';
-import type { Child, Children } from './children.ts';
-import { findProgram } from './children.ts';
+import { type Child, type Children, findProgram } from './children.ts';
 
 /** Turns between two looks for the parent: some 50 ms of a core. Guess. */
 const TURNS = 100_000;
-const LOOP = `while kill -0 $PPID; do i=0; while [ $i -lt ${TURNS} ]; do i=$((i+1)); done; done`;
+/** The fourth field is the parent (proc(5)); a look for its id alone might find another process. */
+const IS_OURS = 'read -r id name state parent rest < /proc/$$/stat && [ "$parent" = "$1" ]';
+const LOOP = `while ${IS_OURS}; do i=0; while [ $i -lt ${TURNS} ]; do i=$((i+1)); done; done`;
 /** A loop that cannot start has said so by then. Guess. */
 const START_MS = 200;
 
@@ -25,7 +26,10 @@ export async function keepCoresAwake(children: Children): Promise<readonly Child
     throw new Error('--awake needs chrt and taskset: install util-linux');
   }
   const loops = allowedCores().map((core) =>
-    children.run(chrt, ['--idle', '0', taskset, '--cpu-list', String(core), 'sh', '-c', LOOP]),
+    children.run(chrt, [
+      ...['--idle', '0', taskset, '--cpu-list', String(core)],
+      ...['sh', '-c', LOOP, 'awake', String(process.pid)],
+    ]),
   );
   await new Promise((resolve) => setTimeout(resolve, START_MS));
   const over = loops.find((loop) => loop.isOver());

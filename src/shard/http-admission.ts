@@ -49,8 +49,8 @@ export class HttpAdmission {
     const tunnel = isOurs ? undefined : router.matchHost(head.host, head);
     this.tunnel = tunnel;
     if (challenge !== undefined) return challenge;
-    const refusal =
-      this.#denial(head, tunnel) ?? gate?.refusal(visitorOf(head, this.#origin), tunnel, nowMs);
+    const visitor = visitorOf(head, this.#origin);
+    const refusal = this.#denial(visitor, tunnel) ?? gate?.refusal(visitor, tunnel, nowMs);
     if (refusal !== undefined) return refusal;
     if (isMisdirected) return 'SLW_HTTP_MISDIRECTED';
     const away = tunnel === undefined ? undefined : front?.redirect(head, this.#origin);
@@ -58,9 +58,8 @@ export class HttpAdmission {
   }
 
   /** By the exit node's list, if a trusted proxy came for the visitor, and by the tunnel's. */
-  #denial(head: RequestParser, tunnel: string | undefined): ErrorCode | undefined {
+  #denial(visitor: string, tunnel: string | undefined): ErrorCode | undefined {
     const { lists, router } = this.#context;
-    const visitor = visitorOf(head, this.#origin);
     // Any other visitor was judged when it came.
     const isListed = this.#origin.trusted === undefined || lists?.allowsVisitor(visitor) !== false;
     if (isListed && (tunnel === undefined || router.admits(tunnel, visitor))) return undefined;

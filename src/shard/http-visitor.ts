@@ -10,6 +10,7 @@
 // carried, or what other connections do.
 
 import type { Socket } from 'node:net';
+import { assert } from '../base/assert.ts';
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import type { Seat } from '../base/roster.ts';
@@ -187,10 +188,12 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const admission = this.#admission.judge(head, nowMs);
     const { tunnel } = this.#admission;
     this.#exchange.arrive(head, tunnel, nowMs);
-    if (typeof admission === 'string') this.onFailed(admission);
+    if (admission === undefined) {
+      assert(tunnel !== undefined, 'nobody is let in where there is no tunnel');
+      this.#afterSending(chunk, this.#exchange.begin(head, tunnel, chunk, after));
+    } else if (typeof admission === 'string') this.onFailed(admission);
     else if (admission instanceof Promise) this.#await(admission);
-    else if (admission !== undefined) this.#answerOurselves(admission);
-    else this.#afterSending(chunk, this.#exchange.begin(head, tunnel as string, chunk, after));
+    else this.#answerOurselves(admission);
   }
 
   /** What else comes meanwhile is dropped: the connection ends with the answer. */

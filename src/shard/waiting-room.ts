@@ -26,7 +26,6 @@ type OnSettled<Verdict> = (outcome: Settled<Verdict>) => void;
 export class WaitingRoom<Verdict> {
   readonly #clock: Clock;
   readonly #timeoutMs: () => number;
-  /** In the order of arrival, and so of their deadlines. */
   readonly #waiting = new Roster<Waiting<Verdict>>();
 
   /** `timeoutMs`: for a verdict, as it is when somebody enters; the sweeps add up to a second. */
@@ -55,8 +54,7 @@ export class WaitingRoom<Verdict> {
   /** About once a second: deadlines. */
   sweep(nowMs: number): void {
     for (const waiting of this.#waiting) {
-      if (nowMs < waiting.deadlineMs) break;
-      waiting.settle('silent');
+      if (nowMs >= waiting.deadlineMs) waiting.settle('silent');
     }
   }
 }

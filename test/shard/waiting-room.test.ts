@@ -106,6 +106,13 @@ test('each has the time that held when it came, and who is late is silent', asyn
   clock.advance(50);
   times.timeoutMs = 1000;
   const two = enter(room, second.ours);
+  const third = await createSocketPair(t);
+  times.timeoutMs = 10;
+  const three = enter(room, third.ours);
+  room.sweep(startMs + 59);
+  assert.deepEqual(three.outcomes, []);
+  room.sweep(startMs + 60);
+  assert.deepEqual(three.outcomes, ['silent'], 'a shorter time waits for nobody who came before');
   room.sweep(startMs + 99);
   assert.deepEqual([one.outcomes, two.outcomes], [[], []]);
   room.sweep(startMs + 100);
