@@ -9,6 +9,7 @@
 
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { finished } from 'node:stream/promises';
 import { httpTimeOf } from '../base/clock.ts';
 import { http } from '../base/http-modules.ts';
 import type { Logger } from '../base/log.ts';
@@ -40,6 +41,8 @@ const KEEP_ALIVE_TIMEOUT_MS = 90_000;
 /** Who takes nothing for so long has gone; what is left can be had by a range. Guess. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;
 const CHECK_INTERVAL_MS = 2000;
+/** So long is read what nobody wants, behind its answer. Guess: longer than an answer takes. */
+const LINGER_MS = 2000;
 /** Each may hold a file open. Guess: below the usual limit of open files. */
 const CONNECTIONS_MAX = 4096;
 
@@ -55,6 +58,12 @@ const REASONS = {
   503: 'Service Unavailable',
 } as const;
 type Refusal = keyof typeof REASONS;
+
+const REFUSAL_FIELDS = {
+  'content-type': 'text/plain; charset=utf-8',
+  'cache-control': 'no-cache',
+} as const;
+const ONLY_READ = { allow: 'GET, HEAD', connection: 'close' } as const;
 
 /** What the file system says when there is nothing under a name. */
 const NOTHING: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP']);
@@ -113,7 +122,7 @@ class Site {
   async #answer(visit: Visit): Promise<void> {
     const { method, url = '' } = visit.request;
     if (method !== 'GET' && method !== 'HEAD') {
-      refuse(visit, 405, { allow: 'GET, HEAD', connection: 'close' });
+      await refuseMethod(visit);
       return;
     }
     const wanted = readRequestPath(url);
@@ -211,8 +220,24 @@ function send({ response, isHead }: Visit, { status, fields, body }: Answer): vo
 }
 
 function refuse(visit: Visit, status: Refusal, more: Answer['fields'] = {}): void {
-  const fields = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache' };
-  send(visit, { status, fields: { ...fields, ...more }, body: `${status} ${REASONS[status]}\n` });
+  const body = `${status} ${REASONS[status]}\n`;
+  send(visit, { status, fields: { ...REFUSAL_FIELDS, ...more }, body });
+}
+
+/**
+ * Answers at once, and closes when the body has come or LINGER_MS are over: to close while bytes
+ * come resets the connection, and the reset may overtake the answer (RFC 9112 section 9.6).
+ */
+async function refuseMethod({ request, response }: Visit): Promise<void> {
+  const body = `405 ${REASONS[405]}\n`;
+  response.writeHead(405, { ...REFUSAL_FIELDS, ...ONLY_READ, 'content-length': body.length });
+  response.write(body);
+  await finished(request, { signal: AbortSignal.timeout(LINGER_MS) }).catch(ignore);
+  response.end();
+}
+
+function ignore(): void {
+  // The visitor has gone, or sends still: there is no more to wait for.
 }
 
 async function sendFile(visit: Visit, name: string, file: FoundFile): Promise<void> {

@@ -3,12 +3,13 @@
 //   nothing waits:  piece --handle--> kernel has all    the piece is free at once
 //                   piece --handle--> kernel has some   libuv keeps the rest, and tells
 //   something does: piece --Writable--> behind it       and always, for TLS and for unknown handles
-//   gathered:       piece, piece, piece --one writev--> when this turn's call is done
-//   not connected:  gathered as well, until it is
+//   gathered:       piece, piece, piece --one writev--> when this turn's call is done, or connected
+//
+//   an error:       the socket is destroyed, or first read to its end; what follows is lost
 //
 // Invariant: order is kept, also with what others write to the socket; a loan is given back once,
-// written or lost; no FIN is asked for while the handle holds bytes, since libuv refuses a reset
-// beside it. No closure while nothing waits. Must not know: what the bytes are.
+// written or lost; no FIN is asked for while the handle holds bytes: libuv refuses a reset beside
+// it. No closure while nothing waits. Must not know: what the bytes are.
 
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -45,6 +46,14 @@ export class SocketWrites {
   #flushNow: (() => void) | undefined;
   /** What follows when nothing waits any more: our FIN. */
   #last: (() => void) | undefined;
+  /** The peer takes nothing any more, while the socket is still read; what waits is lost. */
+  #error: Error | undefined;
+  /**
+   * What becomes of the socket when the peer takes nothing any more. `read`: it is destroyed when
+   * all that had come is read, as an answer may lie before the reset (RFC 9112 section 9.6). Known
+   * of writes to handles alone; a stream destroys its socket by itself.
+   */
+  afterError: 'destroy' | 'read' = 'destroy';
 
   /** `onTaken` is called when bytes that had to wait, or were gathered, are taken. */
   constructor(socket: Socket, onTaken: () => void) {
@@ -65,6 +74,11 @@ export class SocketWrites {
   /** Our FIN was asked for. */
   get isEnded(): boolean {
     return this.#last !== undefined || this.#socket.writableEnded;
+  }
+
+  /** An end of the socket is no FIN of the peer's: after an error it is a cut. */
+  get isBroken(): boolean {
+    return this.#error !== undefined;
   }
 
   /**
@@ -159,7 +173,8 @@ export class SocketWrites {
   /** Our FIN, after everything, and then the end of the socket. */
   destroySoon(): void {
     this.flush();
-    if (this.#waitingBytes === 0) this.#socket.destroySoon();
+    if (this.#error !== undefined) this.#socket.destroy(this.#error);
+    else if (this.#waitingBytes === 0) this.#socket.destroySoon();
     else this.#last = () => this.#socket.destroySoon();
   }
 
@@ -189,19 +204,33 @@ export class SocketWrites {
 
   /** What the kernel has not taken of a write to the handle, or an error. */
   #await(result: WriteResult, memory: unknown, loans: readonly Uint8Array[]): void {
+    for (const { length } of loans) this.#waitingBytes += length;
     if (typeof result === 'number') {
       for (const loan of loans) readPool.release(loan, loan.length);
-      this.#socket.destroy(writeError(result));
+      this.#break(writeError(result));
       return;
     }
-    for (const { length } of loans) this.#waitingBytes += length;
     result.buffer = memory;
     result.oncomplete = (status) => {
-      this.#waitingBytes = 0;
       for (const loan of loans) readPool.release(loan, loan.length);
-      if (status < 0) this.#socket.destroy(writeError(status));
-      else this.#afterWait();
+      if (status < 0) {
+        this.#break(writeError(status));
+        return;
+      }
+      this.#waitingBytes = 0;
+      this.#afterWait();
     };
+  }
+
+  /** What waits is never taken. A socket whose peer has gone is readable until it has ended. */
+  #break(error: Error): void {
+    const socket = this.#socket;
+    if (this.afterError === 'destroy' || socket.readableEnded || socket.destroyed) {
+      socket.destroy(error);
+      return;
+    }
+    this.#error = error;
+    socket.once('end', () => socket.destroy(error));
   }
 
   #afterWait(): void {
@@ -224,6 +253,11 @@ export class SocketWrites {
   }
 
   #writeBehind(piece: Uint8Array, loan: Uint8Array): false {
+    if (this.#error !== undefined) {
+      this.#waitingBytes += loan.length;
+      readPool.release(loan, loan.length);
+      return false;
+    }
     this.#queued ??= [];
     this.#onQueuedWritten ??= () => {
       const written = this.#queued?.shift();

@@ -44,6 +44,16 @@ export class SocketOutlet {
     return this.#writes.isEnded;
   }
 
+  /** An end of the socket is no FIN of the peer's: after an error it is a cut. */
+  get isBroken(): boolean {
+    return this.#writes.isBroken;
+  }
+
+  /** When its peer takes nothing any more, what it has said before is read all the same. */
+  readAfterError(): void {
+    this.#writes.afterError = 'read';
+  }
+
   /** Takes ownership of `piece`. */
   write(piece: Buffer): void {
     const writes = this.#writes;

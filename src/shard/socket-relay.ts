@@ -77,6 +77,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     const onTaken = (): void => this.#settle();
     this.#outlet = options.outlet ?? new SocketOutlet(options.socket, onTaken);
     this.#outlet.onTaken = onTaken;
+    this.#outlet.readAfterError();
     this.#keepAlive = new KeepAlive(options.socket, options.nowMs);
     this.#limits = options.limits;
     this.#state = options.state;
@@ -101,7 +102,9 @@ export class SocketRelay implements StreamSink, ReadSink {
     if (this.#state === 'dialling') socket.on(connected, () => this.#onConnect());
     const own = reads ?? new SocketReads(socket, this);
     own.sink = this;
-    socket.on('end', () => this.#stream?.end());
+    socket.on('end', () => {
+      if (!this.#outlet.isBroken) this.#stream?.end();
+    });
     if (reads === undefined && socket.isPaused()) socket.resume();
     return own;
   }
@@ -194,7 +197,8 @@ export class SocketRelay implements StreamSink, ReadSink {
       return idleMs >= upstreamConnectTimeoutMs ? 'SLW_STREAM_CONNECT_TIMEOUT' : undefined;
     }
     if (tcpIdleTimeoutMs > 0 && idleMs >= tcpIdleTimeoutMs) return 'SLW_STREAM_IDLE';
-    const isHalfClosed = this.#socket.readableEnded || this.#outlet.isEnded;
+    const { isEnded, isBroken } = this.#outlet;
+    const isHalfClosed = this.#socket.readableEnded || isEnded || isBroken;
     return isHalfClosed && idleMs >= halfCloseTimeoutMs ? 'SLW_STREAM_HALF_CLOSED' : undefined;
   }
 

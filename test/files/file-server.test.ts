@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   mkdirSync,
   renameSync,
@@ -232,6 +233,29 @@ test('only GET and HEAD, and the body of anything else is not waited for', async
     assert.equal(answer.status, 405, method);
     assert.equal(answer.headers.allow, 'GET, HEAD');
   }
+});
+
+test('an upload is refused before it has come, and what comes is read behind the refusal', async (t) => {
+  const site = await startSite(t);
+  const visitor = await connectTo(t, site.port);
+  let answer = '';
+  visitor.on('data', (piece) => {
+    answer += String(piece);
+  });
+  const head = 'PUT /a.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n';
+  visitor.write(head);
+  await eventually(5000, 'the refusal is whole', async () =>
+    assert.match(answer, /^HTTP\/1\.1 405 .*\r\n\r\n405 Method Not Allowed\n$/su),
+  );
+  // A close with these unread would be a reset.
+  const closed = within(10_000, 'the end', once(visitor, 'end'));
+  visitor.write(Buffer.alloc(20_000_000));
+  await closed;
+  // Who never sends it is not waited for.
+  const silent = await connectTo(t, site.port);
+  silent.resume();
+  silent.write(head);
+  await within(10_000, 'the end', once(silent, 'end'));
 });
 
 test('a folder without its slash is sent there, on the same host', async (t) => {

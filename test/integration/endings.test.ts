@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import http from 'node:http';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { eventually, within } from '../support/deadline.ts';
@@ -101,6 +102,37 @@ test('an upstream that refuses resets its visitor', async (t) => {
   assert.equal((await ending(visitor)).how, 'ECONNRESET');
   const refused = `sluiceway_streams_total{tunnel="tcp:${port}",result="SLW_STREAM_REFUSED"}`;
   await node.untilMetric(refused, (count) => count === 1);
+});
+
+test('an upstream that refuses an upload and closes is heard, with the body on its way', async (t) => {
+  // Answers when the head has come, and closes with the rest unread: its reset follows the answer.
+  const upstreamPort = await startTcp(t, (socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 413 Too Large\r\nContent-Length: 8\r\n\r\ntoo much');
+      socket.resetAndDestroy();
+    });
+  });
+  const node = await startNode(t, {});
+  await startLocalClient(t, node, {
+    flags: { upstream: `site.example=http://127.0.0.1:${upstreamPort}` },
+  });
+  const body = Buffer.alloc(4 * MIB);
+  const statuses = await Promise.all(
+    Array.from({ length: 40 }, async () => {
+      const at = { host: '127.0.0.1', port: node.httpPort, method: 'PUT', agent: false as const };
+      const headers = { host: 'site.example', 'content-length': body.length };
+      const request = http.request({ ...at, headers });
+      request.on('error', () => undefined);
+      request.end(body);
+      const [response] = (await within(EVENT_MS, 'an answer', once(request, 'response'))) as [
+        http.IncomingMessage,
+      ];
+      response.resume();
+      return response.statusCode;
+    }),
+  );
+  assert.deepEqual(new Set(statuses), new Set([413]));
 });
 
 test('a half-closed stream is reset after its timeout', async (t) => {

@@ -181,6 +181,50 @@ test('a peer that is gone ends the socket with its error, and loans come back', 
   });
 });
 
+test('whoever asks for it reads what a peer said before it went', {
+  skip: BY_STREAM,
+}, async (t) => {
+  const { near, far, writes } = await pair(t);
+  const lentBefore = readPool.lentCount;
+  writes.afterError = 'read';
+  let read = '';
+  let brokenAtEnd: boolean | undefined;
+  near.on('data', (piece) => {
+    read += String(piece);
+  });
+  near.on('end', () => {
+    brokenAtEnd = writes.isBroken;
+  });
+  const failed = once(near, 'error');
+  far.write('last words');
+  far.resetAndDestroy();
+  assert.equal(writes.write(lent(100, 1)), false);
+  assert.deepEqual([near.destroyed, writes.isBroken], [false, true]);
+  writes.gather(lent(100, 1));
+  writes.writeBoth(Buffer.from('a'), lent(100, 1));
+  writes.end(lent(100, 1));
+  assert.equal(readPool.lentCount, lentBefore, 'loans are back');
+  assert.equal(writes.queuedBytes, 401, 'what is lost is never taken');
+  const [error] = await failed;
+  assert.match(String((error as NodeJS.ErrnoException).code), /^(EPIPE|ECONNRESET)$/u);
+  assert.equal(read, 'last words');
+  // Or the read said it, before any end.
+  assert.notEqual(brokenAtEnd, false);
+});
+
+test('a socket that would be read on is gone when it shall be destroyed', {
+  skip: BY_STREAM,
+}, async (t) => {
+  const { near, far, writes } = await pair(t);
+  writes.afterError = 'read';
+  near.pause();
+  far.resetAndDestroy();
+  writes.write(lent(100, 1));
+  assert.equal(near.destroyed, false);
+  writes.destroySoon();
+  assert.equal(near.destroyed, true);
+});
+
 test('before it is connected a socket keeps all for later', async (t) => {
   const { connect, createServer } = await import('node:net');
   const server = createServer();

@@ -195,6 +195,38 @@ test('a reset behind a FIN of the socket is still a reset', async (t) => {
   assert.deepEqual(bench.resets(), [wire('SLW_STREAM_RESET')]);
 });
 
+test('an answer that lies before a reset is read, also when a write meets the reset first', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  // As a server that refuses an upload: it answers, and closes with the body unread. Both calls of
+  // libuv's are done when they return, and loopback delivers within them.
+  theirs.write('405, and no more');
+  theirs.resetAndDestroy();
+  bench.dataFromPeer(Buffer.alloc(1000));
+  bench.dataFromPeer(Buffer.alloc(100_000));
+  assert.equal(bench.payload().length, 0, 'the write came first');
+  await eventOf(ours, 'close');
+  assert.equal(bench.payload().toString(), '405, and no more');
+  assert.deepEqual(bench.frames(FRAME.FIN), [], 'a cut is no end');
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_RESET')]);
+  assert.equal(bench.grantedBytes(), 0, 'what is lost is not taken');
+  assert.equal(bench.relays.size, 0);
+});
+
+test('a socket whose peer takes nothing any more is not kept for ever', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t, { halfCloseTimeoutMs: 5000 });
+  theirs.write('unread');
+  theirs.resetAndDestroy();
+  ours.pause();
+  bench.dataFromPeer(Buffer.alloc(1000));
+  await new Promise((resolve) => setImmediate(resolve));
+  bench.relay.sweep(0);
+  bench.relay.sweep(4999);
+  assert.deepEqual(bench.resets(), []);
+  bench.relay.sweep(5000);
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_HALF_CLOSED')]);
+  await eventually(5000, 'the relay is gone', async () => assert.equal(bench.relays.size, 0));
+});
+
 test('what was queued before a clean end arrives, also when the link is lost behind it', async (t) => {
   const { bench, ours, theirs } = await visitorBench(t);
   const noise = seededNoise(3, 12 * MIB);
