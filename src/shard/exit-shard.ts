@@ -1,15 +1,12 @@
-// A shard of the exit node: puts listeners, links, mesh and ingresses together, and obeys control.
+// A shard of the exit node: puts listeners, links, mesh and ingress together, and obeys control.
 //
 // Invariant: one owner for each part; whoever ends it (stop, a throw) ends all. An unexpected
 // error is not caught here: the thread dies, control starts a new one. Must not know: tokens,
 // certificates' renewal, or which other shards there are beyond their mesh ports.
 
-import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
-import { plainAddress } from '../base/ip.ts';
-import { type AddressSet, networkSet } from '../base/network-set.ts';
-import { isUdpTunnel } from '../base/port-name.ts';
+import { networkSet } from '../base/network-set.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
   CertificateChange,
@@ -23,20 +20,12 @@ import type { LoopWatch, ShardSample } from '../bridge/shard-sample.ts';
 import type { LiveSettings, ShardTask, VisitorSettings } from '../bridge/shard-task.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
-import { AccessLog } from './access-log.ts';
-import { AcmeChallenges } from './acme-challenges.ts';
 import { AllowLists } from './allow-lists.ts';
-import { type Arrival, Arrivals } from './arrivals.ts';
 import { type ControlPortOptions, createControlPort, createHandedPort } from './control-port.ts';
 import { ExitLinks } from './exit-links.ts';
 import { armFault } from './fault.ts';
 import { Forwards } from './forwards.ts';
-import { frontOptions } from './http-front.ts';
-import { Pages } from './http-page.ts';
-import { createHttpIngress, type HttpIngress } from './ingress-http.ts';
-import { HttpsIngress } from './ingress-https.ts';
-import { TcpIngress } from './ingress-tcp.ts';
-import { UdpIngress, type UdpIngressOptions } from './ingress-udp.ts';
+import { Ingress } from './ingress.ts';
 import { Inspector } from './inspector.ts';
 import { LinkDoor } from './link-door.ts';
 import { sampleLinks } from './link-sample.ts';
@@ -45,19 +34,14 @@ import { applySettings } from './live-settings.ts';
 import { LoginAnswers } from './login-answers.ts';
 import { Mesh } from './mesh.ts';
 import { ControlPortTls } from './port-tls.ts';
-import { createRequestGate } from './request-gate.ts';
 import { ShardRouter, type StreamOpener } from './router.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
-import { turnAway } from './socket-relay.ts';
-import { TlsFront } from './tls-front.ts';
 import { TokenBudgets } from './token-budgets.ts';
 import { createTunnelLimits } from './tunnel-limits.ts';
-import { type LedgerLimits, VisitorLedger } from './visitor-ledger.ts';
+import type { LedgerLimits } from './visitor-ledger.ts';
 
 /** A provider is asked up to four times one after the other, within 15 s. */
 const LOGIN_ASK_MS = 20_000;
-
-type Enter = (socket: Socket, arrival?: Arrival) => void;
 
 export async function runExitShard(task: ShardTask): Promise<void> {
   const shard = new ExitShard(task);
@@ -76,14 +60,8 @@ class ExitShard implements ShardOwner, StreamOpener {
   readonly #budgets: TokenBudgets;
   readonly #inspector: Inspector;
   readonly #logins: LoginAnswers;
-  readonly #http: HttpIngress;
-  readonly #https: HttpsIngress;
-  readonly #tcp: TcpIngress;
-  readonly #udp: UdpIngress;
-  readonly #tls: TlsFront;
+  readonly #ingress: Ingress;
   readonly #forwards: Forwards;
-  /** Undefined: every visitor comes by itself. */
-  readonly #arrivals: Arrivals | undefined;
   readonly #ledgerLimits: LedgerLimits;
   readonly #lists: AllowLists;
 
@@ -99,7 +77,8 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#mesh = this.#createMesh();
     const proxies = networkSet(settings.acceptProxyProtocol);
     this.#lists = new AllowLists(settings, proxies);
-    const { limits, inspect, accessLog, errorPages } = visitorsOf(task);
+    const visitors = visitorsOf(task);
+    const { limits, inspect } = visitors;
     this.#inspector = new Inspector(shard, clock);
     this.#inspector.apply(inspect);
     const onLimited = meters.onLimited.bind(meters);
@@ -110,47 +89,21 @@ class ExitShard implements ShardOwner, StreamOpener {
       askSlots: (token) => this.#bridge.call('askSlots', { token }),
     });
     this.#ledgerLimits = { ...settings, ...limits };
-    const shared = {
-      router: this.#router,
-      limits: settings,
-      clock,
-      ledger: new VisitorLedger(this.#ledgerLimits, onLimited),
-      access: accessLog ? new AccessLog(this.life.createAccessLog()) : undefined,
-    };
-    const challenges = new AcmeChallenges(clock);
     this.#logins = this.#createLogins();
-    this.#http = createHttpIngress({
-      ...frontOptions(task.https, challenges),
-      ...shared,
-      meter: meters,
-      log,
-      pages: new Pages(errorPages),
-      trustedProxies: networkSet(settings.trustedProxies),
+    this.#ingress = new Ingress({
+      ...{ task, visitors, proxies, life: this.life, ledgerLimits: this.#ledgerLimits },
+      listeners: this.#listeners,
       lists: this.#lists,
-      gate: createRequestGate(limits, onLimited),
-      requestBodyBytesMax: limits.requestBodyBytesMax,
-      inspector: this.#inspector.isOn ? this.#inspector : undefined,
-      door: this.#createDoor(),
+      router: this.#router,
+      inspector: this.#inspector,
       logins: this.#logins,
-    });
-    this.#https = new HttpsIngress({ ...shared, http: this.#http, challenges, log });
-    this.#tcp = new TcpIngress({ ...shared, onDenied: () => this.#lists.deny('tunnels') });
-    this.#udp = this.#createUdp(shared, proxies);
-    this.#tls = new TlsFront({
-      ...{ ledger: shared.ledger, clock, log },
-      matchServerName: (serverName) => this.#router.matchServerName(serverName),
-      countedAs: (address) => this.#http.countedAs(address),
-      pass: (tunnel, socket, arrival) =>
-        this.#admit(socket, arrival, () => this.#tcp.accept(tunnel, socket, arrival)),
-      terminator: this.#https,
-      onRefused: (reason) => meters.tlsRefusals.add(reason),
+      door: this.#createDoor(),
     });
     this.#forwards = new Forwards({
       ...{ limits: settings, rules: settings.clientForwarding ?? [], clock, meters, log },
       onDenied: () => this.#lists.deny('forwards'),
     });
     this.#links = this.#createLinks();
-    this.#arrivals = proxies === undefined ? undefined : this.#createArrivals(proxies);
     armFault(task.fault, shard);
   }
 
@@ -176,27 +129,11 @@ class ExitShard implements ShardOwner, StreamOpener {
     });
   }
 
-  #createArrivals(proxies: AddressSet): Arrivals {
-    const { clock, log, meters } = this.life;
-    const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
-    return new Arrivals({ proxies, limits: this.#task.settings, clock, log, onRefused });
-  }
-
   #createLogins(): LoginAnswers {
     return new LoginAnswers(
       (method, body) => this.#bridge.call(method, body, LOGIN_ASK_MS),
       this.life.clock,
     );
-  }
-
-  #createUdp(
-    shared: Pick<UdpIngressOptions, 'router' | 'limits' | 'clock' | 'access'>,
-    proxies: AddressSet | undefined,
-  ): UdpIngress {
-    const { meters } = this.life;
-    const onIdle = (): void => this.life.checkDrained();
-    const own = { lists: this.#lists, proxies, meter: meters.datagrams, onIdle };
-    return new UdpIngress({ ...shared, ...own });
   }
 
   #createDoor(): LinkDoor | undefined {
@@ -211,18 +148,13 @@ class ExitShard implements ShardOwner, StreamOpener {
   onTick(nowMs: number): void {
     this.#links.tick(nowMs);
     this.#mesh.tick(nowMs);
-    this.#http.sweep();
-    this.#https.sweep(nowMs);
-    this.#tcp.sweep(nowMs);
-    this.#udp.sweep(nowMs);
-    this.#tls.sweep(nowMs);
+    this.#ingress.sweep(nowMs);
     this.#forwards.sweep(nowMs);
-    this.#arrivals?.sweep(nowMs);
     this.#reportUse();
   }
 
   isDrained(): boolean {
-    const isBusy = this.#visitorsCount > 0 || this.#links.haveStreams;
+    const isBusy = this.#ingress.visitorsCount > 0 || this.#links.haveStreams;
     return !isBusy && this.#mesh.streamsCount === 0;
   }
 
@@ -250,7 +182,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       listen: (request: ListenRequest) => this.#listen(request),
       unlisten: ({ name }: { name: string }) => {
         this.#listeners.close(name);
-        this.#udp.close(name);
+        this.#ingress.udp.close(name);
       },
       route: (changes: ExitShardMethods['route']['takes']) => this.#router.apply(changes),
       mesh: ({ shard, port }: ExitShardMethods['mesh']['takes']) => this.#mesh.attach(shard, port),
@@ -272,13 +204,13 @@ class ExitShard implements ShardOwner, StreamOpener {
       inspect: ({ id }: { readonly id: string }) => this.#inspector.traceOf(id)?.describe(),
       replay: ({ id }: { readonly id: string }) => {
         const trace = this.#inspector.traceOf(id);
-        return trace === undefined ? undefined : this.#http.replay(trace);
+        return trace === undefined ? undefined : this.#ingress.http.replay(trace);
       },
       closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) =>
         this.#links.close(links, code),
-      certificates: (change: CertificateChange) => this.#https.setCertificates(change),
-      challenges: (list: readonly Challenge[]) => this.#https.challenges.set(list),
-      ticketKey: (key: Uint8Array) => this.#https.store.setTicketKey(key),
+      certificates: (change: CertificateChange) => this.#ingress.https.setCertificates(change),
+      challenges: (list: readonly Challenge[]) => this.#ingress.https.challenges.set(list),
+      ticketKey: (key: Uint8Array) => this.#ingress.https.store.setTicketKey(key),
       sample: ({ loop }: { readonly loop: LoopWatch }) => this.#sample(loop),
       move: () => this.#links.leave('SLW_LINK_MOVED'),
       drain: ({ isMoved }: ExitShardMethods['drain']['takes']) => this.#drain(isMoved),
@@ -296,8 +228,8 @@ class ExitShard implements ShardOwner, StreamOpener {
       listeners: this.#listeners,
       links: this.#links,
       router: this.#router,
-      http: this.#http,
-      udp: this.#udp,
+      http: this.#ingress.http,
+      udp: this.#ingress.udp,
       inspector: this.#inspector,
       forwards: this.#forwards,
       ...{ log, clock, onLimited: meters.onLimited.bind(meters) },
@@ -306,22 +238,10 @@ class ExitShard implements ShardOwner, StreamOpener {
   }
 
   #listen(request: ListenRequest): Promise<Listening> {
-    const { name } = request;
-    if (name === 'control') {
-      this.#links.stay();
-      const server = createControlPort({ tls: this.#portTls, ...this.#linkOptions() });
-      return this.#listeners.add(request, server);
-    }
-    if (name === 'http') {
-      return this.#openHttp(request, (socket, arrival) => this.#http.accept(socket, arrival));
-    }
-    if (name === 'https') {
-      return this.#openHttp(request, (socket, arrival) => this.#tls.accept(socket, arrival));
-    }
-    if (isUdpTunnel(name)) return this.#udp.open(request);
-    return this.#open(request, (socket, arrival) =>
-      this.#admit(socket, arrival, () => this.#tcp.accept(name, socket, arrival)),
-    );
+    if (request.name !== 'control') return this.#ingress.open(request);
+    this.#links.stay();
+    const server = createControlPort({ tls: this.#portTls, ...this.#linkOptions() });
+    return this.#listeners.add(request, server);
   }
 
   #linkOptions(): Omit<ControlPortOptions, 'tls'> {
@@ -333,53 +253,16 @@ class ExitShard implements ShardOwner, StreamOpener {
     };
   }
 
-  /** A trusted proxy's connection carries many visitors, who are judged by their requests. */
-  #openHttp(request: ListenRequest, enter: Enter): Promise<Listening> {
-    return this.#open(request, (socket, arrival) => {
-      const address = arrival?.visitor?.address ?? socket.remoteAddress ?? '';
-      const isMany = this.#http.countedAs(plainAddress(address)) === '' && address !== '';
-      this.#admit(socket, arrival, () => enter(socket, arrival), isMany);
-    });
-  }
-
-  #admit(socket: Socket, arrival: Arrival | undefined, enter: () => void, isMany = false): void {
-    if (this.#lists.admits(socket, arrival, isMany)) {
-      enter();
-      return;
-    }
-    this.#lists.deny('visitors');
-    this.life.log.debug({ peer: socket.remoteAddress, list: 'visitors' }, 'denied');
-    turnAway(socket);
-  }
-
   #allowsClient(address: string | undefined): boolean {
     const isAllowed = this.#lists.allowsClient(address);
     if (!isAllowed) this.#lists.deny('clients');
     return isAllowed;
   }
 
-  #open(request: ListenRequest, enter: Enter): Promise<Listening> {
-    const arrivals = this.#arrivals;
-    if (arrivals === undefined) return this.#listeners.open(request, (socket) => enter(socket));
-    return this.#listeners.open(request, (socket) => {
-      arrivals.admit(socket, this.#servedCount, enter);
-    });
-  }
-
-  get #visitorsCount(): number {
-    return this.#servedCount + this.#udp.flowsCount + (this.#arrivals?.waitingCount ?? 0);
-  }
-
-  get #servedCount(): number {
-    const { connectionsCount } = this.#http;
-    const before = this.#tls.connectionsCount + this.#https.connectionsCount;
-    return connectionsCount + before + this.#tcp.connectionsCount;
-  }
-
   #drain(isMoved: boolean): Promise<undefined> {
     this.#listeners.closeAll();
-    this.#http.drain(isMoved);
-    this.#udp.drain(isMoved);
+    this.#ingress.http.drain(isMoved);
+    this.#ingress.udp.drain(isMoved);
     // Links that moved serve what visitors of this process still ask for.
     if (!isMoved) this.#links.leave('SLW_LINK_DRAINING');
     return this.life.drain();
@@ -392,7 +275,7 @@ class ExitShard implements ShardOwner, StreamOpener {
 
   #stop(): void {
     this.#listeners.closeAll();
-    this.#udp.closeAll();
+    this.#ingress.udp.closeAll();
     this.#reportUse();
     this.#links.closeAll('SLW_LINK_DRAINING');
     this.#mesh.close();
@@ -405,7 +288,7 @@ class ExitShard implements ShardOwner, StreamOpener {
       ...this.life.meters.sample(loop),
       ...sampleLinks(this.#links.list()),
       meshBytes: this.#mesh.receivedBytes,
-      visitorConnections: this.#visitorsCount,
+      visitorConnections: this.#ingress.visitorsCount,
       denied: this.#lists.sample(),
     };
   }
