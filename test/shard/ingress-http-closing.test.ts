@@ -325,6 +325,53 @@ test('cuts an upgraded connection whose other side is lost', async (t) => {
   assert.equal(edge.ingress.connectionsCount, 0);
 });
 
+for (const [how, ending] of [
+  ['an end', 'fin'],
+  ['a cut', 'cut'],
+] as const) {
+  test(`${how} after a switch comes behind what waited before the switch`, async (t) => {
+    const edge = await startEdge(t);
+    const upstream = await edge.upstream('a.example');
+    const visitor = await edge.visit();
+    visitor.socket.pause();
+    visitor.send(GET);
+    const peer = await upstream.next();
+    await peer.read(HEAD_END);
+    peer.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+    const [stream] = edge.router.streams;
+    const waitingBytes = (): number => (stream?.receivedBytes ?? 0) - (stream?.consumedBytes ?? 0);
+    const chunk = Buffer.alloc(32 * 1024, 'x');
+    let chunks = 0;
+    // Some waits for the visitor, and less than would hold its next request up.
+    while (waitingBytes() < chunk.length) {
+      peer
+        .send(`${chunk.length.toString(16)}\r\n`)
+        .send(chunk)
+        .send('\r\n');
+      chunks += 1;
+      await turns(3);
+    }
+    peer.send('0\r\n\r\n');
+    visitor.send(UPGRADE);
+    await peer.read(HEAD_END);
+    peer.send(`${SWITCH}hello`);
+    await turns();
+    assert.ok(waitingBytes() > 0, 'the kernel took all: nothing waited');
+    if (ending === 'fin') peer.socket.end();
+    else stream?.lose('SLW_LINK_LOST');
+    await turns();
+    visitor.socket.resume();
+    const text = await visitor.readEnd();
+    assert.equal(visitor.ending, ending);
+    if (ending === 'cut') assert.ok(!text.endsWith('hello'), 'a cut came behind the end');
+    else {
+      assert.match(text.slice(-200), /\r\n0\r\n\r\nHTTP\/1\.1 101 [\s\S]*\r\n\r\nhello$/);
+      assert.equal(text.split('x'.repeat(chunk.length)).length - 1, chunks, 'all, and in order');
+      visitor.socket.end();
+    }
+  });
+}
+
 test('ends an upgraded connection that is idle for too long, when asked to', async (t) => {
   const { edge, visitor, peer } = await upgrade(t, { tcpIdleTimeoutMs: 1000 });
   edge.pass(999);
