@@ -6,22 +6,19 @@
 // again, each for a bounded time; `closed` settles exactly once. Must not know: payload, frames.
 
 import { hostname } from 'node:os';
-import { MessageChannel } from 'node:worker_threads';
 import { sleep, systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { Bridge, Serve } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
-import { ShardPool } from '../bridge/pool.ts';
-import type { ShardTask, VisitorSettings } from '../bridge/shard-task.ts';
+import type { Serve } from '../bridge/calls.ts';
+import type { ExitControlMethods } from '../bridge/exit-messages.ts';
 import type { ServerConfig } from '../config/config.ts';
-import { shardUrl } from '../shard/entry.ts';
 import { AccessControl } from './access.ts';
 import { openAdmin } from './admin.ts';
 import type { AdminPort } from './admin-port.ts';
 import { Answers } from './answers.ts';
 import { ConfigReload } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
+import { ExitShards, type FirstTask, prepareTask, type ShardBridge } from './exit-shards.ts';
 import { HandOver } from './hand-over.ts';
 import { LoginDesk } from './login-desk.ts';
 import { OwnCounts } from './own-counts.ts';
@@ -30,7 +27,6 @@ import { PublicPorts } from './public-ports.ts';
 import { Readings } from './readings.ts';
 import { Registry } from './registry.ts';
 import { serveShard } from './serve-shard.ts';
-import { acceptingShards, shardSettings, shareLimits, visitorSettings } from './settings.ts';
 import type { Ending, ExitNode, StartOptions } from './start-options.ts';
 import { VisitorTls } from './visitor-tls.ts';
 
@@ -41,40 +37,32 @@ const EXIT_FAILURE = 1;
 /** For goodbyes at the end. */
 const STOP_TIMEOUT_MS = 2000;
 
-type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
-
 /** Starts an exit node; rejects with a SluicewayError when it cannot. */
 export async function startServer(config: ServerConfig, options: StartOptions): Promise<ExitNode> {
-  const accepting = await acceptingShards(config);
-  const [tls, settings, visitors] = await Promise.all([
+  const [tls, task] = await Promise.all([
     openControlTls({ config, clock: systemClock, log: options.log }),
-    shardSettings(config, options.version, accepting),
-    visitorSettings(config, accepting),
+    prepareTask(config, options.version),
   ]);
-  const node = new RunningNode(config, options, { tls, settings, visitors, accepting });
+  const node = new RunningNode(config, options, { tls, task });
   await node.start();
   return node;
 }
 
 /** What was read before any thread starts. */
-interface Prepared extends Pick<ShardTask, 'settings'> {
-  readonly visitors: VisitorSettings;
+interface Prepared {
+  readonly task: FirstTask;
   readonly tls: ControlTls;
-  readonly accepting: number;
 }
 
 class RunningNode implements ExitNode {
   readonly closed: Promise<Ending>;
   #config: ServerConfig;
-  /** What a shard is started with from now on. */
-  #task: Pick<ShardTask, 'settings'> & { readonly visitors: VisitorSettings };
+  /** How many shards accept visitors: all, or the first alone. */
   readonly #accepting: number;
   readonly #reload: ConfigReload | undefined;
-  /** New settings reach the shards in order. */
-  #applying: Promise<void> = Promise.resolve();
   readonly #options: StartOptions;
   readonly #log: Logger;
-  readonly #pool: ShardPool<ExitControlMethods, ExitShardMethods>;
+  readonly #shards: ExitShards;
   readonly #registry: Registry;
   readonly #readings: Readings;
   readonly #answers: Answers;
@@ -98,13 +86,12 @@ class RunningNode implements ExitNode {
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    const { accepting, tls, ...task } = prepared;
-    this.#task = task;
-    this.#accepting = accepting;
+    const { task, tls } = prepared;
+    this.#accepting = task.accepting;
     this.#ports = new PublicPorts({
       config,
       acceptsEverywhere: this.#acceptsEverywhere,
-      bridges: () => this.#pool.bridges(),
+      bridges: () => this.#shards.pool.bridges(),
       log: this.#log,
       inheritance: options.predecessor?.inheritance,
     });
@@ -115,21 +102,18 @@ class RunningNode implements ExitNode {
     this.#registry = this.#createRegistry();
     this.#https = this.#createHttps();
     this.#handOver = this.#createHandOver();
-    const https = this.#https === undefined ? {} : { https: this.#https.settings };
-    this.#pool = new ShardPool({
-      url: shardUrl,
-      shards: config.shards,
-      log: this.#log,
-      createTask: (shard) => ({
-        role: 'exit',
-        shard,
-        ...this.#task,
-        tls: tls.port,
-        fault: config.fault,
-        ...https,
-      }),
+    this.#shards = this.#createShards(task);
+    this.#readings = this.#createReadings();
+    this.#answers = this.#createAnswers();
+  }
+
+  #createShards(task: FirstTask): ExitShards {
+    return new ExitShards({
+      config: this.#config,
+      version: this.#options.version,
+      ...{ task, tls: this.#tls, https: this.#https?.settings },
       serve: (shard) => this.#serve(shard),
-      onStart: (shard, bridge) => this.#bringUp(shard, bridge),
+      bringUp: (shard, bridge) => this.#bringUp(shard, bridge),
       onGone: (shard) => {
         this.#readings.retire(shard);
         this.#access.shares.gone(shard);
@@ -137,9 +121,8 @@ class RunningNode implements ExitNode {
         this.#ports.shardGone(shard);
       },
       onGiveUp: (reason) => void this.#end({ exitCode: EXIT_FAILURE, message: reason }),
+      log: this.#log,
     });
-    this.#readings = this.#createReadings();
-    this.#answers = this.#createAnswers();
   }
 
   /** Or the first shard alone? */
@@ -160,7 +143,7 @@ class RunningNode implements ExitNode {
     } catch (error) {
       this.#admin?.close();
       this.#closeWatches();
-      await this.#pool.destroy();
+      await this.#shards.pool.destroy();
       throw error;
     }
     this.#state = 'ready';
@@ -198,25 +181,19 @@ class RunningNode implements ExitNode {
     const { source, log } = this.#options;
     if (source === undefined) return undefined;
     const { reloads } = this.#tls;
-    const apply = (config: ServerConfig): void => {
-      this.#applying = this.#applying.then(() => this.#apply(config));
-    };
+    const apply = (config: ServerConfig): void => this.#apply(config);
     return new ConfigReload({ source, clock: systemClock, log, reloads, apply });
   }
 
-  async #apply(config: ServerConfig): Promise<void> {
+  #apply(config: ServerConfig): void {
     this.#config = config;
     this.#log.level = config.logLevel;
     this.#access.share(config.token);
-    const settings = await shardSettings(config, this.#options.version, this.#accepting);
-    const limits = shareLimits(config.limits, this.#accepting);
-    const { inspect } = config;
-    this.#task = { settings, visitors: { ...this.#task.visitors, limits, inspect } };
-    this.#tellAll((bridge) => bridge.tell('settings', { settings, limits, inspect }));
+    this.#shards.apply(config);
   }
 
   async #watchTls(): Promise<void> {
-    await this.#tls.watch((tls) => this.#tellAll((bridge) => bridge.tell('tls', tls)));
+    await this.#tls.watch((tls) => this.#shards.tellAll((bridge) => bridge.tell('tls', tls)));
     this.#tls.describe();
     const { fingerprint } = this.#tls;
     if (fingerprint !== undefined) this.#options.onFingerprint?.(fingerprint);
@@ -226,7 +203,7 @@ class RunningNode implements ExitNode {
     const { predecessor } = this.#options;
     if (predecessor === undefined) await this.#openAdmin();
     await this.#ports.claim();
-    for (let shard = 0; shard < this.#config.shards; shard += 1) await this.#pool.start(shard);
+    await this.#shards.start();
     if (predecessor !== undefined) await this.#succeed(predecessor);
     this.#ports.describe();
   }
@@ -245,34 +222,20 @@ class RunningNode implements ExitNode {
       access: this.#access,
       readings: this.#readings,
       answers: this.#answers,
-      bridges: () => this.#pool.bridges(),
+      bridges: () => this.#shards.pool.bridges(),
       inspect: () => this.#config.inspect,
       log,
     });
   }
 
-  /** A shard has started: listeners, routes, ports and mesh, in this order. */
+  /** A shard has started: what the parts have, and its listeners last. */
   async #bringUp(shard: number, bridge: ShardBridge): Promise<void> {
-    // It may have been started just before these were taken over.
-    const { settings, visitors } = this.#task;
-    const { limits, inspect } = visitors;
-    bridge.tell('settings', { settings, limits, inspect });
     this.#access.shares.bringUp(shard, bridge);
     this.#logins.bringUp(bridge);
     bridge.tell('route', this.#registry.snapshot());
-    this.#joinMesh(shard, bridge);
     this.#https?.bringUp(bridge);
     if (this.#state === 'draining') return;
     await this.#ports.bringUp(shard, bridge, this.#registry);
-  }
-
-  #joinMesh(shard: number, bridge: ShardBridge): void {
-    for (const [other, otherBridge] of this.#pool.bridges()) {
-      if (other === shard) continue;
-      const { port1, port2 } = new MessageChannel();
-      bridge.tell('mesh', { shard: other, port: port1 }, [port1]);
-      otherBridge.tell('mesh', { shard, port: port2 }, [port2]);
-    }
   }
 
   #createRegistry(): Registry {
@@ -283,11 +246,11 @@ class RunningNode implements ExitNode {
       wallMs: () => systemClock.wallMs(),
       hasLoginProvider: (name) => this.#logins.hasProvider(name),
       scopes: this.#access,
-      publish: (changes) => this.#tellAll((bridge) => bridge.tell('route', changes)),
+      publish: (changes) => this.#shards.tellAll((bridge) => bridge.tell('route', changes)),
       openPort: (name) => this.#openPort(name),
       closePort: (name) => this.#ports.close(name),
       closeLinks: (shard, links, code) =>
-        this.#pool.bridge(shard)?.tell('closeLinks', { links, code }),
+        this.#shards.pool.bridge(shard)?.tell('closeLinks', { links, code }),
     });
   }
 
@@ -295,7 +258,7 @@ class RunningNode implements ExitNode {
     const { token, tokensFile, tokensUsageFile, oidc } = this.#config;
     return new AccessControl({
       ...{ token, tokensFile, tokensUsageFile, oidc, accepting: this.#accepting },
-      bridges: () => this.#pool.bridges(),
+      bridges: () => this.#shards.pool.bridges(),
       endClients: (isOver, code) => this.#registry.endClients(isOver, code),
       onGrants: () => this.#tellGrants(),
       onRefusal: (reason) => this.#own.onRefusal(reason),
@@ -307,7 +270,7 @@ class RunningNode implements ExitNode {
 
   #createLogins(): LoginDesk {
     const { loginProviders: file } = this.#config;
-    const [bridges, { reloads }] = [() => this.#pool.bridges(), this.#tls];
+    const [bridges, { reloads }] = [() => this.#shards.pool.bridges(), this.#tls];
     return new LoginDesk({ file, bridges, reloads, clock: systemClock, log: this.#log });
   }
 
@@ -319,7 +282,7 @@ class RunningNode implements ExitNode {
       ports: this.#ports,
       registry: this.#registry,
       adminSocket: () => this.#admin?.socket,
-      tellClients: () => this.#tellAll((bridge) => bridge.tell('move', undefined)),
+      tellClients: () => this.#shards.tellAll((bridge) => bridge.tell('move', undefined)),
       onDone: () => {
         this.#state = 'draining';
         this.#admin?.close();
@@ -336,7 +299,7 @@ class RunningNode implements ExitNode {
     return new VisitorTls({
       config: https,
       hasHttp: httpAddr !== 'off',
-      bridges: () => this.#pool.bridges().map(([, bridge]) => bridge),
+      bridges: () => this.#shards.pool.bridges().map(([, bridge]) => bridge),
       isServed: (tunnel) => this.#registry.isServed(tunnel),
       dnsHook: this.#options.dnsHook,
       reloads: this.#tls.reloads,
@@ -349,12 +312,8 @@ class RunningNode implements ExitNode {
     for (const [shard, links] of this.#registry.linksByShard()) {
       const grantOf = this.#access.grantOf.bind(this.#access);
       const grants = links.map(({ link, client }) => ({ link, grant: grantOf(client) }));
-      this.#pool.bridge(shard)?.tell('grants', grants);
+      this.#shards.pool.bridge(shard)?.tell('grants', grants);
     }
-  }
-
-  #tellAll(tell: (bridge: ShardBridge) => void): void {
-    for (const [, bridge] of this.#pool.bridges()) tell(bridge);
   }
 
   async #openPort(name: string): Promise<void> {
@@ -378,14 +337,14 @@ class RunningNode implements ExitNode {
 
   #createReadings(): Readings {
     return new Readings({
-      bridges: () => this.#pool.bridges(),
+      bridges: () => this.#shards.pool.bridges(),
       registry: this.#registry,
       config: () => this.#config,
       version: this.#options.version,
       counts: () => ({
         authFailures: this.#own.authFailures,
         controlRequests: this.#own.controlRequests,
-        shardRestarts: this.#pool.restarts,
+        shardRestarts: this.#shards.pool.restarts,
         certificates: [...this.#tls.notAfterSeconds(), ...(this.#https?.notAfterSeconds() ?? [])],
         acmeOrders: this.#https?.orders ?? new Map(),
         tokenLimited: this.#access.shares.limited(),
@@ -413,7 +372,7 @@ class RunningNode implements ExitNode {
     const { drainTimeoutMs } = this.#config;
     this.#log.info({ drainDelayMs: delayMs, drainTimeoutMs }, 'draining');
     await sleep(delayMs);
-    const calls = this.#pool
+    const calls = this.#shards.pool
       .bridges()
       .map(([, bridge]) => bridge.call('drain', { isMoved }, drainTimeoutMs + STOP_TIMEOUT_MS));
     const isDrained = await Promise.race([
@@ -428,7 +387,7 @@ class RunningNode implements ExitNode {
     if (this.#state === 'stopped') return;
     this.#state = 'stopped';
     this.#https?.stop();
-    await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
+    await Promise.race([this.#shards.pool.stop(), sleep(STOP_TIMEOUT_MS)]);
     await this.#access.shares.close();
     this.#admin?.close();
     this.#closeWatches();

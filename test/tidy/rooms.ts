@@ -77,7 +77,7 @@ const PURE = /^(?:wire|mux|http|edge)\//u;
 const PURE_REASON =
   'wire, mux, http and edge do no I/O: take bytes and a Clock as parameters, do the I/O in shard or link';
 /** The exit node pairs the ports of the mesh; it holds none. */
-const THREADS = /^(?:link\/port-link\.ts|bridge\/|shard\/entry\.ts|control\/exit-node\.ts)/u;
+const THREADS = /^(?:link\/port-link\.ts|bridge\/|shard\/entry\.ts|control\/exit-shards\.ts)/u;
 
 interface BuiltinRule {
   readonly module: RegExp;
