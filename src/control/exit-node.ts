@@ -18,7 +18,7 @@ import type { AdminPort } from './admin-port.ts';
 import { Answers } from './answers.ts';
 import { ConfigReload } from './config-reload.ts';
 import { type ControlTls, openControlTls } from './control-tls.ts';
-import { ExitShards, type FirstTask, prepareTask, type ShardBridge } from './exit-shards.ts';
+import { ExitShards, type PreparedTask, prepareTask, type ShardBridge } from './exit-shards.ts';
 import { HandOver } from './hand-over.ts';
 import { LoginDesk } from './login-desk.ts';
 import { OwnCounts } from './own-counts.ts';
@@ -50,7 +50,7 @@ export async function startServer(config: ServerConfig, options: StartOptions): 
 
 /** What was read before any thread starts. */
 interface Prepared {
-  readonly task: FirstTask;
+  readonly task: PreparedTask;
   readonly tls: ControlTls;
 }
 
@@ -107,7 +107,7 @@ class RunningNode implements ExitNode {
     this.#answers = this.#createAnswers();
   }
 
-  #createShards(task: FirstTask): ExitShards {
+  #createShards(task: PreparedTask): ExitShards {
     return new ExitShards({
       config: this.#config,
       version: this.#options.version,

@@ -25,8 +25,8 @@ import { acceptingShards, shardSettings, shareLimits, visitorSettings } from './
 
 export type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
 
-/** What was read before any thread starts. */
-export interface FirstTask {
+/** What every shard is started with. */
+export interface PreparedTask {
   /** How many shards accept visitors: all, or the first alone. */
   readonly accepting: number;
   readonly settings: ShardSettings;
@@ -34,7 +34,7 @@ export interface FirstTask {
 }
 
 /** Rejects with a ConfigError. */
-export async function prepareTask(config: ServerConfig, version: string): Promise<FirstTask> {
+export async function prepareTask(config: ServerConfig, version: string): Promise<PreparedTask> {
   const accepting = await acceptingShards(config);
   const [settings, visitors] = await Promise.all([
     shardSettings(config, version, accepting),
@@ -46,7 +46,7 @@ export async function prepareTask(config: ServerConfig, version: string): Promis
 export interface ExitShardsOptions {
   readonly config: ServerConfig;
   readonly version: string;
-  readonly task: FirstTask;
+  readonly task: PreparedTask;
   readonly tls: ControlTls;
   readonly https: HttpsSettings | undefined;
   readonly serve: (shard: number) => Serve<ExitControlMethods>;
@@ -63,7 +63,8 @@ export class ExitShards {
   readonly pool: ShardPool<ExitControlMethods, ExitShardMethods>;
   readonly #options: ExitShardsOptions;
   /** What a shard is started with from now on. */
-  #task: FirstTask;
+  #task: PreparedTask;
+  /** New settings reach the shards in order. */
   #applying: Promise<void> = Promise.resolve();
 
   constructor(options: ExitShardsOptions) {

@@ -10,7 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { finished } from 'node:stream/promises';
-import { httpTimeOf } from '../base/clock.ts';
+import { httpTimeOf, systemClock } from '../base/clock.ts';
 import { http } from '../base/http-modules.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
@@ -232,7 +232,10 @@ async function refuseMethod({ request, response }: Visit): Promise<void> {
   const body = `405 ${REASONS[405]}\n`;
   response.writeHead(405, { ...REFUSAL_FIELDS, ...ONLY_READ, 'content-length': body.length });
   response.write(body);
-  await finished(request, { signal: AbortSignal.timeout(LINGER_MS) }).catch(ignore);
+  const late = new AbortController();
+  const timer = systemClock.after(LINGER_MS, () => late.abort());
+  await finished(request, { signal: late.signal }).catch(ignore);
+  timer.cancel();
   response.end();
 }
 

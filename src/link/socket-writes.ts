@@ -4,7 +4,6 @@
 //                   piece --handle--> kernel has some   libuv keeps the rest, and tells
 //   something does: piece --Writable--> behind it       and always, for TLS and for unknown handles
 //   gathered:       piece, piece, piece --one writev--> when this turn's call is done, or connected
-//
 //   an error:       the socket is destroyed, or first read to its end; what follows is lost
 //
 // Invariant: order is kept, also with what others write to the socket; a loan is given back once,
