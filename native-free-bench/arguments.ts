@@ -25,6 +25,8 @@ export interface BenchArguments {
   readonly isSmoke: boolean;
   /** No core goes to sleep while it measures. */
   readonly isAwake: boolean;
+  /** Of TCP, in a network namespace of its own; the machine's when left out. */
+  readonly congestion?: string;
   readonly peersFolder: string;
   /** Of the suite `check`: the share of a stored ratio that must be there. */
   readonly factor: number;
@@ -51,6 +53,7 @@ export function readArguments(args: readonly string[]): BenchArguments {
       'peers-dir': { type: 'string', default: PEERS_FOLDER },
       alone: { type: 'boolean', default: false },
       awake: { type: 'boolean', default: false },
+      congestion: { type: 'string' },
       check: { type: 'boolean', default: false },
       store: { type: 'boolean', default: false },
       factor: { type: 'string', default: '0.85' },
@@ -76,6 +79,7 @@ export function readArguments(args: readonly string[]): BenchArguments {
     isAlone: values.alone,
     isSmoke: values.smoke,
     isAwake: values.awake,
+    ...(values.congestion === undefined ? {} : { congestion: values.congestion }),
     peersFolder: values['peers-dir'],
     factor: share('factor', values.factor),
     doesStore: values.store,

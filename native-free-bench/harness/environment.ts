@@ -3,8 +3,11 @@
 // Invariant: what cannot be found out is left out, and never guessed. Must not know: figures.
 
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { ROOT } from './place.ts';
+
+const CONGESTION = '/proc/sys/net/ipv4/tcp_congestion_control';
 
 export interface Environment {
   readonly date: string;
@@ -13,6 +16,8 @@ export interface Environment {
   readonly cores: number;
   readonly memoryBytes: number;
   readonly kernel: string;
+  /** How TCP sends, such as cubic. */
+  readonly congestion?: string;
   /** Of the checkout; with `+` when it differs from the commit. */
   readonly commit?: string;
 }
@@ -25,8 +30,18 @@ export function describeEnvironment(): Environment {
     cores: cpus().length,
     memoryBytes: totalmem(),
     kernel: release(),
+    ...congestionOf(),
     ...commitOf(ROOT),
   };
+}
+
+function congestionOf(): { congestion?: string } {
+  try {
+    return { congestion: readFileSync(CONGESTION, 'utf8').trim() };
+  } catch {
+    // Not Linux, or no /proc.
+    return {};
+  }
 }
 
 function commitOf(folder: string): { commit?: string } {

@@ -1,0 +1,56 @@
+// Measures in a network namespace of its own (`--congestion`), to choose how TCP sends there.
+//
+// All that is measured goes over loopback, where a congestion control has nothing to control and
+// may do harm all the same: BBR paces each connection by a timer of its own, which halves what a
+// relay can carry (decision 0051). A program of Node cannot choose one for a socket, and the
+// machine's own choice is not ours to change.
+//
+// Invariant: nothing outside of the namespace changes; it ends with the last process in it. Must
+// not know: what is measured.
+
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { findProgram } from './children.ts';
+
+const AVAILABLE = '/proc/sys/net/ipv4/tcp_available_congestion_control';
+const CURRENT = '/proc/sys/net/ipv4/tcp_congestion_control';
+/** Set for the program that runs in there, so that it does not go into another. */
+const INSIDE = 'BENCH_NETWORK';
+const ENTER = `"$1" link set lo up && echo "$2" > ${CURRENT} || exit 2; shift 2; exec "$@"`;
+
+export function isInOwnNetwork(env: NodeJS.ProcessEnv = process.env): boolean {
+  return env[INSIDE] !== undefined;
+}
+
+/**
+ * Starts this program anew, in place of itself, where TCP has that congestion control. Returns only
+ * by an error that says what is missing, and what to do.
+ */
+export function enterOwnNetwork(congestion: string): never {
+  const known = availableCongestion();
+  if (!known.includes(congestion)) {
+    throw new Error(`--congestion: '${congestion}' is none of ${known.join(', ')}`);
+  }
+  const [unshare, ip] = [findProgram('unshare', '/usr/bin'), findProgram('ip', '/usr/sbin')];
+  if (unshare === undefined || ip === undefined) {
+    throw new Error('--congestion needs unshare and ip: install util-linux and iproute2');
+  }
+  // Who is not root is root of the namespace alone.
+  const own = process.getuid?.() === 0 ? ['--net'] : ['--user', '--map-root-user', '--net'];
+  const tried = spawnSync(unshare, [...own, 'true'], { encoding: 'utf8' });
+  if (tried.status !== 0) throw new Error(`--congestion: ${tried.stderr.trim()}: try as root`);
+  const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  process.execve?.(
+    unshare,
+    ['unshare', ...own, 'sh', '-c', ENTER, 'sh', ip, congestion, ...program],
+    {
+      ...process.env,
+      [INSIDE]: 'own',
+    },
+  );
+  throw new Error('--congestion: this Node cannot replace its process');
+}
+
+function availableCongestion(): string[] {
+  return readFileSync(AVAILABLE, 'utf8').trim().split(/\s+/);
+}
