@@ -10,7 +10,7 @@ import path from 'node:path';
 import { type BenchArguments, readArguments } from './arguments.ts';
 import { keepCoresAwake } from './harness/awake.ts';
 import { Children, NO_ADDONS } from './harness/children.ts';
-import { describeEnvironment } from './harness/environment.ts';
+import { describeEnvironment, loopbackHint } from './harness/environment.ts';
 import { enterOwnNetwork, isInOwnNetwork } from './harness/own-network.ts';
 import type { Suite, SuiteResult } from './harness/suite.ts';
 import { measureDistance } from './suites/distance.ts';
@@ -55,7 +55,9 @@ try {
   tell('');
   process.stdout.write(result.text);
   if (options.isAwake) process.stdout.write('no core went to sleep meanwhile (--awake)\n');
-  process.stdout.write(congestionLine());
+  const environment = describeEnvironment();
+  process.stdout.write(loopbackHint(environment));
+  if (isInOwnNetwork()) process.stdout.write(`TCP was ${environment.congestion} (--congestion)\n`);
   for (const line of result.left) process.stdout.write(`left out: ${line}\n`);
   // The guard has a file of its own, and runs far too often to keep each.
   if (!options.isSmoke && options.suite !== 'check') keep(result);
@@ -82,15 +84,6 @@ function understand(): { suite: Suite; options: BenchArguments } {
 function refuse(error: unknown): never {
   process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(2);
-}
-
-/** Every figure is of TCP over loopback: which one it was, and that it may be chosen. */
-function congestionLine(): string {
-  const { congestion } = describeEnvironment();
-  if (congestion === undefined) return '';
-  if (isInOwnNetwork()) return `TCP was ${congestion}, in a network of its own (--congestion)\n`;
-  const isPaced = congestion === 'bbr';
-  return isPaced ? 'TCP is bbr here, which paces loopback: --congestion cubic does not\n' : '';
 }
 
 function tell(progress: string): void {

@@ -231,13 +231,17 @@ function reasonsOf(failures: Readonly<Record<string, number>>): string {
     .join(', ');
 }
 
+function systemOf({ kernel, node, congestion }: BenchReport['environment']): string {
+  return `${kernel}${congestion === undefined ? '' : `, TCP ${congestion}`}, Node ${node}`;
+}
+
 function environmentOf(report: BenchReport): string {
   const { environment, options, program } = report;
   const rows: [string, string][] = [
     ['when', environment.date],
     ['machine', `${environment.cores} × ${environment.cpu}`],
     ['memory', `${round(environment.memoryBytes / 2 ** 30, 1)} GiB`],
-    ['system', `${environment.kernel}, Node ${environment.node}`],
+    ['system', systemOf(environment)],
     ['sluiceway', `${program}${environment.commit === undefined ? '' : `, ${environment.commit}`}`],
     ['rounds', `${options.rounds} of ${options.durationMs / 1000} s`],
     ...(report.kind === 'target' && report.headerNames.length > 0

@@ -6,6 +6,7 @@
 
 import type { BenchRefusal, BenchRequest, BenchScreen } from '../../src/cli/bench-request.ts';
 import { Children } from '../harness/children.ts';
+import { loopbackHint } from '../harness/environment.ts';
 import { ENTRY } from '../harness/place.ts';
 import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
 import { rateScenarios } from '../harness/rate-scenarios.ts';
@@ -91,7 +92,7 @@ async function measureLatencies(
   return found.map((each) => ({ ...each, summary: summaryOf(each.rounds) }));
 }
 
-function describe({ samples, latencies, options }: SelfReport): string {
+function describe({ environment, samples, latencies, options }: SelfReport): string {
   const paced = table([
     [`${rounded(options.perSecond)} requests/s`, 'reached', 'p50', 'p99', 'p99.9', 'worst'],
     ...latencies.map(({ side, summary: { answersPerSecond, latency } }) => [
@@ -102,5 +103,6 @@ function describe({ samples, latencies, options }: SelfReport): string {
         : [latency.p50Us, latency.p99Us, latency.p999Us, latency.maxUs].map(inMs)),
     ]),
   ]);
-  return `${rateTable(samples)}\n${paced}`;
+  const hint = loopbackHint(environment);
+  return `${rateTable(samples)}\n${paced}${hint === '' ? '' : `\n${hint}`}`;
 }

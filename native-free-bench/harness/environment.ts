@@ -35,6 +35,12 @@ export function describeEnvironment(): Environment {
   };
 }
 
+/** What to know of TCP before figures of loopback are read (decision 0051); mostly nothing. */
+export function loopbackHint({ congestion }: Pick<Environment, 'congestion'>): string {
+  if (congestion !== 'bbr') return '';
+  return 'TCP is bbr here, which paces loopback too: with cubic bulk is about twice as fast\n';
+}
+
 function congestionOf(): { congestion?: string } {
   try {
     return { congestion: readFileSync(CONGESTION, 'utf8').trim() };

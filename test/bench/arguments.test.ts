@@ -23,6 +23,7 @@ for (const [args, fields] of [
   [['--store'], { suite: 'check', doesStore: true, factor: 0.85 }],
   [['--smoke', '--rounds', '9'], { isSmoke: true, rounds: 1, connections: [20] }],
   [['--awake', '--suite', 'mesh'], { suite: 'mesh', isAwake: true }],
+  [['--congestion', 'cubic'], { congestion: 'cubic' }],
 ] as const) {
   test(`'${args.join(' ')}' is ${JSON.stringify(fields)}`, () => {
     assert.partialDeepStrictEqual(readArguments(args), fields);

@@ -1,0 +1,64 @@
+// `--congestion`: TCP is another one inside, and outside of it nothing has changed.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { test } from 'node:test';
+import { describeEnvironment, loopbackHint } from '../../native-free-bench/harness/environment.ts';
+import { isInOwnNetwork } from '../../native-free-bench/harness/own-network.ts';
+import { requirePrograms, skipOrFail } from '../support/programs.ts';
+
+const CURRENT = '/proc/sys/net/ipv4/tcp_congestion_control';
+const ROOM = new URL('../../native-free-bench/harness/', import.meta.url);
+
+/** Runs `look` in a network of its own, in a program that enters it as the bench does. */
+function enter(
+  congestion: string,
+  look: string,
+): { status: number | null; stdout: string; stderr: string } {
+  const code = `
+    import { readFileSync, readlinkSync } from 'node:fs';
+    import { networkInterfaces } from 'node:os';
+    import { enterOwnNetwork, isInOwnNetwork } from '${new URL('own-network.ts', ROOM)}';
+    import { describeEnvironment } from '${new URL('environment.ts', ROOM)}';
+    if (!isInOwnNetwork()) enterOwnNetwork('${congestion}');
+    ${look}`;
+  return spawnSync(process.execPath, ['--input-type=module-typescript', '-e', code], {
+    encoding: 'utf8',
+  });
+}
+
+test('TCP has the congestion control that was asked for, on a loopback of its own', (t) => {
+  if (requirePrograms(t, ['unshare', 'ip']) === undefined) return;
+  const before = readFileSync(CURRENT, 'utf8');
+  // Every kernel has it (tcp(7)), and no machine has it as its own.
+  const { status, stdout, stderr } = enter(
+    'reno',
+    `console.log(JSON.stringify([describeEnvironment().congestion, readlinkSync('/proc/self/ns/net'), Object.keys(networkInterfaces())]))`,
+  );
+  if (/try as root/.test(stderr)) return skipOrFail(t, `no namespaces here: ${stderr}`);
+  assert.equal(status, 0, stderr);
+  const [congestion, network, interfaces] = JSON.parse(stdout);
+  assert.equal(congestion, 'reno');
+  assert.notEqual(network, readlinkSync('/proc/self/ns/net'));
+  assert.deepEqual(interfaces, ['lo']);
+  assert.equal(readFileSync(CURRENT, 'utf8'), before);
+  assert.equal(describeEnvironment().congestion, before.trim());
+});
+
+test('a congestion control that the kernel has not is refused with those that it has', () => {
+  const { status, stderr } = enter('renno', '');
+  assert.notEqual(status, 0);
+  assert.match(stderr, /--congestion: 'renno' is none of .*reno/);
+});
+
+test('figures of loopback with BBR come with a word of it, others with none', () => {
+  assert.match(loopbackHint({ congestion: 'bbr' }), /bbr .* paces loopback/);
+  assert.equal(loopbackHint({ congestion: 'cubic' }), '');
+  assert.equal(loopbackHint({}), '');
+});
+
+test('a bench is in a network of its own when it was started there', () => {
+  assert.equal(isInOwnNetwork({}), false);
+  assert.equal(isInOwnNetwork({ BENCH_NETWORK: 'own' }), true);
+});
