@@ -1,9 +1,9 @@
 // Measures in a network namespace of its own (`--congestion`), to choose how TCP sends there.
 //
 // All that is measured goes over loopback, where a congestion control has nothing to control and
-// may do harm all the same: BBR paces each connection by a timer of its own, which halves what a
-// relay can carry (decision 0051). A program of Node cannot choose one for a socket, and the
-// machine's own choice is not ours to change.
+// may do harm all the same: BBR paces each connection by a timer of its own, which takes up to half
+// of what a relay can carry (decision 0051). A program of Node cannot choose one for a socket, and
+// the machine's own choice is not ours to change.
 //
 // Invariant: nothing outside of the namespace changes; it ends with the last process in it. Must
 // not know: what is measured.
