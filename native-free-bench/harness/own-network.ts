@@ -16,7 +16,10 @@ const AVAILABLE = '/proc/sys/net/ipv4/tcp_available_congestion_control';
 const CURRENT = '/proc/sys/net/ipv4/tcp_congestion_control';
 /** Set for the program that runs in there, so that it does not go into another. */
 const INSIDE = 'BENCH_NETWORK';
-const ENTER = `"$1" link set lo up && echo "$2" > ${CURRENT} || exit 2; shift 2; exec "$@"`;
+/** Where `/proc/sys` may not be written, as in many containers, it says so. */
+const ENTER = `"$1" link set lo up && echo "$2" > ${CURRENT} ||
+  { echo "bench: --congestion: /proc/sys cannot be written here: try as root of the machine" >&2; exit 2; }
+shift 2; exec "$@"`;
 
 export function isInOwnNetwork(env: NodeJS.ProcessEnv = process.env): boolean {
   return env[INSIDE] !== undefined;
