@@ -25,7 +25,7 @@ export interface BenchArguments {
   readonly isSmoke: boolean;
   /** No core goes to sleep while it measures. */
   readonly isAwake: boolean;
-  /** Of TCP, in a network namespace of its own; the machine's when left out. */
+  /** Of TCP, in a network namespace of its own where the machine has another. */
   readonly congestion?: string;
   readonly peersFolder: string;
   /** Of the suite `check`: the share of a stored ratio that must be there. */

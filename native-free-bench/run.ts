@@ -11,7 +11,7 @@ import { type BenchArguments, readArguments } from './arguments.ts';
 import { keepCoresAwake } from './harness/awake.ts';
 import { Children, NO_ADDONS } from './harness/children.ts';
 import { describeEnvironment, loopbackHint } from './harness/environment.ts';
-import { enterOwnNetwork, isInOwnNetwork } from './harness/own-network.ts';
+import { enterNetwork } from './harness/own-network.ts';
 import type { Suite, SuiteResult } from './harness/suite.ts';
 import { measureDistance } from './suites/distance.ts';
 import { measureForward } from './suites/forward.ts';
@@ -55,9 +55,8 @@ try {
   tell('');
   process.stdout.write(result.text);
   if (options.isAwake) process.stdout.write('no core went to sleep meanwhile (--awake)\n');
-  const environment = describeEnvironment();
-  process.stdout.write(loopbackHint(environment));
-  if (isInOwnNetwork()) process.stdout.write(`TCP was ${environment.congestion} (--congestion)\n`);
+  process.stdout.write(loopbackHint(describeEnvironment()));
+  if (options.congestion !== undefined) process.stdout.write(`TCP was ${options.congestion}\n`);
   for (const line of result.left) process.stdout.write(`left out: ${line}\n`);
   // The guard has a file of its own, and runs far too often to keep each.
   if (!options.isSmoke && options.suite !== 'check') keep(result);
@@ -73,8 +72,7 @@ function understand(): { suite: Suite; options: BenchArguments } {
     if (suite === undefined) {
       throw new Error(`no suite ${options.suite}: ${Object.keys(SUITES).join(', ')}`);
     }
-    const { congestion } = options;
-    if (congestion !== undefined && !isInOwnNetwork()) enterOwnNetwork(congestion);
+    if (options.congestion !== undefined) enterNetwork(options.congestion);
     return { suite, options };
   } catch (error) {
     return refuse(error);

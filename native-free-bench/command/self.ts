@@ -103,6 +103,6 @@ function describe({ environment, samples, latencies, options }: SelfReport): str
         : [latency.p50Us, latency.p99Us, latency.p999Us, latency.maxUs].map(inMs)),
     ]),
   ]);
-  const hint = loopbackHint(environment);
-  return `${rateTable(samples)}\n${paced}${hint === '' ? '' : `\n${hint}`}`;
+  const parts = [rateTable(samples), paced, loopbackHint(environment)];
+  return parts.filter((part) => part !== '').join('\n');
 }

@@ -7,7 +7,8 @@ import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { ROOT } from './place.ts';
 
-const CONGESTION = '/proc/sys/net/ipv4/tcp_congestion_control';
+/** Of this network namespace; what is written there holds for sockets that are made later. */
+export const CONGESTION_FILE = '/proc/sys/net/ipv4/tcp_congestion_control';
 
 export interface Environment {
   readonly date: string;
@@ -38,12 +39,12 @@ export function describeEnvironment(): Environment {
 /** What to know of TCP before figures of loopback are read (decision 0051); mostly nothing. */
 export function loopbackHint({ congestion }: Pick<Environment, 'congestion'>): string {
   if (congestion !== 'bbr') return '';
-  return 'TCP is bbr here, which paces loopback too: with cubic bulk is about twice as fast\n';
+  return 'TCP is bbr here, which paces loopback too: with cubic bulk is up to twice as fast\n';
 }
 
 function congestionOf(): { congestion?: string } {
   try {
-    return { congestion: readFileSync(CONGESTION, 'utf8').trim() };
+    return { congestion: readFileSync(CONGESTION_FILE, 'utf8').trim() };
   } catch {
     // Not Linux, or no /proc.
     return {};

@@ -11,26 +11,20 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { findProgram } from './children.ts';
+import { CONGESTION_FILE, describeEnvironment } from './environment.ts';
 
 const AVAILABLE = '/proc/sys/net/ipv4/tcp_available_congestion_control';
-const CURRENT = '/proc/sys/net/ipv4/tcp_congestion_control';
-/** Set for the program that runs in there, so that it does not go into another. */
-const INSIDE = 'BENCH_NETWORK';
-/** Where `/proc/sys` may not be written, as in many containers, it says so. */
-const ENTER = `"$1" link set lo up && echo "$2" > ${CURRENT} ||
-  { echo "bench: --congestion: /proc/sys cannot be written here: try as root of the machine" >&2; exit 2; }
+const ENTER = `"$1" link set lo up && echo "$2" > ${CONGESTION_FILE} ||
+  { echo "bench: --congestion: no such network here: try as root of the machine" >&2; exit 2; }
 shift 2; exec "$@"`;
 
-export function isInOwnNetwork(env: NodeJS.ProcessEnv = process.env): boolean {
-  return env[INSIDE] !== undefined;
-}
-
 /**
- * Starts this program anew, in place of itself, where TCP has that congestion control. Returns only
- * by an error that says what is missing, and what to do.
+ * Starts this program anew, in place of itself, where TCP has that congestion control; returns when
+ * it is there. Throws an error that says what is missing, and what to do.
  */
-export function enterOwnNetwork(congestion: string): never {
-  const known = availableCongestion();
+export function enterNetwork(congestion: string): void {
+  if (describeEnvironment().congestion === congestion) return;
+  const known = readFileSync(AVAILABLE, 'utf8').trim().split(/\s+/);
   if (!known.includes(congestion)) {
     throw new Error(`--congestion: '${congestion}' is none of ${known.join(', ')}`);
   }
@@ -43,17 +37,7 @@ export function enterOwnNetwork(congestion: string): never {
   const tried = spawnSync(unshare, [...own, 'true'], { encoding: 'utf8' });
   if (tried.status !== 0) throw new Error(`--congestion: ${tried.stderr.trim()}: try as root`);
   const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  process.execve?.(
-    unshare,
-    ['unshare', ...own, 'sh', '-c', ENTER, 'sh', ip, congestion, ...program],
-    {
-      ...process.env,
-      [INSIDE]: 'own',
-    },
-  );
+  const inside = ['sh', '-c', ENTER, 'sh', ip, congestion, ...program];
+  process.execve?.(unshare, ['unshare', ...own, ...inside], process.env);
   throw new Error('--congestion: this Node cannot replace its process');
-}
-
-function availableCongestion(): string[] {
-  return readFileSync(AVAILABLE, 'utf8').trim().split(/\s+/);
 }

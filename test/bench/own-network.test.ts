@@ -5,7 +5,6 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { test } from 'node:test';
 import { describeEnvironment, loopbackHint } from '../../native-free-bench/harness/environment.ts';
-import { isInOwnNetwork } from '../../native-free-bench/harness/own-network.ts';
 import { requirePrograms, skipOrFail } from '../support/programs.ts';
 
 const CURRENT = '/proc/sys/net/ipv4/tcp_congestion_control';
@@ -19,9 +18,9 @@ function enter(
   const code = `
     import { readFileSync, readlinkSync } from 'node:fs';
     import { networkInterfaces } from 'node:os';
-    import { enterOwnNetwork, isInOwnNetwork } from '${new URL('own-network.ts', ROOM)}';
+    import { enterNetwork } from '${new URL('own-network.ts', ROOM)}';
     import { describeEnvironment } from '${new URL('environment.ts', ROOM)}';
-    if (!isInOwnNetwork()) enterOwnNetwork('${congestion}');
+    enterNetwork('${congestion}');
     ${look}`;
   return spawnSync(process.execPath, ['--input-type=module-typescript', '-e', code], {
     encoding: 'utf8',
@@ -58,7 +57,9 @@ test('figures of loopback with BBR come with a word of it, others with none', ()
   assert.equal(loopbackHint({}), '');
 });
 
-test('a bench is in a network of its own when it was started there', () => {
-  assert.equal(isInOwnNetwork({}), false);
-  assert.equal(isInOwnNetwork({ BENCH_NETWORK: 'own' }), true);
+test('the congestion control that is there already takes no network of its own', () => {
+  const now = readFileSync(CURRENT, 'utf8').trim();
+  const { status, stdout, stderr } = enter(now, `console.log(readlinkSync('/proc/self/ns/net'))`);
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout.trim(), readlinkSync('/proc/self/ns/net'));
 });
