@@ -1,7 +1,8 @@
 // The suite of slow readers: 50 visitors that ask for bulk and do not read, beside 8 that do.
 //
 // Invariant: the 8 are measured alone and beside the 50 on the same processes, one right after the
-// other, and the server's growth is from before the 50 came to when they stand still.
+// other. Growth is from before the 50 came for the first time to when they stand still: memory that
+// a process took for them once it may keep, and would not grow by it again.
 
 import { measurePacedEchoes } from '../harness/latency.ts';
 import { measureDownload, open, pause, WANT } from '../harness/load.ts';
@@ -34,6 +35,11 @@ export interface SlowSample {
   readonly clientGrowthBytes: number[];
 }
 
+interface Memory {
+  readonly server: number;
+  readonly client: number;
+}
+
 export async function measureSlow(options: SuiteOptions): Promise<SuiteResult> {
   const { samples, sides, left } = await sampleSlow(options);
   return { text: report(samples), samples, versions: versionsOf(sides), left };
@@ -45,49 +51,61 @@ export async function sampleSlow(options: SuiteOptions): Promise<Sampled<SlowSam
   const { tunnel, peers, left } = await startSides(options, { origins });
   const sides = [tunnel, ...peers];
   const samples = new Map(sides.map(({ name }) => [name, newSample(name)]));
-  // As in harness/rounds.ts, the round before the first one only warms up.
+  const before = new Map<string, Memory>();
+  // As in harness/rounds.ts, the round before the first one only warms up; without the 50.
   for (let round = rounds > 1 ? 0 : 1; round <= rounds; round += 1) {
     for (const side of round % 2 === 0 ? sides.toReversed() : sides) {
       tell(`round ${round} of ${rounds}: slow readers: ${side.name}`);
-      const sample = samples.get(side.name);
+      const sample = samples.get(side.name) ?? newSample(side.name);
       if (round === 0) {
         await untilCompiled(async () => {
-          await measureOne(side, newSample(side.name), options);
+          await measureAlone(side, newSample(side.name), options);
           return true;
         });
-      } else if (sample !== undefined) await measureOne(side, sample, options);
+        continue;
+      }
+      await measureAlone(side, sample, options);
+      const memory = before.get(side.name) ?? memoryOf(side);
+      before.set(side.name, memory);
+      await measureBeside(side, sample, { ...options, before: memory });
     }
   }
   tunnel.check?.();
   return { samples: [...samples.values()], sides, left };
 }
 
-async function measureOne(
+/** The 8 alone. */
+async function measureAlone(side: Side, sample: SlowSample, { ms }: SuiteOptions): Promise<void> {
+  const target = { port: side.ports.raw ?? 0 };
+  sample.alone.push(await measureDownload({ target, connections: FAST, ms }));
+  sample.aloneP99Us.push(await echoP99Us(side, ms));
+}
+
+/** The 8 once more, beside the 50. */
+async function measureBeside(
   side: Side,
   sample: SlowSample,
-  { ms, isSmoke }: SuiteOptions,
+  { ms, isSmoke, before }: SuiteOptions & { before: Memory },
 ): Promise<void> {
   const target = { port: side.ports.raw ?? 0 };
-  const fast = (): Promise<number> => measureDownload({ target, connections: FAST, ms });
-  const echoes = async (): Promise<number> => {
-    const load = { target, connections: FAST, ms, perSecond: ECHOES_PER_SECOND };
-    return (await measurePacedEchoes(load)).p99Us;
-  };
-  sample.alone.push(await fast());
-  sample.aloneP99Us.push(await echoes());
-  const before = memoryOf(side);
   const slow = await open({ target, connections: SLOW }, WANT.DOWNLOAD);
   for (const socket of slow) socket.on('error', () => undefined).pause();
   await pause(isSmoke ? 1 : FILL_MS);
-  sample.besideP99Us.push(await echoes());
+  sample.besideP99Us.push(await echoP99Us(side, ms));
   const after = memoryOf(side);
   sample.serverGrowthBytes.push(after.server - before.server);
   sample.clientGrowthBytes.push(after.client - before.client);
-  sample.beside.push(await fast());
+  sample.beside.push(await measureDownload({ target, connections: FAST, ms }));
   for (const socket of slow) socket.resetAndDestroy();
 }
 
-function memoryOf({ pids }: Side): { server: number; client: number } {
+async function echoP99Us(side: Side, ms: number): Promise<number> {
+  const target = { port: side.ports.raw ?? 0 };
+  const load = { target, connections: FAST, ms, perSecond: ECHOES_PER_SECOND };
+  return (await measurePacedEchoes(load)).p99Us;
+}
+
+function memoryOf({ pids }: Side): Memory {
   return { server: residentBytes(pids.server), client: residentBytes(pids.client) };
 }
 

@@ -8,6 +8,7 @@
 
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import { readPool } from '../base/read-pool.ts';
 import { collectStartupGarbage } from '../base/startup-garbage.ts';
 import type { ShardTask } from '../bridge/shard-task.ts';
 import { Meters } from './meters.ts';
@@ -86,6 +87,7 @@ export class ShardLife {
   #tick(): void {
     this.#timer = this.clock.after(TICK_MS, () => this.#tick());
     this.#owner.onTick(this.clock.nowMs());
+    readPool.shrink();
     this.checkDrained();
   }
 }

@@ -24,8 +24,8 @@ import {
 /** Growth looks at a round trip no shorter than this: below it the event loop's turns dominate
  * (measured on loopback: pings of 0.1 ms idle, 2 ms under load). */
 const ROUND_TRIP_MS_MIN = 2;
-/** One stream's growth, of what is free: so that one alone reaches the default `window-max` in the
- * default memory, and 50 that stand still leave an eighteenth. */
+/** One stream's growth while all of growth's memory is free: so that one alone reaches the default
+ * `window-max` in the default memory. */
 const GROWTH_SHARE = 4;
 /** Memory in use from which it is short: above what growth may hold, as those who stand still on
  * it must not make windows small for those who move. Guess. */
@@ -63,14 +63,16 @@ export class SessionMemory {
   }
 
   /**
-   * How far a stream's window may grow that has grown by `ownBytes`: a share of what others leave.
-   * Growth has half of the memory, so that it never takes what first windows need; and as the share
-   * is of the rest, those who stand still on grown windows leave some to those who come (after the
-   * dynamic thresholds of Choudhury and Hahne, 1998).
+   * How far a stream's window may grow that has grown by `ownBytes`: a share of what others leave,
+   * and a smaller share the less that is. Growth has half of the memory, so that it never takes
+   * what first windows need; and as the share is of the rest, those who stand still on grown
+   * windows leave some to those who come (after the dynamic thresholds of Choudhury and Hahne,
+   * 1998): 50 of them a sixth of it, where a constant share left an eighteenth (decision 0052).
    */
   growthBytesMax(ownBytes: number): number {
-    const freeBytes = this.limits.memoryBytes / 2 - (this.grownBytes - ownBytes);
-    return Math.max(0, freeBytes / GROWTH_SHARE);
+    const growthBytes = this.limits.memoryBytes / 2;
+    const freeBytes = Math.max(0, growthBytes - (this.grownBytes - ownBytes));
+    return ((freeBytes / growthBytes) * freeBytes) / GROWTH_SHARE;
   }
 
   /** Window of a stream that starts now: small once memory is short. */

@@ -81,6 +81,32 @@ test('wide buffers and others come back to their own kind', () => {
   assert.equal(pool.takeWide(), wide);
 });
 
+test('buffers that nobody takes go, an eighth at a time, and those in use stay', () => {
+  const pool = new ReadPool();
+  const many = Array.from({ length: 64 }, () => pool.take());
+  for (const buffer of many) pool.giveBack(buffer);
+  // The first one only begins to count: the buffers came since.
+  pool.shrink();
+  assert.equal(pool.freeCount, 64);
+  const inUse = Array.from({ length: 24 }, () => pool.take());
+  for (const buffer of inUse) pool.giveBack(buffer);
+  pool.shrink();
+  assert.equal(pool.freeCount, 64 - 40 / 8);
+  for (let second = 0; second < 60; second += 1) pool.shrink();
+  assert.equal(pool.freeCount, 0);
+});
+
+test('free buffers are bounded, of either kind', () => {
+  const pool = new ReadPool();
+  const bytesMax = 48 * 1024 * 1024;
+  const many = Array.from({ length: bytesMax / READ_BUFFER_BYTES + 1 }, () => pool.take());
+  for (const buffer of many) pool.giveBack(buffer);
+  assert.equal(pool.freeCount, bytesMax / READ_BUFFER_BYTES);
+  const wide = Array.from({ length: bytesMax / WIDE_BUFFER_BYTES + 1 }, () => pool.takeWide());
+  for (const buffer of wide) pool.giveBack(buffer);
+  assert.equal(pool.freeCount, bytesMax / READ_BUFFER_BYTES + bytesMax / WIDE_BUFFER_BYTES);
+});
+
 test('memory of anybody else is nothing to the pool', () => {
   const pool = new ReadPool();
   const own = Buffer.from('own');
