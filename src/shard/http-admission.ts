@@ -1,10 +1,12 @@
 // What becomes of a request before it is carried: which tunnel it is for, and whether it may.
 //
-//   challenge? --> allow lists --> rates --> right name? --> redirect? --> login? --> a tunnel?
+//   challenge? --> allow lists --> rates --> right name? --> redirect? --> a login's own path?
+//     --> a tunnel? --> a client? --> logged in?
 //
 // Invariant: the first that says no, or answers, has the last word; nothing of a login passes over
-// plain HTTP where HTTPS is asked for; a request of the exit node's own is never a tunnel's. Must
-// not know: sockets, and how anything is answered.
+// plain HTTP where HTTPS is asked for; while a tunnel has no client, who would say what it asks
+// for, nobody is let in; a request of the exit node's own is never a tunnel's. Must not know:
+// sockets, and how anything is answered.
 
 import type { ErrorCode } from '../base/errors.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
@@ -73,6 +75,7 @@ export class HttpAdmission {
     const answer = logins?.answer(head, this.#origin);
     if (answer !== undefined) return answer;
     if (tunnel === undefined) return 'SLW_HTTP_NO_TUNNEL';
+    if (!this.#context.router.isServed(tunnel)) return 'SLW_STREAM_NO_LINK';
     const verdict = this.#verdict(head, tunnel);
     if (verdict === undefined || typeof verdict === 'string') return verdict;
     if (logins === undefined) return 'SLW_HTTP_LOGIN_UNAVAILABLE';

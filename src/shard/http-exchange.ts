@@ -176,7 +176,7 @@ export class HttpExchange implements StreamSink {
   rest(nowMs: number): void {
     if (this.#state !== 'free') return;
     if (nowMs - this.countedMs >= UPSTREAM_IDLE_MS) this.#upstream.part();
-    else this.#upstream.partIfLeaving();
+    else this.#upstream.partIfUseless();
   }
 
   /** The visitor's socket has taken bytes. */

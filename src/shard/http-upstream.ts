@@ -1,8 +1,8 @@
 // The one stream that a visitor connection keeps toward an upstream, for one exchange or many.
 //
-// Invariant: it leads to the tunnel of the request at hand; credit is granted for what the
-// visitor's socket has taken, never for more than was received; a stream that is given up gets no
-// more calls. Must not know: HTTP.
+// Invariant: it leads to the tunnel of the request at hand, along a route that was there when the
+// request began; credit is granted for what the visitor's socket has taken, never for more than was
+// received; a stream that is given up gets no more calls. Must not know: HTTP.
 
 import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
@@ -55,11 +55,8 @@ export class HttpUpstream {
    * no way to it.
    */
   acquire(tunnel: string, key: string | undefined): ErrorCode | undefined {
-    const { router, clock } = this.#context;
-    const isUsable =
-      this.#tunnel === tunnel &&
-      this.#stream?.isLeaving === false &&
-      (key === undefined || this.#way === undefined || router.mayStay(tunnel, this.#way, key));
+    const { clock } = this.#context;
+    const isUsable = this.#tunnel === tunnel && this.#mayStay(key);
     // A token with no room left: another's client may have some.
     if (isUsable && this.#way?.budget?.nextRequest(clock.nowMs()) === undefined) {
       this.#requestsCount += 1;
@@ -67,6 +64,12 @@ export class HttpUpstream {
     }
     this.part();
     return this.#open(tunnel, { key });
+  }
+
+  /** Is the stream good for one more request, of the visitor with `key`? */
+  #mayStay(key: string | undefined): boolean {
+    if (this.#stream?.isLeaving !== false || this.#way === undefined) return false;
+    return this.#context.router.mayStay(this.#tunnel, this.#way, key);
   }
 
   #open(tunnel: string, wish: OpenWish): ErrorCode | undefined {
@@ -100,9 +103,9 @@ export class HttpUpstream {
     this.#stream?.consumed(bytes);
   }
 
-  /** Between two requests: a stream of a link that is leaving would only hold it up. */
-  partIfLeaving(): void {
-    if (this.#stream?.isLeaving === true) this.part();
+  /** Between two requests: a stream that takes no more of them would only hold its link up. */
+  partIfUseless(): void {
+    if (this.#stream !== undefined && !this.#mayStay(undefined)) this.part();
   }
 
   /** Lets an idle stream go, with a FIN. */

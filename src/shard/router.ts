@@ -72,6 +72,11 @@ export interface OpenedStream {
 export interface Router {
   /** The registered tunnel for a canonical host and a request's path, undefined for none. */
   matchHost(host: string, target?: TargetRange): string | undefined;
+  /**
+   * Does a client serve the tunnel? While none does nobody says who may visit it: what `admits` and
+   * `loginsOf` answer then is no leave to let anyone in.
+   */
+  isServed(tunnel: string): boolean;
   /** Do all clients of the tunnel let this address in? */
   admits(tunnel: string, address: string): boolean;
   openStream(
@@ -84,7 +89,10 @@ export interface Router {
   loginsOf(tunnel: string): readonly VisitorLogins[] | undefined;
   /** By what visitors of a tunnel stay with a client; undefined: by nothing. */
   affinityOf(tunnel: string): Affinity | undefined;
-  /** May the next request of the visitor with `key` go the way that the last one went? */
+  /**
+   * May the next request of the visitor with `key` go the way that the last one went? Not when the
+   * route is withdrawn: nobody was asked what that client demands.
+   */
   mayStay(tunnel: string, way: Way, key: string | undefined): boolean;
 }
 
@@ -182,6 +190,11 @@ export class ShardRouter implements Router {
     return pattern === undefined ? undefined : `${PASSTHROUGH}${pattern}`;
   }
 
+  isServed(name: string): boolean {
+    const tunnel = this.#tunnels.get(name);
+    return tunnel !== undefined && tunnel.routes.length > 0;
+  }
+
   /**
    * Every list counts, whichever client is chosen later: a stream of HTTP carries many visitors,
    * and no client is to get one that its own list keeps out.
@@ -239,7 +252,8 @@ export class ShardRouter implements Router {
 
   mayStay(name: string, way: Way, key: string | undefined): boolean {
     const tunnel = this.#tunnels.get(name);
-    const wanted = tunnel === undefined ? undefined : this.#clientFor(tunnel, { key });
+    if (tunnel === undefined || !tunnel.routes.includes(way as Route)) return false;
+    const wanted = this.#clientFor(tunnel, { key });
     return wanted === undefined || wanted === way.client;
   }
 
@@ -312,7 +326,7 @@ export class ShardRouter implements Router {
     };
     const known = tunnel.routes[tunnel.routes.findIndex((route) => route.link === link)];
     if (known !== undefined) {
-      // Declared anew: streams that live keep what they were opened with.
+      // Declared anew: holds from the next request on, also on streams that live.
       Object.assign(known, declared);
       relist(tunnel);
       return;

@@ -23,6 +23,7 @@ const JUDGES = [
   ['rate', 'SLW_HTTP_RATE_LIMIT'],
   ['redirect', REDIRECT],
   ['callback', CALLBACK],
+  ['client', 'SLW_STREAM_NO_LINK'],
   ['login', 'SLW_HTTP_LOGIN'],
 ] as const satisfies readonly (readonly [string, Admission])[];
 type Judge = (typeof JUDGES)[number][0];
@@ -41,6 +42,7 @@ function judge(busy: readonly Judge[], { serverName = HOST, host = HOST } = {}):
     router: {
       matchHost: (name: string) => (name === HOST ? HOST : undefined),
       admits: () => !says('tunnels'),
+      isServed: () => !says('client'),
       loginsOf: () => (says('login') ? [login] : undefined),
     },
     lists: { allowsVisitor: () => !says('visitors'), deny: (list: string) => denied.push(list) },

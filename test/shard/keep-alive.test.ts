@@ -86,6 +86,7 @@ const NO_ROUTES: Router = {
   matchHost: () => undefined,
   admits: () => true,
   affinityOf: () => undefined,
+  isServed: () => true,
   loginsOf: () => undefined,
   mayStay: () => true,
   openStream: () => 'SLW_STREAM_NO_LINK',

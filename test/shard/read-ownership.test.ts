@@ -157,6 +157,7 @@ async function createPath(
     matchHost: () => 'a.example',
     admits: () => true,
     affinityOf: () => undefined,
+    isServed: () => true,
     loginsOf: () => undefined,
     mayStay: () => true,
     openStream: (

@@ -7,9 +7,16 @@
 import { connect, type Socket } from 'node:net';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import type { HeaderEdits } from '../../src/http/header-edits.ts';
+import type { OpenRequest } from '../../src/mux/session.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { createRouteClient } from '../../src/shard/affinity.ts';
-import type { OpenedStream, OpenWish, Router, VisitorInfo } from '../../src/shard/router.ts';
+import type {
+  OpenedStream,
+  OpenWish,
+  Router,
+  StreamOpener,
+  VisitorInfo,
+} from '../../src/shard/router.ts';
 
 const WINDOW_BYTES = 256 * 1024;
 
@@ -69,6 +76,9 @@ export class LoopbackStream {
     this.#socket.resetAndDestroy();
   }
 
+  /** Nothing is counted here. */
+  addMeter(): void {}
+
   consumed(bytes: number): void {
     this.consumedBytes += bytes;
     if (this.consumedBytes > this.receivedBytes) throw new Error('more consumed than received');
@@ -124,6 +134,10 @@ export class LoopbackRouter implements Router {
     return this.tunnels.has('*') ? '*' : undefined;
   }
 
+  isServed(): boolean {
+    return true;
+  }
+
   admits(): boolean {
     return true;
   }
@@ -156,5 +170,24 @@ export class LoopbackRouter implements Router {
     // class can be one to the compiler.
     const way = { edits: this.edits.get(tunnel), budget: undefined, client: ROUTE_CLIENT };
     return { stream: stream as unknown as Stream, way };
+  }
+}
+
+/** Streams for the real router: each link leads to the upstream on its port. */
+export class LoopbackOpener implements StreamOpener {
+  readonly ports = new Map<string, number>();
+  readonly streams: LoopbackStream[] = [];
+
+  canOpen(link: string): boolean {
+    return this.ports.has(link);
+  }
+
+  open(_shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
+    const { tunnel, address, port, link } = request;
+    const upstream = this.ports.get(link);
+    if (upstream === undefined) return 'SLW_STREAM_NO_LINK';
+    const stream = new LoopbackStream(tunnel, { address, port }, upstream, sink);
+    this.streams.push(stream);
+    return stream as unknown as Stream;
   }
 }
