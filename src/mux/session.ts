@@ -167,7 +167,8 @@ export class Session implements LinkSink, StreamCarrier {
     this.#link.writeValue(FRAME.GOAWAY, 0, ERRORS[code].wire);
     this.#phase = PHASE.ENDED;
     this.#endCode = code;
-    this.#resetAll(code);
+    // A stream that lives is not one that was refused: its request may have been served.
+    this.#resetAll(code === 'SLW_LINK_DRAINING' ? 'SLW_STREAM_DRAINED' : code);
     this.#link.close(code);
   }
 

@@ -3,93 +3,18 @@
 // the real router and ingress, routes as control would publish them, each link an upstream.
 
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
-import { networkSet } from '../../src/base/network-set.ts';
+import { test } from 'node:test';
 import { declareLogin } from '../../src/base/visitor-login.ts';
-import type { RouteChange } from '../../src/bridge/exit-messages.ts';
-import { Meters } from '../../src/shard/meters.ts';
-import { ShardRouter } from '../../src/shard/router.ts';
-import { type Edge, type Peer, startEdge, type Upstream } from '../support/http-edge.ts';
-import { LoopbackOpener } from '../support/http-stream.ts';
+import { answer, ask, HEAD_END, RoutedEdge, SHARD, SITE } from './routed-edge.ts';
 
-const SHARD = 0;
-const SITE = 'a.example';
-const HEAD_END = /\r\n\r\n$/;
-const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const SALT = '0'.repeat(32);
 const ANN = `Authorization: Basic ${Buffer.from('ann:secret').toString('base64')}\r\n`;
 const LOGIN = { 'visitor-login': [declareLogin('basic', 'ann:secret', SALT)] };
 const ALLOWED = 'X-Forwarded-For: 203.0.113.9\r\n';
 const FORBIDDEN = 'X-Forwarded-For: 198.51.100.1\r\n';
 
-class Scene {
-  readonly edge: Edge;
-  readonly #router: ShardRouter;
-  readonly #opener: LoopbackOpener;
-  #number = 0;
-
-  private constructor(edge: Edge, router: ShardRouter, opener: LoopbackOpener) {
-    this.edge = edge;
-    this.#router = router;
-    this.#opener = opener;
-  }
-
-  /** Behind a proxy that pools its connections to the exit node. */
-  static async start(t: TestContext): Promise<Scene> {
-    const meters = new Meters();
-    t.after(() => meters.close());
-    const opener = new LoopbackOpener();
-    const router = new ShardRouter(SHARD, opener, meters);
-    const trustedProxies = networkSet([{ address: '127.0.0.1', prefixBits: 32 }]);
-    const edge = await startEdge(t, { ingress: { router, trustedProxies } });
-    return new Scene(edge, router, opener);
-  }
-
-  /** An upstream behind the link of a client with this name. */
-  async link(client: string): Promise<Upstream> {
-    const upstream = await this.edge.upstream(client);
-    this.#opener.ports.set(client, upstream.port);
-    return upstream;
-  }
-
-  add(client: string, options: RouteChange['options'] = {}, shard = SHARD): void {
-    this.#apply('add', client, { options, shard });
-  }
-
-  withdraw(client: string): void {
-    this.#apply('remove', client);
-  }
-
-  #apply(kind: 'add' | 'remove', client: string, more: Partial<RouteChange> = {}): void {
-    this.#number += 1;
-    const route = { tunnel: SITE, client, link: client, shard: SHARD };
-    this.#router.apply([{ number: this.#number, kind, ...route, ...more }]);
-  }
-
-  /** The endings that the ingress gave to the streams so far. */
-  get endings(): string[] {
-    return this.#opener.streams.map(({ log }) => log.join());
-  }
-}
-
 function get(path: string, fields = ''): string {
   return `GET ${path} HTTP/1.1\r\nHost: ${SITE}\r\n${fields}\r\n`;
-}
-
-/** Asks, and has the upstream answer; gives its side of the stream. */
-async function ask(visitor: Peer, upstream: Upstream, request: string): Promise<Peer> {
-  visitor.send(request);
-  const peer = await upstream.next();
-  await answer(visitor, peer);
-  return peer;
-}
-
-/** Gives the head that the upstream has read. */
-async function answer(visitor: Peer, peer: Peer): Promise<string> {
-  const head = await peer.read(HEAD_END);
-  peer.send(OK);
-  assert.match(await visitor.read('ok'), /^HTTP\/1\.1 200 /);
-  return head;
 }
 
 function statusOf(text: string): number {
@@ -101,10 +26,10 @@ for (const [what, options, allowed, forbidden] of [
   ['list', { 'allow-ips': ['203.0.113.0/24'] }, ALLOWED, FORBIDDEN],
 ] as const) {
   test(`a ${what} is not open to everybody once its client has withdrawn the tunnel`, async (t) => {
-    const scene = await Scene.start(t);
+    const scene = await RoutedEdge.start(t);
     const upstream = await scene.link('one');
     scene.add('one', options);
-    const visitor = await scene.edge.visit();
+    const visitor = await scene.visit();
     const kept = await ask(visitor, upstream, get('/', allowed));
     scene.withdraw('one');
     visitor.send(get('/secret', forbidden));
@@ -115,10 +40,10 @@ for (const [what, options, allowed, forbidden] of [
   });
 
   test(`a ${what} that is declared later is asked of a connection that was let in`, async (t) => {
-    const scene = await Scene.start(t);
+    const scene = await RoutedEdge.start(t);
     const upstream = await scene.link('one');
     scene.add('one');
-    const visitor = await scene.edge.visit();
+    const visitor = await scene.visit();
     const kept = await ask(visitor, upstream, get('/', forbidden));
     scene.add('one', options);
     visitor.send(get('/', allowed));
@@ -133,10 +58,10 @@ for (const [where, shard] of [
   ['another shard', SHARD + 1],
 ] as const) {
   test(`a client of ${where} that withdraws gets no further request`, async (t) => {
-    const scene = await Scene.start(t);
+    const scene = await RoutedEdge.start(t);
     const [ill, well] = [await scene.link('ill'), await scene.link('well')];
     scene.add('ill', {}, shard);
-    const visitor = await scene.edge.visit();
+    const visitor = await scene.visit();
     const kept = await ask(visitor, ill, get('/1'));
     scene.add('well', {}, shard);
     visitor.send(get('/2'));
@@ -153,10 +78,10 @@ for (const [where, shard] of [
 }
 
 test('an idle connection lets the stream of a withdrawn route go', async (t) => {
-  const scene = await Scene.start(t);
+  const scene = await RoutedEdge.start(t);
   const upstream = await scene.link('one');
   scene.add('one');
-  const visitor = await scene.edge.visit();
+  const visitor = await scene.visit();
   const kept = await ask(visitor, upstream, get('/'));
   scene.edge.pass(1000);
   assert.deepEqual(scene.endings, ['']);
@@ -167,27 +92,27 @@ test('an idle connection lets the stream of a withdrawn route go', async (t) => 
 });
 
 test('a route that comes back is another one, with its own rules', async (t) => {
-  const scene = await Scene.start(t);
+  const scene = await RoutedEdge.start(t);
   const upstream = await scene.link('one');
   scene.add('one', { 'request-header-add': ['Rule: old'] });
-  const visitor = await scene.edge.visit();
+  const visitor = await scene.visit();
   const kept = await ask(visitor, upstream, get('/1'));
   scene.withdraw('one');
   scene.add('one', { 'request-header-add': ['Rule: new'] });
   visitor.send(get('/2'));
   const next = await upstream.next();
-  assert.match(await answer(visitor, next), /^Rule: new\r$/m);
+  assert.match((await answer(visitor, next)).request, /^Rule: new\r$/m);
   await kept.readEnd();
   scene.add('one', { 'request-header-add': ['Rule: newest'] });
   visitor.send(get('/3'));
-  assert.match(await answer(visitor, next), /^Rule: newest\r$/m);
+  assert.match((await answer(visitor, next)).request, /^Rule: newest\r$/m);
 });
 
 test('what is under way when its route is withdrawn is carried to its end', async (t) => {
-  const scene = await Scene.start(t);
+  const scene = await RoutedEdge.start(t);
   const upstream = await scene.link('one');
   scene.add('one');
-  const [visitor, socket] = [await scene.edge.visit(), await scene.edge.visit()];
+  const [visitor, socket] = [await scene.visit(), await scene.visit()];
   visitor.send(get('/'));
   const asked = await upstream.next();
   socket.send(get('/', 'Connection: Upgrade\r\nUpgrade: websocket\r\n'));
