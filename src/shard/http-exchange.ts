@@ -340,7 +340,7 @@ export class HttpExchange implements StreamSink {
     const isElsewhere = isUnseen(code);
     if (sent === undefined || !mayRepeat(sent, code)) this.#fail(code);
     else {
-      const failure = this.#upstream.acquireAgain(tunnel, isElsewhere);
+      const failure = this.#upstream.acquireAgain(tunnel, this.#sticky?.key, isElsewhere);
       // Nobody else serves it: what went wrong is what the first has said.
       if (failure !== undefined) this.#fail(isElsewhere ? code : failure);
       else this.#sendAgain(sent);

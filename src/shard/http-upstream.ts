@@ -45,9 +45,13 @@ export class HttpUpstream {
   }
 
   /** The same once more, by another client when that of the last stream could not reach it. */
-  acquireAgain(tunnel: string, isElsewhere: boolean): ErrorCode | undefined {
+  acquireAgain(
+    tunnel: string,
+    key: string | undefined,
+    isElsewhere: boolean,
+  ): ErrorCode | undefined {
     this.part();
-    return this.#open(tunnel, isElsewhere ? { except: this.#way?.client } : {});
+    return this.#open(tunnel, { key, except: isElsewhere ? this.#way?.client : undefined });
   }
 
   /**

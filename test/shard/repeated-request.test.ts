@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answer, RoutedEdge, SITE } from './routed-edge.ts';
+import { answer, HEAD_END, RoutedEdge, SITE } from './routed-edge.ts';
 
 const POST = `POST / HTTP/1.1\r\nHost: ${SITE}\r\nContent-Length: 2\r\n\r\nhi`;
 
@@ -29,3 +29,27 @@ for (const [what, code, isRepeated] of [
     assert.deepEqual(scene.edge.metered.at(-1), { tunnel: SITE, method: 'POST', status: 503 });
   });
 }
+
+test('a request that is sent again to its client does not move its visitor to another', async (t) => {
+  const scene = await RoutedEdge.start(t);
+  const [one, two] = [await scene.link('one'), await scene.link('two')];
+  scene.add('one', { affinity: ['cookie'] });
+  const visitor = await scene.visit();
+  const get = (cookie: string): string =>
+    `GET / HTTP/1.1\r\nHost: ${SITE}\r\nCookie: ${cookie}\r\n\r\n`;
+  visitor.send(get('a=b'));
+  const first = await one.next();
+  const { response } = await answer(visitor, first);
+  const mark = /^Set-Cookie: (slw_[^;]+);/m.exec(response)?.[1] ?? '';
+  for (const idle of ['two', 'three', 'four']) {
+    await scene.link(idle);
+    scene.add(idle, { affinity: ['cookie'] });
+  }
+  // Died of age, while it was kept: the client itself is there.
+  visitor.send(get(mark));
+  await first.read(HEAD_END);
+  first.socket.resetAndDestroy();
+  const again = await answer(visitor, await one.next());
+  assert.doesNotMatch(again.response, /^Set-Cookie/m);
+  assert.equal(two.peers.length, 0);
+});
