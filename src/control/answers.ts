@@ -57,6 +57,8 @@ export interface AnswersOptions {
 const TEXT = { 'content-type': 'text/plain; charset=utf-8' };
 const CA_PATH = '/.well-known/ca.crt';
 const PATHS = new Set(['/status', '/metrics', '/healthz', '/readyz', '/connect', CA_PATH]);
+/** Closed: nobody stays on a link's path without becoming one. */
+const UPGRADE = { upgrade: 'websocket', connection: 'upgrade, close' };
 
 export class Answers {
   readonly #options: AnswersOptions;
@@ -86,7 +88,7 @@ export class Answers {
       case '/readyz':
         return this.#answerReady(query);
       case '/connect':
-        return text(426, 'Upgrade Required', { upgrade: 'websocket', connection: 'upgrade' });
+        return text(426, 'Upgrade Required', UPGRADE);
       case CA_PATH:
         return this.#answerCa();
       default:

@@ -15,10 +15,11 @@ import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
 import { acceptUpgrade, offersSubprotocol, type Upgraded } from '../link/ws-handshake.ts';
+import type { Knock } from './link-door.ts';
 import { ControlPortTls } from './port-tls.ts';
 
 /** A head that takes longer is an attack (design: B1). */
-const HEAD_TIMEOUT_MS = 10_000;
+export const HEAD_TIMEOUT_MS = 10_000;
 /** Plain requests have no body to speak of. */
 const REQUEST_TIMEOUT_MS = 10_000;
 /** Above the idle time of every cloud balancer's health checks. */
@@ -28,7 +29,7 @@ const CHECK_INTERVAL_MS = 2000;
 const HEAD_BYTES_MAX = 16 * 1024;
 const HEADERS_MAX = 100;
 /** Connections of a shard, links included. Guess: 8,000 clients with two links each. */
-const CONNECTIONS_MAX = 16_384;
+export const CONNECTIONS_MAX = 16_384;
 
 const HEALTH_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 
@@ -65,8 +66,8 @@ export interface ControlPortOptions {
   readonly onLink: (upgraded: Upgraded, peer: LinkPeer) => void;
 }
 
-/** For connections that came in by the ports of visitors: who a proxy said that they are. */
-const named = new WeakMap<Socket, Endpoint>();
+/** Of connections that came in by the ports of visitors. */
+const knocks = new WeakMap<Socket, Knock>();
 
 export function createControlPort(options: ControlPortOptions): Server {
   const settings = {
@@ -141,6 +142,7 @@ async function upgrade(
   if (!offersSubprotocol(request)) return refuse(options, socket, 426, '/connect');
   acceptUpgrade(request, socket, head, (upgraded) => {
     socket.off('error', onError);
+    knocks.get(request.socket)?.onUpgraded();
     options.bridge.tell('answered', { path: '/connect', status: 101 });
     options.onLink(upgraded, peer);
   });
@@ -168,20 +170,25 @@ function refuse(options: ControlPortOptions, socket: Duplex, status: number, pat
   );
 }
 
-/** A server for connections that are handed to it, whose TLS is not the control port's. */
+/**
+ * A server for connections that are handed to it, whose TLS is not the control port's. It does not
+ * listen, so Node looks at no time and no count of it: whoever hands them over has to.
+ */
 export function createHandedPort(
   options: Omit<ControlPortOptions, 'tls'>,
-): (socket: Socket, peer: Endpoint | undefined) => void {
+): (socket: Socket, knock: Knock) => void {
   const server = createControlPort({ ...options, tls: new ControlPortTls(undefined) });
-  return (socket, peer) => {
-    if (peer !== undefined) named.set(socket, peer);
+  // Each was handed over for one request, which is known to be an upgrade, or wrong.
+  server.maxRequestsPerSocket = 1;
+  return (socket, knock) => {
+    knocks.set(socket, knock);
     server.emit('connection', socket);
   };
 }
 
 function endpointOf(socket: Socket): Endpoint {
   const { remoteAddress: address = '', remotePort: port = 0 } = socket;
-  return named.get(socket) ?? { address, port };
+  return knocks.get(socket)?.visitor ?? { address, port };
 }
 
 function peerOf({ tls }: ControlPortOptions, socket: Socket): LinkPeer {

@@ -21,7 +21,13 @@ import type { LiveSettings, ShardTask, VisitorSettings } from '../bridge/shard-t
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { AllowLists } from './allow-lists.ts';
-import { type ControlPortOptions, createControlPort, createHandedPort } from './control-port.ts';
+import {
+  CONNECTIONS_MAX,
+  type ControlPortOptions,
+  createControlPort,
+  createHandedPort,
+  HEAD_TIMEOUT_MS,
+} from './control-port.ts';
 import { ExitLinks } from './exit-links.ts';
 import { armFault } from './fault.ts';
 import { Forwards } from './forwards.ts';
@@ -139,8 +145,11 @@ class ExitShard implements ShardOwner, StreamOpener {
   #createDoor(): LinkDoor | undefined {
     const { linkSchemes: schemes } = visitorsOf(this.#task);
     if (schemes.length === 0) return undefined;
-    const onLink = createHandedPort(this.#linkOptions());
-    return new LinkDoor({ schemes, clock: this.life.clock, limits: this.#task.settings, onLink });
+    return new LinkDoor({
+      ...{ schemes, clock: this.life.clock, limits: this.#task.settings },
+      ...{ upgradeTimeoutMs: HEAD_TIMEOUT_MS, connectionsMax: CONNECTIONS_MAX },
+      onLink: createHandedPort(this.#linkOptions()),
+    });
   }
 
   // --- ShardOwner: what happens to the shard ------------------------------------------------

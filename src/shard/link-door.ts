@@ -2,16 +2,18 @@
 // server, and everything else on to the tunnels.
 //
 //   first bytes --other than GET /connect--> a visitor, at once
-//               --GET /connect, head whole--> offers our subprotocol: a link    else: a visitor
+//               --GET /connect, head whole--> offers our subprotocol: knocks    else: a visitor
 //               --FIN, deadline--> a visitor, who is told what is wrong
+//   knocks --upgraded--> a link        --deadline--> cut
 //
 // Invariant: a visitor loses no byte and is served as if nobody had looked; only a request that
-// offers the subprotocol is a link's, so that a tunnel may have a /connect of its own. Must not
-// know: tokens, tunnels, or what a link is for.
+// offers the subprotocol is a link's, so that a tunnel may have a /connect of its own; who knocks
+// counts as a visitor, and has a deadline. Must not know: tokens, tunnels, or what a link is for.
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { Endpoint } from '../base/ip.ts';
+import { Roster, type Seat } from '../base/roster.ts';
 import { SUBPROTOCOL } from '../link/ws-handshake.ts';
 import { type FirstReader, type Settled, WaitingRoom } from './waiting-room.ts';
 
@@ -30,8 +32,20 @@ export interface LinkDoorOptions {
   readonly schemes: readonly Scheme[];
   readonly clock: Clock;
   readonly limits: { readonly headerTimeoutMs: number };
+  /** From the whole head to the upgrade. */
+  readonly upgradeTimeoutMs: number;
+  /** Links and those that knock; beyond it they are cut. */
+  readonly connectionsMax: number;
   /** Takes a link's connection, which nobody reads; its bytes are to be read again. */
-  readonly onLink: (socket: Socket, peer: Endpoint | undefined) => void;
+  readonly onLink: (socket: Socket, knock: Knock) => void;
+}
+
+/** Of a link's connection that is no link yet. */
+export interface Knock {
+  /** Whom a proxy named. */
+  readonly visitor: Endpoint | undefined;
+  /** It is one now. */
+  readonly onUpgraded: () => void;
 }
 
 /** What came first; absent when nothing did. */
@@ -40,21 +54,28 @@ type OnVisitor = (first: Buffer | undefined) => void;
 export class LinkDoor {
   readonly #options: LinkDoorOptions;
   readonly #waiting: WaitingRoom<Caller>;
+  readonly #knocking = new Roster<Knocking>();
+  /** Of links, too. */
+  #connectionsCount = 0;
 
   constructor(options: LinkDoorOptions) {
     this.#options = options;
     this.#waiting = new WaitingRoom(options.clock, () => options.limits.headerTimeoutMs);
   }
 
+  /** Those that are neither a visitor nor a link yet. */
   get waitingCount(): number {
-    return this.#waiting.size;
+    return this.#waiting.size + this.#knocking.size;
   }
 
   isOpen(scheme: Scheme): boolean {
     return this.#options.schemes.includes(scheme);
   }
 
-  /** Calls `onVisitor` unless it is a link, or gone; `onSettled` in any case, and before. */
+  /**
+   * Calls `onVisitor` unless it is a link, or gone; `onSettled` in any case: before that, once it
+   * is a link, or when it is closed.
+   */
   admit(
     socket: Socket,
     arrival: { readonly first?: Buffer; readonly visitor?: Endpoint },
@@ -63,13 +84,13 @@ export class LinkDoor {
     const reader = new HeadReader();
     const settle = (outcome: Settled<Caller>): void => {
       const { bytes } = reader;
-      onSettled();
       if (outcome === 'link') {
-        socket.pause();
-        socket.unshift(bytes);
-        this.#options.onLink(socket, arrival.visitor);
-        socket.resume();
-      } else if (outcome !== 'closed') onVisitor(bytes.length > 0 ? bytes : undefined);
+        const knocking = this.#expect(socket, onSettled);
+        if (knocking !== undefined) this.#handOver(knocking, bytes, arrival.visitor);
+        return;
+      }
+      onSettled();
+      if (outcome !== 'closed') onVisitor(bytes.length > 0 ? bytes : undefined);
     };
     this.#waiting.enter(socket, reader, settle, arrival.first);
   }
@@ -77,6 +98,54 @@ export class LinkDoor {
   /** About once a second: deadlines. */
   sweep(nowMs: number): void {
     this.#waiting.sweep(nowMs);
+    for (const { deadlineMs, socket } of this.#knocking) if (nowMs >= deadlineMs) socket.destroy();
+  }
+
+  /** Undefined: there is no room for it. */
+  #expect(socket: Socket, onSettled: () => void): Knocking | undefined {
+    const { clock, connectionsMax, upgradeTimeoutMs } = this.#options;
+    if (this.#connectionsCount >= connectionsMax) {
+      onSettled();
+      socket.destroy();
+      return undefined;
+    }
+    const knocking = new Knocking(socket, clock.nowMs() + upgradeTimeoutMs, onSettled);
+    knocking.seat = this.#knocking.enter(knocking);
+    this.#connectionsCount += 1;
+    socket.once('close', () => {
+      this.#connectionsCount -= 1;
+      knocking.settle();
+    });
+    return knocking;
+  }
+
+  #handOver(knocking: Knocking, bytes: Buffer, visitor: Endpoint | undefined): void {
+    const { socket } = knocking;
+    socket.pause();
+    socket.unshift(bytes);
+    this.#options.onLink(socket, { visitor, onUpgraded: () => knocking.settle() });
+    socket.resume();
+  }
+}
+
+/** Settled once: as a link, or by its end. */
+class Knocking {
+  readonly socket: Socket;
+  readonly deadlineMs: number;
+  /** The door's. */
+  seat: Seat<Knocking> | undefined;
+  readonly #onSettled: () => void;
+
+  constructor(socket: Socket, deadlineMs: number, onSettled: () => void) {
+    this.socket = socket;
+    this.deadlineMs = deadlineMs;
+    this.#onSettled = onSettled;
+  }
+
+  settle(): void {
+    if (this.seat?.item === undefined) return;
+    this.seat.leave();
+    this.#onSettled();
   }
 }
 

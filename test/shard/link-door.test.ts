@@ -1,9 +1,14 @@
 // Goal: the first bytes of a connection tell a link from a visitor, however they are split, and
-// never take a visitor for a link. Method: heads cut at every byte.
+// never take a visitor for a link; who knocks has a place among visitors until it is a link or
+// gone. Method: heads cut at every byte; real sockets, and a clock that the test moves.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { judgeHead } from '../../src/shard/link-door.ts';
+import type { Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { judgeHead, type Knock, LinkDoor } from '../../src/shard/link-door.ts';
+import { within } from '../support/deadline.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { createSocketPair, endOf, eventOf } from './socket-pair.ts';
 
 const lines = (...texts: readonly string[]): Buffer =>
   Buffer.from([...texts, '', ''].join('\r\n'), 'latin1');
@@ -67,4 +72,90 @@ for (const [what, bytes] of Object.entries(VISITORS)) {
 test('a head that never ends is a visitor, who is told so', () => {
   const long = Buffer.concat([Buffer.from('GET /connect?'), Buffer.alloc(16 * 1024, 'x')]);
   assert.equal(judgeHead(long), 'visitor');
+});
+
+const UPGRADE_MS = 10_000;
+const WAIT_MS = 5000;
+
+/** A door, and whoever knocked there; nobody upgrades but the test. */
+function createDoor(connectionsMax = 10) {
+  const clock = new FakeClock();
+  const knocks: { readonly socket: Socket; readonly knock: Knock }[] = [];
+  const door = new LinkDoor({
+    ...{ schemes: ['http'], clock, connectionsMax, upgradeTimeoutMs: UPGRADE_MS },
+    limits: { headerTimeoutMs: 1000 },
+    onLink: (socket, knock) => {
+      socket.on('error', () => {
+        // 'close' follows.
+      });
+      knocks.push({ socket, knock });
+    },
+  });
+  return { clock, door, knocks };
+}
+
+/** Somebody who sends a link's request; `settled` is about its place among visitors. */
+async function comeIn(t: TestContext, door: LinkDoor) {
+  const pair = await createSocketPair(t);
+  const place: { state: 'held' | 'left' } = { state: 'held' };
+  const settled = new Promise<void>((resolve) => {
+    const onSettled = (): void => {
+      assert.equal(place.state, 'held', 'its place is left once');
+      place.state = 'left';
+      resolve();
+    };
+    const onVisitor = (): void => assert.fail('a visitor');
+    door.admit(pair.ours, { first: LINK }, { onVisitor, onSettled });
+  });
+  return { ...pair, place, settled: within(WAIT_MS, 'its place is left', settled) };
+}
+
+test('who knocks has a visitor’s place until it is a link', async (t) => {
+  const { door, knocks, clock } = createDoor();
+  const { ours, place, settled } = await comeIn(t, door);
+  assert.equal(knocks.length, 1);
+  assert.deepEqual([place.state, door.waitingCount], ['held', 1]);
+  knocks[0]?.knock.onUpgraded();
+  await settled;
+  assert.equal(door.waitingCount, 0);
+  clock.advance(UPGRADE_MS);
+  door.sweep(clock.nowMs());
+  assert.equal(ours.destroyed, false, 'a link has no such deadline');
+});
+
+test('who knocks and is no link by the deadline is cut, and leaves its place then', async (t) => {
+  const { door, clock } = createDoor();
+  const { ours, theirs, place, settled } = await comeIn(t, door);
+  clock.advance(UPGRADE_MS - 1);
+  door.sweep(clock.nowMs());
+  assert.deepEqual([ours.destroyed, place.state], [false, 'held']);
+  clock.advance(1);
+  door.sweep(clock.nowMs());
+  const { bytes } = await endOf(theirs);
+  assert.equal(bytes.length, 0);
+  await settled;
+  assert.equal(door.waitingCount, 0);
+});
+
+test('who knocks and goes leaves its place', async (t) => {
+  const { door } = createDoor();
+  const { theirs, settled } = await comeIn(t, door);
+  theirs.resetAndDestroy();
+  await settled;
+  assert.equal(door.waitingCount, 0);
+});
+
+test('beyond the connections of a shard, links included, who knocks is cut', async (t) => {
+  const { door, knocks } = createDoor(1);
+  const first = await comeIn(t, door);
+  knocks[0]?.knock.onUpgraded();
+  const second = await comeIn(t, door);
+  await second.settled;
+  await endOf(second.theirs);
+  assert.equal(knocks.length, 1);
+  const closed = eventOf(first.ours, 'close');
+  first.theirs.resetAndDestroy();
+  await closed;
+  await comeIn(t, door);
+  assert.equal(knocks.length, 2, 'the place of the one that ended');
 });
