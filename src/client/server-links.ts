@@ -4,8 +4,9 @@
 //   surplus on a shard: closed and dialled again after a pause, as the kernel chooses the shard
 //
 // Invariant: links dialled, up and waiting never exceed the target; with none up only one dial is
-// under way, after a back-off with full jitter, so that a restarted server is not stormed. Must
-// not know: WebSockets, streams; links live in shards and are named by key.
+// under way, after a back-off with full jitter, so that a restarted server is not stormed. A search
+// gives way to whatever else is waited for. Must not know: WebSockets, streams; links live in
+// shards and are named by key.
 
 import { Backoff } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';
@@ -60,6 +61,12 @@ interface LinkEntry {
   upMs: number;
 }
 
+/** No dial begins before its end. */
+interface Pause {
+  readonly before: 'retry' | 'move' | 'search';
+  readonly timer: Timer;
+}
+
 export class ServerLinks {
   readonly url: string;
   readonly #options: ServerLinksOptions;
@@ -69,7 +76,7 @@ export class ServerLinks {
   /** Within which all clients of the server should come back, as it said last. */
   #spreadMs = 0;
   #searches = 0;
-  #retry: Timer | undefined;
+  #pause: Pause | undefined;
   #state: 'open' | 'closed' = 'open';
   /** Of the last failure; empty when there was none since a link came up. */
   lastError = '';
@@ -97,7 +104,7 @@ export class ServerLinks {
 
   /** Dials what is missing. */
   fill(): void {
-    if (this.#state === 'closed' || this.#retry !== undefined) return;
+    if (this.#state === 'closed' || this.#pause !== undefined) return;
     const up = this.#count('up');
     const target = up === 0 ? 1 : this.#target();
     for (let missing = target - up - this.#count('dialling'); missing > 0; missing -= 1) {
@@ -156,22 +163,22 @@ export class ServerLinks {
   /** No more dials; what is up stays. */
   close(): void {
     this.#state = 'closed';
-    this.#retry?.cancel();
+    this.#pause?.timer.cancel();
   }
 
   #retryLater(): void {
-    if (this.#retry !== undefined || this.#state === 'closed') return;
+    const waitsFor = this.#pause?.before;
+    if (waitsFor === 'retry' || waitsFor === 'move' || this.#state === 'closed') return;
     const delayMs = this.#backoff.nextMs();
     this.#options.log.info({ url: this.url, delayMs: Math.round(delayMs) }, 'dialling again');
-    this.#fillAfter(delayMs);
+    this.#fillAfter('retry', delayMs);
   }
 
   /** A successor listens already: nothing is to be waited for. */
   #moveSoon(): void {
     if (this.#state === 'closed') return;
-    this.#retry?.cancel();
     const withinMs = Math.min(MOVE_WITHIN_MS_MAX, Math.max(MOVE_WITHIN_MS, this.#spreadMs));
-    this.#fillAfter(withinMs * this.#options.random());
+    this.#fillAfter('move', withinMs * this.#options.random());
   }
 
   /** Who comes first to a server that was started again hears of few others: half of what it had
@@ -187,17 +194,20 @@ export class ServerLinks {
   }
 
   #searchLater(): void {
-    if (this.#retry !== undefined || this.#state === 'closed') return;
+    if (this.#pause !== undefined || this.#state === 'closed') return;
     const ceilingMs = Math.min(SEARCH_MAX_MS, SEARCH_BASE_MS * SEARCH_GROWTH ** this.#searches);
     this.#searches += 1;
-    this.#fillAfter(ceilingMs * this.#options.random());
+    this.#fillAfter('search', ceilingMs * this.#options.random());
   }
 
-  #fillAfter(delayMs: number): void {
-    this.#retry = this.#options.clock.after(delayMs, () => {
-      this.#retry = undefined;
+  /** Instead of what was waited for. */
+  #fillAfter(before: Pause['before'], delayMs: number): void {
+    this.#pause?.timer.cancel();
+    const timer = this.#options.clock.after(delayMs, () => {
+      this.#pause = undefined;
       this.fill();
     });
+    this.#pause = { before, timer };
   }
 
   #target(): number {

@@ -112,6 +112,31 @@ test('a search pauses between dials, longer each time', () => {
   assert.ok((gaps.at(-1) ?? 0) > (gaps[0] ?? 0) * 10, `pauses grow: ${gaps.join(', ')}`);
 });
 
+for (const [what, lose] of [
+  ['lost', (server: FakeServer) => server.links.onEnd('link-1', 'SLW_LINK_LOST', '')],
+  ['drained', (server: FakeServer) => server.links.onGoAway('link-1', 'SLW_LINK_DRAINING')],
+  ['moved', (server: FakeServer) => server.links.onGoAway('link-1', 'SLW_LINK_MOVED')],
+] as const) {
+  test(`a search that waits for long keeps nobody from dialling when links are ${what}`, () => {
+    const server = new FakeServer(0, 1, () => 0.999);
+    server.links.fill();
+    server.welcome('link-1', 0, 2);
+    for (let next = 2; next < 22; next += 1) {
+      server.welcome(`link-${next}`, 0, 2);
+      if (next < 21) server.clock.advance(60_000);
+    }
+    assert.equal(server.dialled.length, 21, 'a search waits');
+    lose(server);
+    server.clock.advance(500);
+    assert.equal(server.dialled.length, 22, 'dialled within the first back-off');
+    server.links.onEnd('link-22', 'SLW_DIAL_FAILED', '');
+    server.clock.advance(500);
+    assert.equal(server.dialled.length, what === 'moved' ? 23 : 22, 'the second is longer');
+    server.clock.advance(500);
+    assert.equal(server.dialled.length, 23);
+  });
+}
+
 test('a set number of links is kept, over the shards first', () => {
   const server = new FakeServer(3);
   server.links.fill();
