@@ -8,6 +8,7 @@ import { type Command as CliCommand, Option } from 'commander';
 import { ConfigError } from '../base/errors.ts';
 import type { FlagValue } from '../config/merge.ts';
 import { describeOptions, type OptionDescription } from '../config/print.ts';
+import { quote } from '../config/problems.ts';
 import type { Command } from '../config/schema.ts';
 import type { Flags } from './sources.ts';
 
@@ -95,7 +96,7 @@ function collectUnknown(
   for (const word of words) {
     const name = /^--?([^=]+)/.exec(word)?.[1];
     if (name !== undefined) flags[name] = '';
-    else if (!isBehindUnknown) problems.push(`unexpected argument '${word.slice(0, 80)}'`);
+    else if (!isBehindUnknown) problems.push(`unexpected argument ${quote(word)}`);
     isBehindUnknown = name !== undefined && !word.includes('=');
   }
 }

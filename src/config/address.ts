@@ -1,8 +1,8 @@
 // Addresses to listen on, hosts, ranges of ports, and the URLs of servers.
 //
-// Invariant: a URL comes out as `ws[s]://host[:port]/…/connect` with nothing secret in it; hosts
-// and ports are read as base/target.ts has them. Must not know: which listener uses an address, or
-// how a link is dialled.
+// Invariant: a URL comes out as `ws[s]://host[:port]/…/connect` with nothing secret in it, and one
+// that is wrong is shown likewise; hosts and ports are read as base/target.ts has them. Must not
+// know: which listener uses an address, or how a link is dialled.
 
 import { isIP } from 'node:net';
 import {
@@ -85,7 +85,25 @@ export function isSafeUrl(text: string): boolean {
   return protocol === 'https:' || isLoopbackHost(hostname);
 }
 
-export const serverUrl: Kind<string> = kindOf('URL', 'URL', readServerUrl, String);
+export const serverUrl: Kind<string> = {
+  ...kindOf('URL', 'URL', readServerUrl, String),
+  shown: maskedUrl,
+};
+
+/**
+ * Without what may be a login or a token. Where a comma has cut a login there is no `@`, and the
+ * beginning of a password stands where a port would.
+ */
+export function maskedUrl(text: string): string {
+  const scheme = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//.exec(text)?.[0] ?? '';
+  const rest = text.slice(scheme.length);
+  const at = rest.lastIndexOf('@');
+  const shown =
+    at === -1
+      ? rest.replace(/^([^/:[\]]*:)(?!\d*(?:[/?#]|$)).*$/s, '$1[masked]')
+      : `[masked]${rest.slice(at)}`;
+  return `${scheme}${shown.replace(/([?#]).*$/s, '$1[masked]')}`;
+}
 
 /** The URL of another path of the same control port, over HTTP. */
 export function controlUrl(url: string, path: string): string {

@@ -54,9 +54,20 @@ export function readBoth<A, B>(readFirst: () => A, readSecond: () => B): readonl
 
 /** A value from outside as a line may show it. */
 export function quote(text: string): string {
-  const cut = text.length > QUOTED_LENGTH_MAX ? `${text.slice(0, QUOTED_LENGTH_MAX)}…` : text;
-  const masked = cut.replace(/\/\/[^/@]*@/, '//[masked]@');
-  return `'${masked.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, '?')}'`;
+  // Before it is cut: what is cut off may hold the `@` that ends a login.
+  const masked = withoutLogin(text);
+  const isLong = masked.length > QUOTED_LENGTH_MAX;
+  const cut = isLong ? `${masked.slice(0, QUOTED_LENGTH_MAX)}…` : masked;
+  return `'${cut.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, '?')}'`;
+}
+
+/** Masked from the first `//` or colon to the last `@`, as a password may hold any of them. */
+function withoutLogin(text: string): string {
+  const end = text.lastIndexOf('@');
+  const before = text.slice(0, Math.max(0, end));
+  const match = /:?\/\/|:/.exec(before);
+  if (match === null) return text;
+  return `${text.slice(0, match.index + match[0].length)}[masked]${text.slice(end)}`;
 }
 
 /** The known name that was probably meant: at most a third of the typed one away. */

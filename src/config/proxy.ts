@@ -13,6 +13,7 @@ import { Masked } from '../base/masked.ts';
 import { readNetwork } from '../base/network.ts';
 import { NetworkSet } from '../base/network-set.ts';
 import { isLoopbackHost } from '../base/target.ts';
+import { maskedUrl } from './address.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -27,8 +28,8 @@ const SCHEMES: ReadonlySet<string> = new Set(['http:', 'https:', 'socks5:', SOCK
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'ws:': 80, 'wss:': 443 };
 
 export const proxyUrl: Kind<string> = {
-  ...kindOf('proxy', 'URL', (text) => (text === 'off' ? text : readProxy(text)), shownProxy),
-  shown: shownProxy,
+  ...kindOf('proxy', 'URL', (text) => (text === 'off' ? text : readProxy(text)), maskedUrl),
+  shown: maskedUrl,
 };
 
 /** Which proxy each of `urls` is dialled by. */
@@ -52,7 +53,7 @@ export function proxyProblems(urls: readonly string[], env: Environment): string
     const found = proxyOf(url, env);
     const proxy = found === undefined ? '' : readProxy(found.text);
     if (found === undefined || typeof proxy === 'string') return [];
-    return [`${found.name} (environment): ${shownProxy(found.text)} ${proxy.message}`];
+    return [`${found.name} (environment): ${maskedUrl(found.text)} ${proxy.message}`];
   });
   return [...new Set(problems)];
 }
@@ -104,12 +105,4 @@ function readProxy(text: string): string | InvalidText {
     return new InvalidText(`is no proxy; ${RIGHT}`);
   }
   return withScheme.replace(/^socks5:/i, SOCKS);
-}
-
-/** Without the login. */
-function shownProxy(text: string): string {
-  const at = text.lastIndexOf('@');
-  if (at === -1) return text;
-  const start = text.indexOf('://');
-  return `${start === -1 ? '' : text.slice(0, start + 3)}[masked]${text.slice(at)}`;
 }

@@ -110,12 +110,15 @@ const KEYS: Readonly<Record<string, KeyRow>> = {
 };
 
 /** Client options of the same names: what holds for every upstream that says nothing itself. */
-export const headerField: Kind<string> = kindOf(
-  'header field',
-  'NAME: VALUE',
-  (text) => readDeclared('request-header-add', text),
-  (text) => maskField(text),
-);
+export const headerField: Kind<string> = {
+  ...kindOf(
+    'header field',
+    'NAME: VALUE',
+    (text) => readDeclared('request-header-add', text),
+    (text) => maskField(text),
+  ),
+  shown: shownField,
+};
 export const headerName: Kind<string> = kindOf(
   'header name',
   'NAME',
@@ -318,4 +321,10 @@ export function showUpstreamOptions(shown: UpstreamOptions): string {
 function maskField(text: string): string {
   const name = text.slice(0, text.indexOf(':'));
   return SECRET_FIELD.test(name) ? `${name}: ${MASKED_VALUE}` : text;
+}
+
+/** Of a text that is wrong: the colon may be what is missing. */
+function shownField(text: string): string {
+  const [name = ''] = text.split(/[\s:=]/, 1);
+  return SECRET_FIELD.test(name) ? `${name}: …` : text;
 }

@@ -72,6 +72,22 @@ describe('usage errors', { concurrency: 2 }, () => {
     await check(['server', '--shards'], { code: 2, stderr: /^sluiceway: option '--shards .*\n$/ });
   });
 
+  test('show nothing of a login in a URL, wherever it was written', async () => {
+    const secret = 'k'.repeat(75);
+    const urls = [`wss://:${secret}@a.example`, 'wss://u:kkk/kkk@a.example', 'u:kkk@a.example'];
+    const others = ['wss://u:kkk,kkk@a', 'wss://a.example/?token=kkk'];
+    const args = [
+      ...urls.flatMap((url) => [url, '--upstream', `a.example=${url}`]),
+      ...[...urls, ...others].flatMap((url) => ['--url', url]),
+    ];
+    const { code, stderr } = await run(['config', 'check', 'client', ...args]);
+    assert.equal(code, 2);
+    assert.doesNotMatch(stderr, /kkk/);
+    const strayOnly = await run(['config', 'check', 'client', ...urls]);
+    assert.match(strayOnly.stderr, /unexpected argument 'wss:\/\/\[masked\]@a\.example'/);
+    assert.doesNotMatch(strayOnly.stderr, /kkk/);
+  });
+
   test('never take a flag for a token, nor repeat what may be one', async () => {
     const args = ['server', '--token', '--http-addr=off-secret'];
     const { code, stderr } = await run(args);

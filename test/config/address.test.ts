@@ -99,6 +99,22 @@ describe('server URLs', () => {
     check(serverUrl, 'wss://example.com/ü', /has a path that is not ASCII/);
   });
 
+  test('are shown without what may be a token, also where a comma has cut it', () => {
+    const rows = [
+      ['wss://user:pass@a.example:8123', 'wss://[masked]@a.example:8123'],
+      ['wss://token@a.example', 'wss://[masked]@a.example'],
+      ['wss://user:pa', 'wss://user:[masked]'],
+      ['ss@a.example', '[masked]@a.example'],
+      ['wss://a.example:8123/?token=x', 'wss://a.example:8123/?[masked]'],
+      ['wss://a.example#x', 'wss://a.example#[masked]'],
+      ['wss://user:p?a/s#s@a.example', 'wss://[masked]@a.example'],
+      ['http://a.example:8123/x', 'http://a.example:8123/x'],
+      ['wss:/a.example:8123', 'wss:/a.example:8123'],
+      ['wss://[::1]:0', 'wss://[::1]:0'],
+    ] as const;
+    for (const [text, shown] of rows) assert.equal(serverUrl.shown?.(text), shown);
+  });
+
   test('lead to the other paths of the control port', () => {
     assert.equal(controlUrl('wss://a:8123/connect', '/status'), 'https://a:8123/status');
     assert.equal(controlUrl('ws://a/connect', '/status'), 'http://a/status');

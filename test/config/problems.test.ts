@@ -36,3 +36,20 @@ test('a quoted value is cut, escaped and without credentials', () => {
   assert.equal(quote('wss://user:pw@host'), "'wss://[masked]@host'");
   assert.equal(quote('x'.repeat(100)).length, 83);
 });
+
+test('no part of a login is quoted, whatever it holds and however long it is', () => {
+  const rows = [
+    [`wss://:${'k'.repeat(75)}@a.example:8123`, "'wss://[masked]@a.example:8123'"],
+    [`wss://:${'k'.repeat(300)}@a.example:8123`, "'wss://[masked]@a.example:8123'"],
+    ['wss://user:p/ss@a.example:8123', "'wss://[masked]@a.example:8123'"],
+    ['wss://user:p@ss@a.example', "'wss://[masked]@a.example'"],
+    ['wss://user:p//s\ns@a.example', "'wss://[masked]@a.example'"],
+    ['//user:pass@a.example', "'//[masked]@a.example'"],
+    ['wss:/user:pass@a.example', "'wss:[masked]@a.example'"],
+    ['user:p//ss@a.example', "'user:[masked]@a.example'"],
+    ['a.example=http://user:p@ss@b', "'a.example=http://[masked]@b'"],
+    ['someone@a.example', "'someone@a.example'"],
+    ['@/etc/list', "'@/etc/list'"],
+  ] as const;
+  for (const [text, quoted] of rows) assert.equal(quote(text), quoted);
+});

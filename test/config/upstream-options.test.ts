@@ -140,6 +140,11 @@ describe('what is refused', () => {
     const problems = problemsOf(() => resolveConfig(configInput('client', { flags })));
     assert.match(problems.join(), /'a=http:\/\/b:1;…' has a request-header-add that/);
     assert.doesNotMatch(problems.join(), /s3cret/);
+    for (const field of ['Authorization: s3cret\u0001', 'Authorization s3cret', 'X-Token=s3cret']) {
+      const wrong = { ...URL_FLAG, upstream: 'a=http://b:1', [ADD]: field };
+      const [line = ''] = problemsOf(() => resolveConfig(configInput('client', { flags: wrong })));
+      assert.match(line, /^--request-header-add \(flag\): '(?:Authorization|X-Token): …' /);
+    }
   });
 
   test('a CA file that is none', () => {
