@@ -1,8 +1,8 @@
 // The client: shards that hold links and serve upstreams, and one set of links a server.
 //
 // Invariant: a failure that trying again cannot cure (a refused token, a newer instance of this
-// client) ends the client, as `ending.ts` says; anything else is tried again. Must not know:
-// frames, sockets, what is printed where.
+// client) ends the client, as `ending.ts` says; anything else is tried again, until every server
+// is given up where the user set how often. Must not know: frames, sockets, what is printed where.
 
 import { randomBytes } from 'node:crypto';
 import { isoTimeOf, sleep, systemClock } from '../base/clock.ts';
@@ -23,8 +23,8 @@ import { Dials, type ShardBridge } from './dials.ts';
 import {
   type Ending,
   EXIT_FAILURE,
-  endingOf,
   finalEnding,
+  givingUp,
   type LinkFailure,
   reasonOf,
 } from './ending.ts';
@@ -198,10 +198,10 @@ class RunningClient implements Client {
       state: this.#state,
       forwards: this.#forwards.views,
       servers: this.#servers.map((server): LocalServer => {
-        const isUp = server.upCount > 0;
+        const waiting = server.isClosed ? 'given up' : 'connecting';
         return {
           url: server.url,
-          state: isUp ? 'connected' : 'connecting',
+          state: server.upCount > 0 ? 'connected' : waiting,
           lastError: server.lastError,
           links: server.views().map((view) => describeLink(view, byLink.get(view.link))),
           tunnels: this.#config.tunnels.map(({ name, label }) => ({
@@ -248,7 +248,7 @@ class RunningClient implements Client {
         this.#onLinked(url);
       },
       close: (link, code) => this.#dials.bridgeOf(link)?.tell('close', { link, code }),
-      onFailure: (code, detail, attempts) => this.#onFailure(url, { code, detail, attempts }),
+      onFailure: (server, failure) => this.#onFailure(server, failure),
     });
   }
 
@@ -289,8 +289,9 @@ class RunningClient implements Client {
     else void this.#end(ending);
   }
 
-  #onFailure(url: string, failure: LinkFailure): void {
+  #onFailure(server: ServerLinks, failure: LinkFailure): void {
     if (this.#state !== 'running') return;
+    const { url } = server;
     const { code, attempts } = failure;
     this.#log.warn({ url, ...failure }, 'link failed');
     if (this.#linksTo(url) === 0) {
@@ -298,8 +299,18 @@ class RunningClient implements Client {
       const reason = reasonOf(failure);
       this.#onEvent({ event: 'disconnected', server: url, code, reason, attempts });
     }
-    const ending = endingOf(url, failure, this.#config);
-    if (ending !== undefined) void this.#end(ending);
+    const final = finalEnding(url, failure);
+    if (final === undefined) this.#giveUpMaybe(server, failure);
+    else void this.#end(final);
+  }
+
+  /** The last server that is given up ends the client; a link of another may still serve. */
+  #giveUpMaybe(server: ServerLinks, failure: LinkFailure): void {
+    const ending = givingUp(server.url, failure, this.#config);
+    if (ending === undefined) return;
+    server.close();
+    if (this.#servers.every(({ isClosed }) => isClosed)) void this.#end(ending);
+    else this.#log.error({ url: server.url, reason: ending.message }, 'server given up');
   }
 
   async #drain(): Promise<void> {

@@ -1,7 +1,9 @@
 // How a client ends, and of which failures: exit codes of the contract, and what to do about it.
 //
 // Invariant: a failure that trying again cannot cure has an exit code and one line that says what
-// to check. Must not know: which links there are, shards, what is printed where.
+// to check, and ends the client; a server is given up only when it has no link left, so that no
+// stream is cut for it, and the client ends when all its servers are. Must not know: which links
+// there are, shards, what is printed where.
 
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 
@@ -10,11 +12,14 @@ export interface Ending {
   readonly message?: string;
 }
 
-/** Why a link failed, and how many attempts in a row have. */
+/** Why a link to a server failed. */
 export interface LinkFailure {
   readonly code: ErrorCode;
   readonly detail: string;
+  /** In a row, this one among them; links that are lost together are one. */
   readonly attempts: number;
+  /** To the same server: being dialled, up, or leaving with the streams that they have. */
+  readonly linksLeft: number;
 }
 
 /** How often the user wants it to be tried. */
@@ -59,14 +64,13 @@ export function finalEnding(
   return { exitCode: final.exitCode, message: `${url}: ${why}: ${final.advice}` };
 }
 
-/** Undefined: it is tried again. */
-export function endingOf(
+/** Of a server that is given up, when it is the last; undefined: it is tried again. */
+export function givingUp(
   url: string,
   failure: LinkFailure,
   { once, maxRetry }: Persistence,
 ): Ending | undefined {
-  const final = finalEnding(url, failure);
-  if (final !== undefined) return final;
+  if (failure.linksLeft > 0) return undefined;
   const why = reasonOf(failure);
   const isRefused = failure.code === 'SLW_TLS_REFUSED';
   const exitCode = isRefused ? EXIT_AUTH_REFUSED : EXIT_FAILURE;

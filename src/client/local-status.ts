@@ -20,7 +20,7 @@ export interface LocalLink {
 
 export interface LocalServer {
   readonly url: string;
-  readonly state: 'connected' | 'connecting';
+  readonly state: 'connected' | 'connecting' | 'given up';
   /** Of the last failure; empty when there was none since it was connected. */
   readonly lastError: string;
   readonly links: readonly LocalLink[];

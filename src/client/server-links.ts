@@ -13,6 +13,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { LinkWelcome } from '../bridge/client-messages.ts';
+import type { LinkFailure } from './ending.ts';
 import type { LinkView } from './local-status.ts';
 
 /** Links to one server at most (contract). */
@@ -47,8 +48,8 @@ export interface ServerLinksOptions {
   readonly dial: (server: ServerLinks, ownShard: number) => string;
   readonly keep: (link: string) => void;
   readonly close: (link: string, code: ErrorCode) => void;
-  /** A dial failed or a link was lost, so often in a row. */
-  readonly onFailure: (code: ErrorCode, detail: string, attempts: number) => void;
+  /** A dial failed or a link was lost. */
+  readonly onFailure: (server: ServerLinks, failure: LinkFailure) => void;
 }
 
 type LinkState = 'dialling' | 'up' | 'leaving';
@@ -86,6 +87,11 @@ export class ServerLinks {
     this.#options = options;
     const { random } = options;
     this.#backoff = new Backoff({ baseMs: BACKOFF_BASE_MS, maxMs: BACKOFF_MAX_MS_USUAL, random });
+  }
+
+  /** No link is dialled any more. */
+  get isClosed(): boolean {
+    return this.#state === 'closed';
   }
 
   /** Links that carry streams. */
@@ -156,7 +162,9 @@ export class ServerLinks {
     // Expected, and its successor has been dialled.
     if (entry.state === 'leaving') return;
     this.lastError = detail === '' ? code : `${code}: ${detail}`;
-    this.#options.onFailure(code, detail, this.#backoff.attempts + 1);
+    // What is lost while a retry waits already is no further attempt.
+    const attempts = this.#backoff.attempts + (this.#pause?.before === 'retry' ? 0 : 1);
+    this.#options.onFailure(this, { code, detail, attempts, linksLeft: this.#links.size });
     this.#retryLater();
   }
 

@@ -106,10 +106,13 @@ export const CLIENT_OPTIONS = {
     default: 'auto',
     help: 'mask frames with random keys, which costs time; auto: only over plain ws://',
   }),
-  once: one(boolean, { default: 'false', help: 'end when the links are lost, do not retry' }),
+  once: one(boolean, {
+    default: 'false',
+    help: 'end when the links to all servers are lost, do not retry',
+  }),
   'max-retry': one(integer({ min: 0, max: 1_000_000 }), {
     default: '0',
-    help: 'retries in a row before giving up; 0 is no limit',
+    help: 'retries in a row before giving a server up; 0 is no limit',
   }),
   shards: one(integer({ min: 1, max: SHARDS_MAX }), { default: '1', help: 'worker threads' }),
   ...DRAIN_TIMEOUT_OPTION,

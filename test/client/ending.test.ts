@@ -3,11 +3,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ERRORS } from '../../src/base/errors.ts';
-import { endingOf, finalEnding, type LinkFailure, reasonOf } from '../../src/client/ending.ts';
+import { finalEnding, givingUp, type LinkFailure, reasonOf } from '../../src/client/ending.ts';
 
 const URL_TEXT = 'ws://server.example/connect';
 const FOR_EVER = { once: false, maxRetry: 0 };
-const LOST: LinkFailure = { code: 'SLW_LINK_LOST', detail: 'read ECONNRESET', attempts: 1 };
+const LOST: LinkFailure = {
+  code: 'SLW_LINK_LOST',
+  detail: 'read ECONNRESET',
+  attempts: 1,
+  linksLeft: 0,
+};
 
 test('what trying again cannot cure ends at once, and says what to check', () => {
   const cases = [
@@ -17,13 +22,11 @@ test('what trying again cannot cure ends at once, and says what to check', () =>
     ['SLW_WIRE_VERSION', 1, 'update'],
   ] as const;
   for (const [code, exitCode, advice] of cases) {
-    for (const persistence of [FOR_EVER, { once: true, maxRetry: 0 }]) {
-      const ending = endingOf(URL_TEXT, { code, detail: '', attempts: 1 }, persistence);
-      const { message = '' } = ending ?? {};
-      assert.equal(ending?.exitCode, exitCode, code);
-      assert.ok(message.startsWith(`${URL_TEXT}: ${ERRORS[code].text}: `), message);
-      assert.ok(message.includes(advice), message);
-    }
+    const ending = finalEnding(URL_TEXT, { code, detail: '' });
+    const { message = '' } = ending ?? {};
+    assert.equal(ending?.exitCode, exitCode, code);
+    assert.ok(message.startsWith(`${URL_TEXT}: ${ERRORS[code].text}: `), message);
+    assert.ok(message.includes(advice), message);
   }
 });
 
@@ -34,10 +37,10 @@ test('its detail stands beside what the code means', () => {
 
 test('anything else is tried again, as often as the user wants', () => {
   assert.equal(finalEnding(URL_TEXT, LOST), undefined);
-  assert.equal(endingOf(URL_TEXT, { ...LOST, attempts: 1000 }, FOR_EVER), undefined);
+  assert.equal(givingUp(URL_TEXT, { ...LOST, attempts: 1000 }, FOR_EVER), undefined);
   const thrice = { once: false, maxRetry: 3 };
-  assert.equal(endingOf(URL_TEXT, { ...LOST, attempts: 3 }, thrice), undefined);
-  assert.deepEqual(endingOf(URL_TEXT, { ...LOST, attempts: 4 }, thrice), {
+  assert.equal(givingUp(URL_TEXT, { ...LOST, attempts: 3 }, thrice), undefined);
+  assert.deepEqual(givingUp(URL_TEXT, { ...LOST, attempts: 4 }, thrice), {
     exitCode: 1,
     message: `${URL_TEXT}: gave up after 3 retries: read ECONNRESET`,
   });
@@ -45,12 +48,23 @@ test('anything else is tried again, as often as the user wants', () => {
 
 test('--once ends with the first failure, by exit code 3 for a refused certificate', () => {
   const once = { once: true, maxRetry: 0 };
-  assert.deepEqual(endingOf(URL_TEXT, LOST, once), {
+  assert.deepEqual(givingUp(URL_TEXT, LOST, once), {
     exitCode: 1,
     message: `${URL_TEXT}: read ECONNRESET (--once)`,
   });
-  const refused = endingOf(URL_TEXT, { ...LOST, code: 'SLW_TLS_REFUSED' }, once);
+  const refused = givingUp(URL_TEXT, { ...LOST, code: 'SLW_TLS_REFUSED' }, once);
   assert.equal(refused?.exitCode, 3);
+});
+
+test('no server is given up that has a link, whatever the user wants', () => {
+  for (const persistence of [
+    { once: true, maxRetry: 0 },
+    { once: false, maxRetry: 3 },
+  ]) {
+    const failure = { ...LOST, attempts: 1000 };
+    assert.equal(givingUp(URL_TEXT, { ...failure, linksLeft: 1 }, persistence), undefined);
+    assert.equal(givingUp(URL_TEXT, failure, persistence)?.exitCode, 1);
+  }
 });
 
 test('a failure without a detail is told by what its code means', () => {

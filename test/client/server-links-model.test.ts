@@ -54,7 +54,7 @@ class Bench {
         this.surplus.push(link);
         this.up.delete(link);
       },
-      onFailure: (code, _detail, attempts) => this.failures.push({ code, attempts }),
+      onFailure: (_server, { code, attempts }) => this.failures.push({ code, attempts }),
     });
     this.server.fill();
   }

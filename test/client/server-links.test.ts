@@ -16,6 +16,8 @@ class FakeServer {
   readonly kept: string[] = [];
   readonly closed: [string, ErrorCode][] = [];
   readonly failures: [ErrorCode, number][] = [];
+  /** How many links there were at each failure. */
+  readonly left: number[] = [];
   readonly links: ServerLinks;
   /** What it says of how soon to come back. */
   spreadMs = 0;
@@ -41,7 +43,10 @@ class FakeServer {
       },
       keep: (link) => this.kept.push(link),
       close: (link, code) => this.closed.push([link, code]),
-      onFailure: (code, _detail, attempts) => this.failures.push([code, attempts]),
+      onFailure: (_server, { code, attempts, linksLeft }) => {
+        this.failures.push([code, attempts]);
+        this.left.push(linksLeft);
+      },
     });
   }
 
@@ -164,6 +169,28 @@ test('a lost link is dialled again after a back-off with full jitter', () => {
       [1, 2, 3, 4, 5, 6, 7, 8, 9],
     );
   }
+});
+
+test('links that are lost together are one attempt, and say how many are left', () => {
+  const server = new FakeServer(0, 1, () => 0.999);
+  server.links.fill();
+  server.welcome('link-1', 0, 3);
+  server.welcome('link-2', 1, 3);
+  server.welcome('link-3', 2, 3);
+  server.links.onGoAway('link-3', 'SLW_LINK_DRAINING');
+  for (const link of ['link-1', 'link-2']) server.links.onEnd(link, 'SLW_LINK_LOST', '');
+  server.clock.advance(500);
+  server.links.onEnd('link-4', 'SLW_DIAL_FAILED', '');
+  server.links.onEnd('link-3', 'SLW_LINK_ENDED', '');
+  server.clock.advance(1000);
+  server.links.onEnd('link-5', 'SLW_DIAL_FAILED', '');
+  assert.deepEqual(server.failures, [
+    ['SLW_LINK_LOST', 1],
+    ['SLW_LINK_LOST', 1],
+    ['SLW_DIAL_FAILED', 2],
+    ['SLW_DIAL_FAILED', 3],
+  ]);
+  assert.deepEqual(server.left, [2, 1, 1, 0]);
 });
 
 test('a server of many says how long to take; half of it is kept when it says less later', () => {
