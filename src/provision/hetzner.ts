@@ -23,7 +23,7 @@ const server = z.object({
   name: z.string(),
   status: z.string(),
   public_net: z.object({ ipv4: z.object({ ip: z.string() }).nullable() }),
-  datacenter: z.object({ location: z.object({ name: z.string() }) }),
+  location: z.object({ name: z.string() }),
 });
 
 const STATES: Readonly<Record<string, MachineState>> = {
@@ -84,13 +84,13 @@ export function createHetzner(options: ProviderOptions): Provider {
   };
 }
 
-function machineOf({ id, name, status, public_net, datacenter }: z.infer<typeof server>): Machine {
+function machineOf({ id, name, status, public_net, location }: z.infer<typeof server>): Machine {
   const address = public_net.ipv4?.ip;
   return machineAs(STATES, {
     id: String(id),
     name,
     status,
-    region: datacenter.location.name,
+    region: location.name,
     address,
   });
 }

@@ -13,7 +13,6 @@ const create = z.strictObject({
   server_type: z.string(),
   image: z.string(),
   location: z.string().optional(),
-  datacenter: z.string().optional(),
   start_after_create: z.boolean().optional(),
   placement_group: z.number().optional(),
   ssh_keys: z.array(z.string()).optional(),
@@ -50,7 +49,7 @@ const show = (id: number, one: Kept) => ({
     firewalls: [],
   },
   server_type: { name: one.create.server_type },
-  datacenter: { name: 'fsn1-dc14', location: { name: one.create.location, country: 'DE' } },
+  location: { id: 1, name: one.create.location, country: 'DE', network_zone: 'eu-central' },
   labels: one.create.labels,
   locked: false,
 });
