@@ -22,7 +22,7 @@ import {
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
-import { orUndefined, type Rest, restOf, unlessGone, wordsAt } from './rest.ts';
+import { orUndefined, orUnheard, type Rest, restOf, unlessGone, wordsAt } from './rest.ts';
 
 const TAG = 'sluiceway';
 const GROUPS_API = '2021-04-01';
@@ -89,7 +89,7 @@ class Azure {
     }
     return await orUndone(async (register) => {
       const tags = { [TAG]: this.#options.tag };
-      await this.#rest.ask('PUT', path, { json: { location, tags }, answer: group });
+      await orUnheard(this.#rest.ask('PUT', path, { json: { location, tags }, answer: group }));
       register(`the resource group ${groupName}`, async () => await this.delete(groupName));
       const address = await this.#makeNetwork(groupName, choice, request);
       return { id: groupName, name, state: 'starting' as const, region: location, address };

@@ -11,7 +11,7 @@ import {
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
-import { orUndefined, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
+import { orUndefined, orUnheard, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
 
 const PER_PAGE = 200;
 const DEFAULTS = { region: 'fra1', size: 's-1vcpu-1gb', image: 'debian-12-x64' };
@@ -44,17 +44,19 @@ export function createDigitalocean(options: ProviderOptions): Provider {
     create: async (request) => {
       const { name, userData } = request;
       const { region, size, image } = choose(request, options, DEFAULTS);
-      const { droplet: made } = await rest.ask('POST', '/v2/droplets', {
-        json: {
-          name,
-          region,
-          size,
-          image,
-          user_data: userData(),
-          tags: [options.tag],
-        },
-        answer: z.object({ droplet }),
-      });
+      const { droplet: made } = await orUnheard(
+        rest.ask('POST', '/v2/droplets', {
+          json: {
+            name,
+            region,
+            size,
+            image,
+            user_data: userData(),
+            tags: [options.tag],
+          },
+          answer: z.object({ droplet }),
+        }),
+      );
       return machineOf(made);
     },
     get: async (id) => {

@@ -19,6 +19,7 @@ import {
   type ProviderOptions,
 } from './provider.ts';
 import { joinId, splitId } from './regional-id.ts';
+import { orUnheard } from './rest.ts';
 
 const TAG = 'sluiceway';
 const DEFAULTS = { region: 'eu-central-1', size: 't3.micro' };
@@ -90,22 +91,27 @@ class Ec2 {
         ...rulesOf(request.ports),
       });
       const answer = z.object({ instancesSet: z.array(instance).min(1) });
-      const made = await query.ask(
-        'RunInstances',
-        {
-          ImageId: image,
-          InstanceType: request.size ?? DEFAULTS.size,
-          MinCount: '1',
-          MaxCount: '1',
-          UserData: Buffer.from(request.userData()).toString('base64'),
-          'SecurityGroupId.1': groupId,
-          'MetadataOptions.HttpTokens': 'required',
-          ...this.#tagsOf('instance', request.name),
-        },
-        answer,
+      const made = await orUnheard(
+        query.ask('RunInstances', this.#instanceOf(request, { image, groupId }), answer),
       );
       return machineOf(made.instancesSet[0] as Instance, region);
     });
+  }
+
+  #instanceOf(
+    { name, size, userData }: MachineRequest,
+    { image, groupId }: { readonly image: string; readonly groupId: string },
+  ): Parameters {
+    return {
+      ImageId: image,
+      InstanceType: size ?? DEFAULTS.size,
+      MinCount: '1',
+      MaxCount: '1',
+      UserData: Buffer.from(userData()).toString('base64'),
+      'SecurityGroupId.1': groupId,
+      'MetadataOptions.HttpTokens': 'required',
+      ...this.#tagsOf('instance', name),
+    };
   }
 
   async #makeGroup(query: Ec2Query, { name }: MachineRequest): Promise<string> {
@@ -122,7 +128,8 @@ class Ec2 {
       ...this.#tagsOf('security-group', name),
     };
     const answer = z.object({ groupId: z.string() });
-    return (await query.ask('CreateSecurityGroup', parameters, answer)).groupId;
+    const made = await orUnheard(query.ask('CreateSecurityGroup', parameters, answer));
+    return made.groupId;
   }
 
   #tagsOf(type: string, name: string): Parameters {

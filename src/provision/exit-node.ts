@@ -34,6 +34,11 @@ export interface Created<T> {
   readonly found: T;
 }
 
+/**
+ * How often a machine that may be there is looked for, as a cloud may list what it made only after
+ * a while. Guess.
+ */
+const LOOKS_MAX = 5;
 /** Between two questions. Guess: machines take half a minute at least. */
 const ASK_AGAIN_MS = 3000;
 
@@ -57,17 +62,26 @@ export async function createExitNode<T>(options: CreateOptions<T>): Promise<Crea
   }
 }
 
-/** Nobody answered: the machine may be there all the same. */
-async function withUnheard<T>(
-  cause: unknown,
-  { provider, request }: CreateOptions<T>,
-): Promise<unknown> {
+/** Nobody said what came of it: the machine may be there all the same, or a part of it. */
+async function withUnheard<T>(cause: unknown, options: CreateOptions<T>): Promise<unknown> {
   if (!isUnheard(cause)) return cause;
+  const maybe = `maybe ${options.request.name} (see exit-node list)`;
   try {
-    const made = (await provider.list()).find(({ name }) => name === request.name);
-    return made === undefined ? cause : await removed(cause, provider, made);
+    const made = await lookFor(options);
+    if (made !== undefined) return await removed(cause, options.provider, made);
+    return new LeftBehind(cause, maybe, 'it is not listed yet');
   } catch (why) {
-    return new LeftBehind(cause, `maybe ${request.name}: see exit-node list; it`, why);
+    return new LeftBehind(cause, maybe, why);
+  }
+}
+
+/** The machine; or else, after a while, what there is of it. */
+async function lookFor<T>({ provider, request, sleep }: CreateOptions<T>) {
+  for (let looks = 1; ; looks += 1) {
+    const named = (await provider.list()).filter(({ name }) => name === request.name);
+    const whole = named.find(({ state }) => state !== 'ending');
+    if (whole !== undefined || looks >= LOOKS_MAX) return whole ?? named[0];
+    await sleep(ASK_AGAIN_MS);
   }
 }
 

@@ -14,7 +14,6 @@ import {
   type Choice,
   CloudRefusal,
   choose,
-  isUnheard,
   type Machine,
   type MachineRequest,
   type MachineState,
@@ -22,7 +21,7 @@ import {
   type ProviderOptions,
 } from './provider.ts';
 import { joinId, splitId } from './regional-id.ts';
-import { type Method, orUndefined, type Rest, restOf, wordsAt } from './rest.ts';
+import { type Method, orUndefined, orUnheard, type Rest, restOf, wordsAt } from './rest.ts';
 
 const LABEL = 'sluiceway';
 const PER_PAGE = 500;
@@ -101,23 +100,16 @@ class Gce {
     const choice = choose(request, this.#options, DEFAULTS);
     const { region: zone } = choice;
     const { name } = request;
-    let isHeard = true;
     return await orUndone(async (register) => {
       // Registered when it was accepted: what was there before is another's.
       const json = ruleOf(request, this.#options.tag);
-      const rule = await this.#begin('POST', '/global/firewalls', json);
-      // An instance that may be there goes with its rule, by its id.
-      register(`the firewall rule ${name}`, async () => {
-        if (isHeard) await this.#deleteRule(name);
-      });
+      const rule = await orUnheard(this.#begin('POST', '/global/firewalls', json));
+      register(`the firewall rule ${name}`, async () => await this.#deleteRule(name));
       await this.#finish(rule);
       const id = joinId(zone, name);
       const path = `/zones/${zone}/instances`;
       const instance = this.#instanceOf(request, choice);
-      const made = await this.#begin('POST', path, instance).catch((error: unknown) => {
-        isHeard = !isUnheard(error);
-        throw error;
-      });
+      const made = await orUnheard(this.#begin('POST', path, instance));
       register(`the instance ${id}`, async () => await this.#deleteInstance(id));
       await this.#finish(made);
       return { id, name, state: 'starting' as const, region: zone };

@@ -12,7 +12,7 @@ import {
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
-import { orUndefined, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
+import { orUndefined, orUnheard, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
 
 const LABEL = 'sluiceway';
 const PER_PAGE = 50;
@@ -48,19 +48,21 @@ export function createHetzner(options: ProviderOptions): Provider {
     create: async (request) => {
       const { name, userData } = request;
       const { region, size, image } = choose(request, options, DEFAULTS);
-      const { server: made } = await rest.ask('POST', '/v1/servers', {
-        json: {
-          name,
-          location: region,
-          server_type: size,
-          image,
-          user_data: userData(),
-          labels: { [LABEL]: options.tag },
-          start_after_create: true,
-          public_net: { enable_ipv4: true, enable_ipv6: true },
-        },
-        answer: z.object({ server }),
-      });
+      const { server: made } = await orUnheard(
+        rest.ask('POST', '/v1/servers', {
+          json: {
+            name,
+            location: region,
+            server_type: size,
+            image,
+            user_data: userData(),
+            labels: { [LABEL]: options.tag },
+            start_after_create: true,
+            public_net: { enable_ipv4: true, enable_ipv6: true },
+          },
+          answer: z.object({ server }),
+        }),
+      );
       return machineOf(made);
     },
     get: async (id) => {

@@ -13,7 +13,7 @@ import {
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
-import { orUndefined, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
+import { orUndefined, orUnheard, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
 
 const PER_PAGE = 500;
 const INSTANCES = '/v4/linode/instances';
@@ -53,19 +53,21 @@ export function createLinode(options: ProviderOptions): Provider {
     create: async (request) => {
       const { name, userData } = request;
       const { region, size, image } = choose(request, options, DEFAULTS);
-      const made = await rest.ask('POST', INSTANCES, {
-        json: {
-          label: name,
-          region,
-          type: size,
-          image,
-          root_pass: randomBytes(PASSWORD_BYTES).toString('base64url'),
-          tags: [options.tag],
-          metadata: { user_data: Buffer.from(userData()).toString('base64') },
-          booted: true,
-        },
-        answer: instance,
-      });
+      const made = await orUnheard(
+        rest.ask('POST', INSTANCES, {
+          json: {
+            label: name,
+            region,
+            type: size,
+            image,
+            root_pass: randomBytes(PASSWORD_BYTES).toString('base64url'),
+            tags: [options.tag],
+            metadata: { user_data: Buffer.from(userData()).toString('base64') },
+            booted: true,
+          },
+          answer: instance,
+        }),
+      );
       return machineOf(made);
     },
     get: async (id) => {

@@ -1,10 +1,11 @@
 // What is made in several requests: undone when one fails, and waited for where it takes its time.
 //
-// Invariant: what was made and could not be removed is named; no wait is without an end. Must not
-// know: what is made, or by whom.
+// Invariant: what was made and could not be removed is named; where the last request went unheard
+// nothing is undone, as what it made goes with the rest; no wait is without an end. Must not know:
+// what is made, or by whom.
 
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
-import { CloudRefusal, type ProviderOptions, textOf } from './provider.ts';
+import { CloudRefusal, isUnheard, type ProviderOptions, textOf } from './provider.ts';
 
 /** Something went wrong, and what was made could not be removed. */
 export class LeftBehind extends SluicewayError {
@@ -33,6 +34,8 @@ export async function orUndone<T>(
   try {
     return await make((what, undo) => steps.push({ what, undo }));
   } catch (cause) {
+    // What may be there is found by what was made before it, and removed with it.
+    if (isUnheard(cause)) throw cause;
     for (const { what, undo } of steps.reverse()) {
       try {
         await undo();

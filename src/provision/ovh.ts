@@ -15,7 +15,7 @@ import {
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
-import { orUndefined, type RestOptions, restOf, unlessGone, wordsAt } from './rest.ts';
+import { orUndefined, orUnheard, type RestOptions, restOf, unlessGone, wordsAt } from './rest.ts';
 
 const DEFAULTS = { region: 'GRA11', size: 'd2-2', image: 'Debian 12' };
 const BETWEEN = '.';
@@ -66,17 +66,19 @@ export function createOvh(options: ProviderOptions): Provider {
     create: async (request) => {
       const { name, userData } = request;
       const { region, size, image } = choose(request, options, DEFAULTS);
-      const made = await rest.ask('POST', `${base}/instance`, {
-        json: {
-          name: `${prefix}${name}`,
-          region,
-          flavorId: await find('flavor', region, size),
-          imageId: await find('image', region, image),
-          userData: userData(),
-          monthlyBilling: false,
-        },
-        answer: instance,
-      });
+      const made = await orUnheard(
+        rest.ask('POST', `${base}/instance`, {
+          json: {
+            name: `${prefix}${name}`,
+            region,
+            flavorId: await find('flavor', region, size),
+            imageId: await find('image', region, image),
+            userData: userData(),
+            monthlyBilling: false,
+          },
+          answer: instance,
+        }),
+      );
       return machineOf(made, prefix);
     },
     get: async (id) => {

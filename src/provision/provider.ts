@@ -1,8 +1,9 @@
 // What a cloud does for us: makes a machine, finds it, ends it; nine of them behind one interface.
 //
 // Invariant: a machine is found by its id alone, and by the tag that all of ours carry; `create`
-// that rejects has removed what it made, or names it in a LeftBehind; to delete what is gone is no
-// error. Must not know: what runs on a machine.
+// that rejects has removed what it made, or names it in a LeftBehind, or is Unheard, and what there
+// is of it is found by its name; to delete what is gone is no error. Must not know: what runs on a
+// machine.
 
 import { SluicewayError } from '../base/errors.ts';
 import { loggable } from '../base/loggable.ts';
@@ -73,6 +74,15 @@ export class CloudRefusal extends SluicewayError {
   }
 }
 
+/** What makes a machine was asked for, and nobody said what came of it: it may be there. */
+export class Unheard extends SluicewayError {
+  override name = 'Unheard';
+
+  constructor(cause: unknown) {
+    super('SLW_CLOUD_UNREACHABLE', textOf(cause), { cause });
+  }
+}
+
 /** As a provider has it, its state in its own word: one that we do not know is a failure. */
 export function machineAs(
   states: Readonly<Record<string, MachineState>>,
@@ -109,9 +119,8 @@ export function choose(
   };
 }
 
-/** Nobody answered: what was asked for may have been done all the same. */
-export function isUnheard(error: unknown): boolean {
-  return error instanceof SluicewayError && error.code === 'SLW_CLOUD_UNREACHABLE';
+export function isUnheard(error: unknown): error is Unheard {
+  return error instanceof Unheard;
 }
 
 export function textOf(error: unknown): string {

@@ -6,7 +6,7 @@
 
 import { z } from 'zod';
 import { SluicewayError } from '../base/errors.ts';
-import { CloudRefusal, type ProviderOptions, textOf } from './provider.ts';
+import { CloudRefusal, type ProviderOptions, textOf, Unheard } from './provider.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -160,6 +160,22 @@ export function wordsAt(...path: readonly (string | number)[]): (body: string) =
 /** Signs by a token in a field. */
 export function withToken(field: string, value: string): RestOptions['sign'] {
   return (request) => ({ ...request, headers: { ...request.headers, [field]: value } });
+}
+
+/**
+ * For what makes a machine, or what it goes with: no answer, one that cannot be read, and a fault
+ * of the provider's own or of a proxy before it leave open whether it was made.
+ */
+export async function orUnheard<T>(making: Promise<T>): Promise<T> {
+  try {
+    return await making;
+  } catch (error) {
+    throw error instanceof CloudRefusal && isRefused(error.answered) ? error : new Unheard(error);
+  }
+}
+
+function isRefused(status: number): boolean {
+  return status >= 400 && status < 500;
 }
 
 /** 404 is what was wished for. */

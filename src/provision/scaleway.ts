@@ -18,7 +18,15 @@ import {
   type ProviderOptions,
 } from './provider.ts';
 import { joinId, splitId } from './regional-id.ts';
-import { orUndefined, type Rest, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
+import {
+  orUndefined,
+  orUnheard,
+  type Rest,
+  restOf,
+  unlessGone,
+  withToken,
+  wordsAt,
+} from './rest.ts';
 
 const PER_PAGE = 100;
 const DEFAULTS = { region: 'fr-par-1', size: 'DEV1-S', image: 'debian_bookworm' };
@@ -58,10 +66,16 @@ export function createScaleway(options: ProviderOptions): Provider {
     const asked = rest.ask('GET', pathOf(id), { answer: z.object({ server }) });
     const state = (await orUndefined(asked))?.server.state;
     if (state === 'starting' || state === 'stopping') return undefined;
+    // One that does not run is not terminated but deleted.
     if (state === 'stopped') await unlessGone(rest.ask('DELETE', pathOf(id)));
     // With its disk and its address.
     else if (state !== undefined) await unlessGone(act(id, 'terminate'));
     return true;
+  };
+  const remove = async (id: string): Promise<void> => {
+    await untilThere(async () => await end(id), {
+      ...{ sleep: options.sleep, provider: 'Scaleway', what: `the end of ${id}` },
+    });
   };
   return {
     create: async (request) =>
@@ -69,8 +83,7 @@ export function createScaleway(options: ProviderOptions): Provider {
         const choice = choose(request, options, DEFAULTS);
         const made = await make(rest, { name: request.name, choice, project, tag: options.tag });
         const id = joinId(made.zone, made.id);
-        // A server that never ran is not terminated but deleted.
-        register(`the server ${id}`, async () => await unlessGone(rest.ask('DELETE', pathOf(id))));
+        register(`the server ${id}`, async () => await remove(id));
         await rest.ask('PATCH', `${pathOf(id)}/user_data/cloud-init`, {
           text: request.userData(),
           contentType: 'text/plain',
@@ -94,11 +107,7 @@ export function createScaleway(options: ProviderOptions): Provider {
         if (servers.length < PER_PAGE) return all;
       }
     },
-    delete: async (id) => {
-      await untilThere(async () => await end(id), {
-        ...{ sleep: options.sleep, provider: 'Scaleway', what: `the end of ${id}` },
-      });
-    },
+    delete: remove,
   };
 }
 
@@ -111,17 +120,19 @@ interface Making {
 
 async function make(rest: Rest, { name, choice, project, tag }: Making): Promise<Server> {
   const { region: zone, size, image } = choice;
-  const { server: made } = await rest.ask('POST', `/instance/v1/zones/${zone}/servers`, {
-    json: {
-      name,
-      project,
-      commercial_type: size,
-      image: await findImage(rest, { zone, size, image }),
-      dynamic_ip_required: true,
-      tags: [tag],
-    },
-    answer: z.object({ server }),
-  });
+  const { server: made } = await orUnheard(
+    rest.ask('POST', `/instance/v1/zones/${zone}/servers`, {
+      json: {
+        name,
+        project,
+        commercial_type: size,
+        image: await findImage(rest, { zone, size, image }),
+        dynamic_ip_required: true,
+        tags: [tag],
+      },
+      answer: z.object({ server }),
+    }),
+  );
   return made;
 }
 

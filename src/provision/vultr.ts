@@ -13,7 +13,15 @@ import {
   type Provider,
   type ProviderOptions,
 } from './provider.ts';
-import { orUndefined, type Rest, restOf, unlessGone, withToken, wordsAt } from './rest.ts';
+import {
+  orUndefined,
+  orUnheard,
+  type Rest,
+  restOf,
+  unlessGone,
+  withToken,
+  wordsAt,
+} from './rest.ts';
 
 const PER_PAGE = 500;
 const DEFAULTS = { region: 'fra', size: 'vc2-1c-1gb', image: 'Debian 12 x64 (bookworm)' };
@@ -47,19 +55,21 @@ export function createVultr(options: ProviderOptions): Provider {
     create: async (request) => {
       const { name, userData } = request;
       const { region, size, image } = choose(request, options, DEFAULTS);
-      const { instance: made } = await rest.ask('POST', '/v2/instances', {
-        json: {
-          label: name,
-          hostname: name,
-          region,
-          plan: size,
-          os_id: await findImage(rest, image),
-          user_data: Buffer.from(userData()).toString('base64'),
-          tags: [options.tag],
-          backups: 'disabled',
-        },
-        answer: z.object({ instance }),
-      });
+      const { instance: made } = await orUnheard(
+        rest.ask('POST', '/v2/instances', {
+          json: {
+            label: name,
+            hostname: name,
+            region,
+            plan: size,
+            os_id: await findImage(rest, image),
+            user_data: Buffer.from(userData()).toString('base64'),
+            tags: [options.tag],
+            backups: 'disabled',
+          },
+          answer: z.object({ instance }),
+        }),
+      );
       return machineOf(made);
     },
     get: async (id) => {

@@ -4,9 +4,13 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { z } from 'zod';
+import { SluicewayError } from '../../src/base/errors.ts';
 import { createEc2 } from '../../src/provision/ec2.ts';
 import { Ec2Query } from '../../src/provision/ec2-query.ts';
+import { createExitNode } from '../../src/provision/exit-node.ts';
 import { CloudRefusal, type MachineRequest, type Provider } from '../../src/provision/provider.ts';
+import { startCloudRelay } from '../support/cloud-relay.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { NEWEST, startMoto } from '../support/moto.ts';
 import { startStub } from './cloud-stub.ts';
 
@@ -149,6 +153,29 @@ test('the group of an instance that never was is listed as one that ends, and de
     ['edge-1'],
   );
   assert.equal((await groupsAt(url)).length, 2, 'those of others stay');
+});
+
+test('whatever is made and not answered rightly is found and removed', async (t) => {
+  const moto = await startEc2(t);
+  if (moto === undefined) return;
+  for (const action of ['CreateSecurityGroup', 'RunInstances']) {
+    for (const fault of ['lose', 'rewrite'] as const) {
+      const relay = await startCloudRelay(t, moto.url);
+      const isIt = (text: string): boolean => text.includes(action);
+      if (fault === 'lose') relay.decide = ({ body }) => (isIt(body) ? 'lose' : 'pass');
+      else relay.rewrite = (body) => (isIt(body) ? '<Proxy/>' : body);
+      const making = createExitNode({
+        ...{ provider: providerAt(relay.url), request: REQUEST, clock: new FakeClock() },
+        ...{ deadlineMs: 60_000, signal: new AbortController().signal },
+        sleep: async () => {},
+        reach: async () => assert.fail('it is not asked'),
+        onProgress: () => {},
+      });
+      await assert.rejects(making, SluicewayError, `${action} ${fault}`);
+      assert.deepEqual(await moto.provider.list(), [], `${action} ${fault}`);
+      assert.deepEqual(await groupsAt(moto.url), [], `${action} ${fault}`);
+    }
+  }
 });
 
 test('each request is signed for its region, and a session has its token', async (t) => {
