@@ -187,8 +187,9 @@ export class AcmeIssuer implements Issuer {
       return await client.createOrder({ ...data, replaces } as typeof data);
     } catch (error) {
       const status = this.#problem?.status ?? 0;
-      // 400 and 409: it was replaced before, or the issuer no longer knows it (RFC 9773 5).
-      if (status !== 400 && status !== 409) throw error;
+      // It was replaced before (409, RFC 9773 5), or the issuer does not know it (404 at Let's
+      // Encrypt), or has it from another account (403). To name it is not worth a certificate.
+      if (status < 400 || status >= 500 || status === TOO_MANY_REQUESTS) throw error;
       return client.createOrder(data);
     }
   }

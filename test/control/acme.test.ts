@@ -169,16 +169,28 @@ test('survives answers that are no ACME', async (t) => {
 });
 
 test('orders anew when the issuer no longer knows what is replaced', async (t) => {
-  const stub = await startStub(t, {
-    '/order': (count) =>
-      count === 1 ? problem(409, 'alreadyReplaced') : problem(403, 'unauthorized'),
-  });
-  assert.equal((await orderError(stub.issuer, 'key.serial')).code, 'SLW_ACME_REFUSED');
-  const orders = stub.payloads.filter(({ path }) => path === '/order');
-  assert.deepEqual(
-    orders.map(({ replaces }) => replaces),
-    ['key.serial', undefined],
-  );
+  const table = [
+    [problem(409, 'alreadyReplaced'), ['key.serial', undefined]],
+    [problem(400, 'malformed'), ['key.serial', undefined]],
+    // Boulder's, of another account's certificate, and of a serial that it does not have.
+    [problem(403, 'unauthorized'), ['key.serial', undefined]],
+    [problem(404, 'malformed'), ['key.serial', undefined]],
+    // These say nothing of it, and asking again makes them worse.
+    [problem(429, 'rateLimited'), ['key.serial']],
+    [problem(500, 'serverInternal'), ['key.serial']],
+  ] as const;
+  for (const [first, wanted] of table) {
+    const stub = await startStub(t, {
+      '/order': (count) => (count === 1 ? first : problem(403, 'rejectedIdentifier')),
+    });
+    await orderError(stub.issuer, 'key.serial');
+    const orders = stub.payloads.filter(({ path }) => path === '/order');
+    assert.deepEqual(
+      orders.map(({ replaces }) => replaces),
+      wanted,
+      String(first.status),
+    );
+  }
 });
 
 test('asks for advice, and does without where there is none', async (t) => {
