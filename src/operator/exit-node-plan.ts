@@ -5,7 +5,8 @@
 //   url:                                                       secret there --> asked --> Ready
 //
 // Invariant: pure; a machine is ordered only under a finalizer and after the order was written
-// down, and the finalizer goes only when no machine is found. Must not know: any cloud.
+// down, and the finalizer goes only when no machine is found; the CA that was seen first is trusted
+// for as long as the machine is the same, whatever is missing meanwhile. Must not know: any cloud.
 
 import { wallMsOf } from '../base/clock.ts';
 import { unbracketed } from '../base/ip.ts';
@@ -91,14 +92,15 @@ function planRemoval(observed: ExitNodeObserved): Plan {
 function planGiven(observed: ExitNodeObserved): Plan {
   const { exitNode, hasSecret, settings } = observed;
   const { url, addresses, tokenSecret } = exitNode.spec;
+  const status = pinnedOf(exitNode, undefined);
   if (url === undefined || tokenSecret === undefined) {
     const message = 'the exit node has neither url and tokenSecret, nor provision';
-    return planReport(observed, { status: 'False', reason: 'InvalidSpec', message }, {});
+    return planReport(observed, { status: 'False', reason: 'InvalidSpec', message }, status);
   }
   const { name, key = DEFAULT_KEY } = tokenSecret;
   if (!hasSecret) {
     const message = `there is no secret ${name} with the key ${key} in ${settings.namespace}`;
-    return planReport(observed, { status: 'False', reason: 'TokenMissing', message }, {});
+    return planReport(observed, { status: 'False', reason: 'TokenMissing', message }, status);
   }
   return planReached(observed, {
     ...{ url, tokenSecret: { name, key } },
@@ -119,7 +121,8 @@ function planFound(observed: ExitNodeObserved, { id, state, address }: Machine):
   const { exitNode, reach } = observed;
   const known = exitNode.status?.machine;
   const since = known?.id === id && known.state === state ? known.since : observed.now;
-  const status = { machine: { id, state, since }, ...secretOf(exitNode) };
+  const machine = { id, state, since };
+  const status = { machine, ...secretOf(exitNode) };
   const ageMs = ageOf(since, observed);
   // Whatever the provider calls it: one that answers is left alone.
   const isUp = state === 'running' || reach.is === 'ready';
@@ -129,9 +132,10 @@ function planFound(observed: ExitNodeObserved, { id, state, address }: Machine):
     // Nobody looks every other second for ever.
     return plan.next === 'waiting' && ageMs >= UP_WITHIN_MS ? { ...plan, next: 'blocked' } : plan;
   }
-  if (state === 'stopped') return planStopped(observed, status, ageMs >= STOPPED_GRACE_MS);
-  if (ageMs >= UP_WITHIN_MS) return planStopped(observed, status, true);
-  const plan = planReport(observed, pending('Provisioning', `machine ${id} is being made`), status);
+  const pinned = { ...status, ...pinnedOf(exitNode, id) };
+  if (state === 'stopped') return planStopped(observed, pinned, ageMs >= STOPPED_GRACE_MS);
+  if (ageMs >= UP_WITHIN_MS) return planStopped(observed, pinned, true);
+  const plan = planReport(observed, pending('Provisioning', `machine ${id} is being made`), pinned);
   return { ...plan, next: 'waiting' };
 }
 
@@ -213,6 +217,14 @@ function planReached(observed: ExitNodeObserved, status: ExitNodeStatus): Plan {
 /** The CA that was seen first, of this very machine: another one has another. */
 export function pinOf({ status }: ExitNodeObject, machineId: string | undefined) {
   return status?.machine?.id === machineId ? status?.caFingerprint : undefined;
+}
+
+function pinnedOf(
+  exitNode: ExitNodeObject,
+  machineId: string | undefined,
+): Pick<ExitNodeStatus, 'caFingerprint'> {
+  const known = pinOf(exitNode, machineId);
+  return known === undefined ? {} : { caFingerprint: known };
 }
 
 export function machineUrl(address: string): string {

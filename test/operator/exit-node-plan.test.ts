@@ -37,6 +37,16 @@ describe('an exit node that is there', () => {
     assert.deepEqual(statusOf(made).addresses, ['203.0.113.7']);
   });
 
+  test('keeps the CA that was seen first without its secret, and without a URL', () => {
+    const pinned = { caFingerprint: 'sha256:cd' };
+    const tokenless = plan({ exitNode: exitNode({ status: pinned }), hasSecret: false });
+    assert.deepEqual(summary(tokenless)[0], 'status TokenMissing');
+    assert.equal(statusOf(tokenless).caFingerprint, 'sha256:cd');
+    const wrong = plan({ exitNode: exitNode({ spec: {}, status: pinned }) });
+    assert.deepEqual(summary(wrong)[0], 'status InvalidSpec');
+    assert.equal(statusOf(wrong).caFingerprint, 'sha256:cd');
+  });
+
   test('without its secret has no address, and says which is missing', () => {
     const made = plan({ hasSecret: false });
     assert.deepEqual(summary(made), [
@@ -279,6 +289,19 @@ describe('an exit node on a machine of its own', () => {
     });
     const kept = plan({ exitNode: same, machine: running, reach: away });
     assert.equal(statusOf(kept).caFingerprint, 'sha256:ef');
+  });
+
+  test('keeps the CA that was seen first while it starts anew, as long as it is the same', () => {
+    const pinned = machine({
+      ...{ caFingerprint: 'sha256:ef', url: 'wss://198.51.100.9:8123' },
+      machine: { id: 'm-1', state: 'running', since: EARLIER },
+    });
+    for (const state of ['starting', 'stopped'] as const) {
+      const same = plan({ exitNode: pinned, machine: { id: 'm-1', state }, reach: away });
+      assert.equal(statusOf(same).caFingerprint, 'sha256:ef', state);
+      const other = plan({ exitNode: pinned, machine: { id: 'm-2', state }, reach: away });
+      assert.equal(statusOf(other).caFingerprint, null, state);
+    }
   });
 
   test('that is a template for others has no machine', () => {
