@@ -304,9 +304,13 @@ export class Flight {
       return;
     }
     const { bytesPerMs, wayMs } = this.#line;
-    const capBytes = Math.floor(bytesPerMs * (wayMs + this.#queueMsMax));
+    const flightMs = wayMs + this.#queueMsMax;
+    const capBytes = Math.floor(bytesPerMs * flightMs);
     this.#capBytes = Math.min(FLIGHT_BYTES_MAX, Math.max(FLIGHT_BYTES_MIN, capBytes));
-    const newBytes = PACE_GAIN * bytesPerMs * (nowMs - this.#pacedMs);
+    // By the cap, which is never less than FLIGHT_BYTES_MIN, and not by the rate, which whoever
+    // answers may make next to none.
+    const paceBytesPerMs = (PACE_GAIN * this.#capBytes) / flightMs;
+    const newBytes = paceBytesPerMs * (nowMs - this.#pacedMs);
     const burstBytes = Math.max(FRAME_BYTES_MIN, BURST_MS * bytesPerMs);
     this.#pacedBytes = Math.min(this.#pacedBytes + newBytes, this.#sentBytes + burstBytes);
     this.#pacedMs = nowMs;

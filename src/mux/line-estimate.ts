@@ -68,8 +68,10 @@ export class LineEstimate {
     this.bytesPerMs = Math.max(this.bytesPerMs, bytesPerMs);
   }
 
-  /** A round in which the line had enough to do is over. */
+  /** A round in which the line had enough to do is over. One that measured nothing goes on: the
+   * answer to a mark that left while no other was open tells no rate. */
   endRound(): void {
+    if (this.#rounds[this.#round] === 0) return;
     this.#round = (this.#round + 1) % ROUNDS;
     this.#rounds[this.#round] = 0;
     this.bytesPerMs = Math.max(...this.#rounds);

@@ -1,7 +1,8 @@
 // Goal: a slow line stays full and little waits for it, alone, with bulk in both directions, with
-// several links and when the line changes; a fast one is never held back; and nothing that a peer
-// answers can stop a sender for good. Method: a line in virtual time, and for the last random
-// answers. SLUICEWAY_MUX_RUNS sets the number of sequences; SLUICEWAY_MUX_SEED repeats one.
+// several links and when the line changes; one with little to do never stands still; a fast one is
+// never held back; and nothing that a peer answers can stop a sender for good. Method: a line in
+// virtual time, and for the last random answers. SLUICEWAY_MUX_RUNS sets the number of sequences;
+// SLUICEWAY_MUX_SEED repeats one.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,6 +13,7 @@ import {
   FLIGHT_BYTES_START,
   Flight,
   INTERVAL_MS,
+  PACE_MS,
   QUEUE_MORE_MS_MAX,
   QUEUE_MS,
   SMALL_BYTES_MAX,
@@ -187,6 +189,24 @@ test('a way that becomes longer, then shorter, is followed', () => {
   }
 });
 
+for (const mbit of [0.4, 1, 2.4]) {
+  for (const roundTripMs of [10, 40]) {
+    test(`${mbit} Mbit/s, ${roundTripMs} ms: requests after bulk never stand still`, () => {
+      for (const requestBytes of [3000, 4096, 8192, 12_000]) {
+        const world = createWorld(mbit, roundTripMs);
+        const sender = new BulkSender(world);
+        startAll(world, [sender]);
+        watch(world, [sender], 4000);
+        assert.equal(sender.flight.state, FLIGHT.HOLDING);
+        sender.converse(requestBytes, 20);
+        watch(world, [sender], 2 * INTERVAL_MS);
+        const stillMs = Math.max(sender.stillMsMax, sender.stillMs);
+        assert.ok(stillMs < 700, `of ${requestBytes} bytes nothing left for ${stillMs} ms`);
+      }
+    });
+  }
+}
+
 // --- by hand -------------------------------------------------------------------------------------
 
 /** A flight whose peer told a time: it measures from now on. */
@@ -259,6 +279,29 @@ test('answers that come at once are no reason for more than 200 marks a second',
   }
   assert.ok(marks > 50 && marks <= 201, `${marks} marks`);
   assert.equal(flight.roomBytes(MIB) >= FRAME_BYTES_MIN, true);
+});
+
+test('a rate that late answers made next to none stops nobody', () => {
+  const flight = risen();
+  const lateMs = INTERVAL_MS - 1000;
+  const first = flight.mark(10);
+  flight.send(FLIGHT_BYTES_MIN);
+  const second = flight.mark(20);
+  for (const value of [first, second]) {
+    flight.answer(timeValue(lateMs), lateMs);
+    flight.answer(value, lateMs);
+  }
+  assert.equal(flight.state, FLIGHT.HOLDING);
+  let sentBytes = 0;
+  for (let nowMs = lateMs; nowMs < lateMs + 200; nowMs += PACE_MS) {
+    while (flight.roomBytes(MIB) > 0) {
+      const bytes = flight.roomBytes(MIB);
+      sentBytes += bytes;
+      flight.send(bytes);
+    }
+    flight.pace(nowMs);
+  }
+  assert.ok(sentBytes >= FLIGHT_BYTES_MIN, `${sentBytes} bytes in 200 ms`);
 });
 
 interface Step {

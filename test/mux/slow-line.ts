@@ -1,4 +1,5 @@
-// A line with a rate and a length, in virtual time, and a sender before it that always has more.
+// A line with a rate and a length, in virtual time, and a sender before it that always has more, or
+// asks and waits for answers.
 //
 // Owns the clock and what is under way. Invariant: order is kept in each direction, and a line
 // carries one byte at a time. Must not know: how a flight decides.
@@ -89,16 +90,24 @@ export interface SenderOptions {
   readonly windowBytes?: number;
 }
 
-/** Bulk without an end. */
+/** Bulk without an end, until it converses. */
 export class BulkSender {
   readonly flight: Flight;
   deliveredBytes = 0;
+  /** For how long it had something to send and sent nothing, at most, since it conversed. */
+  stillMsMax = 0;
   marks = 0;
   readonly #options: SenderOptions;
   readonly #windowBytes: number;
   #creditBytes: number;
   #state: 'idle' | 'sending' = 'idle';
   #isTimed = false;
+  /** What it has to send, of requests of so many bytes; bulk is one without an end. */
+  #requestBytes = Number.POSITIVE_INFINITY;
+  #leftBytes = Number.POSITIVE_INFINITY;
+  #unansweredBytes = 0;
+  #thinkMs = 0;
+  #sentMs = 0;
 
   constructor(options: SenderOptions) {
     this.#options = options;
@@ -114,6 +123,32 @@ export class BulkSender {
     this.#pump();
   }
 
+  /** From now on a request at a time, the next `thinkMs` after the answer. */
+  converse(requestBytes: number, thinkMs: number): void {
+    this.#requestBytes = requestBytes;
+    this.#thinkMs = thinkMs;
+    this.#leftBytes = 0;
+    this.stillMsMax = 0;
+    this.#ask();
+  }
+
+  /** Also while it has not sent again. */
+  get stillMs(): number {
+    return this.#leftBytes > 0 ? this.#nowMs - this.#sentMs : 0;
+  }
+
+  #ask(): void {
+    if (this.#leftBytes > 0 || this.#unansweredBytes > 0) return;
+    this.#leftBytes = this.#requestBytes;
+    this.#sentMs = this.#nowMs;
+    this.#pump();
+  }
+
+  #answer(): void {
+    const { time, back } = this.#options;
+    back.send(MARK_BYTES, () => time.at(this.#nowMs + this.#thinkMs, () => this.#ask()));
+  }
+
   get #nowMs(): number {
     return this.#options.time.nowMs;
   }
@@ -126,12 +161,13 @@ export class BulkSender {
 
   #pump(): void {
     if (this.#state === 'idle' || this.flight.state === FLIGHT.LOOSE) return;
-    while (this.#creditBytes > 0) {
-      const bytes = Math.min(PIECE_BYTES, this.#creditBytes, this.flight.roomBytes(PIECE_BYTES));
+    while (this.#creditBytes > 0 && this.#leftBytes > 0) {
+      const pieceBytes = Math.min(PIECE_BYTES, this.#creditBytes, this.#leftBytes);
+      const bytes = Math.min(pieceBytes, this.flight.roomBytes(pieceBytes));
       if (bytes === 0) break;
       this.#send(bytes);
     }
-    if (!this.flight.isPaced || this.#isTimed) return;
+    if (this.#leftBytes === 0 || !this.flight.isPaced || this.#isTimed) return;
     this.#isTimed = true;
     this.#options.time.at(this.#nowMs + PACE_MS, () => {
       this.#isTimed = false;
@@ -143,8 +179,14 @@ export class BulkSender {
   #send(bytes: number): void {
     const { out, back } = this.#options;
     this.#creditBytes -= bytes;
+    this.#leftBytes -= bytes;
+    this.#unansweredBytes += bytes;
+    this.stillMsMax = Math.max(this.stillMsMax, this.#nowMs - this.#sentMs);
+    this.#sentMs = this.#nowMs;
     out.send(bytes + HEADER_BYTES, () => {
       this.deliveredBytes += bytes;
+      this.#unansweredBytes -= bytes;
+      if (this.#requestBytes < Number.POSITIVE_INFINITY) this.#answer();
       if (this.#windowBytes === Number.POSITIVE_INFINITY) return;
       back.send(MARK_BYTES, () => {
         this.#creditBytes += bytes;
