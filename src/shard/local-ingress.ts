@@ -17,7 +17,13 @@ import { Roster } from '../base/roster.ts';
 import { showTarget, type Target } from '../base/target.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { type Meters, OTHER } from './meters.ts';
-import { type RelayEnd, type RelayLimits, SocketRelay, turnAway } from './socket-relay.ts';
+import {
+  type RelayEnd,
+  type RelayLimits,
+  type RelayOptions,
+  SocketRelay,
+  turnAway,
+} from './socket-relay.ts';
 import { Told } from './told.ts';
 
 /** For a link, when none is up: the back-off's first tries fit in it. Guess. */
@@ -103,16 +109,13 @@ export class LocalIngress {
     }
   }
 
-  /** Carries `stream`, which is open or about to be, on `socket`. */
-  relay(target: Target, socket: Socket): SocketRelay {
+  /** Carries a stream on `socket`; without `reopen` one that is open already. */
+  relay(target: Target, socket: Socket, reopen?: RelayOptions['reopen']): SocketRelay {
     const { limits, clock } = this.#options;
-    const relay = new SocketRelay({
-      ...{ socket, limits, state: 'open', nowMs: clock.nowMs(), relays: this.#relays },
+    return new SocketRelay({
+      ...{ socket, limits, state: 'open', nowMs: clock.nowMs(), relays: this.#relays, reopen },
       onEnd: (end) => this.#onEnd(target, end),
-      reopen: (code) =>
-        code === 'SLW_LINK_DRAINING' ? this.#openAgain(target, relay, socket) : undefined,
     });
-    return relay;
   }
 
   /** The OPEN has crossed a GOAWAY. */
@@ -167,7 +170,9 @@ export class LocalIngress {
   }
 
   #open(link: ForwardLink, target: Target, socket: Socket): void {
-    const relay = this.relay(target, socket);
+    const relay = this.relay(target, socket, (code) =>
+      code === 'SLW_LINK_DRAINING' ? this.#openAgain(target, relay, socket) : undefined,
+    );
     const opened = this.openStream(link, target, { socket, sink: relay });
     if (typeof opened === 'string') {
       relay.abort(opened);

@@ -47,7 +47,7 @@ export interface RelayOptions {
   readonly nowMs: number;
   /** All relays of the shard, for `sweep`. */
   readonly relays: Roster<SocketRelay>;
-  /** Gives another stream when the first was given up before any byte; asked once. */
+  /** Gives another stream when the first was given up unanswered, before any byte; asked once. */
   readonly reopen?: ((code: ErrorCode) => Stream | undefined) | undefined;
   /** Called once, when the socket is gone. */
   readonly onEnd?: ((end: RelayEnd) => void) | undefined;
@@ -110,7 +110,9 @@ export class SocketRelay implements StreamSink, ReadSink {
   }
 
   onOpened(): void {
-    // The visitor's bytes flow from the start, so that nothing changes here.
+    // Whoever was answered may have been given something by this stream: another one's bytes do not
+    // follow.
+    this.#reopen = undefined;
   }
 
   onData(piece: Buffer): void {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ERRORS } from '../../src/base/errors.ts';
 import { type ForwardLink, LocalIngress } from '../../src/shard/local-ingress.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { FRAME } from '../../src/wire/frame.ts';
-import { RawPeer, REQUEST } from '../mux/raw-peer.ts';
+import { dataFrame, openUnanswered, RawPeer, REQUEST, valueFrame } from '../mux/raw-peer.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -64,3 +65,38 @@ test('a drain turns those away who wait for a link, and leaves what is open', as
   ingress.sweep(clock.nowMs() + 1_000);
   assert.equal(open.ours.destroyed, true, 'and for its time by now');
 });
+
+function linkOn(peer: RawPeer): ForwardLink {
+  return {
+    ...{ server: 0, canForward: true, streamsCount: 0 },
+    openForward: (_target, _from, sink) => peer.session.open(REQUEST, sink),
+  };
+}
+
+for (const way of ['plain', 'SOCKS'] as const) {
+  test(`a ${way} connection whose stream was open is not given another`, async (t) => {
+    const meters = new Meters();
+    undoAfter(t, () => meters.close());
+    const peer = new RawPeer();
+    const ingress = new LocalIngress({
+      ...{ limits: LIMITS, links: () => [linkOn(peer)], log: SILENT_LOG },
+      ...{ clock: new FakeClock(), meters },
+    });
+    const { ours } = await createSocketPair(t);
+    const closed = eventOf(ours, 'close');
+    if (way === 'plain') ingress.accept(TARGET, ours);
+    const { stream } = way === 'SOCKS' ? openUnanswered(peer) : {};
+    const id = peer.written(FRAME.OPEN)[0]?.stream ?? 0;
+    peer.deliver(valueFrame(FRAME.OPENED, id, 0));
+    if (stream !== undefined) {
+      // As the SOCKS front does once the server has answered.
+      const relay = ingress.relay(TARGET, ours);
+      stream.sink = relay;
+      relay.join(stream);
+    }
+    peer.deliver(dataFrame(id, 1000));
+    peer.deliver(valueFrame(FRAME.RST, id, ERRORS.SLW_LINK_DRAINING.wire));
+    await closed;
+    assert.equal(peer.written(FRAME.OPEN).length, 1);
+  });
+}

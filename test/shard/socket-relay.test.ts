@@ -10,7 +10,14 @@ import { Roster } from '../../src/base/roster.ts';
 import type { Stream } from '../../src/mux/stream.ts';
 import { cutSocket, type RelayLimits, SocketRelay } from '../../src/shard/socket-relay.ts';
 import { FRAME } from '../../src/wire/frame.ts';
-import { bodyFrame, RawPeer, valueFrame, type WrittenFrame } from '../mux/raw-peer.ts';
+import {
+  bodyFrame,
+  dataFrame,
+  RawPeer,
+  REQUEST,
+  valueFrame,
+  type WrittenFrame,
+} from '../mux/raw-peer.ts';
 import { eventually } from '../support/deadline.ts';
 import { seededNoise } from '../support/digest.ts';
 import { freePort } from '../support/free-port.ts';
@@ -277,6 +284,44 @@ test('a socket is read no further than the stream may send', async (t) => {
   await eventOf(ours, 'end');
   assert.equal(bench.frames(FRAME.FIN).length, 1);
   assert.ok(bench.payload().equals(noise));
+});
+
+/** A visitor, whose relay has a second peer to go to. */
+async function replaceable(
+  t: TestContext,
+): Promise<{ first: RawPeer; second: RawPeer; stream: Stream; ours: net.Socket }> {
+  const { ours } = await createSocketPair(t);
+  const [first, second] = [new RawPeer(), new RawPeer()];
+  const open = (peer: RawPeer): Stream => {
+    const stream = peer.session.open(REQUEST, relay);
+    assert.ok(typeof stream !== 'string');
+    return stream;
+  };
+  const relays = new Roster<SocketRelay>();
+  const relay = new SocketRelay({
+    ...{ socket: ours, limits: LIMITS, state: 'open', nowMs: 0, relays },
+    reopen: () => open(second),
+  });
+  const stream = open(first);
+  relay.join(stream);
+  return { first, second, stream, ours };
+}
+
+test('a stream that nobody answered is replaced', async (t) => {
+  const { first, second, stream, ours } = await replaceable(t);
+  first.deliver(valueFrame(FRAME.RST, stream.id, wire('SLW_STREAM_REFUSED')));
+  assert.equal(second.written(FRAME.OPEN).length, 1);
+  assert.equal(ours.destroyed, false);
+});
+
+test('a stream that was answered is not replaced: what it brought is not of another', async (t) => {
+  const { first, second, stream, ours } = await replaceable(t);
+  first.deliver(valueFrame(FRAME.OPENED, stream.id, 0));
+  first.deliver(dataFrame(stream.id, 1000));
+  const closed = eventOf(ours, 'close');
+  first.deliver(valueFrame(FRAME.RST, stream.id, wire('SLW_STREAM_REFUSED')));
+  assert.deepEqual(second.written(FRAME.OPEN), []);
+  await closed;
 });
 
 test('an upstream that answers is accepted when it is connected, not before', async (t) => {
