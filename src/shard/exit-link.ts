@@ -1,6 +1,7 @@
 // A client's link at the exit node: greeting, registration, and its end.
 //
 //   accepted --HELLO--> control: hello --WELCOME--> active --REGISTER--> control: register
+//                                           control: linkLeaving <--GOAWAY--/
 //
 // Invariant: nothing but HELLO is read before control has agreed to it; every end is told to
 // control exactly once; what a client opens goes where forwards go. Must not know: tokens, routes,
@@ -93,7 +94,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
   #features: readonly string[] = [];
   /** Control messages since the last tick. */
   #controls = 0;
-  #state: 'waiting' | 'asking' | 'active' | 'ended' = 'waiting';
+  #state: 'waiting' | 'asking' | 'active' | 'leaving' | 'ended' = 'waiting';
 
   constructor(options: ExitLinkOptions) {
     this.key = options.key;
@@ -118,15 +119,20 @@ export class ExitLink implements SessionEvents, ForwardScope {
     if (type === FRAME.HELLO && this.#state === 'waiting') {
       this.#state = 'asking';
       void this.#greet(decodeHello(body));
-    } else if (type === FRAME.REGISTER && this.#state === 'active') {
+    } else if (type === FRAME.REGISTER && this.#isGreeted) {
       const { call, tunnels } = decodeRegister(body);
       void this.#register(call, tunnels);
-    } else if (type === FRAME.UNREGISTER && this.#state === 'active') {
+    } else if (type === FRAME.UNREGISTER && this.#isGreeted) {
       const { names } = decodeUnregister(body);
       this.#options.bridge.tell('unregister', { link: this.key, names });
     } else {
       throw new WireError('SLW_WIRE_FRAME_TYPE', `frame type ${type} now`);
     }
+  }
+
+  /** What a client that leaves has asked for is answered all the same. */
+  get #isGreeted(): boolean {
+    return this.#state === 'active' || this.#state === 'leaving';
   }
 
   /** For the log. */
@@ -150,6 +156,9 @@ export class ExitLink implements SessionEvents, ForwardScope {
   }
 
   onGoAway(code: ErrorCode): void {
+    // Said once: all routes are looked through for it.
+    if (this.#state !== 'active') return;
+    this.#state = 'leaving';
     // The client drains: no new stream comes here, and it closes the link when the last has ended.
     const { log, bridge, onLeaving } = this.#options;
     log.debug({ link: this.key, code }, 'link is leaving');
@@ -215,7 +224,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
       const link = this.key;
       const known = tunnels.filter(({ name }) => this.#knows(name));
       const results = await this.#options.bridge.call('register', { link, tunnels: known });
-      if (this.#state !== 'active') return;
+      if (!this.#isGreeted) return;
       const others = tunnels.filter(({ name }) => !this.#knows(name)).map(unknownKind);
       for (const part of packResults([...results, ...others])) {
         this.session.sendControl(FRAME.REGISTERED, encodeRegistered({ call, results: part }));

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import { systemClock } from '../../src/base/clock.ts';
-import type { ErrorCode } from '../../src/base/errors.ts';
+import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
 import { Bridge, type Serve } from '../../src/bridge/calls.ts';
 import type { ExitControlMethods, ExitShardMethods } from '../../src/bridge/exit-messages.ts';
 import { WsLink } from '../../src/link/ws-link.ts';
@@ -38,17 +38,20 @@ interface Scene {
   readonly answer: () => void;
   /** A client that has said HELLO; what it hears. */
   readonly join: () => Promise<string[]>;
+  /** The clients' ends. */
+  readonly ends: readonly WsLink[];
 }
 
 function startScene(t: TestContext): Scene {
   const log: string[] = [];
+  const ends: WsLink[] = [];
   const asked = Promise.withResolvers<void>();
   const { port1, port2 } = new MessageChannel();
   const hello = { node: 'test', shards: 1, grant: {}, spreadMs: 0 };
   const control = {
     hello: () => asked.promise.then(() => hello),
     linkGone: () => undefined,
-    linkLeaving: () => undefined,
+    linkLeaving: ({ link }: { link: string }) => log.push(`control: ${link} leaves`),
   } as unknown as Serve<ExitControlMethods>;
   const onBug = (error: unknown): void => assert.fail(String(error));
   const there = new Bridge<ExitControlMethods, ExitShardMethods>(port2, control, onBug);
@@ -75,9 +78,10 @@ function startScene(t: TestContext): Scene {
     const heard: string[] = [];
     const { client, server } = await createUpgradedPair(t);
     links.add(server, { remoteAddress: '127.0.0.1' });
+    const link = new WsLink({ ...client, mask: 'zero' });
+    ends.push(link);
     const session = createSession({
-      ...{ settings, opens: 'odd' },
-      link: new WsLink({ ...client, mask: 'zero' }),
+      ...{ settings, opens: 'odd', link },
       events: {
         onControl(type, body) {
           assert.equal(type, FRAME.WELCOME);
@@ -99,7 +103,7 @@ function startScene(t: TestContext): Scene {
     );
     return heard;
   };
-  return { links, log, join, answer: asked.resolve };
+  return { links, log, join, ends, answer: asked.resolve };
 }
 
 test('what all links were told is told to those that were being greeted, until they may stay', async (t) => {
@@ -151,4 +155,20 @@ test('a link that has ended is nobody’s route, and its key does not come back'
   );
   links.closeAll('SLW_LINK_DRAINING');
   await soon(() => assert.deepEqual(links.list(), []));
+});
+
+test('a client may say that it leaves as often as it likes: routes are taken back once', async (t) => {
+  const { links, log, join, ends, answer } = startScene(t);
+  answer();
+  await join();
+  await soon(() => assert.equal(links.canOpen('0-1'), true));
+  for (let times = 0; times < 1000; times += 1) {
+    ends[0]?.writeValue(FRAME.GOAWAY, 0, ERRORS.SLW_LINK_DRAINING.wire);
+  }
+  ends[0]?.close('SLW_LINK_DRAINING');
+  await soon(() => assert.ok(log.includes('control: 0-1 leaves')));
+  await soon(() => assert.deepEqual(links.list(), []));
+  const leaves = log.filter((line) => line.endsWith('leaves')).sort();
+  // The last is its end, of which control hears as `linkGone`.
+  assert.deepEqual(leaves, ['0-1 leaves', '0-1 leaves', 'control: 0-1 leaves']);
 });
