@@ -41,7 +41,7 @@ export function providerOf(text: string): string | undefined {
 }
 
 /** Is it shown in the Authorization field? */
-export function isShownByField(text: string): boolean {
+function isShownByField(text: string): boolean {
   return providerOf(text) === undefined;
 }
 

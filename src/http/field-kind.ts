@@ -24,10 +24,12 @@ export const KIND = {
   COOKIE: 11,
   /** X-Auth-Request-*, which tell an upstream who has logged in, and their aliases. */
   IDENTITY: 12,
+  /** What a visitor shows to be let in, there or here. */
+  AUTHORIZATION: 13,
 } as const;
 
 /** One more than the largest kind. */
-export const KINDS_COUNT = 13;
+export const KINDS_COUNT = 14;
 
 const NAMES = {
   te: octets('te'),
@@ -41,6 +43,7 @@ const NAMES = {
   keepAlive: octets('keep-alive'),
   xForwarded: octets('x-forwarded'),
   xAuthRequest: octets('x-auth-request'),
+  authorization: octets('authorization'),
   contentLength: octets('content-length'),
   proxyConnection: octets('proxy-connection'),
   transferEncoding: octets('transfer-encoding'),
@@ -66,6 +69,9 @@ export function kindOf(bytes: Uint8Array, start: number, end: number): number {
     case 10:
       if (matches(bytes, start, NAMES.connection, LOWER)) return KIND.CONNECTION;
       return matches(bytes, start, NAMES.keepAlive, FOLDED) ? KIND.HOP : KIND.OTHER;
+    case 13:
+      if (matches(bytes, start, NAMES.authorization, LOWER)) return KIND.AUTHORIZATION;
+      return prefixKind(bytes, start, end);
     case 14:
       return framingKind(bytes, start, NAMES.contentLength, KIND.CONTENT_LENGTH);
     case 17:

@@ -84,10 +84,10 @@ export interface LoginGain {
   readonly lines: Buffer;
 }
 
-/** Kinds that a request may lose at a login: cookies of ours, and who somebody claims to be. */
-export const HIDDEN_COOKIES = kindsDropped(KIND.COOKIE).kinds;
-export const HIDDEN_IDENTITY = kindsDropped(KIND.IDENTITY).kinds;
-export const HIDDEN_BOTH = kindsDropped(KIND.COOKIE, KIND.IDENTITY).kinds;
+/** For `hidden` of a gain. */
+export function hidingKinds(...kinds: number[]): Uint8Array {
+  return kindsDropped(...kinds).kinds;
+}
 
 function hiding({ kinds, removed }: FieldFilter, { hidden }: LoginGain): FieldFilter {
   return { kinds: kinds.map((drop, kind) => drop | (hidden[kind] as number)), removed };

@@ -5,7 +5,6 @@
 // says of the visitor. Must not know: heads beyond names, or where the rules came from.
 
 import { fieldName, fieldValue, type TunnelOptions } from '../base/tunnel-options.ts';
-import { isShownByField } from '../base/visitor-login.ts';
 import { type FieldFilter, NO_REQUEST_EDIT, NO_RESPONSE_EDIT } from './head-writer.ts';
 import { LOWER, matches, octets } from './octets.ts';
 
@@ -48,7 +47,7 @@ export class HeaderEdits {
 
   private constructor(options: TunnelOptions) {
     this.request = compile(NO_REQUEST_EDIT, {
-      removes: removedFrom(options),
+      removes: options['request-header-remove'],
       adds: options['request-header-add'],
     });
     this.response = compile(NO_RESPONSE_EDIT, {
@@ -66,12 +65,6 @@ export class HeaderEdits {
     const isIdle = isNothing(edits.request) && isNothing(edits.response);
     return isIdle && edits.hostLine === undefined ? undefined : edits;
   }
-}
-
-/** What opened the exit node is not for the upstream, which may be given one of its own. */
-function removedFrom(options: TunnelOptions): readonly string[] | undefined {
-  const { 'request-header-remove': removes, 'visitor-login': logins = [] } = options;
-  return logins.some(isShownByField) ? [...(removes ?? []), 'authorization'] : removes;
 }
 
 function isNothing({ common, added }: HeadEdit): boolean {

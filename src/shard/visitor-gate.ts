@@ -3,21 +3,17 @@
 //
 // Invariant: each client of the tunnel must be content, by what the request itself shows; a session
 // is opened once and then remembered, only for the very same cookies, tunnel, host, logins and
-// keys; cookies of the exit node, and who a visitor claims to be, never pass on. Must not know:
-// sockets, or how somebody logs in.
+// keys; cookies of the exit node, who a visitor claims to be, and the field that may open the
+// tunnel, never pass on. Must not know: sockets, or how somebody logs in.
 
 import type { ErrorCode } from '../base/errors.ts';
 import type { LoginSession } from '../base/login-session.ts';
 import type { VisitorLogins } from '../base/visitor-login.ts';
 import { cookieOf, cookiesOf, otherCookiesLine, ownCookieNames } from '../http/cookie.ts';
+import { KIND } from '../http/field-kind.ts';
 import { onlyValue } from '../http/field-value.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
-import {
-  HIDDEN_BOTH,
-  HIDDEN_COOKIES,
-  HIDDEN_IDENTITY,
-  type LoginGain,
-} from '../http/head-writer.ts';
+import { hidingKinds, type LoginGain } from '../http/head-writer.ts';
 import { octets } from '../http/octets.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import { visitorOf, visitorScheme } from '../http/trusted-forwarding.ts';
@@ -28,6 +24,17 @@ const AUTHORIZATION = octets('authorization');
 const ACCEPT = octets('accept');
 const FETCH_MODE = octets('sec-fetch-mode');
 const EMPTY = Buffer.alloc(0);
+
+/** What a request loses where cookies of ours are all that it has of the exit node's. */
+const HIDDEN_COOKIES = hidingKinds(KIND.COOKIE);
+/** Behind a login, with cookies of ours and without. */
+const HIDDEN_BEHIND = {
+  session: [hidingKinds(KIND.IDENTITY), hidingKinds(KIND.IDENTITY, KIND.COOKIE)],
+  field: [
+    hidingKinds(KIND.IDENTITY, KIND.AUTHORIZATION),
+    hidingKinds(KIND.IDENTITY, KIND.AUTHORIZATION, KIND.COOKIE),
+  ],
+} as const;
 
 /** Let in; or why not; or where the visitor is to log in. */
 export type Verdict = undefined | ErrorCode | { readonly provider: string };
@@ -124,7 +131,7 @@ export class VisitorGate {
       first ??= session;
       endsS = Math.min(endsS, session.endsS);
     }
-    this.gain = gainOf(cookies, first);
+    this.gain = gainOf(logins, cookies, first);
     if (!isByCookies) return undefined;
     const { host } = head;
     const { version } = sessions;
@@ -168,7 +175,12 @@ export class VisitorGate {
 
 /** Without the field nothing was guessed: a browser asks first, and then its user. */
 function isGuess(shown: string | undefined, logins: readonly VisitorLogins[]): boolean {
-  return shown !== undefined && logins.some(({ schemes }) => schemes.size > 0);
+  return shown !== undefined && mayShowField(logins);
+}
+
+/** Does the Authorization field open a tunnel, for one of its clients at least? */
+function mayShowField(logins: readonly VisitorLogins[]): boolean {
+  return logins.some(({ schemes }) => schemes.size > 0);
 }
 
 /** Of a request that is sent again without its visitor: nobody is behind it. */
@@ -177,9 +189,9 @@ export function gainWithoutVisitor(
   head: RequestParser,
   tunnel: string,
 ): LoginGain | undefined {
-  const isOpen = router.loginsOf(tunnel) === undefined;
+  const logins = router.loginsOf(tunnel);
   const cookies = sessions.isOn ? cookiesOf(head) : '';
-  return isOpen ? gainOfOpen(cookies) : gainOf(cookies, undefined);
+  return logins === undefined ? gainOfOpen(cookies) : gainOf(logins, cookies, undefined);
 }
 
 /** Of a tunnel without logins, which may share its host with one that has them. */
@@ -188,11 +200,19 @@ function gainOfOpen(cookies: string): LoginGain | undefined {
   return { hidden: HIDDEN_COOKIES, lines: otherCookiesLine(cookies) };
 }
 
-/** Of a visitor who was let in, by a session or by what it showed otherwise. */
-function gainOf(cookies: string, session: LoginSession | undefined): LoginGain {
+/**
+ * Of a visitor who was let in, by a session or by what it showed otherwise. What opens one client's
+ * upstream is not for another's either, whichever of them gets the request.
+ */
+function gainOf(
+  logins: readonly VisitorLogins[],
+  cookies: string,
+  session: LoginSession | undefined,
+): LoginGain {
   const lines = session === undefined ? EMPTY : identityLines(session);
-  if (ownCookieNames(cookies).length === 0) return { hidden: HIDDEN_IDENTITY, lines };
-  return { hidden: HIDDEN_BOTH, lines: Buffer.concat([otherCookiesLine(cookies), lines]) };
+  const [plain, withCookies] = HIDDEN_BEHIND[mayShowField(logins) ? 'field' : 'session'];
+  if (ownCookieNames(cookies).length === 0) return { hidden: plain, lines };
+  return { hidden: withCookies, lines: Buffer.concat([otherCookiesLine(cookies), lines]) };
 }
 
 /** Of visible ASCII, as every identity is. */

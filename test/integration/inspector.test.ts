@@ -28,7 +28,7 @@ interface Scene {
   readonly got: Got[];
 }
 
-async function scene(t: TestContext, flags: Flags): Promise<Scene> {
+async function scene(t: TestContext, flags: Flags, options = ''): Promise<Scene> {
   const got: Got[] = [];
   const site = await startHttp(t, (request, response) => {
     let body = '';
@@ -51,7 +51,7 @@ async function scene(t: TestContext, flags: Flags): Promise<Scene> {
     });
   });
   const node = await startNode(t, { flags: { shards: '2', ...flags }, complains: true });
-  const upstream = [HOST, OTHER].map((host) => `${host}=http://${LOOPBACK}:${site}`);
+  const upstream = [HOST, OTHER].map((host) => `${host}=http://${LOOPBACK}:${site}${options}`);
   await startLocalClient(t, node, { flags: { upstream }, complains: true });
   return { node, got };
 }
@@ -151,6 +151,18 @@ test('a replay sends the real values and the body, and is noted itself', async (
   const put = await newest(on);
   await api(on, `/api/requests/${put.id}/replay`, 'POST');
   assert.deepEqual(on.got.at(-1)?.body, 'abc');
+});
+
+test('a replay behind a login shows the upstream no more than its visitor did', async (t) => {
+  const on = await scene(t, { inspect: '*' }, ';basic-auth=ann:one');
+  const ann = `Authorization: Basic ${Buffer.from('ann:one').toString('base64')}`;
+  await send(on, 'GET /', { fields: [ann, 'X-Auth-Request-User: root'] });
+  const [status] = await api(on, `/api/requests/${(await newest(on)).id}/replay`, 'POST');
+  assert.equal(status, 200);
+  assert.deepEqual(
+    on.got.map(({ authorization }) => authorization),
+    [undefined, undefined],
+  );
 });
 
 test('a body that was not kept whole is not sent again', async (t) => {

@@ -81,12 +81,13 @@ test('a client-wide login holds where a tunnel names none, and a field may be ad
 });
 
 test('of two clients the one that asks for a login is heeded', async (t) => {
-  const { node, site } = await startSite(t, ';basic-auth=ann:one');
+  const { node, site, seen } = await startSite(t, ';basic-auth=ann:one');
   await startLocalClient(t, node, { flags: { upstream: `${HOST}=http://127.0.0.1:${site}` } });
   for (let visit = 0; visit < 6; visit += 1) assert.equal((await ask(t, node)).status, 401);
   for (let visit = 0; visit < 6; visit += 1) {
     assert.equal((await ask(t, node, basic('ann:one'))).status, 200);
   }
+  assert.deepEqual(new Set(seen), new Set([undefined]), 'what opens is for neither of them');
 });
 
 test('who guesses is told to wait after ten, and who knows is let in', async (t) => {
