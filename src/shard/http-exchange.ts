@@ -73,6 +73,11 @@ export class HttpExchange implements StreamSink {
     return this.#state === 'sending' || this.#state === 'early';
   }
 
+  /** Has some of the request moved on toward its upstream since this was asked last? */
+  hasMoved(): boolean {
+    return this.#upstream.hasMoved();
+  }
+
   get tunnel(): string | undefined {
     return this.#record.tunnel;
   }

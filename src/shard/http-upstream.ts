@@ -22,6 +22,9 @@ export class HttpUpstream {
   #requestsCount = 0;
   /** Received and not yet granted again. */
   #heldBytes = 0;
+  /** As `hasMoved` last saw them. */
+  #queuedBytes = 0;
+  #creditBytes = Number.POSITIVE_INFINITY;
 
   constructor(context: HttpContext, visitor: VisitorInfo, sink: StreamSink) {
     this.#context = context;
@@ -85,7 +88,21 @@ export class HttpUpstream {
     this.#way = opened.way;
     this.#tunnel = tunnel;
     this.#requestsCount = 1;
+    this.#creditBytes = Number.POSITIVE_INFINITY;
     return undefined;
+  }
+
+  /**
+   * Has the client taken some of what was written, since this was asked last? Bytes leave the queue
+   * for the credit that there is, and then more credit tells that they were taken.
+   */
+  hasMoved(): boolean {
+    const queuedBytes = this.#stream?.queuedBytes ?? 0;
+    const creditBytes = this.#stream?.credit.availableBytes ?? 0;
+    const hasMoved = queuedBytes < this.#queuedBytes || creditBytes > this.#creditBytes;
+    this.#queuedBytes = queuedBytes;
+    this.#creditBytes = creditBytes;
+    return hasMoved;
   }
 
   /** False: taken, but wait for onWritable. */

@@ -139,6 +139,9 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   sweep(nowMs: number): void {
     this.#keepAlive.sweep(nowMs);
     if (this.#phase === 'idle') this.#exchange.rest(nowMs);
+    // However slow its upstream is: what moves is not overdue.
+    else if (this.#phase === 'exchange' && this.#exchange.hasMoved() && !this.#isVisitorsTurn)
+      this.onProgress();
     if (nowMs < this.#deadlineMs) return;
     if (this.#phase === 'idle') this.#linger();
     else if (this.#phase === 'head') this.refuse('SLW_HTTP_HEADER_TIMEOUT');
@@ -146,9 +149,13 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     else if (this.#phase === 'lingering') this.socket.destroy();
   }
 
+  /** Is more of the body to come from the visitor before its upstream can go on? */
+  get #isVisitorsTurn(): boolean {
+    return this.#exchange.wantsBody && !this.socket.isPaused();
+  }
+
   #overdue(): ErrorCode {
-    const isVisitorLate = this.#exchange.wantsBody && !this.socket.isPaused();
-    return isVisitorLate ? 'SLW_HTTP_BODY_TIMEOUT' : 'SLW_HTTP_RESPONSE_TIMEOUT';
+    return this.#isVisitorsTurn ? 'SLW_HTTP_BODY_TIMEOUT' : 'SLW_HTTP_RESPONSE_TIMEOUT';
   }
 
   onRead(chunk: Buffer): void {

@@ -17,8 +17,9 @@ export const SHARD = 0;
 /** Opens every stream on one session, whichever link was chosen, and notes the choice. */
 export class NotingOpener implements StreamOpener {
   readonly chosen: { link: string; shard: number; request: OpenRequest }[] = [];
+  readonly streams: Stream[] = [];
   readonly full = new Set<string>();
-  readonly #peer = new RawPeer();
+  readonly peer = new RawPeer();
 
   canOpen(link: string): boolean {
     return !this.full.has(link);
@@ -26,7 +27,9 @@ export class NotingOpener implements StreamOpener {
 
   open(shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
     this.chosen.push({ link: request.link, shard, request });
-    return this.#peer.session.open(request, sink);
+    const stream = this.peer.session.open(request, sink);
+    if (typeof stream !== 'string') this.streams.push(stream);
+    return stream;
   }
 }
 

@@ -76,6 +76,13 @@ export class LoopbackStream {
     this.#socket.resetAndDestroy();
   }
 
+  /** What the upstream's socket has not taken; there is no credit beside it. */
+  get queuedBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  readonly credit = { availableBytes: 0 };
+
   /** Nothing is counted here. */
   addMeter(): void {}
 
