@@ -170,7 +170,9 @@ export class SocketRelay implements StreamSink, ReadSink {
   /** About once a second: deadlines. */
   sweep(nowMs: number): void {
     this.#keepAlive.sweep(nowMs);
-    const bytes = this.#receivedBytes + this.#sentBytes;
+    // A byte counts when it comes, and once more when it goes on.
+    const goneBytes = this.#takenBytes + this.#sentBytes - (this.#stream?.queuedBytes ?? 0);
+    const bytes = this.#receivedBytes + this.#sentBytes + goneBytes;
     if (bytes !== this.#seenBytes) {
       this.#seenBytes = bytes;
       this.#activeMs = nowMs;

@@ -406,6 +406,39 @@ test('an idle connection ends after its timeout; one byte starts it anew', async
   assert.equal((await end).how, 'ECONNRESET');
 });
 
+test('bytes that are on their way keep a connection from being idle, both ways', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const bench = new Bench(ours, 'open', { tcpIdleTimeoutMs: 1000 });
+  let nowMs = 0;
+  const pass = (): void => {
+    nowMs += 999;
+    bench.relay.sweep(nowMs);
+    assert.equal(bench.stream.isEnded, false);
+  };
+  // More than the peer takes: it waits in the stream, and its socket is not read.
+  theirs.write(Buffer.alloc(4 * MIB));
+  const isFull = (): boolean => ours.isPaused() && bench.stream.credit.availableBytes === 0;
+  await eventually(5000, 'the stream is full', async () => assert.ok(isFull()));
+  pass();
+  for (let step = 0; step < 3; step += 1) {
+    bench.peer.deliver(valueFrame(FRAME.CREDIT, bench.stream.id, 10));
+    pass();
+  }
+  // And what the socket takes piece by piece, of what came at once.
+  theirs.pause();
+  for (let step = 0; step < 4; step += 1) bench.dataFromPeer(Buffer.alloc(2 * MIB));
+  pass();
+  const heldBytes = bench.stream.window.heldBytes;
+  theirs.resume();
+  await eventually(5000, 'some was taken', async () =>
+    assert.ok(bench.stream.window.heldBytes < heldBytes),
+  );
+  pass();
+  nowMs += 1000;
+  bench.relay.sweep(nowMs);
+  assert.equal(bench.stream.isEnded, true);
+});
+
 test('without a timeout an idle connection lives on', async (t) => {
   const { bench } = await visitorBench(t);
   for (const nowMs of [0, 86_400_000, 10 * 86_400_000]) bench.relay.sweep(nowMs);
