@@ -90,8 +90,10 @@ export class AccessControl implements Scopes {
 
   /** Reads the file; a ConfigError when it cannot be used. */
   async load(): Promise<void> {
-    const { tokensFile } = this.#options;
+    const { tokensFile, clock } = this.#options;
     if (tokensFile === undefined) return;
+    this.#watch = new FileWatch({ paths: [tokensFile], pollMs: POLL_MS, clock });
+    await this.#watch.mark();
     const entries = await this.#readEntries(tokensFile);
     await this.#usage?.load();
     this.#gate.replace(entries);
@@ -99,13 +101,10 @@ export class AccessControl implements Scopes {
     if (this.shares.countsMonths) await this.#usage?.check();
   }
 
-  /** Follows the file and the time, until `close`. */
+  /** Follows the file, as it was when it was loaded, and the time, until `close`. */
   async watch(): Promise<void> {
-    const { tokensFile, clock } = this.#options;
-    if (tokensFile === undefined) return;
-    const onChange = (): void => void this.reload();
-    this.#watch = new FileWatch({ paths: [tokensFile], pollMs: POLL_MS, clock, onChange });
-    await this.#watch.start();
+    if (this.#watch === undefined) return;
+    await this.#watch.start(() => void this.reload());
     this.#sweepLater();
   }
 

@@ -24,16 +24,20 @@ export class CertificateFiles {
   readonly #options: CertificateFilesOptions;
   /** What was last seen, by name: key and certificate in one text. */
   readonly #seen = new Map<string, string>();
-  #watch: FileWatch | undefined;
+  readonly #watch: FileWatch;
   /** Reloads come one after the other. */
   #reloading: Promise<void> = Promise.resolve();
 
   constructor(options: CertificateFilesOptions) {
     this.#options = options;
+    const { entries, clock } = options;
+    const paths = entries.flatMap(({ cert, key }) => [cert, key]);
+    this.#watch = new FileWatch({ paths, clock });
   }
 
   /** Throws a ConfigError when one cannot be used. */
   async load(): Promise<void> {
+    await this.#watch.mark();
     for (const entry of this.#options.entries) {
       try {
         await this.#read(entry);
@@ -44,16 +48,13 @@ export class CertificateFiles {
     }
   }
 
-  async watch(): Promise<void> {
-    const { entries, clock } = this.#options;
-    const paths = entries.flatMap(({ cert, key }) => [cert, key]);
-    if (paths.length === 0) return;
-    this.#watch = new FileWatch({ paths, clock, onChange: () => void this.reload() });
-    await this.#watch.start();
+  /** Follows the files, as they were when they were loaded, until `close`. */
+  watch(): Promise<void> {
+    return this.#watch.start(() => void this.reload());
   }
 
   close(): void {
-    this.#watch?.close();
+    this.#watch.close();
   }
 
   /** Looks at all files now. */

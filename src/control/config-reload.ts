@@ -5,6 +5,7 @@
 // know: how options are merged, or what a new configuration does.
 
 import { statSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { changedOptions, mergeLive } from '../config/changes.ts';
@@ -32,22 +33,29 @@ export interface ConfigReloadOptions {
 export class ConfigReload {
   readonly #options: ConfigReloadOptions;
   #running: ServerReading;
+  /** What was read last, as it was. */
+  #latest: ServerReading;
   #watch: FileWatch | undefined;
   #state: 'open' | 'closed' = 'open';
 
   constructor(options: ConfigReloadOptions) {
     this.#options = options;
     this.#running = options.source.started;
+    this.#latest = this.#running;
   }
 
+  /** Follows the files, as they were when they were read, until `close`. */
   async watch(): Promise<void> {
     this.#watch?.close();
     const { clock } = this.#options;
     const paths = this.#running.files;
     if (paths.length === 0 || this.#state === 'closed') return;
-    const watch = new FileWatch({ paths, clock, onChange: () => this.reload() });
+    const watch = new FileWatch({ paths, clock });
     this.#watch = watch;
-    await watch.start();
+    await watch.mark();
+    // Which they are was known only when they had been read.
+    if (!this.#isAsRead()) this.reload();
+    await watch.start(() => this.reload());
   }
 
   reload(): void {
@@ -64,11 +72,26 @@ export class ConfigReload {
     const { live, restart } = changedOptions(this.#running, next);
     const areFilesOther = next.files.join('\n') !== this.#running.files.join('\n');
     this.#running = mergeLive(this.#running, next);
+    this.#latest = next;
     log.info({ changed: live }, 'configuration read again');
     if (restart.length > 0) log.warn({ options: restart }, 'changed options need a restart');
     count(reloads, 'ok');
     if (live.length > 0) apply(this.#running.config);
     if (areFilesOther) void this.watch();
+  }
+
+  /** Would a reload find what was read last? */
+  #isAsRead(): boolean {
+    const { files } = this.#latest;
+    if (!files.every(canBeReadAgain)) return true;
+    try {
+      const next = this.#options.source.read();
+      const { live, restart } = changedOptions(this.#latest, next);
+      return live.length + restart.length === 0 && isDeepStrictEqual(next.files, files);
+    } catch {
+      // The reload will say why.
+      return false;
+    }
   }
 
   close(): void {
@@ -77,10 +100,13 @@ export class ConfigReload {
   }
 }
 
-/** A pipe that was read at the start has nothing more to say, and could be waited for forever. */
 function checkFile(path: string): void {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found !== undefined && !found.isFile()) throw new Error(`${path} is no file to read again`);
+  if (!canBeReadAgain(path)) throw new Error(`${path} is no file to read again`);
+}
+
+/** A pipe that was read at the start has nothing more to say, and could be waited for forever. */
+function canBeReadAgain(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() !== false;
 }
 
 function count(reloads: Map<string, number>, result: string): void {

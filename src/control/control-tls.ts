@@ -29,10 +29,20 @@ type Files = Pick<PortTls, 'clientCa'> & {
 /** Rejects with a SluicewayError when there is something that cannot be used. */
 export async function openControlTls(options: ControlTlsOptions): Promise<ControlTls> {
   const { config, clock, log } = options;
+  const { tlsCert, tlsKey, clientCa, autoTls } = config;
+  const paths = [tlsCert, tlsKey, clientCa].filter((path) => path !== undefined);
+  const watch = new FileWatch({ paths, clock });
+  await watch.mark();
   const files = await readFiles(config);
-  const { autoTls } = config;
   const made = autoTls === undefined ? undefined : await AutoTls.open({ ...autoTls, clock, log });
-  return new ControlTls(options, files, made);
+  return new ControlTls(options, { files, watch, made });
+}
+
+/** What was read, and what follows it. */
+interface Opened {
+  readonly files: Files;
+  readonly watch: FileWatch;
+  readonly made: AutoTls | undefined;
 }
 
 export class ControlTls {
@@ -43,15 +53,16 @@ export class ControlTls {
   ]);
   readonly #options: ControlTlsOptions;
   readonly #made: AutoTls | undefined;
+  readonly #watch: FileWatch;
   #files: Files;
-  #watch: FileWatch | undefined;
   #onChange: (tls: PortTls) => void = () => {};
   /** Reloads come one after the other. */
   #reloading: Promise<void> = Promise.resolve();
 
-  constructor(options: ControlTlsOptions, files: Files, made: AutoTls | undefined) {
+  constructor(options: ControlTlsOptions, { files, watch, made }: Opened) {
     this.#options = options;
     this.#files = files;
+    this.#watch = watch;
     this.#made = made;
   }
 
@@ -95,12 +106,7 @@ export class ControlTls {
   async watch(onChange: (tls: PortTls) => void): Promise<void> {
     this.#onChange = onChange;
     this.#made?.watch((isRenewed) => this.#onReload(isRenewed));
-    const { tlsCert, tlsKey, clientCa } = this.#options.config;
-    const paths = [tlsCert, tlsKey, clientCa].filter((path) => path !== undefined);
-    if (paths.length === 0) return;
-    const { clock } = this.#options;
-    this.#watch = new FileWatch({ paths, clock, onChange: () => void this.reload() });
-    await this.#watch.start();
+    await this.#watch.start(() => void this.reload());
   }
 
   /** Reads the files again; broken ones change nothing. */
@@ -111,7 +117,7 @@ export class ControlTls {
 
   close(): void {
     this.#made?.close();
-    this.#watch?.close();
+    this.#watch.close();
   }
 
   async #reload(): Promise<void> {

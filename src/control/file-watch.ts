@@ -1,12 +1,16 @@
 // Notices that files have changed, however they were changed.
 //
-// Invariant: a change is told within a poll even where the system tells of none (network file
-// systems, exhausted watches), and once for changes that follow each other closely: a certificate
-// and its key are two files. Links are followed, and their folders watched, as Kubernetes swaps
-// a link to a folder. Must not know: what is in the files.
+//   new --mark, and their owner reads them--> marked --start--> whatever differs is told
+//
+// Invariant: what changed since the mark is told, even before the start; a change is told within a
+// poll even where the system tells of none (network file systems, exhausted watches), and once for
+// changes that follow each other closely: a certificate and its key are two files. Links are
+// followed, and their folders watched, as Kubernetes swaps a link to a folder. Must not know: what
+// is in the files.
 
 import { type FSWatcher, promises as fs, watch } from 'node:fs';
 import { dirname } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock, Timer } from '../base/clock.ts';
 
 /** Unless told otherwise. Guess: for those who wait for the exchange of a certificate. */
@@ -19,7 +23,6 @@ export interface FileWatchOptions {
   /** Between looks where the system tells of no change. */
   readonly pollMs?: number;
   readonly clock: Clock;
-  readonly onChange: () => void;
 }
 
 export class FileWatch {
@@ -27,17 +30,30 @@ export class FileWatch {
   readonly #watchers: FSWatcher[] = [];
   #seen = '';
   #timer: Timer | undefined;
-  #state: 'idle' | 'polling' | 'settling' | 'closed' = 'idle';
+  #onChange: () => void = () => {};
+  #state: 'new' | 'idle' | 'polling' | 'settling' | 'closed' = 'new';
 
   constructor(options: FileWatchOptions) {
     this.#options = options;
-    for (const folder of new Set(options.paths.map(dirname))) this.#watchFolder(folder);
   }
 
-  /** Remembers the files as they are now; what differs from it later is a change. */
-  async start(): Promise<void> {
+  isOf(paths: readonly string[]): boolean {
+    return isDeepStrictEqual(this.#options.paths, paths);
+  }
+
+  /** Remembers the files as they are now, before they are read: what differs later is a change. */
+  async mark(): Promise<void> {
     this.#seen = await this.#look();
-    this.#pollLater();
+  }
+
+  /** Tells of changes from now on, also of those since the mark. Once; later it does nothing. */
+  async start(onChange: () => void): Promise<void> {
+    const { paths } = this.#options;
+    if (this.#state !== 'new' || paths.length === 0) return;
+    this.#onChange = onChange;
+    this.#state = 'idle';
+    for (const folder of new Set(paths.map(dirname))) this.#watchFolder(folder);
+    await this.#check();
   }
 
   close(): void {
@@ -82,7 +98,7 @@ export class FileWatch {
     const isChanged = found !== this.#seen;
     this.#seen = found;
     this.#pollLater();
-    if (isChanged) this.#options.onChange();
+    if (isChanged) this.#onChange();
   }
 
   async #look(): Promise<string> {

@@ -82,19 +82,13 @@ export class LoginDesk {
   async load(): Promise<void> {
     const { file } = this.#options;
     if (file === undefined) return;
-    this.#reading = await this.#read(file);
+    this.#reading = await this.#readMarked(file);
     this.#drawKeys();
   }
 
-  /** Follows the file and its secrets, until `close`. */
+  /** Follows the file and its secrets, as they were when they were loaded, until `close`. */
   async watch(): Promise<void> {
-    this.#watch?.close();
-    const { file, clock } = this.#options;
-    if (file === undefined || this.#state === 'closed') return;
-    const { paths } = this.#reading;
-    const watch = new FileWatch({ paths, clock, onChange: () => void this.reload() });
-    this.#watch = watch;
-    await watch.start();
+    if (this.#state === 'open') await this.#watch?.start(() => void this.reload());
   }
 
   close(): void {
@@ -170,18 +164,16 @@ export class LoginDesk {
     const { file, log } = this.#options;
     if (file === undefined || this.#state === 'closed') return;
     try {
-      const next = await this.#read(file);
-      const arePathsOther = next.paths.join('\n') !== this.#reading.paths.join('\n');
-      this.#reading = next;
+      this.#reading = await this.#readMarked(file);
       this.#drawKeys();
       this.#count('ok');
-      log.info({ providers: next.issuers.size }, 'login providers were read again');
-      if (arePathsOther) await this.watch();
+      log.info({ providers: this.#reading.issuers.size }, 'login providers were read again');
     } catch (error) {
       this.#count('failed');
       const problems = error instanceof ConfigError ? error.problems : [String(error)];
       log.error({ problems }, 'the login providers cannot be used, they stay as they were');
     }
+    await this.watch();
   }
 
   #count(result: 'ok' | 'failed'): void {
@@ -200,6 +192,18 @@ export class LoginDesk {
     if (this.#state === 'open') {
       this.#nextKey = clock.after(this.#keys.restMs, () => this.#drawKeys());
     }
+  }
+
+  /** The file as it is with all that it names marked: it is read again when it names others. */
+  async #readMarked(file: string): Promise<Reading> {
+    let found = await this.#read(file);
+    while (this.#watch?.isOf(found.paths) !== true) {
+      this.#watch?.close();
+      this.#watch = new FileWatch({ paths: found.paths, clock: this.#options.clock });
+      await this.#watch.mark();
+      found = await this.#read(file);
+    }
+    return found;
   }
 
   async #read(file: string): Promise<Reading> {

@@ -24,15 +24,21 @@ class Bench {
     return path.join(this.folder, name);
   }
 
-  async watch(t: TestContext, names: readonly string[], pollMs?: number): Promise<void> {
+  async watch(
+    t: TestContext,
+    names: readonly string[],
+    { pollMs, between = () => {} }: { pollMs?: number; between?: () => void } = {},
+  ): Promise<void> {
     const paths = names.map((name) => this.file(name));
     const onChange = (): void => {
       this.changes += 1;
     };
     const poll = pollMs === undefined ? {} : { pollMs };
-    const watch = new FileWatch({ paths, clock: this.clock, onChange, ...poll });
+    const watch = new FileWatch({ paths, clock: this.clock, ...poll });
     undoAfter(t, () => watch.close());
-    await watch.start();
+    await watch.mark();
+    between();
+    await watch.start(onChange);
   }
 
   /** Lets the clock run until there were so many changes. */
@@ -90,7 +96,7 @@ test('a folder that cannot be watched is looked at all the same', async (t) => {
 
 test('a folder that cannot be watched is looked at as often as was asked for', async (t) => {
   const bench = new Bench(t);
-  await bench.watch(t, ['later/tokens.yaml'], 3000);
+  await bench.watch(t, ['later/tokens.yaml'], { pollMs: 3000 });
   mkdirSync(bench.file('later'));
   writeFileSync(bench.file('later/tokens.yaml'), 'one');
   bench.clock.advance(2999);
@@ -98,4 +104,12 @@ test('a folder that cannot be watched is looked at as often as was asked for', a
   assert.equal(bench.changes, 0);
   bench.clock.advance(1);
   await eventually(10_000, 'a change', async () => assert.equal(bench.changes, 1));
+});
+
+test('what changes between the mark and the start is told at the start', async (t) => {
+  const bench = new Bench(t);
+  writeFileSync(bench.file('cert.pem'), 'one');
+  const between = (): void => writeFileSync(bench.file('cert.pem'), 'other');
+  await bench.watch(t, ['cert.pem'], { between });
+  assert.equal(bench.changes, 1);
 });
