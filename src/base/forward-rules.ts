@@ -45,6 +45,10 @@ const RESERVED = [
   '192.0.0.0/24',
   // Metadata of Alibaba, Azure, AWS and Google.
   ...['100.100.100.200/32', '168.63.129.16/32', 'fd00:ec2::/32', 'fd20:ce::/32'],
+  // Of Scaleway, Akamai, Oracle and Alibaba, as one address each: the networks around it are such
+  // as people choose for themselves.
+  ...['fd00:42::42/128', 'fd00:a9fe:a9fe::1/128', 'fd00:c1::a9fe:a9fe/128'],
+  'fd00:100::100:200/128',
   // An IPv4 address in another form, which a router may unwrap: compatible, translated, NAT64,
   // Teredo, 6to4.
   ...['::/96', '::ffff:0:0:0/96', '64:ff9b::/96', '64:ff9b:1::/48', '2001::/32', '2002::/16'],

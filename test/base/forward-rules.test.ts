@@ -67,6 +67,13 @@ const CASES: readonly (readonly [string, string, string, number, ForwardVerdict]
   ['*:*', '192.0.0.192', '192.0.0.192', 80, 'reserved'],
   ['*:*', 'fd00:ec2::254', 'fd00:ec2::254', 80, 'reserved'],
   ['*:*', 'fd20:ce::254', 'fd20:ce::254', 80, 'reserved'],
+  ['[fd00::/8]:*', 'fd00:100::100:200', 'fd00:100::100:200', 80, 'reserved'],
+  ['[fd00::/8]:*', 'fd00:42::42', 'fd00:42::42', 80, 'reserved'],
+  ['[fd00:42::42]:80', 'fd00:42::42', 'fd00:42::42', 80, 'allowed'],
+  ['*:*', 'name', 'fd00:a9fe:a9fe::1', 80, 'reserved'],
+  ['*:*', 'name', 'fd00:c1::a9fe:a9fe', 80, 'reserved'],
+  // Networks that people choose for themselves: of those only the address is.
+  ['*:*', 'fd00:42::43', 'fd00:42::43', 80, 'allowed'],
   ['*:*', '64:ff9b::a9fe:a9fe', '64:ff9b::a9fe:a9fe', 80, 'reserved'],
   ['*:*', '2002:7f00:1::', '2002:7f00:1::', 80, 'reserved'],
   // Every form in which a router may find an IPv4 address again: translated, NAT64 of one's own,
