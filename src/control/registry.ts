@@ -237,7 +237,9 @@ export class Registry {
       if (isPassthrough(name) && !this.#options.hasHttps) {
         throw new SluicewayError('SLW_TUNNEL_NO_HTTPS');
       }
-      if (entry === undefined) throw new SluicewayError('SLW_LINK_LOST');
+      if (entry === undefined || entry.state === 'leaving') {
+        throw new SluicewayError('SLW_LINK_LOST');
+      }
       const { client } = entry;
       this.#checkMayServe(client, offer);
       const isNew = !client.tunnels.has(name);
@@ -245,7 +247,10 @@ export class Registry {
         throw new SluicewayError('SLW_TUNNEL_LIMIT');
       }
       client.tunnels.set(name, label);
-      if (port !== undefined) await this.#openPort(name, port);
+      if (port !== undefined) {
+        await this.#openPort(name, port);
+        this.#checkOnceOpen(link, entry, offer);
+      }
       this.#addRoute(link, entry, { name, options });
       return { name, code: '', reason: '' };
     } catch (error) {
@@ -278,6 +283,19 @@ export class Registry {
     }
   }
 
+  /** Others have gone on while the port was being opened, and nobody may be left to serve it. */
+  #checkOnceOpen(link: string, entry: LinkEntry, offer: TunnelRequest): void {
+    try {
+      if (this.#links.get(link) !== entry || entry.state === 'leaving') {
+        throw new SluicewayError('SLW_LINK_LOST');
+      }
+      this.#checkMayServe(entry.client, offer);
+    } catch (error) {
+      this.#ports.closeUnserved(offer.name);
+      throw error;
+    }
+  }
+
   #clientForget(client: Client, name: string): void {
     const isServed = [...client.links].some((key) => this.#links.get(key)?.tunnels.has(name));
     if (!isServed) client.tunnels.delete(name);
@@ -296,11 +314,6 @@ export class Registry {
     entry: LinkEntry,
     { name, options }: { name: string; options: TunnelOptions | undefined },
   ): void {
-    if (this.#links.get(link) !== entry || entry.state === 'leaving') {
-      // The link died, or left, while the port was being opened: nobody may be left to serve it.
-      this.#ports.closeUnserved(name);
-      throw new SluicewayError('SLW_LINK_LOST');
-    }
     // Offered again: only options may have changed.
     const isKnown = entry.tunnels.has(name);
     if (isKnown && isDeepStrictEqual(entry.tunnels.get(name), options)) return;

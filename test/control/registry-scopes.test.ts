@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
 import { Registry, type RegistryOptions } from '../../src/control/registry.ts';
 
@@ -174,4 +175,56 @@ test('a tunnel of one token is not mixed with another upstream of a second token
   registry.linkGone('3');
   hello('4', 'four', 'blue#1');
   assert.equal(await offer('4', 'site=http://b'), '', 'nobody else is left');
+});
+
+/** A registry whose ports open when the test says so, and whose scopes may change. */
+function portBench() {
+  const state = { mayServe: true };
+  const opening: (() => void)[] = [];
+  const closed: string[] = [];
+  const registry = new Registry({
+    ...PLAIN,
+    openPort: () => new Promise((resolve) => opening.push(resolve)),
+    closePort: async (name) => void closed.push(name),
+    scopes: {
+      mayServe: () => state.mayServe,
+      limitsOf: () => ({}),
+      ownerOf,
+      entryNameOf: ownerOf,
+    },
+  });
+  const hello = (link: string, client: string, credential: string): void =>
+    registry.hello(
+      { link, client, instance: 'i', agent: 'a/1', remoteAddress: '192.0.2.1:1', credential },
+      0,
+    );
+  const offer = async (link: string, label: string): Promise<string | undefined> =>
+    (await registry.register(link, [{ name: 'tcp:2222', label }]))[0]?.code;
+  return { registry, state, opening, closed, hello, offer };
+}
+
+test('of two tokens that ask for one port while it is opened, one has it', async () => {
+  const { registry, opening, closed, hello, offer } = portBench();
+  hello('1', 'one', 'red#1');
+  hello('2', 'two', 'blue#1');
+  const offers = [offer('1', '2222=a:1'), offer('2', '2222=b:1')];
+  await setImmediate();
+  assert.equal(opening.length, 1);
+  opening[0]?.();
+  assert.deepEqual(await Promise.all(offers), ['', 'SLW_TUNNEL_TAKEN']);
+  assert.deepEqual([...(registry.clientOf('2')?.tunnels ?? [])], []);
+  await setImmediate();
+  assert.deepEqual([registry.isServed('tcp:2222'), closed], [true, []]);
+});
+
+test('a port that its token no longer names once it is open is closed', async () => {
+  const { registry, state, opening, closed, hello, offer } = portBench();
+  hello('1', 'one', 'red#1');
+  const offered = offer('1', '2222=a:1');
+  await setImmediate();
+  state.mayServe = false;
+  opening[0]?.();
+  assert.equal(await offered, 'SLW_TUNNEL_NOT_ALLOWED');
+  await setImmediate();
+  assert.deepEqual([registry.isServed('tcp:2222'), closed], [false, ['tcp:2222']]);
 });
