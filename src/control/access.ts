@@ -2,11 +2,11 @@
 //
 //   login --gate--> a principal --credential--> registry: what it may serve (`scopes`)
 //         \--nobody's--> refused, and throttled when it goes on
-//   file --changed, SIGHUP, time--> gate --> clients whose token is over are ended
+//   file --changed, SIGHUP, time--> gate --> links whose token is over are ended
 //   another shared token, by reload --> gate --> likewise
 //
 // Invariant: a file that cannot be read leaves the tokens as they are, and says why; a token that
-// was removed or has ended ends its clients within five seconds, on every file system. Must not
+// was removed or has ended ends its links within five seconds, on every file system. Must not
 // know: links, shards, or how a request came.
 
 import type { Clock, Timer } from '../base/clock.ts';
@@ -21,9 +21,10 @@ import type { ClientGrant, Access as Login } from '../bridge/exit-messages.ts';
 import type { OidcConfig, TokenEntry } from '../config/config.ts';
 import { Problems } from '../config/problems.ts';
 import { checkRules, readTokensFile } from '../config/tokens-file.ts';
-import type { Client, ClientLimits, Holder, Scopes } from './clients.ts';
+import type { ClientLimits, Holder, Scopes } from './clients.ts';
 import { FileWatch } from './file-watch.ts';
 import { jwtOf, OidcIssuer } from './oidc-issuer.ts';
+import type { HeldLink } from './registry.ts';
 import { mayServe } from './token-scope.ts';
 import { TokenShares, type TokenSharesOptions } from './token-shares.ts';
 import { TokenUsage, usageFileOf } from './token-usage.ts';
@@ -42,8 +43,8 @@ export interface AccessOptions extends Pick<TokenSharesOptions, 'accepting' | 'b
   readonly tokensUsageFile: string | undefined;
   /** Whose JWTs are looked at, by the rules of the tokens file. */
   readonly oidc: OidcConfig | undefined;
-  /** Ends every client that it is true for; gives how many. */
-  readonly endClients: (isOver: (client: Client) => boolean, code: ErrorCode) => number;
+  /** Ends every link that it is true for; gives how many. */
+  readonly endLinks: (isOver: (link: HeldLink) => boolean, code: ErrorCode) => number;
   /** Tokens have changed: what clients were granted may have too. */
   readonly onGrants: () => void;
   readonly onRefusal: (reason: 'missing' | 'wrong' | 'throttled' | 'unavailable') => void;
@@ -235,24 +236,23 @@ export class AccessControl implements Scopes {
   }
 
   #endOver(): void {
-    const { endClients, log } = this.#options;
-    const scoped = ({ credential }: Client): boolean => credential !== '';
-    const revoked = endClients(
-      (client) => scoped(client) && this.limitsOf(client) === undefined,
+    const { endLinks, log } = this.#options;
+    const scoped = ({ credential }: HeldLink): boolean => credential !== '';
+    const revoked = endLinks(
+      (link) => scoped(link) && this.limitsOf(link) === undefined,
       'SLW_LINK_REVOKED',
     );
     // These may come again, with what their token still names.
-    const narrowed = endClients(
-      (client) =>
-        scoped(client) && [...client.tunnels.keys()].some((name) => !this.mayServe(client, name)),
+    const narrowed = endLinks(
+      (link) => scoped(link) && [...link.tunnels.keys()].some((name) => !this.mayServe(link, name)),
       'SLW_LINK_ENDED',
     );
-    const over = endClients(
+    const over = endLinks(
       ({ credential }) => this.#gate.isSessionOver(credential),
       'SLW_LINK_ENDED',
     );
     const sum = { revoked, narrowed, over };
-    if (revoked + narrowed + over > 0) log.info(sum, 'clients ended by their tokens');
+    if (revoked + narrowed + over > 0) log.info(sum, 'links ended by their tokens');
   }
 
   #sweepLater(): void {

@@ -14,10 +14,11 @@ export interface Client {
   readonly id: string;
   readonly instance: string;
   readonly agent: string;
+  /** Of its first link. */
   readonly remoteAddress: string;
   /** The name in its certificate, when that let it in. */
   readonly identity: string | undefined;
-  /** Names the token that let it in; empty when a certificate did, which may do everything. */
+  /** Of its first link: those of others have the same owner, and may be valid longer. */
   readonly credential: string;
   readonly sinceMs: number;
   readonly links: Set<string>;
@@ -25,8 +26,12 @@ export interface Client {
   readonly tunnels: Map<string, string>;
 }
 
-/** Who asks for something: what let it in, and where it is. */
-export type Holder = Pick<Client, 'credential' | 'remoteAddress'>;
+/** Who asks for something, such as a link: what let it in, and where it is. */
+export interface Holder {
+  /** Names the token that let it in; empty when a certificate did, which may do everything. */
+  readonly credential: string;
+  readonly remoteAddress: string;
+}
 
 /** What the credential of a client lets it do. */
 export interface Scopes {
@@ -133,9 +138,9 @@ export class Clients {
   }
 
   /** Undefined: it may serve the tunnel, as far as its credential goes. */
-  refusalOf(client: Client, tunnel: string): ErrorCode | undefined {
-    if (client.credential === '') return undefined;
-    const mayServe = this.#options.scopes?.mayServe(client, tunnel) === true;
+  refusalOf(holder: Holder, tunnel: string): ErrorCode | undefined {
+    if (holder.credential === '') return undefined;
+    const mayServe = this.#options.scopes?.mayServe(holder, tunnel) === true;
     return mayServe ? undefined : 'SLW_TUNNEL_NOT_ALLOWED';
   }
 

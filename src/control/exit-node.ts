@@ -259,7 +259,7 @@ class RunningNode implements ExitNode {
     return new AccessControl({
       ...{ token, tokensFile, tokensUsageFile, oidc, accepting: this.#accepting },
       bridges: () => this.#shards.pool.bridges(),
-      endClients: (isOver, code) => this.#registry.endClients(isOver, code),
+      endLinks: (isOver, code) => this.#registry.endLinks(isOver, code),
       onGrants: () => this.#tellGrants(),
       onRefusal: (reason) => this.#own.onRefusal(reason),
       reloads: this.#tls.reloads,
@@ -311,7 +311,7 @@ class RunningNode implements ExitNode {
   #tellGrants(): void {
     for (const [shard, links] of this.#registry.linksByShard()) {
       const grantOf = this.#access.grantOf.bind(this.#access);
-      const grants = links.map(({ link, client }) => ({ link, grant: grantOf(client) }));
+      const grants = links.map(({ link, holder }) => ({ link, grant: grantOf(holder) }));
       this.#shards.pool.bridge(shard)?.tell('grants', grants);
     }
   }

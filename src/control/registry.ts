@@ -17,7 +17,7 @@ import type {
   TunnelAnswer,
   TunnelRequest,
 } from '../bridge/exit-messages.ts';
-import { type Client, Clients, type Scopes } from './clients.ts';
+import { type Client, Clients, type Holder, type Scopes } from './clients.ts';
 import { spreadOf } from './return-spread.ts';
 import { checkTunnelName, isHttpTunnel, isPassthrough } from './tunnel-name.ts';
 import { TunnelPorts } from './tunnel-ports.ts';
@@ -31,12 +31,17 @@ const KNOWN_TUNNELS_MAX = 10_000;
 /** Links in all. Guess: 64 GiB of memory holds more, file descriptors do not. */
 const LINKS_MAX = 100_000;
 
-interface LinkEntry {
+/** A link as it is judged: each by itself, as a client may come by several secrets and ways. */
+export interface HeldLink extends Holder {
+  /** What it declared for each tunnel that it serves, by name. */
+  readonly tunnels: ReadonlyMap<string, TunnelOptions | undefined>;
+}
+
+interface LinkEntry extends HeldLink {
   readonly client: Client;
   readonly shard: number;
   /** `leaving`: it takes no streams, and no tunnel is added to it. */
   state: 'serving' | 'leaving';
-  /** What it declared for each tunnel that it serves, by name. */
   readonly tunnels: Map<string, TunnelOptions | undefined>;
 }
 
@@ -122,16 +127,16 @@ export class Registry {
     return this.#links.get(link)?.client;
   }
 
-  /** Every link with its client, by shard. */
+  /** Every link with what let it in, by shard. */
   linksByShard(): ReadonlyMap<
     number,
-    readonly { readonly link: string; readonly client: Client }[]
+    readonly { readonly link: string; readonly holder: Holder }[]
   > {
-    const byShard = new Map<number, { link: string; client: Client }[]>();
-    for (const [link, { shard, client }] of this.#links) {
-      const links = byShard.get(shard) ?? [];
-      byShard.set(shard, links);
-      links.push({ link, client });
+    const byShard = new Map<number, { link: string; holder: Holder }[]>();
+    for (const [link, holder] of this.#links) {
+      const links = byShard.get(holder.shard) ?? [];
+      byShard.set(holder.shard, links);
+      links.push({ link, holder });
     }
     return byShard;
   }
@@ -166,20 +171,32 @@ export class Registry {
     this.#clients.admit(hello);
     let client = this.#clients.get(hello.client);
     if (client !== undefined && client.instance !== hello.instance) {
-      this.#endClient(client, 'SLW_LINK_REPLACED');
+      this.#endLinksOf([...client.links], 'SLW_LINK_REPLACED');
       client = undefined;
     }
     client ??= this.#clients.add(hello);
     if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     client.links.add(hello.link);
-    this.#links.set(hello.link, { client, shard, state: 'serving', tunnels: new Map() });
+    const { credential = '', remoteAddress } = hello;
+    const held = { credential, remoteAddress, tunnels: new Map() };
+    this.#links.set(hello.link, { client, shard, state: 'serving', ...held });
   }
 
-  /** Ends every client that `isOver`; returns how many. */
-  endClients(isOver: (client: Client) => boolean, code: ErrorCode): number {
-    const over = [...this.#clients.values()].filter(isOver);
-    for (const client of over) this.#endClient(client, code);
-    return over.length;
+  /**
+   * Ends every link that `isOver`; returns how many. A client that keeps one is told that it may
+   * dial for the others again, and `code` only with its last.
+   */
+  endLinks(isOver: (link: HeldLink) => boolean, code: ErrorCode): number {
+    let count = 0;
+    for (const client of [...this.#clients.values()]) {
+      const over = [...client.links].filter((key) => {
+        const link = this.#links.get(key);
+        return link !== undefined && isOver(link);
+      });
+      this.#endLinksOf(over, over.length < client.links.size ? 'SLW_LINK_ENDED' : code);
+      count += over.length;
+    }
+    return count;
   }
 
   /** Offers tunnels on a link; each is accepted or refused by itself. */
@@ -216,9 +233,9 @@ export class Registry {
     for (const [link, entry] of [...this.#links]) if (entry.shard === shard) this.linkGone(link);
   }
 
-  #endClient(client: Client, code: ErrorCode): void {
+  #endLinksOf(over: readonly string[], code: ErrorCode): void {
     const byShard = new Map<number, string[]>();
-    for (const link of [...client.links]) {
+    for (const link of over) {
       const shard = this.#links.get(link)?.shard ?? 0;
       byShard.set(shard, [...(byShard.get(shard) ?? []), link]);
       this.linkGone(link);
@@ -241,7 +258,7 @@ export class Registry {
         throw new SluicewayError('SLW_LINK_LOST');
       }
       const { client } = entry;
-      this.#checkMayServe(client, offer);
+      this.#checkMayServe(entry, offer);
       const isNew = !client.tunnels.has(name);
       if (isNew && client.tunnels.size >= CLIENT_TUNNELS_MAX) {
         throw new SluicewayError('SLW_TUNNEL_LIMIT');
@@ -272,8 +289,9 @@ export class Registry {
     }
   }
 
-  #checkMayServe(client: Client, offer: TunnelRequest): void {
-    const refusal = this.#clients.refusalOf(client, offer.name);
+  #checkMayServe(entry: LinkEntry, offer: TunnelRequest): void {
+    const { client } = entry;
+    const refusal = this.#clients.refusalOf(entry, offer.name);
     if (refusal !== undefined) throw new SluicewayError(refusal);
     for (const link of this.#tunnels.get(offer.name)?.links ?? []) {
       const other = this.#links.get(link)?.client;
@@ -289,7 +307,7 @@ export class Registry {
       if (this.#links.get(link) !== entry || entry.state === 'leaving') {
         throw new SluicewayError('SLW_LINK_LOST');
       }
-      this.#checkMayServe(entry.client, offer);
+      this.#checkMayServe(entry, offer);
     } catch (error) {
       this.#ports.closeUnserved(offer.name);
       throw error;
@@ -357,7 +375,7 @@ export class Registry {
     this.#number += 1;
     const entry = this.#links.get(link);
     const options = entry?.tunnels.get(tunnel);
-    const token = this.#options.scopes?.entryNameOf(entry?.client.credential ?? '') ?? '';
+    const token = this.#options.scopes?.entryNameOf(entry?.credential ?? '') ?? '';
     return {
       number: this.#number,
       kind,

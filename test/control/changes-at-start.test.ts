@@ -63,7 +63,7 @@ test('a token that is revoked then opens nothing', async (t) => {
     ...{ token: undefined, tokensUsageFile: undefined, oidc: undefined, accepting: 1 },
     ...{ tokensFile: bench.put('tokens.yaml', tokensOf('alpha', 'beta')), clock, log, reloads },
     bridges: () => [],
-    endClients: () => 0,
+    endLinks: () => 0,
     onGrants: () => {},
     onRefusal: () => {},
   });

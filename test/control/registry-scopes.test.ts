@@ -31,7 +31,8 @@ class ScopedBench {
       closeLinks: (_shard, links, code) =>
         this.closed.push(...links.map((link) => [link, code] as const)),
       scopes: {
-        mayServe: ({ credential }, tunnel) => tunnel.startsWith(ownerOf(credential)),
+        mayServe: ({ credential }, tunnel) =>
+          !this.over.has(credential) && tunnel.startsWith(ownerOf(credential)),
         limitsOf: ({ credential }) =>
           this.over.has(credential) ? undefined : { clientsMax: 1, linksMax: 2 },
         ownerOf,
@@ -90,7 +91,7 @@ test('a credential that is over lets nobody in, and what it does not name is ref
   bench.over.add('ann#1');
   assert.equal(bench.hello('0-2', 'c', 'ann#1'), 'SLW_LINK_REVOKED');
   assert.equal(
-    bench.registry.endClients(({ credential }) => bench.over.has(credential), 'SLW_LINK_REVOKED'),
+    bench.registry.endLinks(({ credential }) => bench.over.has(credential), 'SLW_LINK_REVOKED'),
     1,
   );
   assert.deepEqual(bench.closed, [['0-1', 'SLW_LINK_REVOKED']]);
@@ -139,7 +140,7 @@ test('a link that leaves serves nothing from then on, and can still be ended', a
   for (const { name } of offers) assert.equal(registry.isServed(name), false);
   assert.equal(published.filter((one) => one === 'add 0-1').length, 2);
   assert.equal(
-    registry.endClients(() => true, 'SLW_LINK_REVOKED'),
+    registry.endLinks(() => true, 'SLW_LINK_REVOKED'),
     1,
   );
   assert.deepEqual(ended, ['0-1']);
@@ -227,4 +228,34 @@ test('a port that its token no longer names once it is open is closed', async ()
   assert.equal(await offered, 'SLW_TUNNEL_NOT_ALLOWED');
   await setImmediate();
   assert.deepEqual([registry.isServed('tcp:2222'), closed], [false, ['tcp:2222']]);
+});
+
+test('a client that came by two secrets goes on by the one that is valid', async () => {
+  const bench = new ScopedBench();
+  const end = (): number =>
+    bench.registry.endLinks(({ credential }) => bench.over.has(credential), 'SLW_LINK_REVOKED');
+  assert.equal(bench.hello('0-1', 'c', 'ann#old'), '');
+  assert.equal(bench.hello('0-2', 'c', 'ann#new'), '');
+  assert.equal(await bench.offer('0-2', 'ann.test'), '');
+  bench.over.add('ann#old');
+  assert.equal(end(), 1);
+  assert.deepEqual(bench.closed, [['0-1', 'SLW_LINK_ENDED']], 'it may dial again');
+  assert.deepEqual([bench.registry.isServed('ann.test'), end()], [true, 0]);
+  assert.equal(await bench.offer('0-2', 'ann.more'), '', 'its first secret does not count');
+  bench.over.add('ann#new');
+  assert.equal(end(), 1);
+  assert.deepEqual(bench.closed.at(-1), ['0-2', 'SLW_LINK_REVOKED']);
+  assert.equal(bench.registry.hasClient('c'), false);
+});
+
+test('of a client in two networks the links of one are judged by their own address', async () => {
+  const registry = new Registry(PLAIN);
+  const about = { client: 'c', instance: 'i', agent: 'a/1', credential: 'ann#1' };
+  registry.hello({ link: '0-1', ...about, remoteAddress: '192.0.2.1:1' }, 0);
+  registry.hello({ link: '0-2', ...about, remoteAddress: '[2001:db8::1]:2' }, 0);
+  const isAway = ({ remoteAddress }: { remoteAddress: string }): boolean =>
+    remoteAddress.startsWith('[2001:db8:');
+  assert.equal(registry.endLinks(isAway, 'SLW_LINK_REVOKED'), 1);
+  assert.equal(registry.clientOf('0-2'), undefined);
+  assert.equal(registry.clientOf('0-1')?.id, 'c');
 });
