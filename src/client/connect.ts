@@ -10,11 +10,13 @@
 
 import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { TIMER_MS_MAX } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { createLogger } from '../base/log.ts';
 import { type ClientConfig, resolveConfig } from '../config/config.ts';
 import { type Client, startClient } from './client.ts';
 import type { ClientEvent } from './events.ts';
+import { isRetryable } from './tunnel-board.ts';
 
 export { ConfigError, SluicewayError } from '../base/errors.ts';
 export type { ClientEvent } from './events.ts';
@@ -46,7 +48,7 @@ export interface ConnectOptions {
   readonly options?: Readonly<Record<string, string | boolean | readonly string[]>>;
   /** To stderr; `silent` unless it is given. */
   readonly logLevel?: LogLevel;
-  /** Until all tunnels are up; 30,000 unless it is given. */
+  /** Until all tunnels are up; 30,000 unless it is given, at most 24 days. */
   readonly timeoutMs?: number;
   /** Gives up before, and closes what was begun. */
   readonly signal?: AbortSignal;
@@ -69,13 +71,16 @@ export interface Tunnel extends EventEmitter<TunnelEvents> {
   close(): Promise<void>;
 }
 
+type Refusal = Extract<ClientEvent, { event: 'tunnel-refused' }>;
+
 const TIMEOUT_MS = 30_000;
 
 /**
  * Resolves when every tunnel is up on one server at least, and every local port is open.
  *
  * Rejects with a ConfigError for options that cannot be, and with a SluicewayError when a tunnel is
- * refused for good (its code), the token is (SLW_AUTH_REFUSED), or it takes too long (SLW_TIMEOUT).
+ * refused for good by every server (its code), the token is by one (SLW_AUTH_REFUSED), or it takes
+ * too long (SLW_TIMEOUT).
  * Nothing runs any more then.
  */
 export async function connect(options: ConnectOptions): Promise<Tunnel> {
@@ -95,6 +100,8 @@ export async function connect(options: ConnectOptions): Promise<Tunnel> {
 class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
   readonly #config: ClientConfig;
   readonly #urls = new Map<string, string>();
+  /** The last of each server, by tunnel. */
+  readonly #refusals = new Map<string, Map<string, Refusal>>();
   readonly #locals: string[] = [];
   readonly #up = Promise.withResolvers<void>();
   #client: Client | undefined;
@@ -128,7 +135,8 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     signal?.addEventListener('abort', onAbort, { once: true });
     // Before there was anybody to hear it.
     if (signal?.aborted === true) onAbort();
-    const timer = setTimeout(() => this.#up.reject(late(timeoutMs, this.#missing())), timeoutMs);
+    const onLate = (): void => this.#up.reject(late(timeoutMs, this.#missingTexts()));
+    const timer = setTimeout(onLate, Math.min(timeoutMs, TIMER_MS_MAX));
     try {
       await this.#up.promise;
     } finally {
@@ -146,17 +154,41 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     return this.#config.tunnels.map(({ name }) => name).filter((name) => !this.#urls.has(name));
   }
 
+  /** With why, where a server has said. */
+  #missingTexts(): string[] {
+    return this.#missing().map((name) => {
+      const last = [...(this.#refusals.get(name)?.values() ?? [])].at(-1);
+      return last === undefined ? name : `${name} (${last.code}: ${last.reason})`;
+    });
+  }
+
   #onEvent(event: ClientEvent): void {
-    if (event.event === 'tunnel-up') this.#urls.set(event.tunnel, event.url);
+    if (event.event === 'tunnel-up') {
+      this.#urls.set(event.tunnel, event.url);
+      this.#refusals.get(event.tunnel)?.delete(event.server);
+    }
     if (event.event === 'forward-up') this.#locals.push(event.listen);
     if (event.event === 'tunnel-withdrawn') this.#urls.delete(event.tunnel);
-    if (event.event === 'tunnel-refused') {
-      const { code, tunnel, reason } = event;
-      this.#up.reject(new SluicewayError(code as 'SLW_TUNNEL_NAME', `${tunnel}: ${reason}`));
-    }
+    if (event.event === 'tunnel-refused') this.#onRefused(event);
     const areForwardsUp = this.#locals.length >= this.#config.locals.length;
     if (this.#missing().length === 0 && areForwardsUp) this.#up.resolve();
     this.emit('event', event);
+  }
+
+  /** In vain when no server may take it, now or when it is offered again. */
+  #onRefused(refusal: Refusal): void {
+    const { code, tunnel, server, reason } = refusal;
+    const refusals = this.#refusals.get(tunnel) ?? new Map<string, Refusal>();
+    this.#refusals.set(tunnel, refusals);
+    // Behind those of before: the last is told.
+    refusals.delete(server);
+    refusals.set(server, refusal);
+    const isInVain = this.#config.urls.every((url) => {
+      const refused = refusals.get(url);
+      return refused !== undefined && !isRetryable(refused.code);
+    });
+    if (!isInVain) return;
+    this.#up.reject(new SluicewayError(code as 'SLW_TUNNEL_NAME', `${tunnel}: ${reason}`));
   }
 }
 

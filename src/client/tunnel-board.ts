@@ -63,7 +63,7 @@ export class TunnelBoard {
 }
 
 /** Codes come from the server, whose table may be another. */
-function isRetryable(code: string): boolean {
+export function isRetryable(code: string): boolean {
   return Object.hasOwn(ERRORS, code) && ERRORS[code as ErrorCode].retryable;
 }
 

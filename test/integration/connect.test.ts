@@ -14,6 +14,8 @@ import { connectTo, echoOnce, get, startEcho, startHttp } from '../support/upstr
 
 const HOST = 'site.example.com';
 const WAIT_MS = 15_000;
+/** Refuses most tunnels, and says so. */
+const NARROW = { flags: { 'tcp-ports': '1024-1025' }, complains: true };
 
 const urlOf = ({ controlPort }: LocalNode): string => `ws://${LOOPBACK}:${controlPort}`;
 
@@ -77,6 +79,42 @@ test('a wrong token, a refused tunnel and a silent server each have their code',
     ...{ code: 'SLW_TIMEOUT', message: `not up within 700 ms: ${HOST}` },
   });
   await node.untilMetric('sluiceway_links', (links) => links === 0);
+});
+
+test('a tunnel that one of two servers refuses is up on the other', async (t) => {
+  const narrow = await startNode(t, NARROW);
+  const echo = await startEcho(t);
+  const port = await freePort();
+  const tcp = { [port]: `${LOOPBACK}:${echo}` };
+  const wide = await startNode(t);
+  await open(t, { url: [urlOf(narrow), urlOf(wide)], token: TOKEN, tcp });
+  assert.equal(await echoOnce(await connectTo(t, port), 'there'), 'there');
+  const other = await startNode(t, NARROW);
+  await assert.rejects(connect({ url: [urlOf(narrow), urlOf(other)], token: TOKEN, tcp }), {
+    code: 'SLW_TUNNEL_PORT_NOT_ALLOWED',
+  });
+});
+
+test('a refusal that may end is waited out, and told when it did not', async (t) => {
+  const node = await startNode(t, { complains: true });
+  const port = await startEcho(t);
+  const calling = connect({
+    ...{ url: urlOf(node), token: TOKEN, tcp: { [port]: `${LOOPBACK}:1` }, timeoutMs: 2000 },
+  });
+  await assert.rejects(calling, {
+    code: 'SLW_TIMEOUT',
+    message: new RegExp(`^not up within 2000 ms: tcp:${port} \\(SLW_TUNNEL_PORT_TAKEN: `),
+  });
+});
+
+test('a call may wait for as long as a timer can', async (t) => {
+  const node = await startNode(t);
+  const upstreams = { [HOST]: 'http://127.0.0.1:1' };
+  for (const timeoutMs of [Number.POSITIVE_INFINITY, 2 ** 32]) {
+    const tunnel = await open(t, { url: urlOf(node), token: TOKEN, upstreams, timeoutMs });
+    assert.deepEqual(tunnel.urls, [`http://${HOST}`]);
+    await tunnel.close();
+  }
 });
 
 test('a signal gives up', async () => {
