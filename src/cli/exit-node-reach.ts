@@ -22,28 +22,34 @@ export interface Reached {
 export type ControlTls = 'private' | 'own' | 'none';
 
 const TIMEOUT_MS = 10_000;
+/** What comes while a machine starts: nobody listens, or packets are dropped. */
+const NOT_YET: ReadonlySet<string> = new Set(['SLW_DIAL_FAILED', 'SLW_TIMEOUT']);
 
 /** `url` is the server's, as a client would be given it. */
-export async function reachServer(url: string, tls: ControlTls): Promise<Reached | undefined> {
-  if (tls === 'own') return (await canConnect(new URL(url))) ? {} : undefined;
-  if (tls === 'none') return (await isReady(url)) ? {} : undefined;
+export async function reachServer(
+  url: string,
+  tls: ControlTls,
+  timeoutMs = TIMEOUT_MS,
+): Promise<Reached | undefined> {
+  if (tls === 'own') return (await canConnect(new URL(url), timeoutMs)) ? {} : undefined;
+  if (tls === 'none') return (await isReady(url, timeoutMs)) ? {} : undefined;
   const folder = mkdtempSync(join(tmpdir(), 'sluiceway-'));
   try {
     const knownServers = join(folder, 'known-servers');
     const trust = { autoTls: 'on', fingerprints: [], knownServers } as const;
-    const { ca, fingerprint } = await fetchServerCa({ url, trust, clock: systemClock });
-    return (await isReady(url, ca)) ? { fingerprint } : undefined;
+    const { ca, fingerprint } = await fetchServerCa({ url, trust, clock: systemClock, timeoutMs });
+    return (await isReady(url, timeoutMs, ca)) ? { fingerprint } : undefined;
   } catch (error) {
-    if (error instanceof SluicewayError && error.code === 'SLW_DIAL_FAILED') return undefined;
+    if (error instanceof SluicewayError && NOT_YET.has(error.code)) return undefined;
     throw error;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function isReady(url: string, ca?: string): Promise<boolean> {
+function isReady(url: string, timeoutMs: number, ca?: string): Promise<boolean> {
   const ready = controlUrl(url, '/readyz');
-  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  const signal = AbortSignal.timeout(timeoutMs);
   return new Promise((resolve) => {
     const options = { agent: false as const, signal };
     const request =
@@ -59,9 +65,9 @@ function isReady(url: string, ca?: string): Promise<boolean> {
 }
 
 /** A certificate of the operator's is for a name, and we come by an address. */
-function canConnect({ hostname, port }: URL): Promise<boolean> {
+function canConnect({ hostname, port }: URL, timeoutMs: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: hostname, port: Number(port || 443), timeout: TIMEOUT_MS });
+    const socket = connect({ host: hostname, port: Number(port || 443), timeout: timeoutMs });
     const end = (isOpen: boolean): void => {
       socket.destroy();
       resolve(isOpen);

@@ -16,7 +16,7 @@ import { describeDialFailure } from '../base/dial-failure.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { https } from '../base/http-modules.ts';
 import { unbracketed } from '../base/ip.ts';
-import { createProxyAgent } from '../base/proxy-agent.ts';
+import { createProxyAgent, describeProxyAnswer } from '../base/proxy-agent.ts';
 import { describeWrongName } from '../base/tls-refusal.ts';
 import { controlUrl } from '../config/address.ts';
 import type { TrustConfig } from '../config/config.ts';
@@ -35,6 +35,8 @@ export interface ServerCaOptions {
   readonly clock: Clock;
   /** `none`: the caller keeps the fingerprint, and gives it as a pin from then on. */
   readonly memory?: 'file' | 'none';
+  /** For its answer; 10 s when left out. */
+  readonly timeoutMs?: number;
 }
 
 export interface ServerCa {
@@ -53,12 +55,15 @@ interface Fetched {
   readonly date: string | undefined;
 }
 
-/** Rejects with SLW_TLS_REFUSED when it must not be trusted, SLW_DIAL_FAILED when it is away. */
+/**
+ * Rejects with SLW_TLS_REFUSED when it must not be trusted, SLW_DIAL_FAILED when it is away, and
+ * SLW_TIMEOUT when it is silent.
+ */
 export async function fetchServerCa(options: ServerCaOptions): Promise<ServerCa> {
   const url = new URL(controlUrl(options.url, CA_PATH));
   const server = `${url.hostname}:${url.port === '' ? 443 : url.port}`;
   const proxy = options.trust.proxies?.[options.url]?.reveal();
-  const fetched = await fetchCa(url, proxy);
+  const fetched = await fetchCa(url, proxy, options.timeoutMs ?? FETCH_TIMEOUT_MS);
   const authority = readAuthority(fetched.text, server);
   const fingerprint = `sha256:${createHash('sha256').update(authority.raw).digest('hex')}`;
   const isKept = options.memory !== 'none';
@@ -158,28 +163,35 @@ function checkLeaf(
   if (nameError !== undefined) throw refused(server, describeWrongName(leaf.subjectAltName ?? ''));
 }
 
-async function fetchCa(url: URL, proxy: string | undefined): Promise<Fetched> {
+async function fetchCa(url: URL, proxy: string | undefined, timeoutMs: number): Promise<Fetched> {
   const server = url.host;
-  const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS);
-  const agent = proxy === undefined ? false : await createProxyAgent({ proxy, signal });
+  const signal = AbortSignal.timeout(timeoutMs);
+  let proxyStatus = 200;
+  const onAnswer = (status: number): void => {
+    proxyStatus = status;
+  };
+  const way = proxy === undefined ? false : await createProxyAgent({ proxy, signal, onAnswer });
   return new Promise((resolve, reject) => {
+    const fail = (code: ErrorCode, why: string): void =>
+      reject(failure(code, server, `cannot fetch its CA: ${why}`));
     const away = (cause: Error): void => {
-      const why = signal.aborted
-        ? 'no answer in time'
-        : describeDialFailure(cause, url.href, proxy);
-      reject(failure('SLW_DIAL_FAILED', server, `cannot fetch its CA: ${why}`));
+      if (signal.aborted) fail('SLW_TIMEOUT', 'no answer in time');
+      else fail('SLW_DIAL_FAILED', describeDialFailure(cause, url.href, proxy));
     };
     // Nothing can be trusted yet: the answer is verified as a whole when it is there.
-    const options = { agent, signal, rejectUnauthorized: false, minVersion: 'TLSv1.2' };
+    const options = { agent: way, signal, rejectUnauthorized: false, minVersion: 'TLSv1.2' };
     const request = https.request(url, options as object);
     request.on('error', away);
     request.on('response', (response) => {
       response.on('error', away);
-      const { socket } = response;
+      const { socket, statusCode = 0 } = response;
       const leaf = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
-      if (leaf === undefined || response.statusCode !== 200) {
+      // What a proxy answers is no word of the server's.
+      const isProxys = proxy !== undefined && proxyStatus !== 200;
+      if (isProxys || leaf === undefined || statusCode !== 200) {
         response.resume();
-        reject(noCa(server, response.statusCode ?? 0));
+        if (isProxys) fail('SLW_DIAL_FAILED', describeProxyAnswer(proxy, proxyStatus));
+        else reject(noCa(server, statusCode));
         return;
       }
       const host = unbracketed(url.hostname);

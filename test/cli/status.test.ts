@@ -10,6 +10,8 @@ import { SluicewayError } from '../../src/base/errors.ts';
 import { Masked } from '../../src/base/masked.ts';
 import { askForText, formatStatus, type Status } from '../../src/cli/commands/status.ts';
 import { CERT, KEY } from '../config/tls-pair.ts';
+import { freePort } from '../support/free-port.ts';
+import { startRefusingProxy } from '../support/refusing-proxy.ts';
 import { run } from './run.ts';
 
 const BUILD = { version: '0.1.0', commit: 'a1b2c3d' };
@@ -157,23 +159,44 @@ test('--watch asks again, and ends once the token is refused', async (t) => {
   assert.equal(codes.length, 0);
 });
 
+/** What `status` is told of itself when nobody says more. */
+const CONFIG = {
+  token: new Masked(TOKEN),
+  trust: { autoTls: 'off', fingerprints: [], knownServers: '' },
+  json: false,
+  watch: false,
+  local: false,
+  ready: false,
+  adminAddr: 'off',
+  watchIntervalMs: 2000,
+  wide: false,
+} as const;
+
 test('a server that never answers is a timeout', async (t) => {
   const port = await serve(t, createServer());
-  const trust = { autoTls: 'off', fingerprints: [], knownServers: '' } as const;
-  const config = {
-    token: new Masked(TOKEN),
-    trust,
-    json: false,
-    watch: false,
-    local: false,
-    ready: false,
-    adminAddr: 'off' as const,
-    watchIntervalMs: 2000,
-    wide: false,
-  };
   const url = `ws://127.0.0.1:${port}/connect`;
   await assert.rejects(
-    askForText({ ...config, url }, BUILD, 20),
+    askForText({ ...CONFIG, url }, BUILD, 20),
     (error) => error instanceof SluicewayError && error.code === 'SLW_TIMEOUT',
   );
+});
+
+test('what a proxy answers is its own, and nobody there is not the server', async (t) => {
+  const url = 'ws://127.0.0.1:8123/connect';
+  const via = (proxy: string): Promise<string> => {
+    const trust = { ...CONFIG.trust, proxies: { [url]: new Masked(proxy) } };
+    return askForText({ ...CONFIG, url, trust }, BUILD);
+  };
+  for (const status of [401, 403, 404, 407, 502]) {
+    await assert.rejects(via(await startRefusingProxy(t, status)), {
+      code: 'SLW_DIAL_FAILED',
+      message: new RegExp(
+        `^cannot ask 127\\.0\\.0\\.1:8123: the proxy http://.* answered ${status}: `,
+      ),
+    });
+  }
+  const nobody = `127.0.0.1:${await freePort()}`;
+  await assert.rejects(via(`http://${nobody}`), {
+    ...{ code: 'SLW_DIAL_FAILED', message: new RegExp(`nobody listens at ${nobody}: .*--proxy`) },
+  });
 });

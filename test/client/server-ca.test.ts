@@ -3,16 +3,21 @@
 
 import assert from 'node:assert/strict';
 import { createHash, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
 import { SluicewayError } from '../../src/base/errors.ts';
+import { Masked } from '../../src/base/masked.ts';
 import { KnownServers } from '../../src/client/known-servers.ts';
 import { fetchServerCa, type ServerCa } from '../../src/client/server-ca.ts';
 import type { TrustConfig } from '../../src/config/config.ts';
+import { freePort } from '../support/free-port.ts';
 import { DAY_MS, leafOf, newAuthority, serveCa } from '../support/private-pki.ts';
 import { scratchFolder } from '../support/programs.ts';
+import { startRefusingProxy } from '../support/refusing-proxy.ts';
 
 function fingerprintOf(cert: string): string {
   return `sha256:${createHash('sha256').update(new X509Certificate(cert).raw).digest('hex')}`;
@@ -138,6 +143,39 @@ test('what is no CA is refused: none, noise, a leaf, two, too much', async (t) =
   await assert.rejects(bench.fetch(much), { code: 'SLW_DIAL_FAILED' });
   const busy = await serveCa(t, leaf, ca.cert, 503);
   await assert.rejects(bench.fetch(busy), { code: 'SLW_DIAL_FAILED' });
+});
+
+test('what a proxy answers is its own, and nobody there is not the server', async (t) => {
+  const bench = new Bench(t);
+  const via = (proxy: string) => ({
+    proxies: { 'wss://127.0.0.1:8123/connect': new Masked(proxy) },
+  });
+  const statuses = [
+    [403, /the proxy http:\/\/127\.0\.0\.1:\d+ answered 403: it lets nobody through/],
+    [404, /the proxy http:\/\/127\.0\.0\.1:\d+ answered 404: can it reach the server/],
+    [407, /answered 407: give it a login/],
+  ] as const;
+  for (const [status, message] of statuses) {
+    const proxy = await startRefusingProxy(t, status);
+    await assert.rejects(bench.fetch(8123, via(proxy)), { code: 'SLW_DIAL_FAILED', message });
+  }
+  const nobody = `127.0.0.1:${await freePort()}`;
+  await assert.rejects(bench.fetch(8123, via(`http://${nobody}`)), {
+    ...{ code: 'SLW_DIAL_FAILED', message: new RegExp(`nobody listens at ${nobody}: .*--proxy`) },
+  });
+});
+
+test('a server that is silent is a timeout', async (t) => {
+  const bench = new Bench(t);
+  const silent = net.createServer((socket) => t.after(() => socket.destroy()));
+  t.after(() => silent.close());
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const url = `wss://127.0.0.1:${(silent.address() as net.AddressInfo).port}/connect`;
+  const { knownServers } = bench;
+  const trust = { autoTls: 'on', fingerprints: [], knownServers } as const;
+  const fetching = fetchServerCa({ url, trust, clock: systemClock, timeoutMs: 200 });
+  await assert.rejects(fetching, { code: 'SLW_TIMEOUT', message: /: cannot fetch its CA: no ans/ });
 });
 
 test('a file that cannot be read or written is a refusal, and never "unknown"', async (t) => {

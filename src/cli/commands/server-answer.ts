@@ -1,14 +1,15 @@
 // One GET to a server for `sluiceway status`, and what its failure means.
 //
 // Invariant: the certificate is always verified, whatever the environment says; the answer is
-// bounded in size and time. Must not know: what is asked for, or how it is shown.
+// bounded in size and time, and what a proxy answers is not the server's. Must not
+// know: what is asked for, or how it is shown.
 
 import type { IncomingMessage } from 'node:http';
 import { describeDialFailure } from '../../base/dial-failure.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { http, https } from '../../base/http-modules.ts';
 import type { Masked } from '../../base/masked.ts';
-import { createProxyAgent } from '../../base/proxy-agent.ts';
+import { createProxyAgent, describeProxyAnswer } from '../../base/proxy-agent.ts';
 import { describeTlsRefusal } from '../../base/tls-refusal.ts';
 import type { DialTrust } from '../../client/server-trust.ts';
 import { inWords } from '../output.ts';
@@ -34,6 +35,11 @@ export async function ask({
 }: Question): Promise<string> {
   const isTls = url.protocol === 'https:';
   const signal = AbortSignal.timeout(timeoutMs);
+  const { proxy } = trust;
+  let proxyStatus = 200;
+  const onAnswer = (status: number): void => {
+    proxyStatus = status;
+  };
   const options = {
     headers: {
       accept: 'application/json',
@@ -44,19 +50,20 @@ export async function ask({
     ...(isTls ? { rejectUnauthorized: true } : {}),
     ...(trust.ca === undefined ? {} : { ca: trust.ca }),
     ...trust.own,
-    ...(trust.proxy === undefined
-      ? {}
-      : { agent: await createProxyAgent({ proxy: trust.proxy, signal }) }),
+    ...(proxy === undefined ? {} : { agent: await createProxyAgent({ proxy, signal, onAnswer }) }),
   };
   return new Promise((resolve, reject) => {
     const request = (isTls ? https : http).request(url, options);
     const fail = (cause: Error): void => {
-      reject(signal.aborted ? timedOut(url, timeoutMs, cause) : unreachable(url, cause));
+      reject(signal.aborted ? timedOut(url, timeoutMs, cause) : unreachable(url, cause, proxy));
     };
     request.on('error', fail);
     request.on('response', (response) => {
       response.on('error', fail);
-      if (response.statusCode === 200) {
+      if (proxy !== undefined && proxyStatus !== 200) {
+        response.resume();
+        reject(unasked(url, describeProxyAnswer(proxy, proxyStatus)));
+      } else if (response.statusCode === 200) {
         readText(response, resolve);
       } else {
         response.resume();
@@ -92,11 +99,14 @@ function timedOut(url: URL, timeoutMs: number, cause: Error): SluicewayError {
   return new SluicewayError('SLW_TIMEOUT', text, { cause });
 }
 
-function unreachable(url: URL, cause: Error): SluicewayError {
+function unreachable(url: URL, cause: Error, proxy: string | undefined): SluicewayError {
   const refused = describeTlsRefusal(cause);
   if (refused !== undefined) {
     return new SluicewayError('SLW_TLS_REFUSED', `${url.host}: ${refused}`, { cause });
   }
-  const text = `cannot ask ${url.host}: ${describeDialFailure(cause, url.href)}`;
-  return new SluicewayError('SLW_DIAL_FAILED', text, { cause });
+  return unasked(url, describeDialFailure(cause, url.href, proxy), cause);
+}
+
+function unasked(url: URL, why: string, cause?: Error): SluicewayError {
+  return new SluicewayError('SLW_DIAL_FAILED', `cannot ask ${url.host}: ${why}`, { cause });
 }
