@@ -100,9 +100,25 @@ function readProxy(text: string): string | InvalidText {
   if (!SCHEMES.has(url.protocol)) {
     return new InvalidText(`has a scheme that links cannot take; ${RIGHT}`);
   }
+  if (withScheme.includes('//[masked]@')) {
+    return new InvalidText('was masked when it was printed; give the login');
+  }
+  if (!isDecodable(url.username) || !isDecodable(url.password)) {
+    return new InvalidText('has a login that is not percent-encoded; write % as %25');
+  }
   const isBare = url.pathname === '/' || url.pathname === '';
   if (url.hostname === '' || !isBare || url.search !== '' || url.hash !== '') {
     return new InvalidText(`is no proxy; ${RIGHT}`);
   }
   return withScheme.replace(/^socks5:/i, SOCKS);
+}
+
+/** As it is when a proxy is told: what is not would fail each dial. */
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -183,11 +183,13 @@ class Dial {
   #expire(): void {
     const text = `no answer within ${DIAL_TIMEOUT_MS / 1000} s`;
     this.#fail(new SluicewayError('SLW_DIAL_FAILED', `${this.#through}${text}`));
-    this.#end();
   }
 
   #fail(error: SluicewayError): void {
-    if (this.#settle()) this.#events.onFailure(error);
+    if (!this.#settle()) return;
+    // A failure may be of our own, with the connection to the proxy open.
+    this.#end();
+    this.#events.onFailure(error);
   }
 
   /** What a proxy answers is no word of the server's. */

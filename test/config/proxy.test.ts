@@ -96,3 +96,24 @@ test('other texts are refused', () => {
     assert.ok(proxyUrl.read(text) instanceof InvalidText, text);
   }
 });
+
+test('a login that no proxy can be told is refused, and what was masked, too', () => {
+  const rows = [
+    ['http://u:100%@p:3128', /has a login that is not percent-encoded; write % as %25/],
+    ['http://u%:x@p:3128', /percent-encoded/],
+    ['socks5://u:%zz@p', /percent-encoded/],
+    ['u:%ff@p:3128', /percent-encoded/],
+    [proxyUrl.show('http://user:s3cret@p:3128'), /was masked when it was printed/],
+    [proxyUrl.show('socks5h://user:s3cret@p:1'), /was masked when it was printed/],
+  ] as const;
+  for (const [text, message] of rows) {
+    const read = proxyUrl.read(text);
+    assert.ok(read instanceof InvalidText, text);
+    assert.match(read.message, message);
+    const [problem = ''] = proxyProblems([WSS], { HTTPS_PROXY: text });
+    assert.match(problem, message);
+  }
+  for (const text of ['http://u:100%25@p:3128', 'http://u:%5Bmasked%5D@p']) {
+    assert.equal(proxyUrl.read(text), text);
+  }
+});

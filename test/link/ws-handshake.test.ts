@@ -234,3 +234,32 @@ test('the subprotocol is looked for among those that are offered', () => {
     assert.equal(offers(value), false, String(value));
   }
 });
+
+test('a dial that fails by itself leaves no connection to the proxy behind', async (t) => {
+  const proxy = net.createServer();
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  undoAfter(t, () => void proxy.close());
+  const closed = Promise.withResolvers<void>();
+  proxy.on('connection', (socket) => {
+    undoAfter(t, () => void socket.destroy());
+    socket.on('error', () => {
+      // Reset, which is an end, too.
+    });
+    socket.on('close', () => closed.resolve());
+    socket.resume();
+  });
+  const { port } = proxy.address() as net.AddressInfo;
+  const failed = Promise.withResolvers<SluicewayError>();
+  dialWebSocket(
+    {
+      ...{ url: 'ws://server.example/connect', token: 't', agent: 'a', ca: undefined },
+      // What the agent cannot read, and finds when it is connected.
+      proxy: `http://u:100%@127.0.0.1:${port}`,
+    },
+    { onUpgraded: () => assert.fail('upgraded'), onFailure: failed.resolve },
+  );
+  const { code } = await within(EVENT_MS, 'the dial fails', failed.promise);
+  assert.equal(code, 'SLW_DIAL_FAILED');
+  await within(EVENT_MS, 'the connection to the proxy ends', closed.promise);
+});
