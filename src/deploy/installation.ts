@@ -163,7 +163,9 @@ function addressLines(name: string, command: string | undefined): string[] {
 /** Vultr's images refuse all but SSH by ufw; elsewhere there is none, or it is off. */
 function firewallLines(ports: readonly OpenPorts[]): string[] {
   if (ports.length === 0) return [];
-  const rules = ports.map((range) => `  ufw allow ${showPortRange(range).replace('-', ':')}/tcp`);
+  const rules = ports.map(
+    (range) => `  ufw allow ${showPortRange(range).replace('-', ':')}/${range.protocol}`,
+  );
   return [
     'if command -v ufw > /dev/null && ufw status | grep -q "Status: active"; then',
     ...rules,

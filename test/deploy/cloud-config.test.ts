@@ -204,6 +204,27 @@ test('user data installs the program from verified archives, and its unit serves
   assert.match((JSON.parse(status) as { info: { mode: string } }).info.mode, /^tcp/u);
 });
 
+test("an image's own firewall lets through each port by its protocol", async (t) => {
+  const ports = ['--tcp-ports', '2000-2100', '--udp-ports', '53', '--udp-ports', '3000-3001'];
+  const web = ['--http-addr', '0.0.0.0:80', '--https-addr', 'off'];
+  const { data } = await userDataOf(['server', '--token', SECRET, ...web, ...ports]);
+  const { content } = fileOf(data, '/opt/sluiceway/install.sh');
+  const [part = ''] = /^if command -v ufw[\s\S]*?^fi$/mu.exec(content) ?? [];
+  const folder = scratchFolder(t);
+  const asked = path.join(folder, 'asked');
+  const ufw = `#!/bin/sh\n[ "$1" = status ] && echo "Status: active" || echo "$*" >> ${asked}\n`;
+  writeFileSync(path.join(folder, 'ufw'), ufw, { mode: 0o755 });
+  const done = await runProgram(t, {
+    ...{ command: '/bin/sh', args: ['-euc', part] },
+    env: { PATH: `${folder}:/usr/bin:/bin` },
+  });
+  assert.equal(done.code, 0, done.stderr);
+  assert.deepEqual(readFileSync(asked, 'utf8').trim().split('\n').sort(), [
+    ...['allow 2000:2100/tcp', 'allow 3000:3001/udp', 'allow 53/udp', 'allow 80/tcp'],
+    'allow 8123/tcp',
+  ]);
+});
+
 test('an archive of another digest is not unpacked, and nothing is started', async (t) => {
   const programs = requirePrograms(t, ['unshare', 'npm', 'curl']);
   if (programs === undefined) return;
