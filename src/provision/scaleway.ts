@@ -1,12 +1,14 @@
 // Scaleway: one instance with a dynamic address (scaleway.com/en/developers/api/instances).
 //
-//   create: server ──▶ its user data ──▶ poweron, each a request; terminated again when one fails
+//   create: server ──▶ its user data ──▶ poweron, each a request; ended again when one fails
+//   end:    terminated with its local disk, or deleted when it does not run ──▶ the disk that stays
 //
-// Invariant: ours carry the tag; an id names its zone, as nothing is found without it. Must not
-// know: what runs on an instance.
+// Invariant: ours carry the tag; an id names its zone, as nothing is found without it; the disk
+// that was made with an instance ends with it, and no other. Must not know: what runs on an
+// instance.
 
 import { z } from 'zod';
-import { orUndone, untilThere } from './making.ts';
+import { LeftBehind, orUndone, untilThere } from './making.ts';
 import {
   type Choice,
   CloudRefusal,
@@ -27,6 +29,7 @@ import {
   withToken,
   wordsAt,
 } from './rest.ts';
+import { deleteVolume, isBlock, type Volume, volume } from './scaleway-volume.ts';
 
 const PER_PAGE = 100;
 const DEFAULTS = { region: 'fr-par-1', size: 'DEV1-S', image: 'debian_bookworm' };
@@ -37,6 +40,8 @@ const server = z.object({
   name: z.string(),
   state: z.string(),
   zone: z.string(),
+  /** By their places: the one that was made with it is the first. */
+  volumes: z.object({ '0': volume.optional() }).default({}),
   public_ips: z.array(z.object({ address: z.string(), family: z.string().optional() })).optional(),
 });
 type Server = z.infer<typeof server>;
@@ -58,43 +63,23 @@ export function createScaleway(options: ProviderOptions): Provider {
     sign: withToken('x-auth-token', secret),
     words: wordsAt('message'),
   });
-  const act = async (id: string, action: 'poweron' | 'terminate'): Promise<void> => {
-    await rest.ask('POST', `${pathOf(id)}/action`, { json: { action } });
-  };
-  /** Undefined while it starts or stops, as nothing is accepted then. */
-  const end = async (id: string): Promise<true | undefined> => {
-    const asked = rest.ask('GET', pathOf(id), { answer: z.object({ server }) });
-    const state = (await orUndefined(asked))?.server.state;
-    if (state === 'starting' || state === 'stopping') return undefined;
-    // One that does not run is not terminated but deleted.
-    if (state === 'stopped') await unlessGone(rest.ask('DELETE', pathOf(id)));
-    // With its disk and its address.
-    else if (state !== undefined) await unlessGone(act(id, 'terminate'));
-    return true;
-  };
-  const remove = async (id: string): Promise<void> => {
-    await untilThere(async () => await end(id), {
-      ...{ sleep: options.sleep, provider: 'Scaleway', what: `the end of ${id}` },
-    });
-  };
   return {
     create: async (request) =>
       await orUndone(async (register) => {
         const choice = choose(request, options, DEFAULTS);
         const made = await make(rest, { name: request.name, choice, project, tag: options.tag });
         const id = joinId(made.zone, made.id);
-        register(`the server ${id}`, async () => await remove(id));
+        register(`the server ${id}`, async () => await remove(rest, id, options.sleep));
         await rest.ask('PATCH', `${pathOf(id)}/user_data/cloud-init`, {
           text: request.userData(),
           contentType: 'text/plain',
         });
-        await act(id, 'poweron');
+        await act(rest, id, 'poweron');
         return { ...machineOf(made), state: 'starting' as const };
       }),
     get: async (id) => {
-      const asked = rest.ask('GET', pathOf(id), { answer: z.object({ server }) });
-      const found = await orUndefined(asked);
-      return found === undefined ? undefined : machineOf(found.server);
+      const found = await find(rest, id);
+      return found === undefined ? undefined : machineOf(found);
     },
     list: async () => {
       const all: Machine[] = [];
@@ -107,7 +92,7 @@ export function createScaleway(options: ProviderOptions): Provider {
         if (servers.length < PER_PAGE) return all;
       }
     },
-    delete: remove,
+    delete: async (id) => await remove(rest, id, options.sleep),
   };
 }
 
@@ -134,6 +119,48 @@ async function make(rest: Rest, { name, choice, project, tag }: Making): Promise
     }),
   );
   return made;
+}
+
+async function act(rest: Rest, id: string, action: 'poweron' | 'terminate'): Promise<void> {
+  await rest.ask('POST', `${pathOf(id)}/action`, { json: { action } });
+}
+
+async function find(rest: Rest, id: string): Promise<Server | undefined> {
+  const asked = rest.ask('GET', pathOf(id), { answer: z.object({ server }) });
+  return (await orUndefined(asked))?.server;
+}
+
+async function remove(rest: Rest, id: string, sleep: ProviderOptions['sleep']): Promise<void> {
+  const [zone] = splitId('Scaleway', id);
+  let disk: Volume | undefined;
+  const attempt = async (): Promise<'stays' | 'goes' | undefined> => {
+    const found = await find(rest, id);
+    disk = found?.volumes['0'] ?? disk;
+    return await end(rest, id, found?.state);
+  };
+  const what = `the end of ${id}`;
+  const localDisk = await untilThere(attempt, { sleep, provider: 'Scaleway', what });
+  if (disk === undefined || (localDisk === 'goes' && !isBlock(disk))) return;
+  try {
+    await deleteVolume(rest, { zone, ...disk }, sleep);
+  } catch (why) {
+    throw new LeftBehind(`${id} has ended`, `its disk ${zone}/${disk.id}`, why);
+  }
+}
+
+/** What becomes of a local disk; undefined while nothing is accepted, as it starts or stops. */
+async function end(
+  rest: Rest,
+  id: string,
+  state: string | undefined,
+): Promise<'stays' | 'goes' | undefined> {
+  if (state === 'starting' || state === 'stopping') return undefined;
+  if (state === 'stopped') {
+    await unlessGone(rest.ask('DELETE', pathOf(id)));
+    return 'stays';
+  }
+  if (state !== undefined) await unlessGone(act(rest, id, 'terminate'));
+  return 'goes';
 }
 
 function pathOf(id: string): string {

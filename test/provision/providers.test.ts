@@ -93,6 +93,14 @@ const ROWS: Readonly<Record<string, Row>> = {
     refusal: /^Scaleway: authentication is denied$/u,
     quota: /quota\(s\) exceeded/u,
   },
+  'scaleway with block storage': {
+    create: createScaleway,
+    api: scaleway.scalewayBlockApi,
+    credentials: { SCW_SECRET_KEY: scaleway.TOKEN, SCW_DEFAULT_PROJECT_ID: scaleway.PROJECT },
+    wrong: { SCW_SECRET_KEY: 'wrong-secret', SCW_DEFAULT_PROJECT_ID: scaleway.PROJECT },
+    refusal: /^Scaleway: authentication is denied$/u,
+    quota: /quota\(s\) exceeded/u,
+  },
   ovh: {
     create: createOvh,
     api: ovh.ovhApi,
@@ -284,6 +292,30 @@ test('scaleway: a machine that starts is ended when it has started', async (t) =
   const { id } = await provider.create(REQUEST);
   await provider.delete(id);
   assert.deepEqual(api.left(), []);
+});
+
+test('scaleway: a disk that cannot be deleted is named', async (t) => {
+  const calm = scaleway.scalewayBlockApi();
+  const message = 'insufficient permissions: write block_volume';
+  const locked: CloudApi = {
+    ...calm,
+    answer: (asked, ports) =>
+      asked.method === 'DELETE' && asked.path.startsWith('/block/')
+        ? { status: 403, json: { type: 'permissions_denied', message } }
+        : calm.answer(asked, ports),
+    boot: () => calm.boot(),
+  };
+  const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
+  const { id } = await provider.create(REQUEST);
+  api.boot();
+  await assert.rejects(provider.delete(id), {
+    code: 'SLW_CLOUD_REFUSED',
+    message: new RegExp(
+      `^${id} has ended; its disk fr-par-1/7fe25caf\\S+ was left behind and must be deleted: ` +
+        'Scaleway: insufficient permissions: write block_volume$',
+      'u',
+    ),
+  });
 });
 
 test('azure: a resource group of the name that is there already is not touched', async (t) => {

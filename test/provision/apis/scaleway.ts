@@ -1,5 +1,5 @@
-// Scaleway, as scaleway.com/en/developers/api/instances has it: servers, their user data and
-// actions; images of the marketplace.
+// Scaleway, as scaleway.com/en/developers/api/instances has it: servers, their user data, actions
+// and disks, also those of Block Storage; images of the marketplace.
 //
 // Invariant: the schema of a request names every field that the reference names, and no other.
 // Must not know: who asks.
@@ -37,7 +37,16 @@ interface Kept {
   isSeen: boolean;
 }
 
-const show = (id: string, { create: body, state }: Kept) => ({
+/** Where disks of each kind are. */
+const VOLUMES = {
+  l_ssd: '/instance/v1/zones/fr-par-1/volumes',
+  sbs_volume: '/block/v1/zones/fr-par-1/volumes',
+} as const;
+type VolumeType = keyof typeof VOLUMES;
+
+const volumeOf = (id: string): string => id.replace(/^699d9a45/u, '7fe25caf');
+
+const show = (id: string, { create: body, state }: Kept, type: VolumeType) => ({
   id,
   name: body.name,
   commercial_type: body.commercial_type,
@@ -50,12 +59,37 @@ const show = (id: string, { create: body, state }: Kept) => ({
       ? [{ id: 'x', address: STUB_ADDRESS, family: 'inet', dynamic: true, state: 'attached' }]
       : [],
   tags: body.tags ?? [],
-  volumes: {},
+  volumes: { '0': { boot: false, id: volumeOf(id), volume_type: type, zone: 'fr-par-1' } },
 });
 
 class ScalewayApi implements CloudApi {
   readonly #servers = new Map<string, Kept>();
+  /** By id; true when it was seen since its server has gone. */
+  readonly #volumes = new Map<string, boolean>();
+  readonly #type: VolumeType;
   #isRefusing = false;
+
+  constructor(type: VolumeType) {
+    this.#type = type;
+  }
+
+  #volume(method: string, id: string): Answer | undefined {
+    const wasSeen = this.#volumes.get(id);
+    if (wasSeen === undefined) return undefined;
+    const server = [...this.#servers.keys()].find((one) => volumeOf(one) === id);
+    if (method === 'GET') {
+      this.#volumes.set(id, server === undefined);
+      if (this.#type === 'sbs_volume') {
+        // It is let go a while after its server.
+        return { status: 200, json: { id, status: wasSeen ? 'available' : 'in_use' } };
+      }
+      const holder = server === undefined ? null : { id: server, name: '' };
+      return { status: 200, json: { volume: { id, state: 'available', server: holder } } };
+    }
+    assert.deepEqual([method, server, wasSeen], ['DELETE', undefined, true]);
+    this.#volumes.delete(id);
+    return { status: 204 };
+  }
 
   #act(one: Kept, id: string, action: string): Answer {
     if (action === 'poweron') {
@@ -68,6 +102,7 @@ class ScalewayApi implements CloudApi {
       // What does not run cannot be terminated.
       assert.equal(one.state, 'running');
       this.#servers.delete(id);
+      if (this.#type === 'l_ssd') this.#volumes.delete(volumeOf(id));
     }
     return { status: 202, json: { task: { id: 'task', status: 'pending' } } };
   }
@@ -95,12 +130,17 @@ class ScalewayApi implements CloudApi {
         isSeen: false,
       };
       this.#servers.set(made, kept);
-      return { status: 201, json: { server: show(made, kept) } };
+      this.#volumes.set(volumeOf(made), false);
+      return { status: 201, json: { server: show(made, kept, this.#type) } };
     }
     if (path === base && method === 'GET') {
       const tag = query.get('tags') ?? '';
       const ours = [...this.#servers].filter(([, one]) => one.create.tags?.includes(tag));
-      return { status: 200, json: { servers: ours.map(([key, one]) => show(key, one)) } };
+      const servers = ours.map(([key, one]) => show(key, one, this.#type));
+      return { status: 200, json: { servers } };
+    }
+    if (path.startsWith(`${VOLUMES[this.#type]}/`)) {
+      return this.#volume(method, path.slice(VOLUMES[this.#type].length + 1));
     }
     const [, id = '', rest = ''] = /\/servers\/([\w-]+)(\/.*)?$/u.exec(path) ?? [];
     const one = this.#servers.get(id);
@@ -115,7 +155,7 @@ class ScalewayApi implements CloudApi {
       return this.#act(one, id, action);
     }
     if (rest === '' && method === 'GET') {
-      const shown = { status: 200, json: { server: show(id, one) } };
+      const shown = { status: 200, json: { server: show(id, one, this.#type) } };
       // It starts for as long as one look.
       if (one.state === 'starting' && one.isSeen) one.state = 'running';
       one.isSeen = true;
@@ -127,7 +167,11 @@ class ScalewayApi implements CloudApi {
   }
 
   left(): readonly string[] {
-    return [...this.#servers.values()].map(({ create: { name } }) => name);
+    const names = [...this.#servers.values()].map(({ create: { name } }) => name);
+    const alone = [...this.#volumes.keys()].filter(
+      (id) => ![...this.#servers.keys()].some((one) => volumeOf(one) === id),
+    );
+    return [...names, ...alone.map((id) => `the disk ${id}`)];
   }
 
   boot(): void {
@@ -144,5 +188,10 @@ class ScalewayApi implements CloudApi {
 }
 
 export function scalewayApi(): CloudApi {
-  return new ScalewayApi();
+  return new ScalewayApi('l_ssd');
+}
+
+/** Of a size whose disk is not a local one. */
+export function scalewayBlockApi(): CloudApi {
+  return new ScalewayApi('sbs_volume');
 }

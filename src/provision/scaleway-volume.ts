@@ -1,0 +1,54 @@
+// The disk of a Scaleway instance: local, or of Block Storage, each behind an API of its own
+// (scaleway.com/en/developers/api/instances and /block).
+//
+//   its server ends ──▶ nothing uses it any more ──▶ deleted
+//
+// Invariant: it is deleted when it is free, and the wait for that has an end; one that is gone is
+// no error. Must not know: which server it is of.
+
+import { z } from 'zod';
+import { untilThere } from './making.ts';
+import type { ProviderOptions } from './provider.ts';
+import { orUndefined, type Rest, unlessGone } from './rest.ts';
+
+export const volume = z.object({ id: z.string(), volume_type: z.string() });
+export type Volume = z.infer<typeof volume>;
+
+const local = z.object({
+  volume: z.object({ state: z.string(), server: z.unknown().default(null) }),
+});
+const block = z.object({ status: z.string() });
+/** What can be deleted, in the words of both. */
+const FREE: ReadonlySet<string> = new Set(['available', 'error']);
+const GONE: ReadonlySet<string> = new Set(['deleting', 'deleted']);
+
+export function isBlock({ volume_type: type }: Volume): boolean {
+  return type === 'sbs_volume';
+}
+
+export async function deleteVolume(
+  rest: Rest,
+  own: Volume & { readonly zone: string },
+  sleep: ProviderOptions['sleep'],
+): Promise<void> {
+  const api = isBlock(own) ? '/block/v1' : '/instance/v1';
+  const path = `${api}/zones/${own.zone}/volumes/${encodeURIComponent(own.id)}`;
+  const attempt = async (): Promise<true | undefined> => {
+    const state = isBlock(own) ? await blockState(rest, path) : await localState(rest, path);
+    if (state === undefined || GONE.has(state)) return true;
+    if (!FREE.has(state)) return undefined;
+    await unlessGone(rest.ask('DELETE', path));
+    return true;
+  };
+  await untilThere(attempt, { sleep, provider: 'Scaleway', what: `the end of ${own.id}` });
+}
+
+async function blockState(rest: Rest, path: string): Promise<string | undefined> {
+  return (await orUndefined(rest.ask('GET', path, { answer: block })))?.status;
+}
+
+/** Which is `available` also while a server has it. */
+async function localState(rest: Rest, path: string): Promise<string | undefined> {
+  const found = (await orUndefined(rest.ask('GET', path, { answer: local })))?.volume;
+  return found === undefined || found.server === null ? found?.state : 'in_use';
+}
