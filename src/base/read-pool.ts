@@ -206,14 +206,14 @@ export class ReadPool {
   }
 
   /** `piece` for somebody who must wait with it: itself, or a copy when it is a small part. */
-  keep(piece: Buffer): Buffer {
+  keep<Piece extends Uint8Array>(piece: Piece): Piece | Buffer {
     const loan = this.#loans.get(piece.buffer);
     const isLarge = loan === undefined || piece.length >= loan.buffer.length * KEEP_PART_MIN;
     return isLarge ? piece : this.own(piece);
   }
 
   /** `piece` in memory that need not be released: itself, or a copy when it is lent. */
-  own(piece: Buffer): Buffer {
+  own<Piece extends Uint8Array>(piece: Piece): Piece | Buffer {
     if (piece.length === 0 || !this.isLent(piece)) return piece;
     const copy = Buffer.from(piece);
     this.release(piece, piece.length);

@@ -7,8 +7,9 @@
 //   an error:       the socket is destroyed, or first read to its end; what follows is lost
 //
 // Invariant: order is kept, also with what others write to the socket; a loan is given back once,
-// written or lost; no FIN is asked for while the handle holds bytes: libuv refuses a reset beside
-// it. No closure while nothing waits. Must not know: what the bytes are.
+// written or lost, and a small piece that waits behind others is a copy; no FIN is asked for while
+// the handle holds bytes: libuv refuses a reset beside it. No closure while nothing waits. Must not
+// know: what the bytes are.
 
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -89,7 +90,7 @@ export class SocketWrites {
       this.gather(piece);
       return false;
     }
-    if (this.#isBusy) return this.#writeBehind(piece, loan);
+    if (this.#isBusy) return this.#wait(piece, loan);
     const handle = this.#handle;
     if (handle === undefined) {
       if (!this.#isDialling || loan !== piece) return this.#writeByStream(piece, loan);
@@ -110,10 +111,7 @@ export class SocketWrites {
     this.flush();
     const handle = this.#isBusy ? undefined : this.#handle;
     if (handle === undefined) {
-      this.#socket.cork();
-      this.#writeBehind(head, head);
-      this.#writeBehind(body, body);
-      this.#socket.uncork();
+      this.#writeAllBehind([head, body]);
       return;
     }
     const pieces = [head, body];
@@ -129,7 +127,7 @@ export class SocketWrites {
       if (this.#isDialling) this.#flushWhenConnected();
       else flushSoon(this);
     }
-    this.#gathered.push(piece);
+    this.#gathered.push(this.#isDialling ? readPool.keep(piece) : piece);
     this.#gatheredBytes += piece.length;
     if (this.#gathered.length >= GATHERED_MAX) this.flush();
   }
@@ -142,9 +140,7 @@ export class SocketWrites {
     this.#gatheredBytes = 0;
     const handle = this.#isBusy ? undefined : this.#handle;
     if (handle === undefined) {
-      this.#socket.cork();
-      for (const piece of pieces) this.#writeBehind(piece, piece);
-      this.#socket.uncork();
+      this.#writeAllBehind(pieces);
       return;
     }
     const [first] = pieces;
@@ -244,11 +240,29 @@ export class SocketWrites {
   /** A stream without anything to write says at once whether the kernel took it; TLS does not. */
   #writeByStream(piece: Uint8Array, loan: Uint8Array): boolean {
     const socket = this.#socket;
-    if (this.#isTls || socket.connecting) return this.#writeBehind(piece, loan);
+    if (socket.connecting) return this.#wait(piece, loan);
+    if (this.#isTls) return this.#writeBehind(piece, loan);
     socket.write(piece);
     if (socket.writableLength > 0) return this.#writeBehind(NOTHING, loan);
     readPool.release(loan, loan.length);
     return true;
+  }
+
+  #writeAllBehind(pieces: readonly Uint8Array[]): void {
+    const mustWait = this.#isBusy;
+    this.#socket.cork();
+    for (const piece of pieces) {
+      if (mustWait) this.#wait(piece, piece);
+      else this.#writeBehind(piece, piece);
+    }
+    this.#socket.uncork();
+  }
+
+  /** Nobody knows for how long: a few bytes do not keep all that was read with them from use. */
+  #wait(piece: Uint8Array, loan: Uint8Array): false {
+    if (loan !== piece) return this.#writeBehind(piece, loan);
+    const kept = readPool.keep(piece);
+    return this.#writeBehind(kept, kept);
   }
 
   #writeBehind(piece: Uint8Array, loan: Uint8Array): false {

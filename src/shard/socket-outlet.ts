@@ -69,9 +69,8 @@ export class SocketOutlet {
     const isBulk = piece.length >= GATHERED_BYTES_MIN;
     const wasBulk = this.#wasBulk;
     this.#wasBulk = isBulk;
-    const kept = isStalled ? readPool.keep(piece) : piece;
-    if (isBulk || wasBulk) writes.gather(kept);
-    else if (writes.write(kept)) this.onTaken();
+    if (isBulk || wasBulk) writes.gather(piece);
+    else if (writes.write(piece)) this.onTaken();
   }
 
   /** The same, of what leaves with what is written after it in this turn. */

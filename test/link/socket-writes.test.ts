@@ -134,6 +134,30 @@ test('pieces that are gathered leave together, the last of a long list too', asy
   assert.equal(String(await readAll(far)), `abc${'d'.repeat(1000)}`);
 });
 
+/** A byte of a read that others have used up but for that. */
+function crumb(fill: number): Buffer {
+  const read = lent(20_000, fill);
+  readPool.release(read, read.length - 1);
+  return read.subarray(0, 1);
+}
+
+test('single bytes that wait do not keep the reads that they came in', async (t) => {
+  const made = await pair(t);
+  const { far, writes } = made;
+  const filled = await stall(made);
+  const before = readPool.lentCount;
+  for (let index = 0; index < 100; index += 1) writes.write(crumb(index));
+  for (let index = 100; index < 200; index += 1) writes.gather(crumb(index));
+  writes.flush();
+  assert.equal(readPool.lentCount, before, 'reads that wait for one byte');
+  writes.end();
+  const rest = (await readAll(far)).subarray(filled);
+  assert.deepEqual(
+    [...rest],
+    Array.from({ length: 200 }, (_, index) => index),
+  );
+});
+
 test('a reset cuts what waits, also behind a FIN that was asked for', async (t) => {
   const made = await pair(t);
   const { near, far, writes } = made;
@@ -238,7 +262,9 @@ test('before it is connected a socket keeps all for later', async (t) => {
     server.close();
   });
   const writes = new SocketWrites(near, () => undefined);
-  writes.write(Buffer.from('a'));
+  const before = readPool.lentCount;
+  writes.write(crumb(0x61));
+  assert.equal(readPool.lentCount, before, 'a read that waits for the connect');
   writes.writeBoth(Buffer.from('b'), Buffer.from('c'));
   writes.gather(Buffer.from('d'));
   writes.end();
@@ -263,5 +289,5 @@ test('a Node without such handles does all of it by streams', { skip: BY_STREAM 
     { env: { ...env, SLUICEWAY_TEST_BY_STREAM: '1' }, encoding: 'utf8' },
   );
   assert.equal(status, 0, stdout + stderr);
-  assert.match(stdout, /^# pass 8$/mu);
+  assert.match(stdout, /^# pass 9$/mu);
 });
