@@ -45,7 +45,7 @@ export class UdpUpstreams {
   serve(stream: Stream, { host, port }: UpstreamEntry, header: Buffer | undefined): void {
     const { clock, meter } = this.#options;
     const socket = new UpstreamSocket({
-      ...{ meter, port, header },
+      ...{ meter, port, header, account: this.#account },
       address: this.#addresses.addressOf(host),
       onDatagram: (datagram) => flow.take(datagram),
       onFailure: () => flow.abort('SLW_STREAM_UNREACHABLE'),

@@ -2,19 +2,23 @@
 //
 //   finding the address --> connecting --> open --> closed
 //
-// Invariant: datagrams that come before it is open wait, bounded, and the oldest go first; an error
-// of the way, such as nobody listening, is counted and the socket stays. Must not know: streams,
-// flows, tunnels.
+// Invariant: datagrams that come before it is open wait, bounded, and the oldest go first; those
+// that the kernel has no room for are dropped and counted; an error of the way, such as nobody
+// listening, is counted and the socket stays. Must not know: streams, flows, tunnels.
 
 import { createSocket, type Socket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { Clock } from '../base/clock.ts';
+import { QUEUE_BYTES_MAX, QUEUES_BYTES_MAX, type QueueAccount } from '../mux/datagram-queue.ts';
 import type { DatagramMeter } from './datagram-meter.ts';
 import { asItIs } from './udp-socket.ts';
 
-/** Until the socket is open, which takes no time but that of a look-up. Guess. */
+/** Until the socket is open, which takes no time but that of a look-up; QUEUE_BYTES_MAX of them at
+ * most. Guess. */
 const WAITING_MAX = 64;
+/** Waiting in this process because the kernel's own buffer is full; each flow has a socket. */
+const SEND_QUEUE_BYTES_MAX = QUEUE_BYTES_MAX;
 /** So long the address of a name is used again: each DNS query may be a flow of its own. Guess. */
 const ADDRESS_MS = 5000;
 
@@ -22,6 +26,8 @@ export interface UpstreamSocketOptions {
   readonly address: Promise<string>;
   readonly port: number;
   readonly meter: DatagramMeter;
+  /** Of what waits in all flows of the shard. */
+  readonly account: QueueAccount;
   /** Stands before each datagram that is sent, within the same one. */
   readonly header: Buffer | undefined;
   readonly onDatagram: (datagram: Buffer) => void;
@@ -35,6 +41,7 @@ export class UpstreamSocket {
     if (error !== null) this.#count(error);
   };
   readonly #waiting: Buffer[] = [];
+  #waitingBytes = 0;
   /** The header, and in `send` the datagram, too. */
   readonly #parts: Buffer[];
   #socket: Socket | undefined;
@@ -50,33 +57,56 @@ export class UpstreamSocket {
   }
 
   send(datagram: Buffer): void {
-    if (this.#state === 'open') this.#hand(datagram);
+    if (this.#state === 'open' && this.#socket !== undefined) this.#hand(this.#socket, datagram);
     else if (this.#state === 'opening') this.#wait(datagram);
   }
 
   close(): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    this.#waiting.length = 0;
+    this.#endWait();
     this.#socket?.close();
   }
 
-  #hand(datagram: Buffer): void {
+  #hand(socket: Socket, datagram: Buffer): void {
+    if (socket.getSendQueueSize() > SEND_QUEUE_BYTES_MAX) {
+      this.#options.meter.drop('send');
+      return;
+    }
     if (this.#parts.length === 0) {
-      this.#socket?.send(datagram, this.#onSent);
+      socket.send(datagram, this.#onSent);
       return;
     }
     this.#parts[1] = datagram;
-    this.#socket?.send(this.#parts, this.#onSent);
+    socket.send(this.#parts, this.#onSent);
     // The socket has made a list of its own, and nothing is kept for a flow that is silent now.
     this.#parts.length = 1;
   }
 
   #wait(datagram: Buffer): void {
     this.#waiting.push(datagram);
-    if (this.#waiting.length <= WAITING_MAX) return;
-    this.#waiting.shift();
-    this.#options.meter.drop('queue');
+    this.#countWaiting(datagram.length);
+    while (this.#isOverfull) {
+      this.#countWaiting(-(this.#waiting.shift()?.length ?? 0));
+      this.#options.meter.drop('queue');
+    }
+  }
+
+  get #isOverfull(): boolean {
+    if (this.#waiting.length === 0) return false;
+    const isShardFull = this.#options.account.bytes > QUEUES_BYTES_MAX;
+    const isFull = this.#waiting.length > WAITING_MAX || this.#waitingBytes > QUEUE_BYTES_MAX;
+    return isFull || isShardFull;
+  }
+
+  #countWaiting(bytes: number): void {
+    this.#waitingBytes += bytes;
+    this.#options.account.bytes += bytes;
+  }
+
+  #endWait(): void {
+    this.#waiting.length = 0;
+    this.#countWaiting(-this.#waitingBytes);
   }
 
   #connect(address: string): void {
@@ -101,7 +131,7 @@ export class UpstreamSocket {
     if (this.#state !== 'opening') return;
     this.#state = 'open';
     for (const datagram of this.#waiting) this.send(datagram);
-    this.#waiting.length = 0;
+    this.#endWait();
   }
 
   #fail(): void {

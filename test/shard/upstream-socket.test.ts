@@ -2,7 +2,9 @@
 // what the kernel does not take. Method: a real socket to a real upstream on loopback.
 
 import assert from 'node:assert/strict';
+import { Socket } from 'node:dgram';
 import { type TestContext, test } from 'node:test';
+import { QUEUE_BYTES_MAX, QUEUES_BYTES_MAX, QueueAccount } from '../../src/mux/datagram-queue.ts';
 import { DatagramMeter } from '../../src/shard/datagram-meter.ts';
 import { UpstreamSocket } from '../../src/shard/upstream-socket.ts';
 import { undoAfter } from '../support/cleanup.ts';
@@ -17,6 +19,7 @@ class Bench {
   readonly meter = new DatagramMeter();
   readonly got: Buffer[] = [];
   readonly answers: string[] = [];
+  readonly account = new QueueAccount();
   socket!: UpstreamSocket;
 
   static async start(t: TestContext, header: Buffer | undefined): Promise<Bench> {
@@ -26,7 +29,8 @@ class Bench {
       say(datagram);
     });
     bench.socket = new UpstreamSocket({
-      ...{ meter: bench.meter, port, header, address: Promise.resolve('127.0.0.1') },
+      ...{ meter: bench.meter, account: bench.account, port, header },
+      address: Promise.resolve('127.0.0.1'),
       onDatagram: (datagram) => bench.answers.push(String(datagram)),
       onFailure: () => assert.fail('it opens'),
     });
@@ -35,7 +39,11 @@ class Bench {
   }
 
   get unsent(): number {
-    return new Map(this.meter.sample().dropped).get('send') ?? -1;
+    return this.dropped('send');
+  }
+
+  dropped(reason: string): number {
+    return new Map(this.meter.sample().dropped).get(reason) ?? -1;
   }
 
   async until(count: number): Promise<void> {
@@ -72,4 +80,49 @@ test('without a header it is sent as it is', async (t) => {
   for (const text of ['one', '']) bench.socket.send(Buffer.from(text));
   await bench.until(2);
   assert.deepEqual(bench.answers, ['one', '']);
+});
+
+test('of what waits for the socket the newest is kept', async (t) => {
+  const bench = await Bench.start(t, undefined);
+  for (let index = 0; index < 64 + 5; index += 1) bench.socket.send(Buffer.from(`${index}`));
+  assert.equal(bench.dropped('queue'), 5);
+  await bench.until(64);
+  assert.deepEqual([bench.answers[0], bench.answers.at(-1)], ['5', '68']);
+  assert.equal(bench.account.bytes, 0);
+});
+
+test('what waits for the socket is bounded in bytes', async (t) => {
+  const bench = await Bench.start(t, undefined);
+  const fitting = Math.floor(QUEUE_BYTES_MAX / 60_000);
+  for (let index = 0; index < fitting + 5; index += 1) bench.socket.send(Buffer.alloc(60_000));
+  assert.equal(bench.dropped('queue'), 5);
+  assert.equal(bench.account.bytes, fitting * 60_000);
+  bench.socket.close();
+  assert.equal(bench.account.bytes, 0);
+});
+
+test('what waits for the socket is counted with all that waits in its shard', async (t) => {
+  const bench = await Bench.start(t, undefined);
+  bench.account.bytes = QUEUES_BYTES_MAX - 100;
+  bench.socket.send(Buffer.alloc(100));
+  bench.socket.send(Buffer.alloc(50));
+  bench.socket.send(Buffer.alloc(200));
+  assert.equal(bench.dropped('queue'), 3);
+  assert.equal(bench.account.bytes, QUEUES_BYTES_MAX - 100);
+  bench.socket.send(Buffer.from('x'));
+  bench.socket.close();
+  assert.equal(bench.account.bytes, QUEUES_BYTES_MAX - 100);
+});
+
+test('what the kernel has no room for is dropped and counted', async (t) => {
+  const bench = await Bench.start(t, undefined);
+  bench.socket.send(Buffer.from('one'));
+  await bench.until(1);
+  const queued = t.mock.method(Socket.prototype, 'getSendQueueSize', () => QUEUE_BYTES_MAX + 1);
+  bench.socket.send(Buffer.from('two'));
+  queued.mock.restore();
+  assert.equal(bench.unsent, 1);
+  bench.socket.send(Buffer.from('three'));
+  await bench.until(2);
+  assert.deepEqual(bench.answers, ['one', 'three']);
 });
