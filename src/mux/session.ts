@@ -53,6 +53,10 @@ export interface SessionOptions {
   readonly firstId?: number;
   /** A stream that we opened and that is not answered within this time is reset. */
   readonly openTimeoutMs: number;
+  /** Streams of ours that wait for an answer at once; STREAMS_OPENING_MAX when left out. */
+  readonly streamsOpeningMax?: number;
+  /** Frames without an effect from the peer between two ticks; IDLE_FRAMES_MAX when left out. */
+  readonly idleFramesMax?: number;
 }
 
 export interface OpenRequest extends OpenFields {
@@ -105,7 +109,13 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   get canOpen(): boolean {
-    return this.#phase === PHASE.ACTIVE && this.#streams.count < this.#peer.streams;
+    return this.#phase === PHASE.ACTIVE && this.#hasRoom;
+  }
+
+  get #hasRoom(): boolean {
+    const { streamsOpeningMax = STREAMS_OPENING_MAX } = this.#options;
+    const { count, openingCount } = this.#streams;
+    return count < this.#peer.streams && openingCount < streamsOpeningMax;
   }
 
   get isLeaving(): boolean {
@@ -139,8 +149,7 @@ export class Session implements LinkSink, StreamCarrier {
   /** Opens a stream, or says why not. `link` is for the peer to choose by, on the mesh. */
   open(request: OpenRequest, sink: StreamSink, link = ''): Stream | ErrorCode {
     if (this.#phase !== PHASE.ACTIVE) return 'SLW_STREAM_NO_LINK';
-    if (this.#streams.count >= this.#peer.streams) return 'SLW_STREAM_LIMIT';
-    if (this.#streams.openingCount >= STREAMS_OPENING_MAX) return 'SLW_STREAM_LIMIT';
+    if (!this.#hasRoom) return 'SLW_STREAM_LIMIT';
     const id = this.#streams.takeId();
     if (id === 0) {
       this.leave('SLW_LINK_IDS_SPENT');
@@ -421,7 +430,8 @@ export class Session implements LinkSink, StreamCarrier {
 
   #countIdle(): void {
     this.#idleFrames += 1;
-    if (this.#idleFrames > IDLE_FRAMES_MAX) {
+    const { idleFramesMax = IDLE_FRAMES_MAX } = this.#options;
+    if (this.#idleFrames > idleFramesMax) {
       throw new WireError('SLW_WIRE_FLOOD', 'too many frames without effect');
     }
   }

@@ -1,7 +1,8 @@
 // From the operator's settings to the options of a session: one place for links and mesh.
 //
-// Invariant: every session of a shard has the same limits; the mesh, within one process, is never
-// declared dead for silence. Must not know: what a session carries.
+// Invariant: every link of a shard has the same limits; the mesh, within one process, is never
+// declared dead for silence, and none of the clients that it carries can use it up for the others.
+// Must not know: what a session carries.
 
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { ShardSettings } from '../bridge/shard-task.ts';
@@ -13,6 +14,13 @@ import type { SessionLimits } from '../wire/limits.ts';
 const OPEN_SLACK_MS = 5000;
 /** A message port does not die in silence: it closes. */
 const MESH_DEAD_MS = Number.MAX_SAFE_INTEGER;
+/** Of all clients of two shards, answered or not; what one may have its link's session holds it to,
+ * in the far shard. Guess: more than a process has descriptors for visitors. */
+const MESH_STREAMS_MAX = 1 << 20;
+/** In a second, from ourselves: each visitor whom a link has no room for is an OPEN without an
+ * effect here. Guess: more than a shard can accept. */
+const MESH_IDLE_FRAMES_MAX = 1 << 20;
+const MESH_BOUNDS = { streamsOpeningMax: MESH_STREAMS_MAX, idleFramesMax: MESH_IDLE_FRAMES_MAX };
 
 export interface SessionRequest {
   readonly link: Link;
@@ -24,25 +32,27 @@ export interface SessionRequest {
 
 export function createSession(request: SessionRequest): Session {
   const { link, events, settings, opens } = request;
+  const isMesh = link.kind === 'port';
   return new Session({
     link,
     events,
     opens,
     clock: request.clock ?? systemClock,
-    limits: sessionLimits(settings),
+    limits: sessionLimits(settings, isMesh ? MESH_STREAMS_MAX : settings.streamsPerLinkMax),
     keepalive: {
       pingIntervalMs: settings.linkPingIntervalMs,
-      deadAfterMs: link.kind === 'port' ? MESH_DEAD_MS : settings.linkDeadAfterMs,
+      deadAfterMs: isMesh ? MESH_DEAD_MS : settings.linkDeadAfterMs,
       random: Math.random,
     },
     openTimeoutMs: settings.upstreamConnectTimeoutMs + OPEN_SLACK_MS,
+    ...(isMesh ? MESH_BOUNDS : {}),
   });
 }
 
-function sessionLimits(settings: ShardSettings): SessionLimits {
+function sessionLimits(settings: ShardSettings, streams: number): SessionLimits {
   return {
     frameBytes: settings.frameMaxBytes,
-    streams: settings.streamsPerLinkMax,
+    streams,
     windowInitialBytes: settings.windowInitialBytes,
     windowMaxBytes: settings.windowMaxBytes,
     memoryBytes: settings.sessionMemoryMaxBytes,

@@ -164,6 +164,7 @@ test('a stream that is not answered in time is reset by the tick, older ones fir
 test('no more streams wait for an answer, or are open, than the limits say', () => {
   const peer = new RawPeer();
   const sinks = Array.from({ length: STREAMS_OPENING_MAX }, () => openUnanswered(peer));
+  assert.equal(peer.session.canOpen, false);
   assert.equal(peer.session.open(REQUEST, new RecordingSink()), 'SLW_STREAM_LIMIT');
   peer.deliver(valueFrame(FRAME.OPENED, idOf(sinks[7] ?? assert.fail()), 0));
   assert.equal(typeof peer.session.open(REQUEST, new RecordingSink()), 'object');

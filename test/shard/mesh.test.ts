@@ -5,9 +5,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
+import type { ShardSettings } from '../../src/bridge/shard-task.ts';
 import type { Stream } from '../../src/mux/stream.ts';
 import { Mesh } from '../../src/shard/mesh.ts';
 import { FRAME } from '../../src/wire/frame.ts';
+import { IDLE_FRAMES_MAX, STREAMS_OPENING_MAX } from '../../src/wire/limits.ts';
 import { decodeOpen } from '../../src/wire/open.ts';
 import { bodyFrame, RawPeer, RecordingSink, valueFrame } from '../mux/raw-peer.ts';
 import { eventually } from '../support/deadline.ts';
@@ -21,10 +23,10 @@ class Shard {
   readonly link = new RawPeer();
   readonly mesh: Mesh;
 
-  constructor(t: TestContext, shard: number) {
+  constructor(t: TestContext, shard: number, settings: Partial<ShardSettings> = {}) {
     this.mesh = new Mesh({
       shard,
-      settings: shardSettings(),
+      settings: shardSettings(settings),
       log: new LogLines('shard').log,
       openLocal: (request, sink) => {
         if (request.link !== `${shard}-1`) return 'SLW_STREAM_NO_LINK';
@@ -140,6 +142,33 @@ test('a shard that comes back is reached again, and the count of bytes never fal
   openFrom(near);
   await again.opened(1);
   assert.ok(near.mesh.receivedBytes >= before);
+  assert.equal(near.mesh.canOpen(1), true);
+});
+
+test('visitors of a client that answers nobody leave those of others their way', async (t) => {
+  // More than any link may have, and than it may have unanswered.
+  const hung = STREAMS_OPENING_MAX + 100;
+  const near = new Shard(t, 0, { streamsPerLinkMax: STREAMS_OPENING_MAX + 50 });
+  const far = new Shard(t, 1, { streamsPerLinkMax: STREAMS_OPENING_MAX + 50 });
+  join(near, far, 0, 1);
+  const opened = Array.from({ length: hung }, () => openFrom(near));
+  assert.equal(near.mesh.canOpen(1), true);
+  const { sink } = openFrom(near, { link: '1-99' });
+  await until('the last one is refused where its link would be', () =>
+    assert.deepEqual(sink.resets, ['SLW_STREAM_NO_LINK']),
+  );
+  assert.equal(far.link.written(FRAME.OPEN).length, STREAMS_OPENING_MAX);
+  // And those beyond the limit of the link are refused by it.
+  const refused = opened.filter((one) => one.sink.resets.includes('SLW_STREAM_LIMIT'));
+  assert.equal(refused.length, hung - STREAMS_OPENING_MAX);
+});
+
+test('a crowd that a link has no room for does not end the mesh', async (t) => {
+  const [near] = startTwo(t);
+  const crowd = IDLE_FRAMES_MAX + 100;
+  const sinks = Array.from({ length: crowd }, () => openFrom(near, { link: '1-99' }).sink);
+  await until('all are refused', () => assert.equal(sinks.at(-1)?.resets.length, 1));
+  assert.deepEqual(new Set(sinks.flatMap(({ resets }) => resets)), new Set(['SLW_STREAM_NO_LINK']));
   assert.equal(near.mesh.canOpen(1), true);
 });
 
