@@ -1,7 +1,7 @@
-// A file server that listens: on a TCP address or a Unix socket, until what it sends has ended.
+// A file server that listens: on a TCP address or a Unix socket, until it is stopped.
 //
-// Invariant: rejects with SLW_LISTEN_FAILED, and why; after `drain` no connection is taken, and
-// those that are idle end at once. Must not know: what is served.
+// Invariant: rejects with SLW_LISTEN_FAILED, and why; after `stop` no connection is left. Must not
+// know: what is served.
 
 import type { Server } from 'node:http';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
@@ -33,14 +33,6 @@ export function listen(server: Server, place: Place): Promise<number> {
       const at = server.address();
       resolve(at !== null && typeof at === 'object' ? at.port : 0);
     });
-  });
-}
-
-/** Resolves when nothing is sent any more. */
-export function drain(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeIdleConnections();
   });
 }
 

@@ -11,8 +11,9 @@ import { ConfigError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { isLoopbackHost, showTarget } from '../../base/target.ts';
 import { type FileServerConfig, resolveConfig } from '../../config/config.ts';
+import { Connections } from '../../files/connections.ts';
 import { createFileServer } from '../../files/file-server.ts';
-import { drain, listen, stop } from '../../files/listening.ts';
+import { listen, stop } from '../../files/listening.ts';
 import { EXIT } from '../exit-codes.ts';
 import { type Ending, type Running, runToExit } from '../lifecycle.ts';
 import { answer } from '../output.ts';
@@ -44,6 +45,7 @@ function resolveFolder(dir: string): string {
 async function start(config: FileServerConfig, log: Logger): Promise<Running> {
   const { dir, addr, listing, hidden, accessLog, json, drainTimeoutMs } = config;
   const server = createFileServer({ folder: dir, listing, hidden, accessLog, log });
+  const connections = new Connections(server);
   const port = await listen(server, { ...addr, name: `--addr ${showTarget(addr)}` });
   const url = `http://${showTarget({ ...addr, port })}`;
   log.info({ name: 'fileserver', address: showTarget({ ...addr, port }), dir }, 'listening');
@@ -51,17 +53,19 @@ async function start(config: FileServerConfig, log: Logger): Promise<Running> {
     log.warn({ address: showTarget(addr) }, 'not on loopback: whoever can connect can read it all');
   }
   answer(json ? JSON.stringify({ event: 'listening', url, dir }) : `${url} -> ${dir}`);
-  return new RunningFileServer(server, drainTimeoutMs);
+  return new RunningFileServer(server, connections, drainTimeoutMs);
 }
 
 class RunningFileServer implements Running {
   readonly closed: Promise<Ending>;
   readonly #server: Server;
+  readonly #connections: Connections;
   readonly #drainTimeoutMs: number;
   #end: (ending: Ending) => void = () => {};
 
-  constructor(server: Server, drainTimeoutMs: number) {
+  constructor(server: Server, connections: Connections, drainTimeoutMs: number) {
     this.#server = server;
+    this.#connections = connections;
     this.#drainTimeoutMs = drainTimeoutMs;
     this.closed = new Promise((resolve) => {
       this.#end = resolve;
@@ -70,7 +74,7 @@ class RunningFileServer implements Running {
 
   drain(): void {
     systemClock.after(this.#drainTimeoutMs, () => this.#endWith({ exitCode: EXIT.ok }));
-    void drain(this.#server).then(() => this.#endWith({ exitCode: EXIT.ok }));
+    void this.#connections.drain().then(() => this.#endWith({ exitCode: EXIT.ok }));
   }
 
   stop(): void {
