@@ -20,7 +20,7 @@ import { LISTING_POLICY, renderListing } from './listing-page.ts';
 import { isCurrent, judge } from './preconditions.ts';
 import { type ByteRange, lengthOf, readRanges, showRange } from './ranges.ts';
 import { type RequestPath, readRequestPath, showFolder } from './request-path.ts';
-import { sendRange } from './transfer.ts';
+import { sendParts } from './transfer.ts';
 
 export interface FileServerOptions {
   readonly folder: string;
@@ -270,7 +270,7 @@ async function sendFile(visit: Visit, name: string, file: FoundFile): Promise<vo
   }
   const parts = { name, file, fields: { ...known, 'accept-ranges': 'bytes' } };
   if (ranges === 'whole') await sendWhole(visit, parts);
-  else await sendParts(visit, ranges, parts);
+  else await sendRanges(visit, ranges, parts);
 }
 
 interface Parts {
@@ -285,11 +285,12 @@ async function sendWhole(
 ): Promise<void> {
   const type = contentTypeOf(name);
   response.writeHead(200, { ...fields, 'content-type': type, 'content-length': file.size });
-  if (!isHead) await sendRange(file.handle, { first: 0, last: file.size - 1 }, response);
+  const whole = { head: '', range: { first: 0, last: file.size - 1 } };
+  if (!isHead) await sendParts(file.handle, [whole], response);
   response.end();
 }
 
-async function sendParts(
+async function sendRanges(
   { response }: Visit,
   ranges: readonly ByteRange[],
   { name, file, fields }: Parts,
@@ -300,7 +301,7 @@ async function sendParts(
     const range = { 'content-range': showRange(first, file.size) };
     const length = { 'content-length': lengthOf(first) };
     response.writeHead(206, { ...fields, 'content-type': type, ...range, ...length });
-    await sendRange(file.handle, first, response);
+    await sendParts(file.handle, [{ head: '', range: first }], response);
     response.end();
     return;
   }
@@ -317,9 +318,7 @@ async function sendParts(
     'content-type': `multipart/byteranges; boundary=${boundary}`,
     'content-length': bytes + heads.join('').length + end.length,
   });
-  for (const [at, range] of ranges.entries()) {
-    response.write(heads[at] ?? '');
-    await sendRange(file.handle, range, response);
-  }
+  const each = ranges.map((range, at) => ({ head: heads[at] ?? '', range }));
+  await sendParts(file.handle, each, response);
   response.end(end);
 }

@@ -324,6 +324,27 @@ test('without listings a folder without an index is not there; hidden names are,
   assert.equal((await ask(open, '/link-out')).status, 404);
 });
 
+test('as many ranges as may be asked for come in order, and nobody is warned of them', async (t) => {
+  const site = await startSite(t);
+  const warnings: Error[] = [];
+  const warn = (warning: Error): unknown => warnings.push(warning);
+  process.on('warning', warn);
+  undoAfter(t, () => void process.off('warning', warn));
+  const firsts = Array.from({ length: 16 }, (_, index) => index * 6000);
+  const wanted = firsts.map((first) => `${first}-${first + 3}`).join();
+  const many = await ask(site, '/noise.bin', { fields: [`Range: bytes=${wanted}`] });
+  const [, mark = ''] = /boundary=(\w+)/.exec(many.headers['content-type'] ?? '') ?? [];
+  const expected = firsts.map((first) => {
+    const about = `Content-Range: bytes ${first}-${first + 3}/${NOISE.length}`;
+    const type = 'Content-Type: application/octet-stream';
+    return `\r\n--${mark}\r\n${type}\r\n${about}\r\n\r\n${NOISE.toString('latin1', first, first + 4)}`;
+  });
+  assert.equal(many.body, `${expected.join('')}\r\n--${mark}--\r\n`);
+  // Warnings come in a tick of their own.
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(warnings, []);
+});
+
 test('ranges: one, several, none that is there, and those of another version', async (t) => {
   const site = await startSite(t);
   const { headers } = await ask(site, '/noise.bin');
