@@ -17,6 +17,8 @@ export class ExchangeRecord {
   countedMs = 0;
   tunnel: string | undefined;
   method = '';
+  /** It has arrived, and is not counted yet. */
+  isDue = false;
   /** While its tunnel is inspected. */
   trace: Trace | undefined;
   readonly #context: HttpContext;
@@ -33,6 +35,7 @@ export class ExchangeRecord {
 
   /** A request has come, which may lead nowhere; no head when it could not be read. */
   arrive(head: RequestParser | undefined, tunnel: string | undefined, nowMs: number): void {
+    this.isDue = true;
     this.tunnel = tunnel;
     this.method = head?.method ?? '';
     this.#startMs = nowMs;
@@ -51,6 +54,7 @@ export class ExchangeRecord {
   count(status: number, bytesIn: number, bytesOut: number): void {
     const { meter, clock, access } = this.#context;
     const { tunnel, method } = this;
+    this.isDue = false;
     this.countedMs = clock.nowMs();
     const durationMs = this.countedMs - this.#startMs;
     meter.onRequest(tunnel, method, status, durationMs);

@@ -165,10 +165,10 @@ export class HttpExchange implements StreamSink {
   /** The visitor is gone, or is sent away: nobody is told. */
   abandon(): void {
     if (this.#state === 'free') this.#upstream.part();
-    else {
-      this.#upstream.reset('SLW_STREAM_CANCELLED');
+    else this.#upstream.reset('SLW_STREAM_CANCELLED');
+    // Nobody waits any more for the answer of an upstream, or of a login provider.
+    if (this.#record.isDue) {
       this.#record.trace?.fail('SLW_STREAM_CANCELLED');
-      // What an upstream may have seen is counted, whether anybody waited for the answer or not.
       this.count(this.#status || LEFT_STATUS, this.#responseBody.dataBytes);
     }
     this.#settleState('free');

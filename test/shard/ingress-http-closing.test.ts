@@ -2,6 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { type AskControl, LoginAnswers } from '../../src/shard/login-answers.ts';
+import { eventually } from '../support/deadline.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import {
   type Edge,
   LIMITS,
@@ -115,6 +118,25 @@ test('counts a request whose visitor leaves before the answer as 499', async (t)
   await peer.until('the upstream to hear of it', () => peer.ending !== 'open');
   const counted = edge.metered.map(({ tunnel, status }) => [tunnel, status]);
   assert.deepEqual(counted, [['a.example', 499]]);
+});
+
+test('counts one whose visitor leaves while a login provider is asked, too', async (t) => {
+  const asked = Promise.withResolvers<void>();
+  const never: AskControl = () => {
+    asked.resolve();
+    return new Promise(() => {});
+  };
+  const logins = new LoginAnswers(never, new FakeClock());
+  logins.sessions.apply({ keys: [], providers: [['company', 'id']] });
+  const edge = await startEdge(t, { ingress: { logins } });
+  await edge.upstream('a.example');
+  const visitor = await edge.visit();
+  visitor.send('GET /.well-known/sluiceway/callback?code=x HTTP/1.1\r\nHost: a.example\r\n\r\n');
+  await asked.promise;
+  visitor.socket.resetAndDestroy();
+  await eventually(5000, 'it is counted', async () => {
+    assert.deepEqual(edge.metered, [{ tunnel: 'a.example', method: 'GET', status: 499 }]);
+  });
 });
 
 test('closes a silent connection, and answers 408 to a slow head', async (t) => {
