@@ -1,20 +1,24 @@
 // What an issuer says of itself (OpenID Connect Discovery 1.0), and when it is asked again.
 //
 //   read --first, each hour--> the document --use--> what is kept
-//     failed --cool-down--> asked again by whoever comes next
+//     failed --cool-down--> asked again by whoever comes next; what is kept goes on, for a day
 //
 // Invariant: one question is under way at a time; what is kept came from the issuer of this name;
-// after a failure it is left alone for a while, and whoever comes fails at once. Must not know:
-// what is made of the document.
+// after a failure it is left alone for a while, and whoever comes has what is kept, or fails at
+// once. Must not know: what is made of the document.
 
 import type { Clock } from '../base/clock.ts';
 import { getDocument } from './https-get.ts';
 
 /** The document changes hardly ever. Guess. */
 const KEPT_MS = 3_600_000;
+/** While it cannot be asked: an outage of the issuer is not one of ours. Guess. */
+const KEPT_MAX_MS = 24 * 3_600_000;
 
 export interface DiscoveryOptions<Found> {
   readonly find: () => Promise<Found>;
+  /** It was asked again in vain, and what is kept goes on. */
+  readonly onKept: (error: unknown) => void;
   /** After a failure it is left alone for so long. */
   readonly cooldownMs: number;
   readonly clock: Clock;
@@ -33,8 +37,14 @@ export class Discovery<Found> {
   async read(): Promise<Found> {
     const { clock, cooldownMs } = this.#options;
     const nowMs = clock.nowMs();
+    if (this.#kept !== undefined && nowMs - this.#kept.foundMs >= KEPT_MAX_MS) {
+      this.#kept = undefined;
+    }
     if (this.#kept !== undefined && nowMs - this.#kept.foundMs < KEPT_MS) return this.#kept.found;
-    if (nowMs - this.#failedMs < cooldownMs) throw new Error('it did not answer a moment ago');
+    if (nowMs - this.#failedMs < cooldownMs) {
+      if (this.#kept !== undefined) return this.#kept.found;
+      throw new Error('it did not answer a moment ago');
+    }
     this.#finding ??= this.#find().finally(() => {
       this.#finding = undefined;
     });
@@ -49,7 +59,9 @@ export class Discovery<Found> {
       return found;
     } catch (error) {
       this.#failedMs = clock.nowMs();
-      throw error;
+      if (this.#kept === undefined) throw error;
+      this.#options.onKept(error);
+      return this.#kept.found;
     }
   }
 }

@@ -66,8 +66,12 @@ export class LoginIssuer {
     this.#options = options;
     this.provider = options.provider;
     const find = (): Promise<Configuration> => this.#find();
-    const { clock } = options;
-    this.#discovery = new Discovery({ find, clock, cooldownMs: FAILURE_COOLDOWN_MS });
+    const { clock, log } = options;
+    const onKept = (error: unknown): void => {
+      const fields = { provider: this.provider.name, reason: reasonOf(error) };
+      log.warn(fields, 'the login provider cannot be asked again, what it said goes on');
+    };
+    this.#discovery = new Discovery({ find, onKept, clock, cooldownMs: FAILURE_COOLDOWN_MS });
     const { kind, issuer, clientId, loginClaim, trustsEmail } = options.provider;
     const text = JSON.stringify([kind, issuer, clientId, loginClaim, trustsEmail]);
     this.id = createHash('sha256').update(text).digest('base64url').slice(0, 16);
@@ -226,9 +230,13 @@ export class LoginIssuer {
     const nowMs = clock.nowMs();
     if (nowMs - this.#loggedMs < LOG_MS) return;
     this.#loggedMs = nowMs;
-    const reason = error instanceof Error ? error.message : String(error);
-    log.error({ provider: provider.name, reason }, 'nobody can log in at this provider');
+    const fields = { provider: provider.name, reason: reasonOf(error) };
+    log.error(fields, 'nobody can log in at this provider');
   }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** In lower case; '' for what is none. */

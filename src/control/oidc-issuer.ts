@@ -36,6 +36,12 @@ const JWT_LENGTH_MAX = 8192;
 /** Of the log: why a JWT is refused, or the issuer cannot be asked. */
 const LOG_MS = 10_000;
 
+/** The keys at an address, fetched as they are needed. */
+interface KeySet {
+  readonly url: string;
+  readonly keyOf: JWTVerifyGetKey;
+}
+
 export type Claims = Readonly<Record<string, unknown>>;
 
 /** What looks like a JWT in an Authorization header. */
@@ -47,15 +53,21 @@ export function jwtOf(authorization: string | undefined): string | undefined {
 
 export class OidcIssuer {
   readonly #options: OidcConfig & { readonly clock: Clock; readonly log: Logger };
-  readonly #keys: Discovery<JWTVerifyGetKey>;
+  readonly #keys: Discovery<KeySet>;
+  /** What was found last: it holds keys that were fetched, and that go on at the same address. */
+  #found: KeySet | undefined;
   #verifyingCount = 0;
   #loggedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: OidcConfig & { readonly clock: Clock; readonly log: Logger }) {
     this.#options = options;
-    const { clock } = options;
-    const find = (): Promise<JWTVerifyGetKey> => this.#find();
-    this.#keys = new Discovery({ find, clock, cooldownMs: FAILURE_COOLDOWN_MS });
+    const { clock, log, issuer } = options;
+    const find = (): Promise<KeySet> => this.#find();
+    const onKept = (error: unknown): void => {
+      const reason = error instanceof Error ? error.message : String(error);
+      log.warn({ issuer, reason }, 'the issuer cannot be asked again, what it said goes on');
+    };
+    this.#keys = new Discovery({ find, onKept, clock, cooldownMs: FAILURE_COOLDOWN_MS });
   }
 
   /** What a JWT says, when all that is checked for every JWT is right. */
@@ -65,7 +77,8 @@ export class OidcIssuer {
     try {
       const { issuer, audience } = this.#options;
       const { jwtVerify } = await import('jose');
-      const { payload } = await jwtVerify(jwt, await this.#keys.read(), {
+      const { keyOf } = await this.#keys.read();
+      const { payload } = await jwtVerify(jwt, keyOf, {
         ...{ issuer, audience, algorithms: ALGORITHMS },
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
         requiredClaims: ['iss', 'aud', 'exp', 'sub'],
@@ -91,18 +104,21 @@ export class OidcIssuer {
     return isRefused ? 'refused' : 'unavailable';
   }
 
-  async #find(): Promise<JWTVerifyGetKey> {
+  async #find(): Promise<KeySet> {
     const { jwks_uri: keysUrl } = await fetchDiscovery(this.#options.issuer, LIMITS);
     if (typeof keysUrl !== 'string' || !isTrustworthyUrl(keysUrl)) {
       throw new Error('discovery names no https jwks_uri');
     }
+    if (this.#found?.url === keysUrl) return this.#found;
     const { createRemoteJWKSet, customFetch } = await import('jose');
-    return createRemoteJWKSet(new URL(keysUrl), {
+    const keyOf = createRemoteJWKSet(new URL(keysUrl), {
       timeoutDuration: FETCH_TIMEOUT_MS,
       cooldownDuration: KEYS_COOLDOWN_MS,
       cacheMaxAge: KEYS_MS,
       [customFetch]: fetchKeys,
     });
+    this.#found = { url: keysUrl, keyOf };
+    return this.#found;
   }
 }
 

@@ -122,6 +122,25 @@ test('an issuer that is down is unavailable, is left alone for a while, and come
   assert.ok(typeof (await oidc.verify(jwt)) === 'object');
 });
 
+test('an issuer that fails when it is asked again is believed, and so are its keys', async (t) => {
+  const { issuer, oidc, clock, lines } = await scene(t);
+  const jwt = await issuer.sign();
+  assert.ok(typeof (await oidc.verify(jwt)) === 'object');
+  const hour = 3_600_000;
+  clock.advance(hour);
+  assert.ok(typeof (await oidc.verify(jwt)) === 'object');
+  assert.deepEqual([issuer.documentsAsked, issuer.keysAsked], [2, 1], 'the keys are the same ones');
+  issuer.failing = 500;
+  clock.advance(hour);
+  for (let count = 0; count < 5; count += 1) {
+    assert.ok(typeof (await oidc.verify(jwt)) === 'object');
+  }
+  assert.deepEqual([issuer.documentsAsked, issuer.keysAsked], [3, 1]);
+  assert.equal(lines.complaints().length, 1, 'said once');
+  clock.advance(24 * hour);
+  assert.equal(await oidc.verify(jwt), 'unavailable');
+});
+
 test('a document that is not the issuer’s own is not believed', async (t) => {
   for (const document of [
     { issuer: 'https://else.example' },
