@@ -1,4 +1,5 @@
-// Locks between processes that share a folder, so that one of them orders a certificate.
+// Locks between processes that share a folder, so that one of them orders a certificate, or changes
+// the tokens.
 //
 // Invariant: a lock file is there whole or not at all, names its holder, and counts for nothing
 // once that process is gone or LOCK_MS have passed; of several who find it so one gets it. Must

@@ -2,8 +2,10 @@
 // server cannot use is refused however it is given. Method: the program itself, on scratch files.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { isoTimeOf, systemClock } from '../../src/base/clock.ts';
@@ -40,6 +42,39 @@ test('a token is made, listed, rotated and revoked, and its secret is nowhere ke
   );
   assert.equal((await run(['token', 'revoke', 'ci'], env)).stdout, 'revoked ci\n');
   assert.deepEqual(JSON.parse((await run(['token', 'list', '--json'], env)).stdout), []);
+});
+
+test('of commands at the same time each is done', async (t) => {
+  const file = path.join(scratchFolder(t), 'tokens.yaml');
+  const token = async (...args: readonly string[]): Promise<void> => {
+    const { code, stderr } = await run(['token', ...args, '--tokens-file', file]);
+    assert.equal(code, 0, stderr);
+  };
+  await token('create', 'old');
+  const names = ['a', 'b', 'c'];
+  await Promise.all([...names.map((name) => token('create', name)), token('revoke', 'old')]);
+  const listed = await run(['token', 'list', '--json', '--tokens-file', file]);
+  const entries: { readonly name: string }[] = JSON.parse(listed.stdout);
+  assert.deepEqual(entries.map(({ name }) => name).sort(), names);
+  assert.deepEqual(readdirSync(path.dirname(file)), ['tokens.yaml'], 'no lock is left');
+});
+
+test('a command waits for another, and not for one that was killed', async (t) => {
+  const file = path.join(scratchFolder(t), 'tokens.yaml');
+  writeFileSync(file, GOOD);
+  const lock = `${file}.lock`;
+  const lockedBy = (pid: number): void => {
+    const holder = { host: hostname(), pid, id: 'x', sinceMs: systemClock.wallMs() };
+    writeFileSync(lock, JSON.stringify(holder));
+  };
+  lockedBy(process.pid);
+  const held = await run(['token', 'revoke', 'ci', '--tokens-file', file]);
+  assert.deepEqual([held.code, held.stdout, readFileSync(file, 'utf8')], [2, '', GOOD]);
+  assert.ok(held.stderr.includes(lock), held.stderr);
+  const { pid } = spawnSync(process.execPath, ['--version']);
+  lockedBy(pid);
+  const revoked = await run(['token', 'revoke', 'ci', '--tokens-file', file]);
+  assert.equal(revoked.stdout, 'revoked ci\n', revoked.stderr);
 });
 
 test('limits are written as given, and shown with what this month has used', async (t) => {

@@ -1,10 +1,11 @@
 // `sluiceway token create|list|revoke|rotate`: manages the file of --tokens-file.
 //
-// Invariant: a secret is printed once, on stdout, and kept nowhere; the file is replaced whole. A
+// Invariant: a secret is printed once, on stdout, and kept nowhere; the file is replaced whole, and
+// changed by one command at a time, as a token that was revoked meanwhile would come back. A
 // running server reads it again by itself. Must not know: what a token may do.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { isoTimeOf, systemClock } from '../../base/clock.ts';
+import { isoTimeOf, sleep, systemClock } from '../../base/clock.ts';
 import { readIfThere, rewriteFile } from '../../base/durable-file.ts';
 import { ConfigError } from '../../base/errors.ts';
 import { showForwardRule } from '../../base/forward-rules.ts';
@@ -13,11 +14,15 @@ import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS } from '../../base/token-limits.ts';
 import type { TokenEntry } from '../../config/config.ts';
 import { showSize } from '../../config/quantity.ts';
 import { addToken, listTokens, removeToken, rotateToken } from '../../config/tokens-edit.ts';
+import { acquireLock, type Release } from '../../control/folder-lock.ts';
 import { monthOf, readUsage, usageFileOf } from '../../control/token-usage.ts';
 import { answer, table } from '../output.ts';
 
 /** 256 bits: not to be guessed, and no reason to store it slowly. */
 const SECRET_BYTES = 32;
+/** For another command that changes the file, which takes milliseconds. Guess. */
+const LOCK_WAIT_MS = 5000;
+const LOCK_POLL_MS = 50;
 
 export interface TokenFlags {
   readonly tokensFile?: string;
@@ -56,28 +61,25 @@ interface TokensFile {
 }
 
 export async function createToken(name: string, flags: TokenFlags): Promise<void> {
-  const file = await openFile(flags);
   const { secret, hash } = createSecret();
-  const text = addToken(file, {
+  const token = {
     ...{ name, hash, hosts: flags.host ?? [], ports: flags.port ?? [] },
     ...{ udpPorts: flags.udpPort ?? [], forwards: flags.forward ?? [] },
     ...{ allowIps: flags.allowIp ?? [], expires: flags.expires, isAdmin: flags.admin === true },
     limits: limitsOf(flags),
-  });
-  await writeFile(file.path, text);
+  };
+  await changeFile(flags, (file) => addToken(file, token));
   answer(`${secret}\n`);
 }
 
 export async function rotateTokenSecret(name: string, flags: TokenFlags): Promise<void> {
-  const file = await openFile(flags);
   const { secret, hash } = createSecret();
-  await writeFile(file.path, rotateToken(file, name, hash));
+  await changeFile(flags, (file) => rotateToken(file, name, hash));
   answer(`${secret}\n`);
 }
 
 export async function revokeToken(name: string, flags: TokenFlags): Promise<void> {
-  const file = await openFile(flags);
-  await writeFile(file.path, removeToken(file, name));
+  await changeFile(flags, (file) => removeToken(file, name));
   answer(`revoked ${name}\n`);
 }
 
@@ -167,11 +169,45 @@ function limitsOf(flags: TokenFlags): Record<string, string | number> {
   return given;
 }
 
-async function openFile({ tokensFile }: TokenFlags): Promise<TokensFile> {
-  const path = tokensFile ?? process.env.SLUICEWAY_TOKENS_FILE ?? '';
-  if (path === '') {
-    throw new ConfigError(['--tokens-file is required; give the file, such as tokens.yaml']);
+/** Reads, changes and writes the file while no other command does. */
+async function changeFile(flags: TokenFlags, change: (file: TokensFile) => string): Promise<void> {
+  const release = await lockFile(pathOf(flags));
+  try {
+    const file = await openFile(flags);
+    await writeFile(file.path, change(file));
+  } finally {
+    await release();
   }
+}
+
+async function lockFile(path: string): Promise<Release> {
+  const lock = `${path}.lock`;
+  const deadlineMs = systemClock.nowMs() + LOCK_WAIT_MS;
+  do {
+    const release = await tryLock(path, lock);
+    if (release !== undefined) return release;
+    await sleep(LOCK_POLL_MS);
+  } while (systemClock.nowMs() < deadlineMs);
+  const why = `another command has been changing it for ${LOCK_WAIT_MS / 1000} s`;
+  throw new ConfigError([`--tokens-file: ${why}; if there is none, remove ${lock}`]);
+}
+
+async function tryLock(path: string, lock: string): Promise<Release | undefined> {
+  try {
+    return await acquireLock(lock, systemClock.wallMs());
+  } catch (cause) {
+    throw cannotBeWritten(path, cause);
+  }
+}
+
+function pathOf({ tokensFile }: TokenFlags): string {
+  const path = tokensFile ?? process.env.SLUICEWAY_TOKENS_FILE ?? '';
+  if (path !== '') return path;
+  throw new ConfigError(['--tokens-file is required; give the file, such as tokens.yaml']);
+}
+
+async function openFile(flags: TokenFlags): Promise<TokensFile> {
+  const path = pathOf(flags);
   try {
     return { path, text: (await readIfThere(path)) ?? '' };
   } catch (cause) {
@@ -185,9 +221,13 @@ async function writeFile(path: string, text: string): Promise<void> {
   try {
     await rewriteFile(path, text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ConfigError([`--tokens-file: ${path} cannot be written: ${reason}`], { cause });
+    throw cannotBeWritten(path, cause);
   }
+}
+
+function cannotBeWritten(path: string, cause: unknown): ConfigError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new ConfigError([`--tokens-file: ${path} cannot be written: ${reason}`], { cause });
 }
 
 function createSecret(): { readonly secret: string; readonly hash: string } {
