@@ -2,9 +2,10 @@
 //
 // Invariant: pure; every option of the server stands in the table, as `live` when a running server
 // takes a new value over, else as `restart`; what needs a restart keeps its old value as a whole,
-// never half of it. Must not know: files, shards, or how a value is taken over.
+// never half of it. Must not know: how files are read, shards, or how a value is taken over.
 
 import { isDeepStrictEqual } from 'node:util';
+import { ConfigError } from '../base/errors.ts';
 import type { ServerConfig, ServerReading } from './config.ts';
 import type { Values } from './schema.ts';
 
@@ -118,6 +119,17 @@ function isSameToken(running: ServerReading, next: ServerReading): boolean {
   return running.config.token?.reveal() === next.config.token?.reveal();
 }
 
+/**
+ * Throws a ConfigError for a file of --config that sets nothing any more: on a full disk, or while
+ * it is being written, it is empty, and to take that over would lift every list and limit.
+ */
+export function refuseEmptied(running: ServerReading, next: ServerReading): void {
+  if ((running.file?.keys ?? 0) === 0 || next.file === undefined || next.file.keys > 0) return;
+  throw new ConfigError([
+    `${next.file.path} sets no option any more, and did before; restart to run without any`,
+  ]);
+}
+
 /** What runs after `next` was taken over as far as it can be. */
 export function mergeLive(running: ServerReading, next: ServerReading): ServerReading {
   const values: Record<string, unknown> = { ...running.values };
@@ -128,6 +140,7 @@ export function mergeLive(running: ServerReading, next: ServerReading): ServerRe
     config: mergeConfig(running.config, next.config),
     values: values as Values<'server'>,
     files: next.files,
+    ...(next.file === undefined ? {} : { file: next.file }),
   };
 }
 

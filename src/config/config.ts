@@ -7,6 +7,7 @@
 import { Masked } from '../base/masked.ts';
 import { buildClient, type ClientConfig } from './client.ts';
 import { buildCloud, buildNode, type CloudConfig, type NodeConfig } from './cloud.ts';
+import { readConfigFile } from './file.ts';
 import { buildFileServer, type FileServerConfig } from './fileserver.ts';
 import {
   buildCloudInit,
@@ -21,6 +22,7 @@ import {
 import type { LogLevel } from './log.ts';
 import { buildOperator, type OperatorConfig } from './operator.ts';
 import type { LogFormat, Option, OptionTable, Source } from './option.ts';
+import { Problems } from './problems.ts';
 import { type ConfigInput, type Resolution, resolveValues } from './resolve.ts';
 import { type Command, SCHEMA, type Values } from './schema.ts';
 import { buildServer, type ServerConfig } from './server.ts';
@@ -87,6 +89,8 @@ export interface ServerReading {
   readonly values: Values<'server'>;
   /** What to read again when it changes. */
   readonly files: readonly string[];
+  /** Of --config, with how many options it sets; absent without one. */
+  readonly file?: { readonly path: string; readonly keys: number };
 }
 
 /** As `resolveConfig`. */
@@ -99,7 +103,11 @@ export function readServer(input: ConfigInput<'server'>): ServerReading {
     ...listFiles,
     ...(tokenFile === undefined ? [] : [tokenFile]),
   ];
-  return { config: deepFreeze(buildServer(resolution, input.env)), values, files };
+  const config = deepFreeze(buildServer(resolution, input.env));
+  if (input.file === undefined) return { config, values, files };
+  const { path } = input.file;
+  const keys = readConfigFile(input.file, new Problems()).entries.length;
+  return { config, values, files, file: { path, keys } };
 }
 
 /** One option as it was given. */

@@ -8,7 +8,7 @@ import { statSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
-import { changedOptions, mergeLive } from '../config/changes.ts';
+import { changedOptions, mergeLive, refuseEmptied } from '../config/changes.ts';
 import type { ServerConfig, ServerReading } from '../config/config.ts';
 import { FileWatch } from './file-watch.ts';
 
@@ -64,6 +64,7 @@ export class ConfigReload {
     try {
       this.#running.files.forEach(checkFile);
       next = source.read();
+      refuseEmptied(this.#running, next);
     } catch (error) {
       log.error({ err: (error as Error).message }, 'configuration: the old one stays in use');
       count(reloads, 'failed');

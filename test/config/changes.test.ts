@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { changedOptions, mergeLive, RELOADS } from '../../src/config/changes.ts';
+import { changedOptions, mergeLive, RELOADS, refuseEmptied } from '../../src/config/changes.ts';
 import { readServer, type ServerReading } from '../../src/config/config.ts';
 import { SCHEMA } from '../../src/config/schema.ts';
 import { configInput } from './input.ts';
@@ -95,4 +95,20 @@ test('another secret behind the same name is a change, and is taken over', () =>
   assert.deepEqual(changedOptions(running, next), { live: ['token-file'], restart: [] });
   assert.equal(mergeLive(running, next).config.token?.reveal(), 'other-token-0123456789');
   assert.deepEqual(running.files, ['token'], 'and the file is watched');
+});
+
+test('a file that is emptied is refused, and one that was empty or is kept is not', () => {
+  const read = (text: string): ServerReading => {
+    return readServer(configInput('server', { file: { path: 'server.yaml', text } }));
+  };
+  const full = read('allow-ips: [192.0.2.1]\n');
+  for (const empty of ['', '\n', '# allow-ips: [192.0.2.1]\n', '{}']) {
+    assert.throws(() => refuseEmptied(full, read(empty)), /^ConfigError: server\.yaml sets no opt/);
+    refuseEmptied(read(empty), full);
+    const filled = mergeLive(read(empty), full);
+    assert.throws(() => refuseEmptied(filled, read(empty)), /sets no option any more/);
+    refuseEmptied(read(empty), read(''));
+  }
+  refuseEmptied(full, read('log-level: debug\n'));
+  refuseEmptied(reading(), reading());
 });

@@ -101,6 +101,17 @@ test('a list that changes cuts who is no longer on it, and a broken one changes 
   assert.ok((await metric(tunnel, 'sluiceway_denied_total{list="visitors"}')) >= 2);
 });
 
+test('a file that was emptied lifts nothing', async (t) => {
+  const { tunnel, port, write, folder } = await startPlace(t, 'allow-ips: 192.0.2.1\n', '');
+  const server = tunnel.process;
+  assert.equal(await visit(port), undefined, 'denied at first');
+  await write('server.yaml', '');
+  server.kill('SIGHUP');
+  const text = `${folder}/server.yaml sets no option any more`;
+  await server.line('kept', isLine('configuration: the old one stays in use', text));
+  assert.equal(await visit(port), undefined, 'denied still');
+});
+
 test('visitors whose TLS ends here are cut by a list too', async (t) => {
   const httpsPort = await freePort();
   const { tunnel, write } = await startPlace(
