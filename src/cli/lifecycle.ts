@@ -1,8 +1,9 @@
 // Runs a server or a client from its start to its exit code: signals, uncaught errors, the log.
 //
-// Invariant: the first SIGTERM or SIGINT drains, the second ends at once; an error that nobody
-// caught is logged and ends the process with a failure, because what it left behind is unknown;
-// the log is flushed, for a bounded time, before the process exits. Must not know: what runs.
+// Invariant: the first SIGTERM or SIGINT drains, the second ends at once; SIGHUP and SIGUSR2 end
+// nothing, also while it starts; an error that nobody caught is logged and ends the process with a
+// failure, because what it left behind is unknown; the log is flushed, for a bounded time, before
+// the process exits. Must not know: what runs.
 
 import { systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
@@ -45,7 +46,8 @@ const COLLECT_AFTER_MS = 1000;
 const STOP_MS_MAX = 1000;
 
 type Phase =
-  | { readonly name: 'starting' }
+  /** A SIGHUP that comes before there is anything to reload counts when there is. */
+  | { readonly name: 'starting'; readonly asked: 'nothing' | 'reload' }
   | { readonly name: 'running' | 'draining' | 'stopping'; readonly running: Running };
 
 /** Never returns: the process exits. */
@@ -65,27 +67,42 @@ export async function runToExit(options: RunOptions): Promise<never> {
 
 class Lifecycle {
   readonly #log: Logger;
-  #phase: Phase = { name: 'starting' };
+  #phase: Phase = { name: 'starting', asked: 'nothing' };
 
   constructor(log: Logger) {
     this.#log = log;
     process.on('SIGTERM', () => this.#onSignal('SIGTERM'));
     process.on('SIGINT', () => this.#onSignal('SIGINT'));
+    // Without a listener either would end the process.
+    process.on('SIGHUP', () => this.#onHangUp());
+    process.on('SIGUSR2', () => this.#onTakeOver());
     process.on('uncaughtException', (error) => this.#onUncaught(error, 'uncaught exception'));
     process.on('unhandledRejection', (error) => this.#onUncaught(error, 'unhandled rejection'));
   }
 
   onStarted(running: Running): void {
+    const isAsked = this.#phase.name === 'starting' && this.#phase.asked === 'reload';
     this.#phase = { name: 'running', running };
-    // Without a listener the signal would end the process.
-    process.on('SIGHUP', () => {
-      if (running.reload === undefined) this.#log.warn('SIGHUP: there is nothing to reload yet');
-      else running.reload();
-    });
-    process.on('SIGUSR2', () => {
-      if (running.takeOver === undefined) this.#log.warn('SIGUSR2: only a server is taken over');
-      else running.takeOver();
-    });
+    if (isAsked) this.#onHangUp();
+  }
+
+  #onHangUp(): void {
+    const phase = this.#phase;
+    if (phase.name === 'starting') {
+      this.#log.info('SIGHUP: read again when the start is complete');
+      this.#phase = { name: 'starting', asked: 'reload' };
+    } else if (phase.running.reload === undefined) {
+      this.#log.warn('SIGHUP: there is nothing to reload yet');
+    } else phase.running.reload();
+  }
+
+  #onTakeOver(): void {
+    const phase = this.#phase;
+    if (phase.name === 'starting') {
+      this.#log.warn('SIGUSR2: nobody takes over before the start is complete');
+    } else if (phase.running.takeOver === undefined) {
+      this.#log.warn('SIGUSR2: only a server is taken over');
+    } else phase.running.takeOver();
   }
 
   #onSignal(signal: string): void {

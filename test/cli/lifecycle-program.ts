@@ -1,6 +1,7 @@
 // A command with nothing in it: what the first argument names happens to it. Says "ready" when it
 // can take a signal.
 
+import { once } from 'node:events';
 import { SluicewayError } from '../../src/base/errors.ts';
 import { type Ending, type Running, runToExit } from '../../src/cli/lifecycle.ts';
 
@@ -24,17 +25,22 @@ function afterStart(): void {
 async function start(): Promise<Running> {
   if (what === 'cannot-listen') throw new SluicewayError('SLW_LISTEN_FAILED', 'port 80 is in use');
   if (what === 'cannot-start') throw new Error('surprise');
+  if (what === 'starts-slowly') {
+    say('starting');
+    await once(process.stdin.resume(), 'end');
+  }
   // Keeps the process alive as a listener would.
   setInterval(() => undefined, 60_000);
   setImmediate(afterStart);
   return {
     closed,
     drain: () => {
-      if (what === 'drains') {
+      if (what === 'drains' || what === 'starts-slowly') {
         say('drain');
         close({ exitCode: 0 });
       } else say('drain', 'ready');
     },
+    ...(what === 'starts-slowly' ? { reload: () => say('reload') } : {}),
     stop: () => {
       if (what === 'stops-never') return;
       say('stop');

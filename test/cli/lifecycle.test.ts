@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 const PROGRAM = fileURLToPath(new URL('./lifecycle-program.ts', import.meta.url));
 
+const EARLY = ['SIGHUP', 'SIGUSR2'] as const;
+
 interface Outcome {
   readonly code: number | null;
   readonly stdout: string;
@@ -60,6 +62,26 @@ describe('a long-running command', { concurrency: 2 }, () => {
     const { code, stdout } = await runWith(t, 'drains', ['SIGHUP', 'SIGTERM']);
     assert.equal(stdout, 'ready\ndrain\n');
     assert.equal(code, 0);
+  });
+
+  test('is not ended by SIGHUP and SIGUSR2 while it starts, and reloads once it has', async (t) => {
+    const child = spawn(process.execPath, [PROGRAM, 'starts-slowly']);
+    t.after(() => child.kill('SIGKILL'));
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (piece) => {
+      stdout += piece;
+      if (stdout === 'starting\n') for (const one of EARLY) child.kill(one);
+      if (stdout.endsWith('ready\n')) child.kill('SIGTERM');
+    });
+    child.stderr.on('data', (piece) => {
+      stderr += piece;
+      // Both have come: the start may go on.
+      if (/SIGHUP: read again when/.test(stderr) && /SIGUSR2: nobody/.test(stderr))
+        child.stdin.end();
+    });
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout, 'starting\nreload\nready\ndrain\n');
   });
 
   test('ends with the code and the message it closed with', async (t) => {

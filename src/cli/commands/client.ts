@@ -14,15 +14,17 @@ import { warnAtStart } from '../warnings.ts';
 export async function runClient(flags: Flags): Promise<void> {
   const config = resolveConfig(collectInput('client', flags));
   warnAtStart(flags);
-  // Loaded here and not above: `status` and `--help` need none of it.
-  const { startClient } = await import('../../client/client.ts');
   const { version } = readBuildInfo();
   const onEvent = config.json ? tellAsJson : tellAsLine;
   await runToExit({
     component: 'client',
     logLevel: config.logLevel,
     logFormat: config.logFormat,
-    start: async (log) => await startClient(config, { log, version, onEvent }),
+    start: async (log) => {
+      // Loaded here: `status` and `--help` need none of it, and signals are heard meanwhile.
+      const { startClient } = await import('../../client/client.ts');
+      return await startClient(config, { log, version, onEvent });
+    },
   });
 }
 

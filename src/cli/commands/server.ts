@@ -23,8 +23,6 @@ export async function runServer(flags: Flags): Promise<void> {
   const started = read();
   const { config } = started;
   warnAtStart(flags);
-  // Loaded here and not above: `status` and `--help` need none of it.
-  const { startServer } = await import('../../control/exit-node.ts');
   const { version } = readBuildInfo();
   const hook = config.https?.letsEncrypt?.dnsHook;
   const dns = hook === undefined ? {} : { dnsHook: createDnsHook(hook) };
@@ -32,11 +30,14 @@ export async function runServer(flags: Flags): Promise<void> {
     component: 'control',
     logLevel: config.logLevel,
     logFormat: config.logFormat,
-    start: async (log) =>
-      await startServer(config, {
+    start: async (log) => {
+      // Loaded here: `status` and `--help` need none of it, and signals are heard meanwhile.
+      const { startServer } = await import('../../control/exit-node.ts');
+      return await startServer(config, {
         ...{ log, version, onFingerprint, ...dns, predecessor },
         successor: startSuccessor,
         source: { started, read },
-      }),
+      });
+    },
   });
 }
