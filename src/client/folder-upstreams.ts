@@ -3,9 +3,10 @@
 //   shard --Unix socket, in a folder of 0700--> file server, on the client's main thread
 //
 // Invariant: no other user can reach the sockets, which are not on the network either; reading
-// files holds up no link, as links live in other threads; what was made is removed again. Must not
-// know: links, or how files are served.
+// files holds up no link, as links live in other threads; what was made is removed again, also by a
+// process that ends in the middle of a start. Must not know: links, or how files are served.
 
+import { rmSync } from 'node:fs';
 import { mkdtemp, realpath, rm, stat } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -43,6 +44,7 @@ export class FolderUpstreams {
     for (const { name, upstream } of named) await checkFolder(name, upstream.folder ?? '');
     // Its mode is 0700.
     const place = await mkdtemp(path.join(await realpath(tmpdir()), 'sluiceway-'));
+    keep(place);
     try {
       for (const { name, upstream } of named) {
         const key = JSON.stringify([path.resolve(upstream.folder ?? ''), upstream.files]);
@@ -58,15 +60,33 @@ export class FolderUpstreams {
       return new FolderUpstreams(sockets, [...servers.values()].map(serverOf), place);
     } catch (error) {
       for (const { server } of servers.values()) stop(server);
-      await rm(place, { recursive: true, force: true });
+      await remove(place);
       throw error;
     }
   }
 
   async close(): Promise<void> {
     for (const server of this.#servers) stop(server);
-    if (this.#place !== undefined) await rm(this.#place, { recursive: true, force: true });
+    if (this.#place !== undefined) await remove(this.#place);
   }
+}
+
+/** Folders of sockets of this process. */
+const places = new Set<string>();
+
+function removeAll(): void {
+  for (const place of places) rmSync(place, { recursive: true, force: true });
+}
+
+function keep(place: string): void {
+  if (places.size === 0) process.on('exit', removeAll);
+  places.add(place);
+}
+
+async function remove(place: string): Promise<void> {
+  await rm(place, { recursive: true, force: true });
+  places.delete(place);
+  if (places.size === 0) process.off('exit', removeAll);
 }
 
 function serverOf({ server }: { readonly server: Server }): Server {

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { get as httpGet } from 'node:http';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -40,6 +40,25 @@ function residentBytes(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(/VmRSS:\s+(\d+) kB/u.exec(status)?.[1]) * 1024;
 }
+
+test('a client that is ended while it starts leaves no folder of sockets behind', async (t) => {
+  const [site, temporary] = [scratchFolder(t), scratchFolder(t)];
+  const client = startProcess(t, {
+    name: 'client',
+    command: process.execPath,
+    args: [
+      ...[ENTRY, 'client', '--url', 'ws://127.0.0.1:1', '--log-format', 'json'],
+      ...['--upstream', `${HOST}=fileserver:${site}`, '--status-dir', 'off'],
+    ],
+    env: environment({ TMPDIR: temporary }),
+    endsItself: true,
+  });
+  // Before any shard has started.
+  await client.line('the folder is served', (text) => text.includes('"msg":"folder served"'));
+  client.kill('SIGTERM');
+  await client.ended;
+  assert.deepEqual(readdirSync(temporary), []);
+});
 
 test('the command serves its own folder, says where, and drains', async (t) => {
   const folder = scratchFolder(t);
