@@ -12,6 +12,14 @@ import { quote } from '../config/problems.ts';
 import type { Command } from '../config/schema.ts';
 import type { Flags } from './sources.ts';
 
+/** As a variable may say it. */
+const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
+  ['true', true],
+  ['1', true],
+  ['false', false],
+  ['0', false],
+]);
+
 /** Words that are not known are left for the configuration to name. */
 export function addOptions(cli: CliCommand, command: Command): CliCommand {
   return declareOptions(cli, command).allowUnknownOption().allowExcessArguments();
@@ -33,7 +41,9 @@ export function declareOptions(cli: CliCommand, command: Command): CliCommand {
 export function collectFlags(cli: CliCommand, command: Command): Flags {
   const problems: string[] = [];
   const flags = knownFlags(cli, command, problems);
-  collectUnknown(cli.args, flags, problems);
+  const booleans = describeOptions(command).filter(({ placeholder }) => placeholder === '');
+  const words = withoutBooleans(cli.args, new Set(booleans.map(({ name }) => name)), flags);
+  collectUnknown(words, flags, problems);
   if (problems.length > 0) throw new ConfigError(problems);
   return flags;
 }
@@ -84,6 +94,20 @@ function declare(description: OptionDescription): Option {
     ]);
   }
   return option;
+}
+
+/** commander knows no `--once=false`: takes such words out, as a variable would have the value. */
+function withoutBooleans(
+  words: readonly string[],
+  names: ReadonlySet<string>,
+  flags: Record<string, FlagValue>,
+): readonly string[] {
+  return words.filter((word) => {
+    const [, name = '', text = ''] = /^--([^=]+)=(.*)$/s.exec(word) ?? [];
+    if (!names.has(name)) return true;
+    flags[name] = BOOLEANS.get(text) ?? text;
+    return false;
+  });
 }
 
 /** What commander left: unknown options, the words behind them, and stray words. */

@@ -88,6 +88,23 @@ describe('usage errors', { concurrency: 2 }, () => {
     assert.doesNotMatch(strayOnly.stderr, /kkk/);
   });
 
+  test('take the value of a boolean behind its flag, and say what it may be', async () => {
+    const args = ['config', 'print', 'client', '--url', 'wss://a', '--upstream', 'http://b:1'];
+    const rows = [
+      ['true', 'true'],
+      ['1', 'true'],
+      ['false', 'false'],
+      ['0', 'false'],
+    ] as const;
+    for (const [text, shown] of rows) {
+      const { code, stdout, stderr } = await run([...args, `--once=${text}`], TOKEN);
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, new RegExp(`^once: ${shown}$`, 'm'));
+    }
+    const stderr = /^sluiceway: --once \(flag\): 'yes' is not a boolean; write true or false\n$/;
+    await check([...args, '--once=yes'], { code: 2, stderr }, TOKEN);
+  });
+
   test('never take a flag for a token, nor repeat what may be one', async () => {
     const args = ['server', '--token', '--http-addr=off-secret'];
     const { code, stderr } = await run(args);
