@@ -89,7 +89,7 @@ function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorS
       seccompProfile: { type: 'RuntimeDefault' },
     },
     ...(nodeSelector === undefined ? {} : { nodeSelector }),
-    ...(tolerations === undefined ? {} : { tolerations }),
+    ...(tolerations === undefined ? {} : { tolerations: tolerations.map(withoutEmpty) }),
     containers: [
       {
         name: 'client',
@@ -111,6 +111,11 @@ function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorS
       },
     ],
   };
+}
+
+/** The API server drops what says nothing, and no list would ever be the same. */
+function withoutEmpty(toleration: Readonly<Record<string, unknown>>): object {
+  return Object.fromEntries(Object.entries(toleration).filter(([, value]) => value !== ''));
 }
 
 function clientArgs(tunnel: TunnelObject, target: ClientTarget): readonly string[] {

@@ -12,13 +12,16 @@ import { parseAllDocuments } from 'yaml';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { PROVIDER_NAMES } from '../../src/config/cloud.ts';
+import { clientDeployment } from '../../src/operator/client-deployment.ts';
 import { Cluster } from '../../src/operator/cluster.ts';
+import { covers } from '../../src/operator/drift.ts';
 import { Leadership } from '../../src/operator/leadership.ts';
-import type { KubeObject, ServiceObject } from '../../src/operator/objects.ts';
+import type { ClientSettings, KubeObject, ServiceObject } from '../../src/operator/objects.ts';
+import { SETTINGS, tunnel } from '../operator/objects.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { startRelay } from '../support/cut-relay.ts';
 import { eventually } from '../support/deadline.ts';
-import { type Kube, startKube } from '../support/kube.ts';
+import { type Kube, pathOf, startKube } from '../support/kube.ts';
 import { leafOf, newAuthority } from '../support/private-pki.ts';
 import { startProcess } from '../support/process.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
@@ -184,6 +187,8 @@ test('definitions and roles', { timeout: 240_000 }, async (t) => {
     );
   });
 
+  await t.test('a client is as it was written, whatever the words', () => storeClients(kube));
+
   await t.test('of several that want the lead, one has it at any time', () => contend(kube));
 
   await t.test('an API server with a certificate of another CA gets no token', () =>
@@ -227,6 +232,26 @@ function documentsOf(file: string): readonly KubeObject[] {
 }
 
 /** Five on one lease; whoever has it is stopped, three times. */
+/** What the API server makes of each must not look as if somebody had changed it. */
+async function storeClients(kube: Kube): Promise<void> {
+  const cluster = Cluster.open(kube.operatorConfig);
+  const amounts = ['1024Mi', '0.5', '.5', '1000m', '1.', '1e3', '12E2', '0.0001', '0', '+1', '1n'];
+  const clients: readonly ClientSettings[] = [
+    ...amounts.map((memory) => ({ resources: { limits: { memory, cpu: memory } } })),
+    { resources: {} },
+    { resources: { limits: {}, requests: { cpu: '25m' } }, nodeSelector: {}, tolerations: [] },
+    { nodeSelector: { a: '' }, tolerations: [{ key: 'a', operator: 'Exists', value: '' }] },
+  ];
+  for (const client of clients) {
+    const target = { url: 'wss://a.example:8123', tokenSecret: { name: 'token', key: 'token' } };
+    const made = tunnel({ spec: { tcp: [tcp(80)], client } });
+    const wanted = clientDeployment(made, target, SETTINGS);
+    const found = await cluster.apply(wanted);
+    assert.ok(covers(found, wanted), JSON.stringify(client));
+    await kube.remove(pathOf(wanted));
+  }
+}
+
 async function contend(kube: Kube): Promise<void> {
   const cluster = Cluster.open(kube.operatorConfig);
   const log = createLogger({ level: 'silent', component: 'test', format: 'json' });

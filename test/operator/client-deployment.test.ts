@@ -110,3 +110,9 @@ test('names fit a label, and differ for tunnels that do', () => {
   const other = tunnel({ meta: { name: long.metadata.name, uid: 't-2' } });
   assert.notEqual(deploymentName(long), deploymentName(other));
 });
+
+test('a toleration has no empty texts, as the API server stores none', () => {
+  const tolerations = [{ key: 'a', operator: 'Exists', value: '', effect: 'NoSchedule' }];
+  const pod = podOf({ client: { tolerations } }) as unknown as { readonly tolerations: unknown };
+  assert.deepEqual(pod.tolerations, [{ key: 'a', operator: 'Exists', effect: 'NoSchedule' }]);
+});
