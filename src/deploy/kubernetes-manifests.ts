@@ -5,6 +5,7 @@
 // know: which options there are, or how to reach a cluster.
 
 import { stringify } from 'yaml';
+import { podText } from '../base/pod-text.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
@@ -108,7 +109,7 @@ function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions)
   return {
     name: 'sluiceway',
     image,
-    args: [plan.command, ...plan.args.flat()].map(escapeText),
+    args: [plan.command, ...plan.args.flat()].map(podText),
     ...(plan.variables.length === 0
       ? {}
       : { env: plan.variables.map((one) => fromSecret(one, name)) }),
@@ -142,11 +143,6 @@ function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions)
 
 function fromSecret({ variable }: { readonly variable: string }, name: string) {
   return { name: variable, valueFrom: { secretKeyRef: { name, key: variable } } };
-}
-
-/** Kubernetes takes $(NAME) for a variable. */
-function escapeText(text: string): string {
-  return text.replaceAll('$(', '$$$$(');
 }
 
 function volumesOf(plan: Plan, { keepsState }: Reach, { name }: ManifestOptions) {

@@ -5,6 +5,7 @@
 // know: whether it exists.
 
 import { createHash } from 'node:crypto';
+import { podText } from '../base/pod-text.ts';
 import {
   type DeploymentObject,
   GROUP,
@@ -94,7 +95,7 @@ function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorS
       {
         name: 'client',
         image: settings.clientImage,
-        args: clientArgs(tunnel, target),
+        args: clientArgs(tunnel, target).map(podText),
         resources,
         securityContext: {
           allowPrivilegeEscalation: false,

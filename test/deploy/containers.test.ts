@@ -8,6 +8,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { type Run, run } from '../cli/run.ts';
+import { expandInPod } from '../support/pod-expansion.ts';
 import { runProgram } from '../support/process.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
 
@@ -18,7 +19,7 @@ const SERVER = [
 ];
 const CLIENT = [
   ...['client', '--token', SECRET, '--url', 'wss://t.example.com:8123', '--basic-auth', LOGIN],
-  ...['--upstream', 'a.example=http://web:80', '--request-header-add', 'X-Cost: $5 $(HOME)'],
+  ...['--upstream', 'a.example=http://web:80', '--request-header-add', 'X-Cost: $5 $(HOME) $$'],
 ];
 
 async function generate(kind: string, args: readonly string[]): Promise<string> {
@@ -85,7 +86,7 @@ test('a client of services on this machine is on its network, another is not', a
   const service = serviceOf(await generate('compose', CLIENT));
   assert.equal(service.network_mode, undefined);
   assert.deepEqual(service.env_file, ['./sluiceway.env']);
-  assert.ok(service.command.includes('X-Cost: $$5 $$(HOME)'), service.command.join(' '));
+  assert.ok(service.command.includes('X-Cost: $$5 $$(HOME) $$$$'), service.command.join(' '));
 });
 
 interface Container {
@@ -194,7 +195,9 @@ test('a client has no Service, and takes its secrets from the Secret', async () 
       valueFrom: { secretKeyRef: { name: 'sluiceway', key: 'SLUICEWAY_BASIC_AUTH' } },
     },
   ]);
-  assert.ok(container.args.includes('X-Cost: $5 $$(HOME)'), container.args.join(' '));
+  assert.ok(container.args.includes('X-Cost: $5 $$(HOME) $$$'), container.args.join(' '));
+  const args = container.args.map((arg) => expandInPod(arg, { HOME: '/' }));
+  assert.ok(args.includes('X-Cost: $5 $(HOME) $$'), args.join(' '));
 });
 
 test('the arguments in a deployment are read back as the same configuration', async () => {

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { resolveConfig } from '../../src/config/config.ts';
 import { clientDeployment, deploymentName } from '../../src/operator/client-deployment.ts';
 import type { TunnelObject } from '../../src/operator/objects.ts';
+import { expandInPod } from '../support/pod-expansion.ts';
 import { SETTINGS, tunnel } from './objects.ts';
 
 interface Pod {
@@ -37,7 +38,8 @@ function configOf(spec: TunnelObject['spec']) {
   const [command, ...args] = podOf(spec).containers[0].args;
   assert.equal(command, 'client');
   const flags: Record<string, string[] | string> = {};
-  for (const arg of args) {
+  for (const written of args) {
+    const arg = expandInPod(written, { KUBERNETES_SERVICE_PORT: '443' });
     const [, name = '', value = ''] = /^--([a-z-]+)=(.*)$/s.exec(arg) ?? [];
     flags[name] = name in flags ? [...[flags[name] ?? []].flat(), value] : value;
   }
@@ -82,6 +84,19 @@ test('the client understands its arguments', () => {
   assert.equal(config.udpProxyProtocol, 'v2');
   assert.deepEqual(config.trust.fingerprints, [TARGET.caFingerprint]);
   assert.equal(config.token?.reveal(), TOKEN);
+});
+
+test('a path reaches the client as it is, whatever Kubernetes would put in its place', () => {
+  for (const path of [
+    '/a$$b',
+    '/$(KUBERNETES_SERVICE_PORT)',
+    '/$$(KUBERNETES_SERVICE_PORT)',
+    '/$',
+  ]) {
+    const upstreams = [{ host: 'a.example', path, service: { name: 'web', port: 80 } }];
+    const [only] = configOf({ upstreams }).tunnels;
+    assert.equal(only?.label, `a.example${path}=http://web.shop.svc`);
+  }
 });
 
 test('a PROXY header is left out where no upstream would get it', () => {
