@@ -23,6 +23,22 @@ type LibraryList = Awaited<
   ReturnType<ConstructorParameters<typeof ListWatch<KubernetesObject>>[2]>
 >;
 
+/**
+ * What goes wrong before a watch is asked for, such as a login, is told like all else: the library
+ * takes a watch up again where nobody waits for it, and a rejection there would end the process.
+ */
+class TellingWatch extends Watch {
+  override async watch(...args: Parameters<Watch['watch']>): Promise<AbortController> {
+    try {
+      return await super.watch(...args);
+    } catch (error) {
+      const [, , , done] = args;
+      done(error);
+      return new AbortController();
+    }
+  }
+}
+
 function asSent(object: KubernetesObject): KubeObject {
   return object as unknown as KubeObject;
 }
@@ -64,7 +80,7 @@ export class KindWatch {
     const { cluster, kind, scope } = options;
     this.#informer = new ListWatch<KubernetesObject>(
       listPath(kind, scope.namespace),
-      new Watch(cluster.config),
+      new TellingWatch(cluster.config),
       async () => (await this.#list()) as unknown as LibraryList,
       false,
       scope.labelSelector,
