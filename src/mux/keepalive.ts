@@ -1,8 +1,10 @@
 // Is the peer alive, and how far away is it?
 //
 // Invariant: any byte from the peer counts as life, so that a busy link is never declared dead for
-// a late pong; at most one ping is unanswered. Driven by `tick`, which the session's owner calls
-// about once a second. Must not know: frames or links; it answers with what to do.
+// a late pong, nor one whose bytes lie unread because this process stood still: who is silent at
+// one tick is judged at the next; at most one ping is unanswered. Driven by `tick`, which the
+// session's owner calls about once a second. Must not know: frames or links; it answers with what
+// to do.
 
 export interface KeepaliveOptions {
   readonly pingIntervalMs: number;
@@ -27,6 +29,7 @@ export class Keepalive {
   readonly #options: KeepaliveOptions;
   #heardMs: number;
   #heardBytes = 0;
+  #tickedMs: number;
   #pingMs: number;
   #sentMs = -1;
   #value = 0;
@@ -35,6 +38,7 @@ export class Keepalive {
   constructor(options: KeepaliveOptions, nowMs: number) {
     this.#options = options;
     this.#heardMs = nowMs;
+    this.#tickedMs = nowMs;
     this.#pingMs = nowMs;
   }
 
@@ -44,7 +48,10 @@ export class Keepalive {
       this.#heardBytes = receivedBytes;
       this.#heardMs = nowMs;
     }
-    if (nowMs - this.#heardMs >= this.#options.deadAfterMs) return TICK.DEAD;
+    // Timers come before sockets: only what was silent then, too, has been read since.
+    const silentMs = this.#tickedMs - this.#heardMs;
+    this.#tickedMs = nowMs;
+    if (silentMs >= this.#options.deadAfterMs) return TICK.DEAD;
     return nowMs >= this.#pingMs ? TICK.PING : TICK.NOTHING;
   }
 

@@ -7,6 +7,7 @@ import { Keepalive, TICK } from '../../src/mux/keepalive.ts';
 const INTERVAL_MS = 10_000;
 const DEAD_MS = 30_000;
 const START_MS = 5000;
+const TICK_MS = 1000;
 
 function createKeepalive(random = 0.5): Keepalive {
   const options = { pingIntervalMs: INTERVAL_MS, deadAfterMs: DEAD_MS, random: () => random };
@@ -27,11 +28,23 @@ test('the first ping is due at once, the next one an interval later, give or tak
   }
 });
 
-test('a peer of which no byte comes for the whole time is dead, and not a moment before', () => {
+test('a peer of which no byte comes for the whole time is dead at the next tick, and not before', () => {
   const keepalive = createKeepalive();
   keepalive.ping(START_MS);
-  assert.notEqual(keepalive.tick(START_MS + DEAD_MS - 1, 0), TICK.DEAD);
-  assert.equal(keepalive.tick(START_MS + DEAD_MS, 0), TICK.DEAD);
+  for (let ms = TICK_MS; ms <= DEAD_MS; ms += TICK_MS) {
+    assert.notEqual(keepalive.tick(START_MS + ms, 0), TICK.DEAD, `after ${ms} ms`);
+  }
+  assert.equal(keepalive.tick(START_MS + DEAD_MS + TICK_MS, 0), TICK.DEAD);
+});
+
+test('a process that stood still reads what lies there before it judges', () => {
+  const keepalive = createKeepalive();
+  assert.notEqual(keepalive.tick(START_MS + TICK_MS, 100), TICK.DEAD);
+  const lateMs = START_MS + TICK_MS + 2 * DEAD_MS;
+  assert.notEqual(keepalive.tick(lateMs, 100), TICK.DEAD, 'timers come before sockets');
+  assert.notEqual(keepalive.tick(lateMs + TICK_MS, 114), TICK.DEAD, 'a ping lay there');
+  assert.notEqual(keepalive.tick(lateMs + 2 * DEAD_MS, 114), TICK.DEAD);
+  assert.equal(keepalive.tick(lateMs + 2 * DEAD_MS + TICK_MS, 114), TICK.DEAD, 'nothing did');
 });
 
 test('any byte counts as life, a pong or not', () => {
@@ -42,7 +55,8 @@ test('any byte counts as life, a pong or not', () => {
     assert.notEqual(keepalive.tick(nowMs, receivedBytes), TICK.DEAD);
   }
   assert.notEqual(keepalive.tick(nowMs + DEAD_MS - 1, 5), TICK.DEAD);
-  assert.equal(keepalive.tick(nowMs + DEAD_MS, 5), TICK.DEAD);
+  assert.notEqual(keepalive.tick(nowMs + DEAD_MS, 5), TICK.DEAD);
+  assert.equal(keepalive.tick(nowMs + DEAD_MS + TICK_MS, 5), TICK.DEAD);
 });
 
 test('ticks that come late, as after a sleep, count what came meanwhile first', () => {

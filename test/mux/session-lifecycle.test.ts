@@ -82,7 +82,7 @@ test('a silent link is dropped without a goodbye after the dead time, its stream
   const sink = openOurs(peer);
   tick(peer);
   peer.deliver(dataFrame(idOf(sink), 1));
-  tick(peer, 30);
+  tick(peer, 31);
   assert.deepEqual(codesOf(peer), []);
   tick(peer);
   assert.deepEqual(codesOf(peer), ['SLW_LINK_DEAD']);
