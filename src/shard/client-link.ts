@@ -39,6 +39,7 @@ import {
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
 import { FORWARD, type Open } from '../wire/open.ts';
+import { ControlBudget } from './control-budget.ts';
 import type { LinkGauge } from './link-sample.ts';
 import type { ForwardLink } from './local-ingress.ts';
 import { createSession } from './session-settings.ts';
@@ -74,6 +75,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
   #state: 'dialling' | 'greeting' | 'welcomed' | 'kept' | 'leaving' | 'ended' = 'dialling';
   #session: Session | undefined;
   #sinceMs: number;
+  readonly #controls = new ControlBudget();
   #calls = 0;
   #canUdp = false;
 
@@ -115,6 +117,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
   }
 
   tick(nowMs: number): void {
+    this.#controls.tick();
     const isLate = this.#state === 'greeting' && nowMs - this.#sinceMs >= WELCOME_TIMEOUT_MS;
     if (isLate) this.#session?.close('SLW_LINK_HELLO_TIMEOUT');
     else this.#session?.tick(nowMs);
@@ -166,6 +169,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
 
   onControl(type: number, body: Uint8Array): void {
     const { bridge, dial } = this.#options;
+    this.#controls.spendMessage();
     if (type === FRAME.WELCOME && this.#state === 'greeting') {
       const welcome = decodeWelcome(body);
       const { version, features, node, shard, shards, agent, limits, spread = 0 } = welcome;
@@ -179,6 +183,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
       });
     } else if (type === FRAME.REGISTERED && ANSWERED.has(this.#state)) {
       const { results } = decodeRegistered(body);
+      this.#controls.spendTunnels(results.length);
       bridge.tell('registered', {
         link: dial.link,
         results: results.map(({ name, code, reason }) => ({

@@ -39,6 +39,7 @@ import {
 } from '../wire/hello.ts';
 import { CONTROL_BODY_BYTES_MAX, packBySize } from '../wire/limits.ts';
 import type { Open } from '../wire/open.ts';
+import { ControlBudget } from './control-budget.ts';
 import type { ForwardScope, Forwards } from './forwards.ts';
 import { createSession } from './session-settings.ts';
 import type { TokenBudget } from './token-budget.ts';
@@ -46,8 +47,6 @@ import type { TokenBudgets } from './token-budgets.ts';
 
 /** From the upgrade to the hello (design: B1). */
 const HELLO_TIMEOUT_MS = 10_000;
-/** Control messages of one link between two ticks: 64,000 tunnels in one go. Guess. */
-const CONTROLS_MAX = 1000;
 /** Results of one REGISTERED, so that its body stays below the limit with room to spare. */
 const RESULTS_BYTES_MAX = CONTROL_BODY_BYTES_MAX - 1024;
 /** For people; the code says the same to programs. */
@@ -92,8 +91,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
   #token: string | undefined;
   /** That both sides named. */
   #features: readonly string[] = [];
-  /** Control messages since the last tick. */
-  #controls = 0;
+  readonly #controls = new ControlBudget();
   #state: 'waiting' | 'asking' | 'active' | 'leaving' | 'ended' = 'waiting';
 
   constructor(options: ExitLinkOptions) {
@@ -107,23 +105,24 @@ export class ExitLink implements SessionEvents, ForwardScope {
   }
 
   tick(nowMs: number): void {
-    this.#controls = 0;
+    this.#controls.tick();
     const isLate = this.#state === 'waiting' && nowMs - this.#acceptedMs >= HELLO_TIMEOUT_MS;
     if (isLate) this.session.close('SLW_LINK_HELLO_TIMEOUT');
     else this.session.tick(nowMs);
   }
 
   onControl(type: number, body: Uint8Array): void {
-    this.#controls += 1;
-    if (this.#controls > CONTROLS_MAX) throw new WireError('SLW_WIRE_FLOOD');
+    this.#controls.spendMessage();
     if (type === FRAME.HELLO && this.#state === 'waiting') {
       this.#state = 'asking';
       void this.#greet(decodeHello(body));
     } else if (type === FRAME.REGISTER && this.#isGreeted) {
       const { call, tunnels } = decodeRegister(body);
+      this.#controls.spendTunnels(tunnels.length);
       void this.#register(call, tunnels);
     } else if (type === FRAME.UNREGISTER && this.#isGreeted) {
       const { names } = decodeUnregister(body);
+      this.#controls.spendTunnels(names.length);
       this.#options.bridge.tell('unregister', { link: this.key, names });
     } else {
       throw new WireError('SLW_WIRE_FRAME_TYPE', `frame type ${type} now`);

@@ -6,7 +6,11 @@ import { MessageChannel } from 'node:worker_threads';
 import { systemClock } from '../../src/base/clock.ts';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
 import { Bridge, type Serve } from '../../src/bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods } from '../../src/bridge/exit-messages.ts';
+import type {
+  ExitControlMethods,
+  ExitShardMethods,
+  TunnelRequest,
+} from '../../src/bridge/exit-messages.ts';
 import { WsLink } from '../../src/link/ws-link.ts';
 import { UNSET_SINK } from '../../src/mux/stream.ts';
 import { ExitLinks } from '../../src/shard/exit-links.ts';
@@ -15,7 +19,13 @@ import { Meters } from '../../src/shard/meters.ts';
 import { createSession } from '../../src/shard/session-settings.ts';
 import { TokenBudgets } from '../../src/shard/token-budgets.ts';
 import { FRAME } from '../../src/wire/frame.ts';
-import { decodeWelcome, encodeHello } from '../../src/wire/hello.ts';
+import {
+  decodeWelcome,
+  encodeHello,
+  encodeRegister,
+  encodeUnregister,
+} from '../../src/wire/hello.ts';
+import { CLIENT_TUNNELS_MAX, REGISTER_TUNNELS_MAX } from '../../src/wire/limits.ts';
 import { createUpgradedPair } from '../link/ws-pair.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
@@ -50,6 +60,9 @@ function startScene(t: TestContext): Scene {
   const hello = { node: 'test', shards: 1, grant: {}, spreadMs: 0 };
   const control = {
     hello: () => asked.promise.then(() => hello),
+    register: ({ tunnels }: { tunnels: readonly TunnelRequest[] }) =>
+      tunnels.map(({ name }) => ({ name, code: '', reason: '' })),
+    unregister: () => undefined,
     linkGone: () => undefined,
     linkLeaving: ({ link }: { link: string }) => log.push(`control: ${link} leaves`),
   } as unknown as Serve<ExitControlMethods>;
@@ -84,6 +97,7 @@ function startScene(t: TestContext): Scene {
       ...{ settings, opens: 'odd', link },
       events: {
         onControl(type, body) {
+          if (type === FRAME.REGISTERED) return;
           assert.equal(type, FRAME.WELCOME);
           heard.push('welcome');
           session.activate(decodeWelcome(body).limits);
@@ -171,4 +185,44 @@ test('a client may say that it leaves as often as it likes: routes are taken bac
   const leaves = log.filter((line) => line.endsWith('leaves')).sort();
   // The last is its end, of which control hears as `linkGone`.
   assert.deepEqual(leaves, ['0-1 leaves', '0-1 leaves', 'control: 0-1 leaves']);
+});
+
+/** Names of a client with as many tunnels as it may have, in runs of `size`. */
+function* runsOf(size: number): Generator<string[], void> {
+  for (let at = 0; at < CLIENT_TUNNELS_MAX; at += size) {
+    const length = Math.min(size, CLIENT_TUNNELS_MAX - at);
+    yield Array.from({ length }, (_, index) => `t${at + index}`);
+  }
+}
+
+function register(link: WsLink | undefined, names: readonly string[]): void {
+  const tunnels = names.map((name) => ({ name, label: name }));
+  link?.writeBody(FRAME.REGISTER, 0, encodeRegister({ call: 1, tunnels }));
+}
+
+for (const size of [1, REGISTER_TUNNELS_MAX]) {
+  test(`a client may withdraw and offer all of its tunnels at once, ${size} a message`, async (t) => {
+    const { links, log, join, ends, answer } = startScene(t);
+    answer();
+    await join();
+    await soon(() => assert.equal(links.canOpen('0-1'), true));
+    links.tick(systemClock.nowMs());
+    for (const names of runsOf(size)) register(ends[0], names);
+    for (const names of runsOf(REGISTER_TUNNELS_MAX)) {
+      ends[0]?.writeBody(FRAME.UNREGISTER, 0, encodeUnregister({ names }));
+    }
+    ends[0]?.close('SLW_LINK_DRAINING');
+    await soon(() => assert.equal(log.at(-1), 'SLW_LINK_ENDED'));
+  });
+}
+
+test('a client that offers its tunnels without end loses its link', async (t) => {
+  const { links, log, join, ends, answer } = startScene(t);
+  answer();
+  await join();
+  await soon(() => assert.equal(links.canOpen('0-1'), true));
+  for (let round = 0; round < 20; round += 1) {
+    for (const names of runsOf(REGISTER_TUNNELS_MAX)) register(ends[0], names);
+  }
+  await soon(() => assert.equal(log.at(-1), 'SLW_WIRE_FLOOD'));
 });
