@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Forwarding } from '../http/forwarding.ts';
 import type { LoginGain } from '../http/head-writer.ts';
+import type { RequestParser } from '../http/request-head.ts';
 import type { Stream } from '../mux/stream.ts';
 import type { SocketOutlet } from './socket-outlet.ts';
 
@@ -19,6 +20,8 @@ export interface ExchangeOwner {
   readonly extraFields: Buffer | undefined;
   /** What the request at hand gains and loses by a login. */
   readonly loginGain: LoginGain | undefined;
+  /** Why the request, which is to be sent once more, may not be. */
+  judgeAgain(head: RequestParser): ErrorCode | undefined;
   /** The request was sent to the end, or a response that is waited for moved on. */
   onProgress(): void;
   /** The stream takes more of the request's body. */

@@ -59,6 +59,16 @@ export class HttpAdmission {
     return away ?? this.#loginAnswer(head, tunnel);
   }
 
+  /** Of a request that is sent again: whoever serves the tunnel by now may ask for more. */
+  judgeAgain(head: RequestParser): ErrorCode | undefined {
+    const { tunnel } = this;
+    if (tunnel === undefined) return 'SLW_HTTP_NO_TUNNEL';
+    const verdict =
+      this.#denial(visitorOf(head, this.#origin), tunnel) ?? this.#verdict(head, tunnel);
+    // Too late to send it anywhere else.
+    return typeof verdict === 'object' ? 'SLW_HTTP_LOGIN_BROWSER' : verdict;
+  }
+
   /** By the exit node's list, if a trusted proxy came for the visitor, and by the tunnel's. */
   #denial(visitor: string, tunnel: string | undefined): ErrorCode | undefined {
     const { lists, router } = this.#context;

@@ -341,26 +341,31 @@ export class HttpExchange implements StreamSink {
   #repeatOrFail(code: ErrorCode): void {
     const sent = this.#sent;
     this.#sent = undefined;
-    const { tunnel = '' } = this.#record;
-    const isElsewhere = isUnseen(code);
-    if (sent === undefined || !mayRepeat(sent, code)) this.#fail(code);
-    else {
-      const failure = this.#upstream.acquireAgain(tunnel, this.#sticky?.key, isElsewhere);
-      // Nobody else serves it: what went wrong is what the first has said.
-      if (failure !== undefined) this.#fail(isElsewhere ? code : failure);
-      else this.#sendAgain(sent);
+    if (sent === undefined || !mayRepeat(sent, code)) {
+      this.#fail(code);
+      return;
     }
+    const head = this.#context.borrowRequestParser();
+    // Reads as it did the first time.
+    head.push(sent.bytes, sent.base);
+    const failure = this.#owner.judgeAgain(head) ?? this.#acquireAgain(code);
+    if (failure === undefined) this.#sendAgain(head, sent);
+    else this.#fail(failure);
+    this.#context.returnRequestParser(head);
   }
 
-  #sendAgain({ bytes, base, bodyAt }: SentRequest): void {
-    const head = this.#context.borrowRequestParser();
-    const after = head.push(bytes, base);
-    if (after >= 0) {
-      this.#record.trace?.sendsAgain();
-      this.#request.begin(head);
-      this.#sendHead(head, bytes, bodyAt);
-    }
-    this.#context.returnRequestParser(head);
+  #acquireAgain(code: ErrorCode): ErrorCode | undefined {
+    const { tunnel = '' } = this.#record;
+    const isElsewhere = isUnseen(code);
+    const failure = this.#upstream.acquireAgain(tunnel, this.#sticky?.key, isElsewhere);
+    // Nobody else serves it: what went wrong is what the first has said.
+    return failure !== undefined && isElsewhere ? code : failure;
+  }
+
+  #sendAgain(head: RequestParser, { bytes, bodyAt }: SentRequest): void {
+    this.#record.trace?.sendsAgain();
+    this.#request.begin(head);
+    this.#sendHead(head, bytes, bodyAt);
   }
 
   #fail(code: ErrorCode): void {

@@ -235,6 +235,10 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.socket.pause();
   }
 
+  judgeAgain(head: RequestParser): ErrorCode | undefined {
+    return this.#admission.judgeAgain(head);
+  }
+
   onProgress(): void {
     const { bodyIdleTimeoutMs, upstreamResponseTimeoutMs } = this.#context.limits;
     const { state } = this.#exchange;

@@ -50,8 +50,7 @@ export class TcpIngress {
       turnAway(socket);
       return;
     }
-    if (!router.admits(tunnel, visitor.address)) {
-      this.#options.onDenied?.();
+    if (!this.#admits(tunnel, visitor)) {
       turnAway(socket);
       return;
     }
@@ -62,6 +61,8 @@ export class TcpIngress {
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
     const relays = this.#relays;
     const reopen = (): Stream | undefined => {
+      // Whoever serves the tunnel by now may keep out whom the first let in.
+      if (!this.#admits(tunnel, visitor)) return undefined;
       const again = router.openStream(tunnel, visitor, relay, { except: client });
       return typeof again === 'string' ? undefined : again.stream;
     };
@@ -81,6 +82,13 @@ export class TcpIngress {
       new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));
     }
     if (arrival.first !== undefined && !opened.stream.write(arrival.first)) socket.pause();
+  }
+
+  #admits(tunnel: string, { address }: VisitorInfo): boolean {
+    const { router, onDenied } = this.#options;
+    const isAdmitted = router.admits(tunnel, address);
+    if (!isAdmitted) onDenied?.();
+    return isAdmitted;
   }
 
   sweep(nowMs: number): void {

@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answer, HEAD_END, RoutedEdge, SITE } from './routed-edge.ts';
+import type { Peer } from '../support/http-edge.ts';
+import { ANN, answer, HEAD_END, LOGIN, RoutedEdge, SITE } from './routed-edge.ts';
 
 const POST = `POST / HTTP/1.1\r\nHost: ${SITE}\r\nContent-Length: 2\r\n\r\nhi`;
 
@@ -53,3 +54,31 @@ test('a request that is sent again to its client does not move its visitor to an
   assert.doesNotMatch(again.response, /^Set-Cookie/m);
   assert.equal(two.peers.length, 0);
 });
+
+for (const [what, options, fields, status] of [
+  ['login', LOGIN, 'X-Forwarded-For: 203.0.113.9\r\n', 401],
+  ['list', { 'allow-ips': ['203.0.113.0/24'] }, ANN, 403],
+] as const) {
+  test(`a request goes to no other client whose ${what} it was not judged by`, async (t) => {
+    const scene = await RoutedEdge.start(t);
+    const [one, two] = [await scene.link('one'), await scene.link('two')];
+    scene.add('one');
+    const ask = async (shown: string): Promise<Peer> => {
+      const visitor = await scene.visit();
+      visitor.send(POST.replace('\r\n\r\n', `\r\n${shown}\r\n`));
+      await (await one.next()).read('hi');
+      return visitor;
+    };
+    const refused = await ask(fields);
+    scene.add('two', options);
+    scene.lose('SLW_LINK_DRAINING');
+    assert.equal(Number((await refused.readEnd()).slice(9, 12)), status);
+    scene.withdraw('two');
+    const passed = await ask(`X-Forwarded-For: 203.0.113.9\r\n${ANN}`);
+    scene.add('two', options);
+    scene.lose('SLW_LINK_DRAINING');
+    const { request } = await answer(passed, await two.next(), 'hi');
+    assert.equal(two.peers.length, 1);
+    assert.equal(request.includes('Authorization'), what !== 'login', 'what opens is hidden');
+  });
+}

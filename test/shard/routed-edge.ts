@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import { networkSet } from '../../src/base/network-set.ts';
+import { declareLogin } from '../../src/base/visitor-login.ts';
 import type { RouteChange } from '../../src/bridge/exit-messages.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { ShardRouter } from '../../src/shard/router.ts';
@@ -18,6 +19,9 @@ export const SHARD = 0;
 /** The one tunnel. */
 export const SITE = 'a.example';
 export const HEAD_END = /\r\n\r\n$/;
+/** What opens the tunnel to Ann, and what she shows. */
+export const LOGIN = { 'visitor-login': [declareLogin('basic', 'ann:secret', '0'.repeat(32))] };
+export const ANN = `Authorization: Basic ${Buffer.from('ann:secret').toString('base64')}\r\n`;
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 export class RoutedEdge {

@@ -4,12 +4,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { declareLogin } from '../../src/base/visitor-login.ts';
-import { answer, ask, HEAD_END, RoutedEdge, SHARD, SITE } from './routed-edge.ts';
+import { ANN, answer, ask, HEAD_END, LOGIN, RoutedEdge, SHARD, SITE } from './routed-edge.ts';
 
-const SALT = '0'.repeat(32);
-const ANN = `Authorization: Basic ${Buffer.from('ann:secret').toString('base64')}\r\n`;
-const LOGIN = { 'visitor-login': [declareLogin('basic', 'ann:secret', SALT)] };
 const ALLOWED = 'X-Forwarded-For: 203.0.113.9\r\n';
 const FORBIDDEN = 'X-Forwarded-For: 198.51.100.1\r\n';
 
