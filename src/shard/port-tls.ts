@@ -2,7 +2,8 @@
 //
 // Invariant: nothing below TLS 1.2, no cipher without forward secrecy, no renegotiation; a new
 // certificate is for new connections and cuts none; a client is known by its certificate only
-// when that was verified against the CA of --client-ca. Must not know: what an identity may do.
+// when that was verified against the CA of --client-ca, which is the one of when its connection
+// came. Must not know: what an identity may do.
 
 import { constants } from 'node:crypto';
 import type { Server } from 'node:http';
@@ -33,6 +34,8 @@ const IDENTITY = /^[A-Za-z0-9._-]{1,64}$/;
 export class ControlPortTls {
   /** Which CA a connection's certificate was verified against. */
   readonly #verifiedBy = new WeakMap<Socket, string>();
+  /** The CA of those that shake hands, by both addresses: TLS gives another socket back. */
+  readonly #shaking = new Map<string, { readonly clientCa: string }>();
   #current: PortTls | undefined;
   #server: TlsServer | undefined;
 
@@ -51,11 +54,26 @@ export class ControlPortTls {
       // A client without a certificate may have a token; `identityOf` looks at the verification.
       rejectUnauthorized: false,
     });
+    this.#server.on('connection', (socket) => this.#onBegun(socket));
     this.#server.on('secureConnection', (socket) => {
-      const { clientCa } = this.#current ?? {};
+      const key = connectionKey(socket);
+      const clientCa = this.#shaking.get(key)?.clientCa;
+      this.#shaking.delete(key);
       if (clientCa !== undefined) this.#verifiedBy.set(socket, clientCa);
     });
     return this.#server;
+  }
+
+  /** Its handshake goes on with the context that is in use now, whatever replaces that. */
+  #onBegun(socket: Socket): void {
+    const { clientCa } = this.#current ?? {};
+    if (clientCa === undefined) return;
+    const key = connectionKey(socket);
+    const shaking = { clientCa };
+    this.#shaking.set(key, shaking);
+    socket.once('close', () => {
+      if (this.#shaking.get(key) === shaking) this.#shaking.delete(key);
+    });
   }
 
   replace(tls: PortTls): void {
@@ -75,6 +93,11 @@ export class ControlPortTls {
     const name = commonName ?? dnsName ?? '';
     return IDENTITY.test(name) ? name : undefined;
   }
+}
+
+function connectionKey(socket: Socket): string {
+  const { remoteAddress, remotePort, localAddress, localPort } = socket;
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
 /** What follows `key` in the first part that begins with it. */
