@@ -123,6 +123,8 @@ async function upgrade(
     options.log.debug({ err: error.message }, 'upgrade was cut');
   };
   socket.on('error', onError);
+  // A request with a body: Node puts a stream of its own before the socket, to read that first.
+  if (socket !== request.socket) return refuse(options, socket, 400, '_other');
   const path = (request.url ?? '').split('?', 1)[0];
   if (path !== '/connect') return refuse(options, socket, 404, '_other');
   let peer = peerOf(options, request.socket);

@@ -112,6 +112,16 @@ const BAD: readonly (readonly [what: string, bytes: string | Buffer, answer: Reg
     /^HTTP\/1.1 405/,
   ],
   [
+    'an upgrade with a body',
+    head('GET /connect HTTP/1.1', ...UPGRADE, PROTOCOL, GOOD_TOKEN, 'Content-Length: 10'),
+    /^HTTP\/1.1 400/,
+  ],
+  [
+    'an upgrade with a chunked body',
+    head('GET /connect HTTP/1.1', ...UPGRADE, PROTOCOL, GOOD_TOKEN, 'Transfer-Encoding: chunked'),
+    /^HTTP\/1.1 400/,
+  ],
+  [
     'h2c',
     head('GET /connect HTTP/1.1', 'Upgrade: h2c', 'Connection: Upgrade', PROTOCOL, GOOD_TOKEN),
     /^HTTP\/1.1 4/,
