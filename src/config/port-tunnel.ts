@@ -14,7 +14,12 @@ import {
   type TunnelSpec,
   type Upstream,
 } from './tunnel.ts';
-import { declaringAll, readRawOptions, splitUnquoted } from './upstream-options.ts';
+import {
+  declaringAll,
+  readRawOptions,
+  shownWithoutKeys,
+  splitUnquoted,
+} from './upstream-options.ts';
 
 const EXAMPLE = { tcp: '2222=127.0.0.1:22', udp: '5353=127.0.0.1:53' } as const;
 
@@ -25,12 +30,13 @@ export const tcpTunnel = portTunnel('tcp', 'TCP upstream');
 export const udpTunnel = portTunnel('udp', 'UDP upstream');
 
 function portTunnel(transport: Transport, name: string): Kind<TunnelSpec> {
-  return kindOf(
+  const kind = kindOf(
     name,
     'PORT=HOST:PORT',
     (text) => readPortTunnel(transport, text),
     (spec) => `${spec.label.slice(transport.length + 1)}${showRawOptions(spec)}`,
   );
+  return { ...kind, shown: shownWithoutKeys };
 }
 
 function readPortTunnel(transport: Transport, whole: string): TunnelSpec | InvalidText {

@@ -7,18 +7,26 @@ import { isIP } from 'node:net';
 import { bracketed, readTarget } from '../base/target.ts';
 import { InvalidText, type Kind, kindOf } from './option.ts';
 import { readHostPattern, showRawOptions, type TunnelSpec } from './tunnel.ts';
-import { declaringAll, readRawOptions, splitUnquoted } from './upstream-options.ts';
+import {
+  declaringAll,
+  readRawOptions,
+  shownWithoutKeys,
+  splitUnquoted,
+} from './upstream-options.ts';
 
 const PREFIX = 'tls:';
 const RIGHT = 'write NAME=HOST:PORT, such as example.com=127.0.0.1:443';
 
 /** `example.com=127.0.0.1:443`. */
-export const tlsTunnel: Kind<TunnelSpec> = kindOf(
-  'TLS upstream',
-  'NAME=HOST:PORT',
-  readTlsTunnel,
-  (spec) => `${spec.label.slice(PREFIX.length)}${showRawOptions(spec)}`,
-);
+export const tlsTunnel: Kind<TunnelSpec> = {
+  ...kindOf(
+    'TLS upstream',
+    'NAME=HOST:PORT',
+    readTlsTunnel,
+    (spec) => `${spec.label.slice(PREFIX.length)}${showRawOptions(spec)}`,
+  ),
+  shown: shownWithoutKeys,
+};
 
 function readTlsTunnel(whole: string): TunnelSpec | InvalidText {
   const [head = '', ...rest] = splitUnquoted(whole, ';');

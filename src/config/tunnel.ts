@@ -15,6 +15,7 @@ import {
   declaringAll,
   quoteValue,
   readUpstreamOptions,
+  shownWithoutKeys,
   showUpstreamOptions,
   splitUnquoted,
   type UpstreamFiles,
@@ -65,8 +66,7 @@ const UPSTREAM_RIGHT = 'write NAME=http://HOST:PORT, such as example.com=http://
 export const httpTunnel: Kind<TunnelSpec> = {
   ...kindOf('upstream', 'NAME=URL', readHttpTunnel, showHttpTunnel),
   textOfMap,
-  // What follows may be a secret.
-  shown: (text) => text.replace(/;.*$/s, ';…'),
+  shown: shownWithoutKeys,
 };
 
 function readHttpTunnel(text: string): TunnelSpec | InvalidText {

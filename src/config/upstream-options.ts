@@ -27,6 +27,11 @@ import {
   providerProblem,
 } from './visitor-login.ts';
 
+/** A text with keys that is wrong, as a line may show it: what they say may be a secret. */
+export function shownWithoutKeys(text: string): string {
+  return text.replace(/;.*$/s, ';…');
+}
+
 /** How an `https://` upstream is verified; stays on the client. */
 export interface UpstreamTls {
   /** A file, PEM. */

@@ -140,6 +140,15 @@ describe('what is refused', () => {
     const problems = problemsOf(() => resolveConfig(configInput('client', { flags })));
     assert.match(problems.join(), /'a=http:\/\/b:1;…' has a request-header-add that/);
     assert.doesNotMatch(problems.join(), /s3cret/);
+    for (const [option, head] of [
+      ['tcp', '2222=127.0.0.1:22'],
+      ['udp', '5353=127.0.0.1:53'],
+      ['tls-passthrough', 'a.example=127.0.0.1:443'],
+    ] as const) {
+      const wrong = { ...URL_FLAG, [option]: `${head};basic-auth=u:s3cret` };
+      const [line = ''] = problemsOf(() => resolveConfig(configInput('client', { flags: wrong })));
+      assert.ok(line.startsWith(`--${option} (flag): '${head};…' has a key for HTTP`), line);
+    }
     for (const field of ['Authorization: s3cret\u0001', 'Authorization s3cret', 'X-Token=s3cret']) {
       const wrong = { ...URL_FLAG, upstream: 'a=http://b:1', [ADD]: field };
       const [line = ''] = problemsOf(() => resolveConfig(configInput('client', { flags: wrong })));
