@@ -50,7 +50,7 @@ export class FolderUpstreams {
         const key = JSON.stringify([path.resolve(upstream.folder ?? ''), upstream.files]);
         let served = servers.get(key);
         if (served === undefined) {
-          const socket = path.join(place, `${servers.size}.sock`);
+          const socket = socketIn(place, servers.size, process.platform);
           served = { server: await serve(upstream, socket, log), socket };
           servers.set(key, served);
         }
@@ -69,6 +69,12 @@ export class FolderUpstreams {
     for (const server of this.#servers) stop(server);
     if (this.#place !== undefined) await remove(this.#place);
   }
+}
+
+/** Windows has no socket in a folder: a pipe of the folder's name, which nobody else has. */
+export function socketIn(place: string, index: number, platform: string): string {
+  if (platform !== 'win32') return path.join(place, `${index}.sock`);
+  return `\\\\.\\pipe\\${path.win32.basename(place)}-${index}`;
 }
 
 /** Folders of sockets of this process. */
