@@ -8,6 +8,7 @@ import { Command as CliCommand, CommanderError } from 'commander';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
 import { releaseCompilers } from '../base/late-compilers.ts';
 import { COMMANDS } from '../config/print.ts';
+import { withoutLogin } from '../config/problems.ts';
 import type { Command } from '../config/schema.ts';
 import { addOptions, collectFlags } from './arguments.ts';
 import type { BenchFlags } from './bench-request.ts';
@@ -235,5 +236,5 @@ function report(error: unknown): number {
 /** commander's `error: text` and its suggestion, as one of our lines. */
 function asError(text: string): string {
   const [message = '', ...rest] = text.trim().split('\n');
-  return `sluiceway: ${[message.replace(/^error: /, ''), ...rest].join(' ')}\n`;
+  return `sluiceway: ${[withoutLogin(message.replace(/^error: /, '')), ...rest].join(' ')}\n`;
 }

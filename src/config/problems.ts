@@ -62,7 +62,7 @@ export function quote(text: string): string {
 }
 
 /** Masked from the first `//` or colon to the last `@`, as a password may hold any of them. */
-function withoutLogin(text: string): string {
+export function withoutLogin(text: string): string {
   const end = text.lastIndexOf('@');
   const before = text.slice(0, Math.max(0, end));
   const match = /:?\/\/|:/.exec(before);

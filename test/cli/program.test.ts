@@ -86,6 +86,9 @@ describe('usage errors', { concurrency: 2 }, () => {
     const strayOnly = await run(['config', 'check', 'client', ...urls]);
     assert.match(strayOnly.stderr, /unexpected argument 'wss:\/\/\[masked\]@a\.example'/);
     assert.doesNotMatch(strayOnly.stderr, /kkk/);
+    await check(['wss://u:kkk@h'], {
+      ...{ code: 2, stderr: /^sluiceway: unknown command 'wss:\/\/\[masked\]@h'\n$/ },
+    });
   });
 
   test('take the value of a boolean behind its flag, and say what it may be', async () => {
