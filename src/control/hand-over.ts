@@ -1,14 +1,15 @@
 // The old side of a take-over: a successor starts beside this process and takes its sockets.
 //
 //   idle --begin()--> starting --prepared--> moving --ready--> done
-//     any --the successor fails, or is late--> idle, with the control port taken back
+//     starting --fails, is late--> stopping --gone--> idle
+//     moving ----fails, is late--> returning --gone--> resuming --control port open--> idle
 //
 //   old:  | serves visitors and links ......................... | drains ..... | ends
 //   new:            | starts | takes links | takes visitors | serves ................
 //
-// Invariant: until the successor says that it is ready this process serves as before, but for new
-// links while clients move; a successor that fails costs nothing else. Must not know: how a
-// process is started, or how it is told something.
+// Invariant: until `done` this process serves as before, but for new links while clients move;
+// the control port is taken back when the successor, which has it, has gone. Must not know: how a
+// process is started, or told something.
 
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
@@ -33,7 +34,7 @@ export interface Successor {
   readonly pid: number;
   /** Tells it that clients are on their way. */
   move(moving: Moving): void;
-  /** Ends it by force. */
+  /** Ends it by force: `onEnd` is called when it has gone. */
   end(): void;
 }
 
@@ -68,7 +69,7 @@ export interface HandOverOptions {
   readonly log: Logger;
 }
 
-type Phase = 'idle' | 'starting' | 'moving' | 'resuming' | 'done';
+type Phase = 'idle' | 'starting' | 'moving' | 'stopping' | 'returning' | 'resuming' | 'done';
 
 export class HandOver {
   readonly #options: HandOverOptions;
@@ -102,18 +103,18 @@ export class HandOver {
       this.#successor = start(offered, {
         onPrepared: () => void this.#move(),
         onReady: () => this.#finish(),
-        onEnd: (reason) => this.#fail(reason),
+        onEnd: (reason) => this.#ended(reason),
       });
       log.info({ successor: this.#successor.pid }, 'a successor starts');
     } catch (error) {
       // No process to be had: memory, descriptors.
-      this.#fail(String(error));
+      this.#ended(String(error));
     }
   }
 
   /** Ends a successor that does not serve yet: the operator wants an end, not a take-over. */
   cancel(): void {
-    if (this.#phase !== 'starting' && this.#phase !== 'moving') return;
+    if (this.#phase === 'idle' || this.#phase === 'resuming' || this.#phase === 'done') return;
     this.#phase = 'done';
     this.#deadline?.cancel();
     this.#successor?.end();
@@ -149,15 +150,22 @@ export class HandOver {
 
   #fail(reason: string): void {
     if (this.#phase !== 'starting' && this.#phase !== 'moving') return;
-    const hadMoved = this.#phase === 'moving';
-    const { log, ports, registry } = this.#options;
-    this.#phase = 'resuming';
+    this.#phase = this.#phase === 'moving' ? 'returning' : 'stopping';
     this.#deadline?.cancel();
+    this.#options.log.error({ reason }, 'take-over failed, this process goes on');
     this.#successor?.end();
+  }
+
+  /** It has gone, and its sockets with it. */
+  #ended(reason: string): void {
+    this.#fail(reason);
     this.#successor = undefined;
-    log.error({ reason }, 'take-over failed, this process goes on');
-    const resumed = hadMoved ? ports.advance('all', registry) : Promise.resolve();
-    resumed
+    if (this.#phase === 'stopping') this.#phase = 'idle';
+    if (this.#phase !== 'returning') return;
+    this.#phase = 'resuming';
+    const { log, ports, registry } = this.#options;
+    ports
+      .advance('all', registry)
       .catch((error: unknown) => log.error({ err: error }, 'the control port is not open'))
       .finally(() => {
         this.#phase = 'idle';

@@ -71,6 +71,9 @@ test('a successor that never starts is ended, and another may be tried', async (
   await turn();
   assert.deepEqual(place.steps, ['start http', 'end successor']);
   place.handOver.begin();
+  assert.deepEqual(place.steps, ['start http', 'end successor'], 'not before it has gone');
+  place.events?.onEnd('it ended with SIGKILL');
+  place.handOver.begin();
   assert.equal(place.steps.at(-1), 'start http');
 });
 
@@ -80,8 +83,12 @@ test('one that fails while clients move gives the control port back', async () =
     place.handOver.begin();
     place.events?.onPrepared();
     await turn();
-    if (fail === 'ends') place.events?.onEnd('ended with 1');
-    else place.clock.advance(30_000);
+    if (fail === 'hangs') {
+      place.clock.advance(30_000);
+      await turn();
+      assert.deepEqual(place.steps, [...WHOLE, 'end successor'], 'it still has the socket');
+    }
+    place.events?.onEnd('it has ended');
     await turn();
     assert.deepEqual(place.steps, [...WHOLE, 'end successor', 'open all']);
     place.events?.onReady();
@@ -96,6 +103,18 @@ test('an operator who ends the server ends a successor that does not serve yet',
   place.handOver.cancel();
   place.handOver.cancel();
   assert.deepEqual(place.steps, ['start http', 'end successor']);
+});
+
+test('a server that ends does not take back the control port of a successor that failed', async () => {
+  const place = new Place();
+  place.handOver.begin();
+  place.events?.onPrepared();
+  await turn();
+  place.clock.advance(30_000);
+  place.handOver.cancel();
+  place.events?.onEnd('it ended with SIGKILL');
+  await turn();
+  assert.ok(!place.steps.includes('open all'), place.steps.join(', '));
 });
 
 test('a process that cannot be started at all is a failure like another', async () => {
