@@ -371,6 +371,7 @@ class RunningNode implements ExitNode {
   async #drain(delayMs: number, isMoved: boolean): Promise<void> {
     const { drainTimeoutMs } = this.#config;
     this.#log.info({ drainDelayMs: delayMs, drainTimeoutMs }, 'draining');
+    this.#https?.stopOrders();
     await sleep(delayMs);
     const calls = this.#shards.pool
       .bridges()

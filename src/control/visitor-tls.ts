@@ -130,10 +130,15 @@ export class VisitorTls {
     }
   }
 
+  /** The ports are another's soon, and with them the proof of a host: what is had is served. */
+  stopOrders(): void {
+    this.#orders?.stop();
+  }
+
   stop(): void {
     this.#timer?.cancel();
     this.#files.close();
-    this.#orders?.stop();
+    this.stopOrders();
   }
 
   /** A shard has started; it does not listen yet. */
