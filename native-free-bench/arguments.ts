@@ -65,6 +65,11 @@ export function readArguments(args: readonly string[]): BenchArguments {
   if (values.store && values.only !== '') {
     throw new Error('--store: a baseline is of one run and has every ratio: leave --only out');
   }
+  if (values.store && values.smoke) {
+    throw new Error('--store: a look of --smoke is no baseline: leave --smoke out');
+  }
+  const entry = values.entry ?? (suite === 'goals' ? BUILT_ENTRY : ENTRY);
+  if (path.resolve(entry) === BUILT_ENTRY) checkBuilt();
   return {
     suite,
     rounds: count('rounds', values.rounds),
@@ -72,7 +77,7 @@ export function readArguments(args: readonly string[]): BenchArguments {
     connections: values.connections.split(',').map((text) => count('connections', text)),
     ...(values.smoke ? SMOKE : {}),
     shards: count('shards', values.shards),
-    entry: values.entry ?? (suite === 'goals' ? builtEntry() : ENTRY),
+    entry,
     only: values.only,
     isWide: values.wide,
     hasPeers: values.peers,
@@ -100,11 +105,11 @@ function share(option: string, text: string): number {
 }
 
 /** What is promised of memory and CPU time is promised of what is shipped, as it is now. */
-function builtEntry(): string {
+function checkBuilt(): void {
   if (!existsSync(BUILT_ENTRY)) throw new Error('there is no dist/cli/main.js: npm run build');
   const newer = sourceNewerThan(BUILT_ENTRY, path.join(ROOT, 'src'));
-  if (newer === undefined) return BUILT_ENTRY;
-  const way = 'npm run build, or give --entry';
+  if (newer === undefined) return;
+  const way = 'npm run build, or give another --entry';
   throw new Error(`src/${newer} is newer than dist/cli/main.js: ${way}`);
 }
 

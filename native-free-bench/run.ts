@@ -12,7 +12,8 @@ import { keepCoresAwake } from './harness/awake.ts';
 import { Children, NO_ADDONS } from './harness/children.ts';
 import { describeEnvironment, loopbackHint } from './harness/environment.ts';
 import { enterNetwork } from './harness/own-network.ts';
-import type { Suite, SuiteResult } from './harness/suite.ts';
+import { ROOT } from './harness/place.ts';
+import { NothingChosen, type Suite, type SuiteResult } from './harness/suite.ts';
 import { measureDistance } from './suites/distance.ts';
 import { measureForward } from './suites/forward.ts';
 import { measureGoals } from './suites/goals.ts';
@@ -47,15 +48,17 @@ const SUITES: Readonly<Record<string, Suite>> = {
 };
 
 const { suite, options } = understand();
+// Before it runs, as the checkout may change meanwhile.
+const environment = describeEnvironment();
 const children = new Children();
 let result: SuiteResult;
 try {
   if (options.isAwake) await keepCoresAwake(children).catch(refuse);
-  result = await suite({ ...options, children, tell });
+  result = await suite({ ...options, children, tell }).catch(refuseNothing);
   tell('');
   process.stdout.write(result.text);
   if (options.isAwake) process.stdout.write('no core went to sleep meanwhile (--awake)\n');
-  process.stdout.write(loopbackHint(describeEnvironment()));
+  process.stdout.write(loopbackHint(environment));
   if (options.congestion !== undefined) process.stdout.write(`TCP was ${options.congestion}\n`);
   for (const line of result.left) process.stdout.write(`left out: ${line}\n`);
   // The guard has a file of its own, and runs far too often to keep each.
@@ -84,6 +87,11 @@ function refuse(error: unknown): never {
   process.exit(2);
 }
 
+function refuseNothing(error: unknown): never {
+  if (error instanceof NothingChosen) refuse(error);
+  throw error;
+}
+
 function tell(progress: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${progress}`);
 }
@@ -91,9 +99,12 @@ function tell(progress: string): void {
 function keep({ samples, versions, left }: SuiteResult): void {
   const folder = path.join(import.meta.dirname, 'results');
   mkdirSync(folder, { recursive: true });
-  const environment = { ...describeEnvironment(), args: process.argv.slice(2), versions };
-  const name = `${options.suite}-${environment.date.replace(/[:.]/g, '-')}.json`;
-  const text = `${JSON.stringify({ environment, left, samples }, undefined, 2)}\n`;
+  const { commit, ...where } = environment;
+  // What is measured elsewhere has a commit of its own, which is not known here.
+  const isOwn = path.resolve(options.entry).startsWith(ROOT + path.sep);
+  const from = { ...where, ...(isOwn && { commit }), args: process.argv.slice(2), versions };
+  const name = `${options.suite}-${from.date.replace(/[:.]/g, '-')}.json`;
+  const text = `${JSON.stringify({ environment: from, left, samples }, undefined, 2)}\n`;
   writeFileSync(path.join(folder, name), text);
   writeFileSync(path.join(import.meta.dirname, 'report.json'), text);
   process.stdout.write(`raw figures: native-free-bench/results/${name}\n`);

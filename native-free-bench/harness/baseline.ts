@@ -33,9 +33,9 @@ export function differences({ environment: stored }: Baseline): string[] {
   return [
     ...(stored.cpu === now.cpu ? [] : [`CPU: stored on ${stored.cpu}, now ${now.cpu}`]),
     ...(stored.cores === now.cores ? [] : [`cores: stored on ${stored.cores}, now ${now.cores}`]),
-    ...(stored.congestion === undefined || stored.congestion === now.congestion
+    ...(stored.congestion === now.congestion
       ? []
-      : [`TCP: stored with ${stored.congestion}, now ${now.congestion}`]),
+      : [`TCP: stored with ${stored.congestion ?? 'none named'}, now ${now.congestion}`]),
     ...(major(stored.node) === major(now.node)
       ? []
       : [`Node: stored with ${stored.node}, now ${now.node}`]),

@@ -1,6 +1,7 @@
 // Histograms of latencies in microseconds, three digits each, in plain JavaScript.
 //
-// Invariant: what is longer than the histogram holds counts as its longest, and is never left out.
+// Invariant: what is longer than the histogram holds counts as its longest, and is never left out;
+// of nothing there is no latency, not one of 0.
 // Must not know: what took that long.
 
 import { build, type Histogram } from 'hdr-histogram-js';
@@ -27,12 +28,14 @@ export function recordMs(histogram: Histogram, ms: number): void {
 }
 
 export function latencyOf(histogram: Histogram): Latency {
-  const at = (part: number): number => histogram.getValueAtPercentile(part);
+  const isEmpty = histogram.totalCount === 0;
+  const at = (part: number): number =>
+    isEmpty ? Number.NaN : histogram.getValueAtPercentile(part);
   return {
     p50Us: at(50),
     p99Us: at(99),
     p999Us: at(99.9),
-    maxUs: histogram.maxValue,
+    maxUs: isEmpty ? Number.NaN : histogram.maxValue,
     count: histogram.totalCount,
   };
 }

@@ -1,8 +1,9 @@
 // Load on one address, for a given time: bulk each way, echoes, and HTTP requests.
 //
 // Owns its sockets and ends them. Each function opens connections, warms up, then counts for
-// `ms`, and returns a rate. Ceiling: one thread of Node moves about 2.5 GB/s on loopback and
-// answers some 100,000 small messages a second. Must not know: what stands behind the address.
+// `ms`, and returns a rate. Invariant: what was not answered rightly is no part of a rate: a
+// connection that is lost or an answer other than a whole 200 ends the measurement with an Error.
+// Must not know: what stands behind the address.
 
 import { connect, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -41,6 +42,7 @@ const WARM_UP_MS_MAX = 500;
 /** One write in ten of 64 KiB ones, and a third of their CPU time. */
 const UPLOAD_CHUNK = Buffer.alloc(1024 * 1024, 0x61);
 const ECHO = Buffer.alloc(64, 0x62);
+const OK_START = 'HTTP/1.1 200 ';
 export const MB = 1e6;
 
 /** First byte a raw connection sends: what the origin shall do; after patience, the next says. */
@@ -65,9 +67,9 @@ export async function measureDownload(options: LoadOptions): Promise<number> {
  * Reads a socket and keeps nothing, as the program reads its own: what a load costs takes the cores
  * from what is measured, and `data` events of 64 KiB cost three times as much.
  */
-export function readCheaply(socket: Socket, onBytes: (bytes: number) => void): void {
+export function readCheaply(socket: Socket, onBytes: (bytes: number, piece: Buffer) => void): void {
   const onRead = (piece: Buffer): void => {
-    onBytes(piece.length);
+    onBytes(piece.length, piece);
     readPool.release(piece, piece.length);
   };
   new SocketReads(socket, { onRead });
@@ -108,7 +110,7 @@ export async function measureEchoes(options: LoadOptions): Promise<number> {
   return rate(options, counter, sockets);
 }
 
-/** Keep-alive requests a second; `answerBytes` is the length of one answer. */
+/** Keep-alive requests a second; all answers are as long as the first one. */
 export async function measureRequests(options: LoadOptions, host: string): Promise<number> {
   return measureRequestsOn(await open(options, ''), options, host);
 }
@@ -124,7 +126,8 @@ export async function measureRequestsOn(
   const answerBytes = await probeAnswer(sockets[0] as Socket, request);
   for (const socket of sockets) {
     let pending = answerBytes;
-    readCheaply(socket, (bytes) => {
+    readCheaply(socket, (bytes, piece) => {
+      if (pending === answerBytes && !isWell(piece)) socket.destroy();
       pending -= bytes;
       if (pending > 0) return;
       pending = answerBytes;
@@ -154,31 +157,47 @@ export async function measureByAutocannon(options: LoadOptions, host: string): P
 /** Requests a second with a new connection each. */
 export async function measureConnects(options: LoadOptions, host: string): Promise<number> {
   const counter = { count: 0 };
+  const failed = { count: 0 };
   const request = `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+  const probe = await dialOne(options.target);
+  const answerBytes = await probeAnswer(probe, Buffer.from(request));
+  probe.destroy();
   let isOver = false;
   const run = (): void => {
     if (isOver) return;
     const socket = connect({ ...address(options.target), noDelay: true });
     socket.on('error', () => socket.destroy());
     let bytes = 0;
+    let isWhole = false;
     socket.on('data', (piece: Buffer) => {
+      if (bytes === 0 && !isWell(piece)) socket.destroy();
       bytes += piece.length;
     });
     socket.on('end', () => {
-      // An end without an answer is a failure, not a request.
-      if (bytes > 0) counter.count += 1;
+      isWhole = bytes === answerBytes;
     });
-    socket.on('close', run);
+    socket.on('close', () => {
+      (isWhole ? counter : failed).count += 1;
+      run();
+    });
     socket.write(request);
   };
   for (let index = 0; index < options.connections; index += 1) run();
   const result = await rate(options, counter, []);
   isOver = true;
+  if (failed.count > 0) throw new Error(`${failed.count} requests had no whole answer of 200`);
   return result;
 }
 
+/** Does an answer begin like one of 200? */
+function isWell(piece: Buffer): boolean {
+  return piece.toString('latin1', 0, OK_START.length) === OK_START;
+}
+
 function probeAnswer(socket: Socket, request: Buffer): Promise<number> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
+    const onClose = (): void => reject(new Error('the first request had no answer'));
+    socket.once('close', onClose);
     let answer = '';
     const onData = (piece: Buffer): void => {
       answer += piece.toString('latin1');
@@ -186,7 +205,9 @@ function probeAnswer(socket: Socket, request: Buffer): Promise<number> {
       const length = Number(/content-length: (\d+)/i.exec(answer)?.[1] ?? -1);
       if (head === -1 || answer.length < head + 4 + length) return;
       socket.off('data', onData);
-      resolve(answer.length);
+      socket.off('close', onClose);
+      if (answer.startsWith(OK_START)) resolve(answer.length);
+      else reject(new Error(`the first answer is ${answer.slice(0, answer.indexOf('\r'))}`));
     };
     socket.on('data', onData);
     socket.write(request);
@@ -221,7 +242,7 @@ function address({ host = '127.0.0.1', port }: Target): { host: string; port: nu
   return { host, port };
 }
 
-/** Counts of `counter` a second, after the warm-up; ends `sockets`. */
+/** Counts of `counter` a second, after the warm-up; ends `sockets`, of which none may be lost. */
 export async function rate(
   { ms, meter, warmUpMs: warmMs = warmUpMs(ms) }: LoadOptions,
   counter: { count: number },
@@ -235,12 +256,14 @@ export async function rate(
   const count = counter.count - startCount;
   const seconds = (performance.now() - startMs) / 1000;
   meter?.end();
+  const lost = sockets.filter(({ destroyed, readableEnded }) => destroyed || readableEnded).length;
   for (const socket of sockets) {
     socket.removeAllListeners();
     socket.on('error', () => undefined);
     if (socket instanceof TLSSocket) socket.destroy();
     else socket.resetAndDestroy();
   }
+  if (lost > 0) throw new Error(`${lost} of ${sockets.length} connections were lost, or refused`);
   return count / seconds;
 }
 

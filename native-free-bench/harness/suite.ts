@@ -8,6 +8,9 @@ import type { Children } from './children.ts';
 import type { Side, SideOptions } from './side.ts';
 import { startTunnel, type TunnelOptions } from './tunnel.ts';
 
+/** `--only` names nothing of a suite. */
+export class NothingChosen extends Error {}
+
 export interface SuiteOptions {
   readonly rounds: number;
   readonly ms: number;

@@ -15,8 +15,17 @@ export function spread(values: readonly number[]): number {
   return (Math.max(...values) - Math.min(...values)) / 2 / median(values);
 }
 
+/**
+ * One ratio a round: a machine grows slower and faster within a run, and what ran right after one
+ * another met the same. None where a round lacks one of the two.
+ */
+export function ratiosOf(part: readonly number[], whole: readonly number[]): number[] {
+  if (part.length !== whole.length) return [];
+  return part.map((value, index) => value / (whole[index] ?? Number.NaN));
+}
+
 export function ratio(part: readonly number[], whole: readonly number[]): string {
-  const value = median(part) / median(whole);
+  const value = median(ratiosOf(part, whole));
   return Number.isFinite(value) ? value.toFixed(2) : '-';
 }
 

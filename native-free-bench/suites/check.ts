@@ -12,7 +12,7 @@ import { startOrigins, startRelays } from '../harness/plain.ts';
 import { rateScenarios } from '../harness/rate-scenarios.ts';
 import { measureRounds } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
-import type { SuiteOptions, SuiteResult } from '../harness/suite.ts';
+import { NothingChosen, type SuiteOptions, type SuiteResult } from '../harness/suite.ts';
 import { median, percent, round, spread, table } from '../harness/table.ts';
 import { startTunnel } from '../harness/tunnel.ts';
 
@@ -47,7 +47,9 @@ export async function measureCheck(options: SuiteOptions): Promise<SuiteResult> 
     };
   }
   const baseline = readBaseline();
-  let verdicts = judge(all, baseline.ratios, options.factor);
+  const chosen = Object.entries(baseline.ratios).filter(([name]) => name.includes(options.only));
+  let verdicts = judge(all, Object.fromEntries(chosen), options.factor);
+  if (verdicts.length === 0) throw new NothingChosen(`--only: nothing is named '${options.only}'`);
   const suspects = verdicts.filter(({ hasFallen }) => hasFallen).map(({ name }) => name);
   if (suspects.length > 0) {
     const again = await measureAll(options, sides, suspects);
@@ -138,13 +140,17 @@ async function measureMacros(
   );
 }
 
-/** What nothing is stored for has fallen too: a guard that knows nothing would hold for ever. */
+/**
+ * What nothing is stored for has fallen too, and what is stored and was not measured: a guard that
+ * knows nothing, or looks at nothing, would hold for ever.
+ */
 export function judge(
   all: Ratios,
   stored: Readonly<Record<string, number>>,
   factor: number,
 ): Verdict[] {
-  return [...all].map(([name, now]) => {
+  return [...new Set([...all.keys(), ...Object.keys(stored)])].map((name) => {
+    const now = all.get(name) ?? [];
     const wanted = stored[name] ?? Number.NaN;
     return { name, now, stored: wanted, hasFallen: !(median(now) >= wanted * factor) };
   });

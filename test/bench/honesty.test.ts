@@ -1,0 +1,98 @@
+// What is no answer is no part of a rate, what was not measured is no figure, and the guard fails
+// for what it does not look at.
+
+import assert from 'node:assert/strict';
+import { createServer, type Server, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { latencyOf, newHistogram, recordMs } from '../../native-free-bench/harness/histogram.ts';
+import {
+  measureConnects,
+  measureEchoes,
+  measureRequests,
+} from '../../native-free-bench/harness/load.ts';
+import { median, ratio, ratiosOf } from '../../native-free-bench/harness/table.ts';
+import { judge } from '../../native-free-bench/suites/check.ts';
+
+const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+const ERROR = 'HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno';
+
+/** Says `answers` one after the other, and the last one from then on; then ends where asked. */
+async function serve(
+  t: TestContext,
+  answers: readonly string[],
+  isEnding: boolean,
+): Promise<number> {
+  let asked = 0;
+  const sockets = new Set<Socket>();
+  const server: Server = createServer((socket) => {
+    sockets.add(socket.on('error', () => undefined));
+    socket.on('data', () => {
+      const answer = answers[Math.min(asked, answers.length - 1)] ?? '';
+      asked += 1;
+      if (isEnding) socket.end(answer);
+      else socket.write(answer);
+    });
+  });
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as { port: number }).port;
+}
+
+function load(port: number) {
+  return { target: { port }, connections: 2, ms: 100, warmUpMs: 1 };
+}
+
+test('answers of 200 are a rate', async (t) => {
+  const kept = await serve(t, [ANSWER], false);
+  assert.ok((await measureRequests(load(kept), 'a.example')) > 0);
+  const once = await serve(t, [ANSWER], true);
+  assert.ok((await measureConnects(load(once), 'a.example')) > 0);
+});
+
+test('errors of the same length are none, from the first on or later', async (t) => {
+  for (const answers of [[ERROR], [ANSWER, ANSWER, ANSWER, ERROR]]) {
+    const kept = await serve(t, answers, false);
+    await assert.rejects(measureRequests(load(kept), 'a.example'), /lost, or refused|503/);
+    const once = await serve(t, answers, true);
+    await assert.rejects(measureConnects(load(once), 'a.example'), /no whole answer|503/);
+  }
+});
+
+test('an answer that is cut is none', async (t) => {
+  const port = await serve(t, [ANSWER, ANSWER.slice(0, -1)], true);
+  await assert.rejects(measureConnects(load(port), 'a.example'), /no whole answer/);
+});
+
+test('a connection that is lost ends the measurement', async (t) => {
+  const port = await serve(t, ['e'.repeat(64)], true);
+  await assert.rejects(measureEchoes(load(port)), /2 of 2 connections were lost/);
+});
+
+test('of nothing there is no latency', () => {
+  const histogram = newHistogram();
+  assert.deepEqual(latencyOf(histogram).p50Us, Number.NaN);
+  recordMs(histogram, 1);
+  assert.equal(latencyOf(histogram).p50Us, 1000);
+});
+
+test('what is compared was measured in the same round', () => {
+  // Each side grows slower by half in the second round: the tunnel is twice as fast in both.
+  assert.deepEqual(ratiosOf([200, 100], [100, 50]), [2, 2]);
+  assert.deepEqual(ratiosOf([200], [100, 50]), []);
+  assert.equal(ratio([200, 100, 90], [100, 50, 30]), '2.00');
+  assert.ok(Number.isNaN(median(ratiosOf([200], []))));
+});
+
+test('the guard fails for what is stored and was not measured, and the other way round', () => {
+  const found = new Map([['a', [1]]]);
+  const fallen = (stored: Record<string, number>): string[] =>
+    judge(found, stored, 0.9)
+      .filter(({ hasFallen }) => hasFallen)
+      .map(({ name }) => name);
+  assert.deepEqual(fallen({ a: 1 }), []);
+  assert.deepEqual(fallen({ a: 1, b: 1 }), ['b']);
+  assert.deepEqual(fallen({}), ['a']);
+});
