@@ -190,6 +190,7 @@ test('a server that is away fails the job, with the log of the client', async (t
 
 interface Step {
   readonly id?: string;
+  readonly run?: string;
   readonly uses?: string;
   readonly with?: Readonly<Record<string, unknown>>;
 }
@@ -233,6 +234,32 @@ test('both images are built as the package builds them, described and attested',
   const attested = using('actions/attest-build-provenance');
   assert.equal(attested?.['subject-name'], expression('env.IMAGE'));
   assert.equal(attested?.['subject-digest'], expression('steps.build.outputs.digest'));
+});
+
+test('the package says where it is built before it is published with provenance', async (t) => {
+  const programs = requirePrograms(t, ['bash', 'npm']);
+  if (programs === undefined) return;
+  const release = readFileSync(path.join(ROOT, '.github/workflows/release.yml'), 'utf8');
+  const { jobs } = parse(release) as { jobs: { package: Pick<ImageJob, 'steps'> } };
+  const runs = jobs.package.steps.flatMap(({ run }) => run ?? []);
+  const [at, publishAt] = ['npm pkg set ', 'npm publish '].map((start) =>
+    runs.findIndex((run) => run.startsWith(start)),
+  );
+  assert.ok(at !== undefined && publishAt !== undefined && at !== -1 && at < publishAt);
+  assert.match(runs[publishAt] ?? '', /--provenance/u);
+  const folder = scratchFolder(t);
+  const manifest = path.join(folder, 'package.json');
+  writeFileSync(manifest, readFileSync(path.join(ROOT, 'package.json')));
+  const set = await runProgram(t, {
+    ...{ command: 'bash', args: ['-e', '-c', runs[at] ?? ''], cwd: folder },
+    env: { PATH: process.env.PATH, HOME: folder, GITHUB_REPOSITORY: 'acme/sluiceway' },
+  });
+  assert.equal(set.code, 0, set.stderr);
+  const { repository } = JSON.parse(readFileSync(manifest, 'utf8')) as { repository: unknown };
+  assert.deepEqual(repository, {
+    type: 'git',
+    url: 'git+https://github.com/acme/sluiceway.git',
+  });
 });
 
 test('actionlint and shellcheck find nothing', async (t) => {
