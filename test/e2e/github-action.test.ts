@@ -201,6 +201,13 @@ interface ImageJob {
   readonly steps: readonly Step[];
 }
 
+test('the action installs the version that it is of', () => {
+  const { inputs } = parse(readFileSync(path.join(ACTION, 'action.yml'), 'utf8')) as Action;
+  const manifest = readFileSync(path.join(ROOT, 'package.json'), 'utf8');
+  const { name, version } = JSON.parse(manifest) as { name: string; version: string };
+  assert.equal(inputs.package?.default, `${name}@${version}`);
+});
+
 test('both images are built as the package builds them, described and attested', () => {
   const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8');
   const { jobs } = parse(read('.github/workflows/image.yml')) as { jobs: { image: ImageJob } };
