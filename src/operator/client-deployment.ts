@@ -17,6 +17,8 @@ import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
 
 /** Says whose client it is: a name may be longer than a label can be. */
 export const TUNNEL_ANNOTATION = `${GROUP}/tunnel`;
+/** Of all that is asked for: what is asked for no more is not missed otherwise. */
+const SPEC_ANNOTATION = `${GROUP}/spec`;
 const TUNNEL_LABEL = `${GROUP}/tunnel-uid`;
 /** As in the image, which has no name for it. */
 const USER_ID = 65_532;
@@ -24,6 +26,7 @@ const TOKEN_FOLDER = '/run/secrets/sluiceway';
 /** Longer than the client takes to drain. */
 const GRACE_SECONDS = 45;
 const NAME_LENGTH_MAX = 52;
+const SPEC_DIGITS = 16;
 const RESOURCES = {
   requests: { cpu: '25m', memory: '64Mi' },
   limits: { memory: '256Mi' },
@@ -37,10 +40,7 @@ export interface ClientTarget {
 
 /** Within the 63 characters of the label that its pods get. */
 export function deploymentName({ metadata }: TunnelObject): string {
-  const hash = createHash('sha256')
-    .update(metadata.uid ?? '')
-    .digest('hex')
-    .slice(0, 8);
+  const hash = digestOf(metadata.uid ?? '', 8);
   const readable = `${metadata.namespace}-${metadata.name}`.replaceAll('.', '-');
   return `${readable.slice(0, NAME_LENGTH_MAX)}-${hash}`;
 }
@@ -53,6 +53,15 @@ export function clientDeployment(
   const { namespace = '', name, uid = '' } = tunnel.metadata;
   const selector = { [TUNNEL_LABEL]: uid };
   const labels = { ...MANAGED_LABELS, 'app.kubernetes.io/name': 'sluiceway-client', ...selector };
+  const annotations = { [TUNNEL_ANNOTATION]: `${namespace}/${name}` };
+  const spec = {
+    replicas: tunnel.spec.client?.replicas ?? 1,
+    selector: { matchLabels: selector },
+    // The next client serves before the last one goes.
+    strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+    template: { metadata: { labels, annotations }, spec: podSpec(tunnel, target, settings) },
+  };
+  const digest = digestOf(JSON.stringify(spec), SPEC_DIGITS);
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
@@ -60,19 +69,14 @@ export function clientDeployment(
       name: deploymentName(tunnel),
       namespace: settings.namespace,
       labels,
-      annotations: { [TUNNEL_ANNOTATION]: `${namespace}/${name}` },
+      annotations: { ...annotations, [SPEC_ANNOTATION]: digest },
     },
-    spec: {
-      replicas: tunnel.spec.client?.replicas ?? 1,
-      selector: { matchLabels: selector },
-      // The next client serves before the last one goes.
-      strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
-      template: {
-        metadata: { labels, annotations: { [TUNNEL_ANNOTATION]: `${namespace}/${name}` } },
-        spec: podSpec(tunnel, target, settings),
-      },
-    },
+    spec,
   };
+}
+
+function digestOf(text: string, digits: number): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, digits);
 }
 
 function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorSettings): object {

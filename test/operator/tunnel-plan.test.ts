@@ -107,6 +107,18 @@ describe('a tunnel that can be served', () => {
     assert.ok(made.includes(`apply Deployment sluiceway/${NAME}`), made.join());
   });
 
+  test('a client loses what its tunnel asks for no more', () => {
+    const resources = { limits: { memory: '1Gi', cpu: '1' } };
+    for (const settings of [{ nodeSelector: { a: 'b' } }, { tolerations: [] }, { resources }]) {
+      const before = tunnel({ spec: { ...tunnel().spec, client: settings } });
+      const limits = { limits: { memory: '1Gi' } };
+      const left = 'resources' in settings ? { client: { resources: limits } } : {};
+      const after = tunnel({ spec: { ...tunnel().spec, ...left } });
+      const made = summary(plan({ tunnel: after, deployment: client(before) }));
+      assert.ok(made.includes(`apply Deployment sluiceway/${NAME}`), JSON.stringify(settings));
+    }
+  });
+
   test('waits for a client that is going before it makes another', () => {
     const found = client(tunnel());
     const going = { ...found, metadata: { ...found.metadata, deletionTimestamp: NOW } };
