@@ -8,14 +8,13 @@
 import { Agent as PlainAgent, request as plainRequest } from 'node:http';
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import autocannon from 'autocannon';
+import { dialsItself } from './autocannon-client.ts';
 import { startPace } from './paced-line.ts';
 import type { Running, TargetLoad } from './running.ts';
 import type { Tally } from './tally.ts';
 
 /** A target that needs longer is as good as silent; what others' generators take. */
 export const ANSWER_MS_MAX = 10_000;
-/** Of autocannon, which reconnects at once: then the target is gone. */
-const ERRORS_MAX = 1_000;
 /** It is stopped long before. */
 const LONGEST_S = 3_600;
 
@@ -32,7 +31,7 @@ function startAutocannon({ url, headers, connections }: TargetLoad, tally: Tally
       connections,
       duration: LONGEST_S,
       timeout: ANSWER_MS_MAX / 1000,
-      bailout: ERRORS_MAX,
+      setupClient: dialsItself,
     },
     () => undefined,
   );

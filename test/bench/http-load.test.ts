@@ -1,0 +1,130 @@
+// Requests as fast as they are answered, on targets that end their connections: what was answered
+// is timed from its own request, and what was not is a failure.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { TargetReport } from '../../native-free-bench/command/report.ts';
+import type { Round } from '../../native-free-bench/command/tally.ts';
+import { measureRound } from '../../native-free-bench/command/target.ts';
+import { runProgram } from '../support/process.ts';
+import { scratchFolder } from '../support/programs.ts';
+import { ENTRY, environment } from '../support/tunnel.ts';
+import { startHttp, startTcp } from '../support/upstream.ts';
+
+function load(port: number, connections = 1): Promise<Round> {
+  return measureRound(
+    {
+      url: new URL(`http://127.0.0.1:${port}/`),
+      ...{ load: 'http', headers: [], connections, perSecond: 0 },
+      ...{ warmUpMs: 0, durationMs: 1_000 },
+    },
+    () => undefined,
+  );
+}
+
+/** Half of the answers are faster; mistaken for those of earlier requests they take 100 ms. */
+function assertFast({ latency }: Round): void {
+  const p50Us = latency?.p50Us ?? Number.NaN;
+  assert.ok(p50Us < 50_000, `p50 ${p50Us} µs`);
+}
+
+test('a connection that ends behind its last answer is no failure, and latencies stay', async (t) => {
+  let answers = 0;
+  const port = await startHttp(t, (_request, response) => {
+    answers += 1;
+    if (answers % 2 === 0) response.setHeader('connection', 'close');
+    response.end('x'.repeat(128));
+  });
+  const round = await load(port);
+  assert.deepEqual(round.failures, {});
+  assert.ok(round.answers > 20, `${round.answers} answers`);
+  assertFast(round);
+});
+
+test('an answer whose end is that of its connection is whole', async (t) => {
+  const port = await startTcp(t, (socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\n\r\nhello'));
+  });
+  const round = await load(port);
+  assert.deepEqual(round.failures, {});
+  assert.ok(round.answers > 20, `${round.answers} answers`);
+  assertFast(round);
+});
+
+for (const [what, end] of [
+  ['no answer', (response: ServerResponse) => response.socket?.end()],
+  ['a reset', (response: ServerResponse) => response.socket?.resetAndDestroy()],
+  [
+    'half of a body',
+    (response: ServerResponse) => {
+      response.writeHead(200, { 'content-length': 100 });
+      response.write('x'.repeat(50));
+      response.socket?.end();
+    },
+  ],
+  [
+    'a chunk that is not the last',
+    (response: ServerResponse) => {
+      response.write('x'.repeat(50));
+      response.socket?.end();
+    },
+  ],
+  [
+    'something that is no answer',
+    (response: ServerResponse) => response.socket?.write('SSH-2.0-OpenSSH_9.9\r\n'),
+  ],
+] as const) {
+  test(`a request that gets ${what} is a failure, and the next ones are timed right`, async (t) => {
+    let asked = 0;
+    const port = await startHttp(t, (_request, response) => {
+      asked += 1;
+      if (asked % 10 !== 0) return response.end('x'.repeat(128));
+      end(response);
+    });
+    const round = await load(port);
+    const failed = Object.values(round.failures).reduce((sum, count) => sum + count, 0);
+    assert.ok(failed > 2, `${failed} failed`);
+    assert.ok(Math.abs(round.answers - 9 * failed) <= 9, `${round.answers} beside ${failed}`);
+    assertFast(round);
+  });
+}
+
+test('bodies that are cut are exit code 1', async (t) => {
+  const port = await startHttp(t, cutEveryTenth());
+  const folder = scratchFolder(t);
+  const run = await runProgram(t, {
+    command: process.execPath,
+    args: [
+      ...[ENTRY, 'bench', '--output', folder, '--url', `http://127.0.0.1:${port}/`],
+      ...['--duration', '1s', '--warm-up', '0ms', '--rounds', '1', '--connections', '4'],
+    ],
+    env: environment(),
+  });
+  assert.equal(run.code, 1);
+  assert.match(run.stderr, /^sluiceway: [\d,]+ failed: [\d,]+ × closed$/m);
+  const report = JSON.parse(readFileSync(path.join(folder, 'report.json'), 'utf8'));
+  assert.ok(((report as TargetReport).failures.closed ?? 0) > 0);
+});
+
+function cutEveryTenth(): (request: IncomingMessage, response: ServerResponse) => void {
+  let asked = 0;
+  return (_request, response) => {
+    asked += 1;
+    response.writeHead(200, { 'content-length': 100 });
+    if (asked % 10 !== 0) return response.end('x'.repeat(100));
+    response.write('x'.repeat(50));
+    response.socket?.end();
+  };
+}
+
+test('a target that is gone is dialled ten times a second on each connection', async (t) => {
+  const port = await startTcp(t, (socket) => socket.end());
+  const { answers, failures, seconds } = await load(port, 2);
+  assert.equal(answers, 0);
+  const closed = failures.closed ?? 0;
+  assert.ok(closed > 2 && closed <= 2 * (10 * seconds + 1), `${closed} in ${seconds} s`);
+});
