@@ -16,7 +16,8 @@ import {
   logAxis,
   tableOf,
 } from './chart.ts';
-import type { BenchReport, SelfReport, TargetReport } from './report.ts';
+import { countOf, failureText } from './problem.ts';
+import { type BenchReport, failuresOf, type SelfReport, type TargetReport } from './report.ts';
 import { STYLE } from './style.ts';
 import type { Round } from './tally.ts';
 
@@ -43,7 +44,6 @@ export function pageOf(report: BenchReport): string {
 function targetBody(report: TargetReport): string {
   const { rounds, summary, failures, load, options } = report;
   const isBulk = load === 'download' || load === 'upload';
-  const failed = Object.values(failures).reduce((sum, count) => sum + count, 0);
   const { latency } = summary;
   const pace =
     options.perSecond > 0
@@ -70,9 +70,7 @@ function targetBody(report: TargetReport): string {
           ] as const)),
       [percent(summary.spread), 'spread of the rounds'],
     ]),
-    failed === 0
-      ? '<p>Nothing failed.</p>'
-      : `<p class="bad">${round(failed)} failed: ${escaped(reasonsOf(failures))}</p>`,
+    failureLines([['', failures]]),
     '<h2>Second by second</h2>',
     timeline(
       isBulk ? seconds('bytesBySecond', 1e6) : seconds('answersBySecond', 1),
@@ -99,9 +97,8 @@ function roundCells({ answersPerSecond, bytesPerSecond, latency, failures }: Rou
     latency === undefined
       ? ['-', '-', '-', '-']
       : [latency.p50Us, latency.p99Us, latency.p999Us, latency.maxUs].map(inMs);
-  const failed = Object.values(failures).reduce((sum, count) => sum + count, 0);
   const rate = latency === undefined ? '-' : round(answersPerSecond);
-  return [rate, round(bytesPerSecond / 1e6, 2), ...times, round(failed)];
+  return [rate, round(bytesPerSecond / 1e6, 2), ...times, round(countOf(failures))];
 }
 
 function selfBody({ samples, latencies, options, shards }: SelfReport): string {
@@ -135,6 +132,9 @@ function selfBody({ samples, latencies, options, shards }: SelfReport): string {
     bars(groups),
     `<h2>Latency at ${round(options.perSecond)} requests a second</h2>`,
     '<p class="soft">A request that had to wait counts from when it was due.</p>',
+    failureLines(
+      latencies.map(({ side, rounds }) => [`${NAMES[side] ?? side}: `, failuresOf(rounds)]),
+    ),
     latencyCurves(
       latencies.map(({ side, rounds }) => ({
         name: NAMES[side] ?? side,
@@ -225,10 +225,13 @@ function cards(all: readonly (readonly [value: string, what: string])[]): string
   return `<ul class="cards">${drawn.join('')}</ul>`;
 }
 
-function reasonsOf(failures: Readonly<Record<string, number>>): string {
-  return Object.entries(failures)
-    .map(([reason, count]) => `${round(count)} × ${reason}`)
-    .join(', ');
+/** Of several sides, each with its name. */
+function failureLines(all: readonly (readonly [name: string, Round['failures']])[]): string {
+  const failed = all.flatMap(([name, failures]) => {
+    const text = failureText(failures);
+    return text === undefined ? [] : [`<p class="bad">${escaped(`${name}${text}`)}</p>`];
+  });
+  return failed.length === 0 ? '<p>Nothing failed.</p>' : failed.join('');
 }
 
 function systemOf({ kernel, node, congestion }: BenchReport['environment']): string {

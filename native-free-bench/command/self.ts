@@ -15,7 +15,8 @@ import { measureRounds } from '../harness/rounds.ts';
 import { HOST, type Side } from '../harness/side.ts';
 import { inMs, round as rounded, table } from '../harness/table.ts';
 import { startTunnel } from '../harness/tunnel.ts';
-import { headOf, type SelfReport, type SideLatency, summaryOf } from './report.ts';
+import { countOf, selfProblem } from './problem.ts';
+import { failuresOf, headOf, type SelfReport, type SideLatency, summaryOf } from './report.ts';
 import type { Round } from './tally.ts';
 import { measureRound } from './target.ts';
 
@@ -31,6 +32,7 @@ const COMPILE_MS = 500;
 interface Found {
   readonly report: SelfReport;
   readonly text: string;
+  readonly problem?: string;
 }
 
 export async function measureSelf(
@@ -56,7 +58,8 @@ export async function measureSelf(
       ...headOf({ durationMs: ms, warmUpMs, rounds, perSecond, connections }),
       ...{ kind: 'self', shards, samples, latencies },
     };
-    return { report, text: describe(report) };
+    const problem = selfProblem(report);
+    return { report, text: describe(report), ...(problem === undefined ? {} : { problem }) };
   } catch (error) {
     // A child that did not start, or ended: its last words are in the message.
     return { refusal: 'failure', reason: error instanceof Error ? error.message : String(error) };
@@ -94,10 +97,19 @@ async function measureLatencies(
 
 function describe({ environment, samples, latencies, options }: SelfReport): string {
   const paced = table([
-    [`${rounded(options.perSecond)} requests/s`, 'reached', 'p50', 'p99', 'p99.9', 'worst'],
-    ...latencies.map(({ side, summary: { answersPerSecond, latency } }) => [
+    [
+      `${rounded(options.perSecond)} requests/s`,
+      'reached',
+      'failed',
+      'p50',
+      'p99',
+      'p99.9',
+      'worst',
+    ],
+    ...latencies.map(({ side, rounds, summary: { answersPerSecond, latency } }) => [
       side === 'direct' ? 'none' : side,
       `${rounded(answersPerSecond)} /s`,
+      rounded(countOf(failuresOf(rounds))),
       ...(latency === undefined
         ? []
         : [latency.p50Us, latency.p99Us, latency.p999Us, latency.maxUs].map(inMs)),

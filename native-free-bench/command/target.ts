@@ -8,6 +8,7 @@ import { pause } from '../harness/load.ts';
 import { openFilesMax } from '../harness/process-cost.ts';
 import { inMs, percent, round as rounded, table } from '../harness/table.ts';
 import { probe, reasonOf, SilentError, startRequests } from './http-load.ts';
+import { countOf, targetProblem } from './problem.ts';
 import { failuresOf, headOf, shownUrl, summaryOf, type TargetReport } from './report.ts';
 import type { TargetLoad } from './running.ts';
 import { type Round, Tally } from './tally.ts';
@@ -15,8 +16,6 @@ import { probeTcp, startTcp } from './tcp-load.ts';
 
 /** Open files that are not connections of the load; a guess. */
 const OTHER_FILES = 100;
-/** Below this share of the rate that was asked for, latencies are those of an overload. */
-const RATE_REACHED = 0.98;
 const LOOK_MS = 250;
 
 type Request = TargetLoad & Pick<BenchRequest, 'durationMs' | 'warmUpMs' | 'rounds'>;
@@ -47,7 +46,7 @@ export async function measureTarget(
     failures: failuresOf(rounds),
     rounds,
   };
-  const problem = problemOf(report);
+  const problem = targetProblem(report);
   return { report, text: describe(report), ...(problem === undefined ? {} : { problem }) };
 }
 
@@ -134,23 +133,6 @@ const NEEDS = {
   upload: 'a service that takes what it gets',
 } as const;
 
-function problemOf({ failures, summary, options, load }: TargetReport): string | undefined {
-  const count = Object.values(failures).reduce((sum, each) => sum + each, 0);
-  if (count > 0) {
-    const reasons = Object.entries(failures).map(
-      ([reason, each]) => `${rounded(each)} × ${reason}`,
-    );
-    return `${rounded(count)} failed: ${reasons.join(', ')}`;
-  }
-  const isBulk = load === 'download' || load === 'upload';
-  if ((isBulk ? summary.bytesPerSecond : summary.answersPerSecond) === 0) {
-    return 'nothing came back while it was counted';
-  }
-  if (summary.answersPerSecond >= options.perSecond * RATE_REACHED) return undefined;
-  const reached = rounded(summary.answersPerSecond);
-  return `the rate was not reached: ${reached} of ${rounded(options.perSecond)} a second`;
-}
-
 function describe({ url, load, rounds, summary, options }: TargetReport): string {
   const isBulk = load === 'download' || load === 'upload';
   const cells = (latency: Round['latency']): string[] =>
@@ -161,8 +143,7 @@ function describe({ url, load, rounds, summary, options }: TargetReport): string
     ...(isBulk ? [] : [`${rounded(each.answersPerSecond)} /s`]),
     `${rounded(each.bytesPerSecond / 1e6, isBulk ? 0 : 2)} MB/s`,
   ];
-  const failed = (each: Readonly<Record<string, number>>): string =>
-    rounded(Object.values(each).reduce((sum, count) => sum + count, 0));
+  const failed = (each: Round['failures']): string => rounded(countOf(each));
   const titles = isBulk ? ['bytes'] : ['answers', 'bytes', 'p50', 'p99', 'p99.9', 'worst'];
   const rows = rounds.map((each, index) => [
     `round ${index + 1}`,

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { linearAxis, logAxis } from '../../native-free-bench/command/chart.ts';
 import { pageOf } from '../../native-free-bench/command/page.ts';
+import { selfProblem, targetProblem } from '../../native-free-bench/command/problem.ts';
 import {
   type BenchReport,
   failuresOf,
@@ -132,6 +133,48 @@ test('rounds in which nothing was answered have a page all the same', () => {
   assert.match(page, /14 failed: 14 × ECONNRESET/);
   assert.match(page, /Nothing was answered/);
   assert.doesNotMatch(page, /NaN|Infinity|undefined/);
+});
+
+test('failures of paced requests through a tunnel of its own are told, and are a problem', () => {
+  const report = selfReport();
+  assert.equal(selfProblem(report), undefined);
+  assert.match(pageOf(report), /<p>Nothing failed\.<\/p>/);
+  const [tunnel, ...others] = report.latencies;
+  assert.ok(tunnel !== undefined);
+  const [first, ...more] = tunnel.rounds;
+  assert.ok(first !== undefined);
+  const rounds = [{ ...first, failures: { 'status 502': 7 } }, ...more];
+  const failing = { ...report, latencies: [{ ...tunnel, rounds }, ...others] };
+  assert.equal(selfProblem(failing), 'paced requests: tunnel: 7 failed: 7 × status 502');
+  const page = pageOf(failing);
+  assert.match(page, /<p class="bad">tunnel: 7 failed: 7 × status 502<\/p>/);
+  assert.doesNotMatch(page, /Nothing failed/);
+});
+
+test('a side that does not reach its rate, or has no figure, is a problem', () => {
+  const report = selfReport();
+  const options = { ...report.options, perSecond: 10_000 };
+  assert.match(
+    selfProblem({ ...report, options }) ?? '',
+    /^paced requests: tunnel: the rate was not reached: [\d,]+ of 10,000 a second$/,
+  );
+  const [sample] = report.samples;
+  assert.ok(sample !== undefined);
+  const gone = { rates: [], costs: [], serverCosts: [], mainCosts: [], failure: 'ECONNRESET' };
+  const samples = [{ ...sample, sides: { ...sample.sides, relays: gone } }];
+  assert.equal(selfProblem({ ...report, samples }), 'download, 1: relays: ECONNRESET');
+});
+
+test('the edges of a short round are not a rate that was missed', () => {
+  const report = (durationMs: number, perSecond: number, answersPerSecond: number) => {
+    const usual = targetReport();
+    const options = { ...usual.options, durationMs, perSecond };
+    return { ...usual, options, summary: { ...usual.summary, answersPerSecond } };
+  };
+  assert.equal(targetProblem(report(200, 100, 95)), undefined);
+  assert.match(targetProblem(report(200, 100, 70)) ?? '', /70 of 100 a second/);
+  assert.match(targetProblem(report(10_000, 100, 95)) ?? '', /95 of 100 a second/);
+  assert.equal(targetProblem(report(10_000, 100, 99)), undefined);
 });
 
 const KINDS: readonly [string, () => BenchReport][] = [
