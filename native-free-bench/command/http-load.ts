@@ -102,15 +102,23 @@ function asker({ url, headers, ca }: TargetLoad, connections: number): Asker {
   return {
     ask: (onDone, onError) => {
       let bytes = 0;
+      let isTold = false;
+      // A body that is cut is an error of the request and of the response.
+      const tellOnce = (tell: () => void): void => {
+        if (isTold) return;
+        isTold = true;
+        tell();
+      };
+      const fail = (error: Error): void => tellOnce(() => onError(error));
       const request = start(url, options, (response) => {
         response.on('data', (piece: Buffer) => {
           bytes += piece.length;
         });
-        response.on('error', onError);
-        response.on('end', () => onDone(response.statusCode ?? 0, bytes));
+        response.on('error', fail);
+        response.on('end', () => tellOnce(() => onDone(response.statusCode ?? 0, bytes)));
       });
       request.on('timeout', () => request.destroy(new SilentError()));
-      request.on('error', onError);
+      request.on('error', fail);
       request.end();
     },
     close: () => agent.destroy(),

@@ -3,13 +3,15 @@
 // Invariant: a connection has one message under way. At a fixed rate, one that waits for the answer
 // before it counts from when it was due (no coordinated omission); one that only the timer of this
 // process sent late counts from when it was sent, for that is not the target's doing. What is still
-// out at the end counts with the time it has waited. Must not know: what a message is.
+// out at the end counts with the time it has waited, and a failure drops none that was due behind
+// it. Must not know: what a message is.
 
 import type { Tally } from './tally.ts';
 
 /** As often as Node's timers can. */
 const TICK_MS = 1;
-/** A connection that failed waits so long, or a target that is gone would be hammered. */
+/** Without a rate a connection that failed waits so long, or a target that is gone would be
+ * hammered. */
 const RETRY_MS = 100;
 
 export interface PaceOptions {
@@ -73,17 +75,13 @@ class Line implements PacedLine {
   answered(): void {
     if (this.#state !== 'busy') return;
     this.#options.tally.answered(this.#fromMs);
-    this.#state = 'idle';
-    const nowMs = performance.now();
-    if (this.#everyMs === 0) this.#send(nowMs);
-    else if (this.#nextMs <= nowMs) this.#send(this.#nextMs);
+    this.#goOn(0);
   }
 
   failed(reason: string): void {
     if (this.#state !== 'busy') return;
     this.#options.tally.failed(reason);
-    this.#state = 'idle';
-    this.#nextMs = Math.max(this.#nextMs, performance.now() + RETRY_MS);
+    this.#goOn(RETRY_MS);
   }
 
   stop(): void {
@@ -94,6 +92,14 @@ class Line implements PacedLine {
       tally.waits(due);
     }
     this.#state = 'stopped';
+  }
+
+  /** At a fixed rate that rate is what spares a target that fails; all that is due is sent. */
+  #goOn(pauseMs: number): void {
+    this.#state = 'idle';
+    const nowMs = performance.now();
+    if (this.#everyMs === 0) this.#nextMs = nowMs + pauseMs;
+    if (this.#nextMs <= nowMs) this.#send(this.#nextMs);
   }
 
   #send(fromMs: number): void {

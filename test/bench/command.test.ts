@@ -282,3 +282,32 @@ test('a stall counts for all that were due in it, not for the one that it held',
   assert.ok(at(90) > 200_000, `p90 ${at(90)} µs`);
   assert.ok(at(50) < 200_000, `p50 ${at(50)} µs`);
 });
+
+for (const [where, sent] of [
+  ['before its answer', undefined],
+  ['in its body', 'x'.repeat(50)],
+] as const) {
+  test(`what was due while a request failed ${where} is sent late, and none is left out`, async (t) => {
+    let asked = 0;
+    const upstream = await startHttp(t, (_request, response) => {
+      asked += 1;
+      if (asked > 1) return response.end();
+      if (sent !== undefined) response.write(sent);
+      setTimeout(() => response.socket?.resetAndDestroy(), 500);
+    });
+    const round = await measureRound(
+      {
+        url: new URL(`http://127.0.0.1:${upstream}/`),
+        ...{ load: 'http', headers: [], connections: 1, perSecond: 100 },
+        ...{ warmUpMs: 0, durationMs: 1_000 },
+      },
+      () => undefined,
+    );
+    assert.deepEqual(round.failures, { ECONNRESET: 1 });
+    const due = 100 * round.seconds;
+    const told = (round.latency?.count ?? 0) + 1;
+    assert.ok(Math.abs(told - due) < 5, `${told} of ${due}`);
+    const p75 = round.curve.find(([percent]) => percent === 75)?.[1] ?? Number.NaN;
+    assert.ok(p75 > 100_000, `p75 ${p75} µs, of which half were due while it failed`);
+  });
+}
