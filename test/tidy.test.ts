@@ -11,6 +11,7 @@ import { ERRORS } from '../src/base/errors.ts';
 import {
   errorTableProblems,
   foreignProblems,
+  messageTableProblems,
   protocolProblems,
   titleProblems,
   unmatchedTestProblems,
@@ -146,6 +147,12 @@ test('every markdown file has one title', () => {
 
 test('docs/errors.md lists exactly the error table', () => {
   assertNone(errorTableProblems(readText('docs/errors.md'), ERRORS));
+});
+
+test('docs/internals.md lists exactly the messages between threads', () => {
+  const bridge = SOURCES.filter(({ path }) => path.startsWith('src/bridge/'));
+  const sources = bridge.map(({ text }) => text);
+  assertNone(messageTableProblems(readText('docs/internals.md'), sources));
 });
 
 test('docs/protocol.md was read against src/wire/frame.ts as it is now', () => {

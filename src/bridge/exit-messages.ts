@@ -1,9 +1,9 @@
 // Every message between control and shards of an exit node: plain data, one interface each.
 //
-// Invariant: nothing here has behaviour or refers to memory of either side; payload never crosses,
-// and of credentials only what a peer itself presented (a shard accepts the control port) and the
-// keys of certificates, never tokens that the exit node keeps. Must not know: who sends what when;
-// docs/internals.md tells.
+// Invariant: nothing here has behaviour or refers to memory of either side; of payload only what
+// the inspector kept crosses, and of credentials only what a peer itself presented (a shard accepts
+// the control port) and the keys of certificates, never tokens that the exit node keeps. Must not
+// know: who sends what when; docs/internals.md tells.
 
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';

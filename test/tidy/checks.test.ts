@@ -7,6 +7,7 @@ import {
   errorLine,
   errorTableProblems,
   foreignProblems,
+  messageTableProblems,
   protocolProblems,
   titleProblems,
   unmatchedTestProblems,
@@ -141,6 +142,15 @@ test('documents that disagree with the code are noticed', () => {
   const hashed = '<!-- src/wire/frame.ts sha256:e3b0c44298fc1c14 -->';
   assert.deepEqual(protocolProblems(`a\n${hashed}\nb`, ''), []);
   assert.equal(protocolProblems(`a\n${hashed}\nb`, 'changed').length, 1);
+});
+
+test('a message that is not in the table, and one that is there alone, are noticed', () => {
+  const source =
+    'export type AMethods = B & {\n  one: {\n    takes: C;\n  };\n  two: { takes: D };\n};\n';
+  const rows = ['| `one` | control → shard | call | x |', '| `two` | shard → control | call | x |'];
+  assert.deepEqual(messageTableProblems(rows.join('\n'), [source]), []);
+  assert.equal(messageTableProblems(rows[0] ?? '', [source]).length, 1);
+  assert.equal(messageTableProblems(rows.join('\n'), []).length, 2);
 });
 
 test('paths of one machine are noticed', () => {

@@ -50,6 +50,26 @@ export function protocolProblems(markdown: string, frameSource: string): string[
   return [`docs/protocol.md: read it against src/wire/frame.ts, correct it, then put in: ${line}`];
 }
 
+/** The table of messages in docs/internals.md names each method of `src/bridge`, and no other. */
+export function messageTableProblems(markdown: string, sources: readonly string[]): string[] {
+  const blocks = sources.flatMap(
+    (text) => text.match(/^export type \w+Methods = .*?^\};$/gmsu) ?? [],
+  );
+  const methods = blocks.flatMap((block) =>
+    [...block.matchAll(/^ {2}(\w+): \{/gmu)].map((match) => match[1] ?? ''),
+  );
+  const rows = markdown.match(/^\| .* \| (?:control → shard|shard → control) \| .*$/gmu) ?? [];
+  const listed = rows.flatMap((row) =>
+    [...(row.split('|', 2)[1] ?? '').matchAll(/`(\w+)`/gu)].map((match) => match[1] ?? ''),
+  );
+  const missing = methods.filter((method) => !listed.includes(method));
+  const surplus = listed.filter((name) => !methods.includes(name));
+  return [
+    ...missing.map((name) => `docs/internals.md: add the message '${name}' to its table`),
+    ...surplus.map((name) => `docs/internals.md: no message is called '${name}'`),
+  ];
+}
+
 /** Put together here, so that this file does not hold what it looks for. */
 const FOREIGN = [
   ['', 'work', ''],
