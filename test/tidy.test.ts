@@ -13,6 +13,7 @@ import {
   foreignProblems,
   messageTableProblems,
   protocolProblems,
+  testTableProblems,
   titleProblems,
   unmatchedTestProblems,
 } from './tidy/documents.ts';
@@ -153,6 +154,11 @@ test('docs/internals.md lists exactly the messages between threads', () => {
   const bridge = SOURCES.filter(({ path }) => path.startsWith('src/bridge/'));
   const sources = bridge.map(({ text }) => text);
   assertNone(messageTableProblems(readText('docs/internals.md'), sources));
+});
+
+test('docs/testing.md lists exactly the end-to-end tests', () => {
+  const paths = CODE.map(({ path }) => path);
+  assertNone(testTableProblems(readText('docs/testing.md'), paths));
 });
 
 test('docs/protocol.md was read against src/wire/frame.ts as it is now', () => {

@@ -9,6 +9,7 @@ import {
   foreignProblems,
   messageTableProblems,
   protocolProblems,
+  testTableProblems,
   titleProblems,
   unmatchedTestProblems,
 } from './documents.ts';
@@ -151,6 +152,13 @@ test('a message that is not in the table, and one that is there alone, are notic
   assert.deepEqual(messageTableProblems(rows.join('\n'), [source]), []);
   assert.equal(messageTableProblems(rows[0] ?? '', [source]).length, 1);
   assert.equal(messageTableProblems(rows.join('\n'), []).length, 2);
+});
+
+test('an end-to-end test without a row, and a row without one, are noticed', () => {
+  const row = '| `ssh.test.ts` | sshd |';
+  assert.deepEqual(testTableProblems(row, ['test/e2e/ssh.test.ts', 'test/wire/a.test.ts']), []);
+  assert.equal(testTableProblems(row, []).length, 1);
+  assert.equal(testTableProblems('', ['test/e2e/ssh.test.ts']).length, 1);
 });
 
 test('paths of one machine are noticed', () => {

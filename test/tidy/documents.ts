@@ -70,6 +70,17 @@ export function messageTableProblems(markdown: string, sources: readonly string[
   ];
 }
 
+/** docs/testing.md says of each end-to-end test what it shows, and of none that is gone. */
+export function testTableProblems(markdown: string, paths: readonly string[]): string[] {
+  const names = paths.flatMap((path) => /^test\/e2e\/([^/]+\.test\.ts)$/u.exec(path)?.[1] ?? []);
+  const rows = markdown.matchAll(/^\| `([^`/]+\.test\.ts)` \|/gmu);
+  const listed = [...rows].map((match) => match[1] ?? '');
+  return [
+    ...names.filter((name) => !listed.includes(name)).map((name) => `add a row for ${name}`),
+    ...listed.filter((name) => !names.includes(name)).map((name) => `remove the row of ${name}`),
+  ].map((problem) => `docs/testing.md: ${problem}`);
+}
+
 /** Put together here, so that this file does not hold what it looks for. */
 const FOREIGN = [
   ['', 'work', ''],
