@@ -35,7 +35,7 @@ export async function shardSettings(
     acceptProxyProtocol: config.acceptProxyProtocol,
     trustedProxies: config.trustedProxies,
     clientForwarding: config.clientForwarding,
-    visitorConnectionsMax: Math.max(1, Math.floor(connections / accepting)),
+    visitorConnectionsMax: Math.ceil(connections / accepting),
     udpFlowsMax: Math.ceil(tuning.udpFlowsMax / accepting),
     udpFlowsPerAddressMax: Math.ceil(tuning.udpFlowsPerAddressMax / accepting),
     udpNewFlowsPerSecondMax: Math.ceil(tuning.udpNewFlowsPerSecondMax / accepting),

@@ -59,6 +59,7 @@ function filledBook(): SampleBook {
     logDropped: 3,
     inFlight: [['a.example', 2]],
     limited: [['request-body', 6]],
+    denied: [['allow-ips', 7]],
   });
   book.set(0, sample, 'scrape');
   return book;
@@ -110,6 +111,11 @@ test('every name of the contract is there, with its labels and its value', async
     ['sluiceway_accept_errors_total{code="EMFILE"}', 2],
     ['sluiceway_http_requests_in_flight{tunnel="a.example"}', 2],
     ['sluiceway_limited_total{limit="request-body"}', 6],
+    ['sluiceway_denied_total{list="allow-ips"}', 7],
+    ['sluiceway_token_limited_total{token="ci",limit="streams-max"}', 3],
+    ['sluiceway_certificate_not_after_seconds{name="control"}', 1_800_000_000],
+    ['sluiceway_acme_orders_total{result="ok"}', 2],
+    ['sluiceway_config_reloads_total{result="ok"}', 1],
     ['sluiceway_shard_restarts_total', 1],
     ['sluiceway_shard_loop_delay_seconds{shard="0",quantile="0.99"}', 0.002],
     ['sluiceway_log_dropped_total', 5],

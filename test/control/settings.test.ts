@@ -4,7 +4,7 @@ import { shardSettings, visitorSettings } from '../../src/control/settings.ts';
 import { serverConfig } from '../support/configs.ts';
 
 const FLAGS = {
-  'visitor-connections-max': '100',
+  'visitor-connections-max': '10',
   'visitor-connections-per-ip-max': '10',
   'requests-per-second-max': '1',
   'tunnel-bytes-in-per-second-max': '1MiB',
@@ -19,11 +19,11 @@ test('each accepting shard gets a share, rounded up, of what is of the whole ser
   assert.equal(limits.tunnelBytesInPerSecondMax, 256 * 1024);
   assert.equal(limits.requestBodyBytesMax, 1024 * 1024, 'of one request, so not divided');
   assert.equal(limits.tunnelConnectionsMax, 0, 'off stays off');
-  assert.equal((await shardSettings(config, 'x', 4)).visitorConnectionsMax, 25);
+  assert.equal((await shardSettings(config, 'x', 4)).visitorConnectionsMax, 3);
 });
 
 test('a single shard that accepts has the whole limit', async () => {
   const config = serverConfig(FLAGS);
   assert.equal((await visitorSettings(config, 1)).limits.connectionsPerAddressMax, 10);
-  assert.equal((await shardSettings(config, 'x', 1)).visitorConnectionsMax, 100);
+  assert.equal((await shardSettings(config, 'x', 1)).visitorConnectionsMax, 10);
 });

@@ -120,6 +120,14 @@ test('a shard that falls again and again ends the process with code 1', async (t
   assert.equal(ending.code, 1, server.process.tail());
 });
 
+test('a shard without memory ends the process with code 1, at once', async (t) => {
+  const env = { SLUICEWAY_FAULT: 'shard-oom:1', NODE_OPTIONS: '--max-old-space-size=128' };
+  const server = await startServer(t, { args: ['--allow-faults'], env, endsItself: true });
+  const ending = await within(60_000, 'the server gives up', server.process.ended);
+  assert.equal(ending.code, 1, server.process.tail());
+  assert.match(server.process.tail(), /sluiceway: a shard ran out of memory/u);
+});
+
 test('a fault is refused unless faults are allowed', async (t) => {
   await assert.rejects(
     startServer(t, { env: { SLUICEWAY_FAULT: 'shard-throw:1' }, endsItself: true }),

@@ -46,8 +46,8 @@ interface Scene {
   readonly log: string[];
   /** Until then control has not answered a HELLO. */
   readonly answer: () => void;
-  /** A client that has said HELLO; what it hears. */
-  readonly join: () => Promise<string[]>;
+  /** A client that has said HELLO, or nothing; what it hears. */
+  readonly join: (says?: 'hello' | 'nothing') => Promise<string[]>;
   /** The clients' ends. */
   readonly ends: readonly WsLink[];
 }
@@ -87,7 +87,7 @@ function startScene(t: TestContext): Scene {
     onIdle: () => log.push('idle'),
     onEnd: (code) => log.push(code),
   });
-  const join = async (): Promise<string[]> => {
+  const join = async (says = 'hello'): Promise<string[]> => {
     const heard: string[] = [];
     const { client, server } = await createUpgradedPair(t);
     links.add(server, { remoteAddress: '127.0.0.1' });
@@ -109,6 +109,7 @@ function startScene(t: TestContext): Scene {
       },
     });
     session.start();
+    if (says === 'nothing') return heard;
     const limits = session.announce();
     const names = { client: 'c', instance: 'i', agent: 'test' };
     session.sendControl(
@@ -131,6 +132,24 @@ test('what all links were told is told to those that were being greeted, until t
   await soon(() => assert.deepEqual(late, ['welcome']));
   await soon(() => assert.equal(links.canOpen('0-2'), true));
   assert.equal(links.canOpen('0-1'), false);
+});
+
+test('a client that says nothing has ten seconds, whatever the others do', async (t) => {
+  const { links, join, answer } = startScene(t);
+  answer();
+  const silent = await join('nothing');
+  const greeted = await join();
+  await soon(() => assert.equal(links.canOpen('0-2'), true));
+  const nowMs = systemClock.nowMs();
+  links.tick(nowMs + 9000);
+  links.tick(nowMs + 10_000);
+  const end = ['SLW_LINK_HELLO_TIMEOUT', 'ended: SLW_LINK_HELLO_TIMEOUT'];
+  await soon(() => assert.deepEqual(silent, end));
+  assert.deepEqual(greeted, ['welcome']);
+  assert.deepEqual(
+    links.list().map(({ key }) => key),
+    ['0-2'],
+  );
 });
 
 test('a stream is opened on the link that is named, and counted there', async (t) => {
