@@ -159,6 +159,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#mesh.tick(nowMs);
     this.#ingress.sweep(nowMs);
     this.#forwards.sweep(nowMs);
+    this.#listeners.sweep();
     this.#reportUse();
   }
 

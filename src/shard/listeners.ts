@@ -1,10 +1,12 @@
 // Listening sockets of a shard, by name, each handing connections to one ingress.
 //
 // Invariant: a listener is open under one name only; a failed listen leaves nothing behind; an
-// error of accept is counted and the listener goes on. Must not know: what is done with sockets,
-// beyond that all of them can be cut.
+// error of accept is counted and the listener goes on, and so is a second without a descriptor for
+// whoever comes. Must not know: what is done with sockets, beyond that all of them can be cut.
 
+import { closeSync, openSync } from 'node:fs';
 import { createServer, type ListenOptions, type Server, type Socket } from 'node:net';
+import { devNull } from 'node:os';
 import { SluicewayError } from '../base/errors.ts';
 import { Roster } from '../base/roster.ts';
 import type { Listening, ListenRequest } from '../bridge/exit-messages.ts';
@@ -98,6 +100,19 @@ export class Listeners {
   close(name: string): void {
     for (const server of this.#listeners.get(name)?.servers ?? []) server.close();
     this.#listeners.delete(name);
+  }
+
+  /**
+   * About once a second. Who comes when no descriptor is free is accepted and closed by libuv,
+   * which tells nobody (`uv__emfile_trick`); to look for one tells at least of such seconds.
+   */
+  sweep(): void {
+    try {
+      closeSync(openSync(devNull, 'r'));
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException;
+      if (code === 'EMFILE' || code === 'ENFILE') this.#meters.onAcceptError(code);
+    }
   }
 
   closeAll(): void {
