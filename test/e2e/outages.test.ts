@@ -67,7 +67,7 @@ async function startPlace(t: TestContext): Promise<Place | undefined> {
   return { netns, server, client };
 }
 
-/** Until `awayMs` are over nobody is served; when they are long, both know that the link is dead. */
+/** Until `awayMs` are over nobody is served; when they are long, both know that the link died. */
 async function spendOutage(
   { netns, server }: Place,
   awayMs: number,
