@@ -74,7 +74,8 @@ class FreeBuffers {
   }
 
   shrink(): void {
-    this.#buffers.length -= Math.ceil(this.#unusedCount / SHRINK_SHARE);
+    // The first are those that nobody took: what was used last is still in a cache.
+    this.#buffers.splice(0, Math.ceil(this.#unusedCount / SHRINK_SHARE));
     this.#unusedCount = this.#buffers.length;
   }
 

@@ -92,6 +92,8 @@ test('buffers that nobody takes go, an eighth at a time, and those in use stay',
   for (const buffer of inUse) pool.giveBack(buffer);
   pool.shrink();
   assert.equal(pool.freeCount, 64 - 40 / 8);
+  assert.equal(pool.take(), inUse.at(-1), 'what was used last is there');
+  pool.giveBack(inUse.at(-1) as Buffer);
   for (let second = 0; second < 60; second += 1) pool.shrink();
   assert.equal(pool.freeCount, 0);
 });
