@@ -2,13 +2,13 @@
 //
 // Invariant: what cannot be found out is left out, and never guessed. Must not know: figures.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
+import { findProgram } from './children.ts';
 import { ROOT } from './place.ts';
 
-/** Of this network namespace; what is written there holds for sockets that are made later. */
-export const CONGESTION_FILE = '/proc/sys/net/ipv4/tcp_congestion_control';
+const CONGESTION_FILE = '/proc/sys/net/ipv4/tcp_congestion_control';
 
 export interface Environment {
   readonly date: string;
@@ -17,7 +17,7 @@ export interface Environment {
   readonly cores: number;
   readonly memoryBytes: number;
   readonly kernel: string;
-  /** How TCP sends, such as cubic. */
+  /** How TCP sends over loopback, such as cubic. */
   readonly congestion?: string;
   /** Of the checkout; with `+` when it differs from the commit. */
   readonly commit?: string;
@@ -42,13 +42,24 @@ export function loopbackHint({ congestion }: Pick<Environment, 'congestion'>): s
   return 'TCP is bbr here, which paces loopback too: with cubic bulk is up to twice as fast\n';
 }
 
+/** A route's own congestion control goes before that of its network (ip-route(8), congctl). */
 function congestionOf(): { congestion?: string } {
+  const own = / congctl (?:lock )?(\S+)/.exec(loopbackRoute())?.[1];
+  if (own !== undefined) return { congestion: own };
   try {
     return { congestion: readFileSync(CONGESTION_FILE, 'utf8').trim() };
   } catch {
     // Not Linux, or no /proc.
     return {};
   }
+}
+
+function loopbackRoute(): string {
+  const ip = findProgram('ip', '/usr/sbin');
+  if (ip === undefined) return '';
+  const { stdout } = spawnSync(ip, ['route', 'get', '127.0.0.1'], { encoding: 'utf8' });
+  // Nothing where it could not be started, or is another program of that name.
+  return stdout ?? '';
 }
 
 function commitOf(folder: string): { commit?: string } {

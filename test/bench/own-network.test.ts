@@ -8,6 +8,7 @@ import { describeEnvironment, loopbackHint } from '../../native-free-bench/harne
 import { requirePrograms, skipOrFail } from '../support/programs.ts';
 
 const CURRENT = '/proc/sys/net/ipv4/tcp_congestion_control';
+const AVAILABLE = '/proc/sys/net/ipv4/tcp_available_congestion_control';
 const ROOM = new URL('../../native-free-bench/harness/', import.meta.url);
 
 /** Runs `look` in a network of its own, in a program that enters it as the bench does. */
@@ -49,6 +50,28 @@ test('a congestion control that the kernel has not is refused with those that it
   const { status, stderr } = enter('renno', '');
   assert.notEqual(status, 0);
   assert.match(stderr, /--congestion: 'renno' is none of .*reno/);
+});
+
+test('one that the machine allows to root alone is there as well, at both ends', (t) => {
+  if (requirePrograms(t, ['unshare', 'ip', 'ss']) === undefined) return;
+  for (const other of readFileSync(AVAILABLE, 'utf8').trim().split(/\s+/)) {
+    const { status, stdout, stderr } = enter(
+      other,
+      `
+      import { execFileSync } from 'node:child_process';
+      import { connect, createServer } from 'node:net';
+      const server = createServer().listen(0, '127.0.0.1', () => {
+        connect(server.address().port, '127.0.0.1', () => {
+          const lines = execFileSync('ss', ['-tinH', 'state', 'established'], { encoding: 'utf8' });
+          console.log(lines.split('\\n').filter((line) => line.includes(' ${other} ')).length);
+          process.exit();
+        });
+      });`,
+    );
+    if (/try as root/.test(stderr)) return skipOrFail(t, `no namespaces here: ${stderr}`);
+    assert.equal(status, 0, stderr);
+    if (readFileSync(CURRENT, 'utf8').trim() !== other) assert.equal(stdout.trim(), '2', other);
+  }
 });
 
 test('figures of loopback with BBR come with a word of it, others with none', () => {
