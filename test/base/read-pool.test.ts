@@ -93,6 +93,9 @@ test('buffers that nobody takes go, an eighth at a time, and those in use stay',
   pool.shrink();
   assert.equal(pool.freeCount, 64 - 40 / 8);
   assert.equal(pool.take(), inUse.at(-1), 'what was used last is there');
+  // Those that went have no memory, and wait for no collection.
+  const gone = many.filter((buffer) => (buffer.buffer as ArrayBuffer).detached);
+  assert.equal(gone.length, 40 / 8);
   pool.giveBack(inUse.at(-1) as Buffer);
   for (let second = 0; second < 60; second += 1) pool.shrink();
   assert.equal(pool.freeCount, 0);
