@@ -5,12 +5,13 @@
 //
 //   small: the frames alone      large, in memory of the thread's pool:  | from | to | ... frames |
 //   large memory goes round: an answer brings some back, empty           |   0  | bytes read |
+//   a port that takes its place comes behind what was written before
 //
 // Invariant: what is posted is owned and transferred, never a Buffer of Node's pool (that would
 // clone all of it), and bytes under way are counted until the other side has read them, as a port
 // has no back-pressure of its own. Must not know: what frames mean, or which shards these are.
 
-import type { MessagePort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { type ErrorCode, WireError } from '../base/errors.ts';
 import { readPool, WHOLE_BYTES } from '../base/read-pool.ts';
 import { FrameDecoder } from '../wire/decoder.ts';
@@ -33,11 +34,18 @@ interface Goodbye {
   readonly goodbye: ErrorCode;
 }
 
+interface Successor {
+  readonly successor: MessagePort;
+}
+
+type Message = ArrayBuffer | number | Goodbye | Successor;
+
 export class PortLink implements Link {
   readonly kind = 'port';
   readonly frameBytesMax = FRAME_BYTES_MAX;
   receivedBytes = 0;
   readonly #port: MessagePort;
+  readonly #onSuccessor: (port: MessagePort) => void;
   #sink: LinkSink | undefined;
   #decoder: FrameDecoder | undefined;
   #state: 'idle' | 'open' | 'closing' | 'closed' = 'idle';
@@ -54,8 +62,10 @@ export class PortLink implements Link {
     this.#flush();
   };
 
-  constructor(port: MessagePort) {
+  /** `onSuccessor`: the other side gives a port in place of this one, by `succeed`. */
+  constructor(port: MessagePort, onSuccessor = (successor: MessagePort) => successor.close()) {
     this.#port = port;
+    this.#onSuccessor = onSuccessor;
   }
 
   get isCongested(): boolean {
@@ -72,7 +82,7 @@ export class PortLink implements Link {
     this.#sink = sink;
     this.#decoder = new FrameDecoder(sink, frameBytesMax);
     this.#state = 'open';
-    this.#port.on('message', (message: ArrayBuffer | number | Goodbye) => this.#onMessage(message));
+    this.#port.on('message', (message: Message) => this.#onMessage(message));
     this.#port.on('close', () => this.#onClose());
   }
 
@@ -110,6 +120,15 @@ export class PortLink implements Link {
     this.#port.close();
   }
 
+  /** Gives the other side a port that takes this one's place, behind what was written here, and
+   * returns our end of it. */
+  succeed(): MessagePort {
+    const { port1, port2 } = new MessageChannel();
+    this.#flush();
+    this.#port.postMessage({ successor: port2 } satisfies Successor, [port2]);
+    return port1;
+  }
+
   #reserve(bytes: number): number {
     if (this.#end + bytes > WHOLE_BYTES) this.#flush();
     this.#batch ??= readPool.giveAway();
@@ -141,12 +160,17 @@ export class PortLink implements Link {
     this.#port.postMessage(memory.buffer, [memory.buffer]);
   }
 
-  #onMessage(message: ArrayBuffer | number | Goodbye): void {
+  #onMessage(message: Message): void {
     if (this.#state !== 'open') return;
     if (typeof message === 'number') this.#onTaken(message);
-    else if (!(message instanceof ArrayBuffer)) this.#closeCode = message.goodbye;
+    else if (!(message instanceof ArrayBuffer)) this.#onWord(message);
     else if (message.byteLength === WHOLE_BYTES) this.#onLarge(message);
     else this.#receive(Buffer.from(message));
+  }
+
+  #onWord(word: Goodbye | Successor): void {
+    if ('goodbye' in word) this.#closeCode = word.goodbye;
+    else this.#onSuccessor(word.successor);
   }
 
   #onLarge(memory: ArrayBuffer): void {

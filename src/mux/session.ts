@@ -122,6 +122,11 @@ export class Session implements LinkSink, StreamCarrier {
     return this.#phase === PHASE.LEAVING;
   }
 
+  /** Streams that may be opened here yet, by the side that may open fewer. */
+  get idsLeft(): number {
+    return this.#streams.idsLeft;
+  }
+
   countStalled(): { held: number; waiting: number } {
     return this.#streams.countStalled();
   }

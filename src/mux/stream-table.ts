@@ -57,6 +57,11 @@ export class StreamTable {
     return id;
   }
 
+  /** How many either side may open yet; the fewer of both. */
+  get idsLeft(): number {
+    return Math.floor((STREAM_ID_MAX - Math.max(this.#nextId - 2, this.#lastPeerId)) / 2);
+  }
+
   /** Notes the id of a stream that the peer opens. Raises WireError for one it must not use. */
   admit(id: number): void {
     if (this.#isOurs(id) || id <= this.#lastPeerId) {

@@ -2,8 +2,11 @@
 //
 //   visitor's shard --OPEN { link }--> link's shard: splice onto that link
 //
+//   joined --ids nearly spent--> another port in its place, this one left --no stream--> closed
+//
 // Invariant: the same frames and credit rules as on a link; a shard's port that closes loses the
-// streams on it and nothing else. Must not know: tunnels, visitors, who chose the link.
+// streams on it and nothing else; of two shards the one with the lower number alone renews their
+// port, for the ids of both. Must not know: tunnels, visitors, who chose the link.
 
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
@@ -16,15 +19,21 @@ import type { Open } from '../wire/open.ts';
 import { createSession } from './session-settings.ts';
 import { createSplice } from './splice.ts';
 
+/** Ids left at which a port is renewed, looked at once a second: more than a shard can open. */
+const IDS_LEFT_MIN = 1 << 20;
+
 export interface MeshOptions {
   readonly shard: number;
   readonly settings: ShardSettings;
   readonly log: Logger;
   /** Opens a stream on a link of this shard. */
   readonly openLocal: (request: OpenRequest, sink: StreamSink) => Stream | ErrorCode;
+  /** Where ids begin on the ports that control gives, for tests of their end. */
+  readonly firstId?: number;
 }
 
 interface Peer {
+  readonly shard: number;
   readonly session: Session;
   readonly link: PortLink;
 }
@@ -32,6 +41,8 @@ interface Peer {
 export class Mesh {
   readonly #options: MeshOptions;
   readonly #peers = new Map<number, Peer>();
+  /** Their ports were renewed, and streams are on them yet. */
+  readonly #left = new Set<Peer>();
   #closedBytes = 0;
 
   constructor(options: MeshOptions) {
@@ -41,46 +52,24 @@ export class Mesh {
   /** Bytes that came over the mesh so far. */
   get receivedBytes(): number {
     let bytes = this.#closedBytes;
-    for (const { link } of this.#peers.values()) bytes += link.receivedBytes;
+    for (const { link } of this.#all()) bytes += link.receivedBytes;
     return bytes;
   }
 
   get streamsCount(): number {
     let count = 0;
-    for (const { session } of this.#peers.values()) count += session.streamsCount;
+    for (const { session } of this.#all()) count += session.streamsCount;
     return count;
   }
 
-  /** Joins the port of another shard; a new port replaces the one of a shard that died. */
+  /** Joins the port of another shard; a new port replaces those of a shard that died. */
   attach(shard: number, port: MessagePort): void {
-    const old = this.#peers.get(shard);
-    if (old !== undefined) {
-      this.#retire(shard, old);
+    for (const old of this.#all()) {
+      if (old.shard !== shard) continue;
+      this.#retire(old);
       old.session.close('SLW_LINK_REPLACED');
     }
-    const link = new PortLink(port);
-    const session = createSession({
-      link,
-      settings: this.#options.settings,
-      opens: this.#options.shard < shard ? 'odd' : 'even',
-      events: {
-        onControl() {
-          // Shards greet nobody: control has introduced them.
-        },
-        onOpen: (stream, open) => this.#onOpen(stream, open),
-        onGoAway() {
-          // Followed by the port's end.
-        },
-        onIdle() {
-          // A mesh session lives as long as its shards.
-        },
-        onEnd: (code) => this.#onEnd(shard, peer, code),
-      },
-    });
-    const peer: Peer = { session, link };
-    this.#peers.set(shard, peer);
-    session.start();
-    session.activate(session.announce());
+    this.#join(shard, port, this.#options.firstId);
   }
 
   canOpen(shard: number): boolean {
@@ -94,11 +83,57 @@ export class Mesh {
   }
 
   tick(nowMs: number): void {
-    for (const { session } of this.#peers.values()) session.tick(nowMs);
+    for (const { session } of this.#all()) session.tick(nowMs);
+    for (const peer of [...this.#peers.values()]) {
+      const isOurs = this.#options.shard < peer.shard;
+      if (isOurs && peer.session.idsLeft < IDS_LEFT_MIN) this.#renew(peer);
+    }
   }
 
   close(): void {
-    for (const { session } of [...this.#peers.values()]) session.close('SLW_LINK_DRAINING');
+    for (const { session } of this.#all()) session.close('SLW_LINK_DRAINING');
+  }
+
+  #all(): Peer[] {
+    return [...this.#peers.values(), ...this.#left];
+  }
+
+  #join(shard: number, port: MessagePort, firstId?: number): void {
+    const link = new PortLink(port, (successor) => this.#onSuccessor(peer, successor));
+    const session = createSession({
+      link,
+      firstId,
+      settings: this.#options.settings,
+      opens: this.#options.shard < shard ? 'odd' : 'even',
+      events: {
+        onControl() {
+          // Shards greet nobody: control has introduced them.
+        },
+        onOpen: (stream, open) => this.#onOpen(stream, open),
+        onGoAway() {
+          // Of a port that was renewed here, or followed by the port's end.
+        },
+        onIdle: () => session.close('SLW_LINK_IDS_SPENT'),
+        onEnd: (code) => this.#onEnd(peer, code),
+      },
+    });
+    const peer: Peer = { shard, session, link };
+    this.#peers.set(shard, peer);
+    session.start();
+    session.activate(session.announce());
+  }
+
+  /** What opens from here on goes over a new port; the other side leaves the old one. */
+  #renew(peer: Peer): void {
+    this.#left.add(peer);
+    this.#join(peer.shard, peer.link.succeed());
+  }
+
+  /** All that the other side has opened on the old port was read before. */
+  #onSuccessor(peer: Peer, port: MessagePort): void {
+    this.#left.add(peer);
+    this.#join(peer.shard, port);
+    peer.session.leave('SLW_LINK_IDS_SPENT');
   }
 
   #onOpen(inner: Stream, open: Open): void {
@@ -115,15 +150,15 @@ export class Mesh {
     splice.outer.stream = outer;
   }
 
-  #onEnd(shard: number, peer: Peer, code: ErrorCode): void {
-    this.#retire(shard, peer);
-    this.#options.log.debug({ peer: shard, code }, 'mesh port closed');
+  #onEnd(peer: Peer, code: ErrorCode): void {
+    this.#retire(peer);
+    this.#options.log.debug({ peer: peer.shard, code }, 'mesh port closed');
   }
 
   /** Its bytes stay counted, from the very moment that it is no longer asked. */
-  #retire(shard: number, peer: Peer): void {
-    if (this.#peers.get(shard) !== peer) return;
-    this.#peers.delete(shard);
-    this.#closedBytes += peer.link.receivedBytes;
+  #retire(peer: Peer): void {
+    const isCurrent = this.#peers.get(peer.shard) === peer;
+    if (isCurrent) this.#peers.delete(peer.shard);
+    if (isCurrent || this.#left.delete(peer)) this.#closedBytes += peer.link.receivedBytes;
   }
 }

@@ -28,10 +28,12 @@ export interface SessionRequest {
   readonly settings: ShardSettings;
   readonly opens: 'odd' | 'even';
   readonly clock?: Clock;
+  /** Where our ids begin, for tests of their end. */
+  readonly firstId?: number | undefined;
 }
 
 export function createSession(request: SessionRequest): Session {
-  const { link, events, settings, opens } = request;
+  const { link, events, settings, opens, firstId } = request;
   const isMesh = link.kind === 'port';
   return new Session({
     link,
@@ -46,6 +48,7 @@ export function createSession(request: SessionRequest): Session {
     },
     openTimeoutMs: settings.upstreamConnectTimeoutMs + OPEN_SLACK_MS,
     ...(isMesh ? MESH_BOUNDS : {}),
+    ...(firstId === undefined ? {} : { firstId }),
   });
 }
 

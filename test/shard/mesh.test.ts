@@ -5,10 +5,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
+import { systemClock } from '../../src/base/clock.ts';
 import type { ShardSettings } from '../../src/bridge/shard-task.ts';
 import type { Stream } from '../../src/mux/stream.ts';
 import { Mesh } from '../../src/shard/mesh.ts';
-import { FRAME } from '../../src/wire/frame.ts';
+import { FRAME, STREAM_ID_MAX } from '../../src/wire/frame.ts';
 import { IDLE_FRAMES_MAX, STREAMS_OPENING_MAX } from '../../src/wire/limits.ts';
 import { decodeOpen } from '../../src/wire/open.ts';
 import { bodyFrame, RawPeer, RecordingSink, valueFrame } from '../mux/raw-peer.ts';
@@ -21,13 +22,15 @@ const REQUEST = { tunnel: 'site', address: '192.0.2.1', port: 9, link: '1-1' };
 /** A shard with one link, `<shard>-1`. */
 class Shard {
   readonly link = new RawPeer();
+  readonly log = new LogLines('shard');
   readonly mesh: Mesh;
 
-  constructor(t: TestContext, shard: number, settings: Partial<ShardSettings> = {}) {
+  constructor(t: TestContext, shard: number, settings: Partial<ShardSettings> = {}, firstId = 0) {
     this.mesh = new Mesh({
       shard,
+      ...(firstId > 0 ? { firstId } : {}),
       settings: shardSettings(settings),
-      log: new LogLines('shard').log,
+      log: this.log.log,
       openLocal: (request, sink) => {
         if (request.link !== `${shard}-1`) return 'SLW_STREAM_NO_LINK';
         return this.link.session.open({ ...request, link: '' }, sink);
@@ -56,10 +59,10 @@ function startTwo(t: TestContext): [Shard, Shard] {
   return shards;
 }
 
-function openFrom({ mesh }: Shard, request: Partial<typeof REQUEST> = {}) {
+function openFrom({ mesh }: Shard, request: Partial<typeof REQUEST> = {}, target = 1) {
   const sink = new RecordingSink();
   sink.isGreedy = true;
-  const stream = mesh.open(1, { ...REQUEST, ...request }, sink);
+  const stream = mesh.open(target, { ...REQUEST, ...request }, sink);
   assert.ok(typeof stream !== 'string', String(stream));
   sink.stream = stream;
   return { sink, stream };
@@ -144,6 +147,60 @@ test('a shard that comes back is reached again, and the count of bytes never fal
   assert.ok(near.mesh.receivedBytes >= before);
   assert.equal(near.mesh.canOpen(1), true);
 });
+
+// Ids that are left when a port begins: few enough for the next tick to renew it.
+const NEARLY_SPENT = STREAM_ID_MAX - 1000;
+type Opened = ReturnType<typeof openFrom>;
+
+for (const [who, near, far] of [
+  ['the shard that renews', NEARLY_SPENT, 0],
+  ['the other shard', 0, NEARLY_SPENT + 1],
+] as const) {
+  test(`ids of ${who} nearly spent: another port, and no stream is lost`, async (t) => {
+    const shards = [new Shard(t, 0, {}, near), new Shard(t, 1, {}, far)] as const;
+    join(shards[0], shards[1], 0, 1);
+    const [opener, answerer] = near > 0 ? shards : ([shards[1], shards[0]] as const);
+    const target = near > 0 ? 1 : 0;
+    const before = openFrom(opener, { link: `${target}-1` }, target);
+    await answerer.opened(1);
+    for (const { mesh } of shards) mesh.tick(systemClock.nowMs());
+    // More in all than the old port had ids for; the first ones cross its successor on their way.
+    const openMany = (): Opened[] =>
+      Array.from({ length: 300 }, () => openFrom(opener, { link: `${target}-1` }, target));
+    const after = openMany();
+    await answerer.opened(1 + after.length);
+    after.push(...openMany());
+    await answerer.opened(1 + after.length);
+    for (const { mesh } of shards) mesh.tick(systemClock.nowMs());
+    const open = answerer.link.written(FRAME.OPEN);
+    assert.equal(new Set(open.map(({ stream }) => stream)).size, 1 + after.length);
+    // The stream on the old port goes on, and ends as one does.
+    before.stream.write(Buffer.from('late'));
+    const first = open[0]?.stream ?? 0;
+    answerer.link.deliver(valueFrame(FRAME.OPENED, first, 100_000));
+    await until('its bytes are there', () =>
+      assert.equal(String(answerer.link.written(FRAME.DATA)[0]?.content), 'late'),
+    );
+    const counted = opener.mesh.receivedBytes;
+    answerer.link.deliver(bodyFrame(FRAME.DATA, first, Buffer.from('answer')));
+    before.stream.end();
+    answerer.link.deliver(valueFrame(FRAME.FIN, first, 0));
+    await until('it ends', () => assert.equal(before.sink.calls.at(-1), 'fin'));
+    assert.equal(before.sink.bytes.toString(), 'answer');
+    for (const { sink } of after) assert.deepEqual(sink.resets, []);
+    for (const { stream } of after.splice(0, 300)) stream.reset('SLW_STREAM_RESET');
+    await until('the old port is closed at both ends', () => {
+      for (const { log } of shards) {
+        assert.deepEqual(
+          log.all('mesh port closed').map(({ code }) => code),
+          ['SLW_LINK_IDS_SPENT'],
+        );
+      }
+    });
+    assert.ok(opener.mesh.receivedBytes >= counted);
+    assert.equal(opener.mesh.streamsCount, after.length);
+  });
+}
 
 test('visitors of a client that answers nobody leave those of others their way', async (t) => {
   // More than any link may have, and than it may have unanswered.
