@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
 import type { Masked } from '../base/masked.ts';
-import { isSafeUrl } from '../config/address.ts';
+import { HTTPS_RIGHT, isSafeUrl } from '../config/address.ts';
 import { type ProviderName, readProviderName } from '../config/cloud.ts';
 import { readGiven } from '../config/config.ts';
 import { openPorts } from '../deploy/cloud-config.ts';
@@ -114,7 +114,7 @@ async function open(
   );
   const endpoint = env[ENDPOINT]?.replace(/\/+$/, '');
   if (endpoint !== undefined && !isSafeUrl(endpoint)) {
-    throw new ConfigError([`${ENDPOINT} in the secret is no URL; write https://HOST`]);
+    throw new ConfigError([`${ENDPOINT} in the secret is no URL; ${HTTPS_RIGHT}`]);
   }
   const provider = await openProvider({
     ...{ name, env, tag: OPERATOR_TAG, sleep: options.sleep },

@@ -70,18 +70,22 @@ function readListen(text: string): Address | InvalidText {
     : { host: hostRead, port };
 }
 
+export const HTTPS_RIGHT = 'write https://HOST, without a login';
+
 /** Of an API or a registry: over plain HTTP from this machine alone. No slash at its end. */
 export const httpsUrl: Kind<string> = kindOf(
   'https URL',
   'URL',
   (text) =>
-    isSafeUrl(text) ? text.replace(/\/+$/, '') : new InvalidText('is no URL; write https://HOST'),
+    isSafeUrl(text) ? text.replace(/\/+$/, '') : new InvalidText(`is no URL; ${HTTPS_RIGHT}`),
   String,
 );
 
+/** A login in it would be shown by `config print`, and in the scripts that it goes into. */
 export function isSafeUrl(text: string): boolean {
   if (!/^https?:\/\/[\x21-\x7e]{1,2000}$/.test(text) || !URL.canParse(text)) return false;
-  const { protocol, hostname } = new URL(text);
+  const { protocol, hostname, username, password } = new URL(text);
+  if (username !== '' || password !== '') return false;
   return protocol === 'https:' || isLoopbackHost(hostname);
 }
 

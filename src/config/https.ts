@@ -7,7 +7,7 @@
 
 import { isIP } from 'node:net';
 import { readHostName } from '../base/target.ts';
-import { addressOrOff } from './address.ts';
+import { addressOrOff, isSafeUrl } from './address.ts';
 import { InvalidText, type Kind, kindOf, LINES, many, one, optional } from './option.ts';
 import { boolean, choice, integer, path, text } from './quantity.ts';
 
@@ -45,14 +45,16 @@ export const certificateFiles: Kind<CertificateFiles> = kindOf(
   ({ name, cert, key }) => `${name}=${cert},${key}`,
 );
 
+const ISSUER_RIGHT = 'write prod, staging, or the https URL of a directory, without a login';
+
 export const issuer: Kind<string> = kindOf(
   'issuer',
   'prod|staging|URL',
   (text) => {
     const known = ISSUERS[text];
     if (known !== undefined) return known;
-    if (URL.canParse(text) && new URL(text).protocol === 'https:') return new URL(text).href;
-    return new InvalidText('is no issuer; write prod, staging, or the https URL of a directory');
+    if (text.startsWith('https:') && isSafeUrl(text)) return new URL(text).href;
+    return new InvalidText(`is no issuer; ${ISSUER_RIGHT}`);
   },
   (url) => Object.keys(ISSUERS).find((word) => ISSUERS[word] === url) ?? url,
 );

@@ -12,6 +12,8 @@ import { text } from './quantity.ts';
 export const NPM_REGISTRY = 'https://registry.npmjs.org';
 const SHA512 = /^sha512-[A-Za-z0-9+/]{86}==$/;
 
+const PACKAGE_RIGHT = 'write sluiceway@VERSION, or the https URL of an archive, without a login';
+
 /** Goes into a script, in quotes. */
 export const packageSpec: Kind<string> = kindOf(
   'text',
@@ -19,7 +21,7 @@ export const packageSpec: Kind<string> = kindOf(
   (given) =>
     isSafeUrl(given) || /^[A-Za-z0-9@._/~^-]{1,200}$/.test(given)
       ? given
-      : new InvalidText('is no package; write sluiceway@VERSION, or the https URL of an archive'),
+      : new InvalidText(`is no package; ${PACKAGE_RIGHT}`),
   String,
 );
 

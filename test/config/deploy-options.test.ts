@@ -57,13 +57,18 @@ function packageRows(prefix: string, key: string): Readonly<Record<string, Row>>
       wrong: {
         "x'; reboot": /is no package/u,
         'http://a.example/x.tgz': /is no package/u,
+        'https://me:secret@a.example/x.tgz': /is no package; .* without a login/u,
         [ARCHIVE]: new RegExp(`a URL needs --${prefix}package-integrity`, 'u'),
       },
     },
     [`${prefix}registry`]: {
       value: 'https://mirror.example/npm/',
       becomes: { [key]: { registry: 'https://mirror.example/npm' } },
-      wrong: { 'http://mirror.example': /is no URL; write https/u, mirror: /is no URL/u },
+      wrong: {
+        'http://mirror.example': /is no URL; write https/u,
+        'https://me:secret@mirror.example': /is no URL; .* without a login/u,
+        mirror: /is no URL/u,
+      },
     },
   };
 }

@@ -136,7 +136,12 @@ describe('HTTPS', () => {
       const [problem] = check({ 'letsencrypt-domain': name });
       assert.match(problem ?? '', /is not a name to have a certificate for/, name);
     }
-    for (const url of ['http://ca.test/dir', 'production', 'ftp://x']) {
+    for (const url of [
+      'http://ca.test/dir',
+      'production',
+      'ftp://x',
+      'https://me:secret@ca.test/',
+    ]) {
       assert.match(check({ ...domain, 'letsencrypt-issuer': url })[0] ?? '', /is no issuer/);
     }
   });
