@@ -79,8 +79,8 @@ const TIMEOUT_MS = 30_000;
  * Resolves when every tunnel is up on one server at least, and every local port is open.
  *
  * Rejects with a ConfigError for options that cannot be, and with a SluicewayError when a tunnel is
- * refused for good by every server (its code), the token is by one (SLW_AUTH_REFUSED), or it takes
- * too long (SLW_TIMEOUT).
+ * refused for good by every server (its code), it ends before (the code of its last link, such as
+ * SLW_AUTH_REFUSED for a token), or it takes too long (SLW_TIMEOUT).
  * Nothing runs any more then.
  */
 export async function connect(options: ConnectOptions): Promise<Tunnel> {
@@ -127,8 +127,9 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     const version = readVersion();
     const onEvent = (event: ClientEvent): void => this.#onEvent(event);
     this.#client = await startClient(this.#config, { log, version, onEvent });
-    void this.#client.closed.then(({ exitCode, message = '' }) => {
-      this.#up.reject(new SluicewayError(codeOf(exitCode), message || 'the tunnel has ended'));
+    void this.#client.closed.then(({ exitCode, code, message = '' }) => {
+      const other = exitCode === 0 ? 'SLW_LINK_ENDED' : 'SLW_DIAL_FAILED';
+      this.#up.reject(new SluicewayError(code ?? other, message || 'the tunnel has ended'));
       this.emit('closed', { exitCode, reason: message });
     });
     const onAbort = (): void => this.#up.reject(signal?.reason);
@@ -231,12 +232,6 @@ function pairs(
 ): Record<string, readonly string[]> {
   const texts = Object.entries(values ?? {}).map(([key, value]) => `${key}${sign}${value}`);
   return texts.length === 0 ? {} : { [name]: texts };
-}
-
-/** By the exit codes of the contract. */
-function codeOf(exitCode: number): 'SLW_AUTH_REFUSED' | 'SLW_DIAL_FAILED' | 'SLW_LINK_ENDED' {
-  if (exitCode === 3) return 'SLW_AUTH_REFUSED';
-  return exitCode === 0 ? 'SLW_LINK_ENDED' : 'SLW_DIAL_FAILED';
 }
 
 function late(timeoutMs: number, missing: readonly string[]): SluicewayError {

@@ -9,6 +9,8 @@ import { ERRORS, type ErrorCode } from '../base/errors.ts';
 
 export interface Ending {
   readonly exitCode: number;
+  /** Of the failure, if it was one of a link. */
+  readonly code?: ErrorCode;
   readonly message?: string;
 }
 
@@ -61,7 +63,7 @@ export function finalEnding(
   const final = FINAL[code];
   if (final === undefined) return undefined;
   const why = detail === '' ? ERRORS[code].text : `${ERRORS[code].text}, ${detail}`;
-  return { exitCode: final.exitCode, message: `${url}: ${why}: ${final.advice}` };
+  return { exitCode: final.exitCode, code, message: `${url}: ${why}: ${final.advice}` };
 }
 
 /** Of a server that is given up, when it is the last; undefined: it is tried again. */
@@ -72,9 +74,10 @@ export function givingUp(
 ): Ending | undefined {
   if (failure.linksLeft > 0) return undefined;
   const why = reasonOf(failure);
-  const isRefused = failure.code === 'SLW_TLS_REFUSED';
+  const { code } = failure;
+  const isRefused = code === 'SLW_TLS_REFUSED';
   const exitCode = isRefused ? EXIT_AUTH_REFUSED : EXIT_FAILURE;
-  if (once) return { exitCode, message: `${url}: ${why} (--once)` };
+  if (once) return { exitCode, code, message: `${url}: ${why} (--once)` };
   if (maxRetry === 0 || failure.attempts <= maxRetry) return undefined;
-  return { exitCode, message: `${url}: gave up after ${maxRetry} retries: ${why}` };
+  return { exitCode, code, message: `${url}: gave up after ${maxRetry} retries: ${why}` };
 }

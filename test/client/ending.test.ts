@@ -24,7 +24,7 @@ test('what trying again cannot cure ends at once, and says what to check', () =>
   for (const [code, exitCode, advice] of cases) {
     const ending = finalEnding(URL_TEXT, { code, detail: '' });
     const { message = '' } = ending ?? {};
-    assert.equal(ending?.exitCode, exitCode, code);
+    assert.deepEqual([ending?.exitCode, ending?.code], [exitCode, code]);
     assert.ok(message.startsWith(`${URL_TEXT}: ${ERRORS[code].text}: `), message);
     assert.ok(message.includes(advice), message);
   }
@@ -42,6 +42,7 @@ test('anything else is tried again, as often as the user wants', () => {
   assert.equal(givingUp(URL_TEXT, { ...LOST, attempts: 3 }, thrice), undefined);
   assert.deepEqual(givingUp(URL_TEXT, { ...LOST, attempts: 4 }, thrice), {
     exitCode: 1,
+    code: LOST.code,
     message: `${URL_TEXT}: gave up after 3 retries: read ECONNRESET`,
   });
 });
@@ -50,10 +51,11 @@ test('--once ends with the first failure, by exit code 3 for a refused certifica
   const once = { once: true, maxRetry: 0 };
   assert.deepEqual(givingUp(URL_TEXT, LOST, once), {
     exitCode: 1,
+    code: LOST.code,
     message: `${URL_TEXT}: read ECONNRESET (--once)`,
   });
   const refused = givingUp(URL_TEXT, { ...LOST, code: 'SLW_TLS_REFUSED' }, once);
-  assert.equal(refused?.exitCode, 3);
+  assert.deepEqual([refused?.exitCode, refused?.code], [3, 'SLW_TLS_REFUSED']);
 });
 
 test('no server is given up that has a link, whatever the user wants', () => {

@@ -2,14 +2,18 @@
 // with nothing left running. Method: a node in this process, calls of the library.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { test } from 'node:test';
+import { createServer } from 'node:tls';
 import { type ClientEvent, ConfigError, connect, type Tunnel } from '../../src/client/connect.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { LOOPBACK, TOKEN } from '../support/configs.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startNode } from '../support/local-tunnel.ts';
+import { PAIR_A } from '../support/test-pairs.ts';
 import { connectTo, echoOnce, get, startEcho, startHttp } from '../support/upstream.ts';
 
 const HOST = 'site.example.com';
@@ -79,6 +83,20 @@ test('a wrong token, a refused tunnel and a silent server each have their code',
     ...{ code: 'SLW_TIMEOUT', message: `not up within 700 ms: ${HOST}` },
   });
   await node.untilMetric('sluiceway_links', (links) => links === 0);
+});
+
+test('a certificate that is not trusted has a code of its own', async (t) => {
+  const server = createServer(PAIR_A).listen(0, LOOPBACK);
+  undoAfter(t, () => {
+    server.close();
+  });
+  await once(server, 'listening');
+  const url = `wss://${LOOPBACK}:${(server.address() as AddressInfo).port}`;
+  const calling = connect({
+    ...{ url, token: TOKEN, upstreams: { [HOST]: 'http://127.0.0.1:1' } },
+    options: { once: true, 'auto-tls': false },
+  });
+  await assert.rejects(calling, { code: 'SLW_TLS_REFUSED', message: /\(--once\)$/ });
 });
 
 test('a tunnel that one of two servers refuses is up on the other', async (t) => {
