@@ -20,6 +20,8 @@ if (major < 24 || (major === 24 && Number(parts[1]) < 12)) {
   // In MiB. A thread that has carried many connections keeps 40 MB less (0043), and is as fast.
   const said = process.execArgv.concat(process.env.NODE_OPTIONS || '').join(' ');
   if (!/semi.space/.test(said)) v8.setFlagsFromString('--max-semi-space-size=8');
+  // Who asks for Node's reports has the environment in them, and SLUICEWAY_TOKEN with it.
+  if (/--report/.test(said)) process.report.excludeEnv = true;
   import('./program.ts').then(
     (program) => program.main(process.argv),
     (error) => {

@@ -11,6 +11,8 @@ export const shardUrl: string = new URL(import.meta.url).href;
 
 /** One task that ends when the shard is told to stop; a throw in it ends the thread. */
 export default async function run(task: ShardTask): Promise<void> {
+  // As in cli/main.ts: each thread has a part of its own in Node's reports.
+  process.report.excludeEnv = true;
   if (task.role === 'exit') {
     const { runExitShard } = await import('./exit-shard.ts');
     return runExitShard(task);

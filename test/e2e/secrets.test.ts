@@ -4,8 +4,11 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
+import { eventually } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
+import { scratchFolder } from '../support/programs.ts';
 import { spawnClient, startClient, startServer } from '../support/tunnel.ts';
 import { connectTo, echoOnce, get, sendRaw, startEcho, startHttp } from '../support/upstream.ts';
 
@@ -86,4 +89,19 @@ test('a token is nowhere but where it belongs', async (t) => {
       assert.ok(!text.includes(secret), `${secret} is in ${place}`);
     }
   }
+});
+
+test("a token is not in the diagnostic report of Node's own", async (t) => {
+  const folder = scratchFolder(t);
+  const asked = ['--report-on-signal', '--report-signal=SIGWINCH', `--report-directory=${folder}`];
+  const server = await startServer(t, {
+    env: { SLUICEWAY_TOKEN: CANARY, NODE_OPTIONS: asked.join(' ') },
+  });
+  process.kill(server.process.pid, 'SIGWINCH');
+  const report = await eventually(15_000, 'a report is written', async () => {
+    const [name = ''] = readdirSync(folder);
+    return JSON.parse(readFileSync(path.join(folder, name), 'utf8')) as Record<string, unknown>;
+  });
+  assert.ok(Array.isArray(report.workers) && report.workers.length > 0, 'it speaks of the shards');
+  assert.ok(!JSON.stringify(report).includes(CANARY.slice(0, 12)), 'the token is in it');
 });
