@@ -1,8 +1,8 @@
 // Goal: while the other side is away nobody is served, and who is away longer than 35 s is known to
 // be by both sides that run; traffic is back within the longest back-off after it can be, whatever
-// was away: the client, stopped for a minute; the network, for ten seconds and for a minute; the
-// server, which has moved to another address. Method: real processes in namespaces of their own;
-// nftables drops, names that change.
+// was away: the client, stopped for a minute; the network, for ten seconds and for a minute, or for
+// a minute what one side sends; the server, which has moved to another address. Method: real
+// processes in namespaces of their own; nftables drops, names that change.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -67,6 +67,25 @@ async function startPlace(t: TestContext): Promise<Place | undefined> {
   return { netns, server, client };
 }
 
+/** Drops what comes from the server (`sport`), and what goes there. */
+async function cutCable(
+  { netns, server }: Place,
+  sides: readonly ('sport' | 'dport')[],
+): Promise<void> {
+  await netns.run('nft', 'add table inet cable');
+  const chain = '{ type filter hook output priority 0; }';
+  await netns.run('nft', `add chain inet cable out ${chain}`);
+  for (const side of sides) {
+    await netns.run('nft', `add rule inet cable out tcp ${side} ${server.controlPort} drop`);
+  }
+}
+
+async function mendCable(t: TestContext, { netns, server }: Place): Promise<void> {
+  await netns.run('nft', 'delete table inet cable');
+  const ms = await untilServed(netns, server);
+  t.diagnostic(`served again after ${Math.round(ms)} ms`);
+}
+
 /** Until `awayMs` are over nobody is served; when they are long, both know that the link died. */
 async function spendOutage(
   { netns, server }: Place,
@@ -102,18 +121,20 @@ test('outages', { concurrency: true }, async (t) => {
       t.test(`the network is away for ${awayMs / 1000} s`, async (t) => {
         const place = await startPlace(t);
         if (place === undefined) return;
-        const { netns, server } = place;
-        const port = String(server.controlPort);
-        await netns.run('nft', 'add table inet cable');
-        const chain = '{ type filter hook output priority 0; }';
-        await netns.run('nft', `add chain inet cable out ${chain}`);
-        for (const side of ['sport', 'dport']) {
-          await netns.run('nft', `add rule inet cable out tcp ${side} ${port} drop`);
-        }
-        await spendOutage(place, awayMs, [server.process, place.client]);
-        await netns.run('nft', 'delete table inet cable');
-        const ms = await untilServed(netns, server);
-        t.diagnostic(`served again after ${Math.round(ms)} ms`);
+        await cutCable(place, ['sport', 'dport']);
+        await spendOutage(place, awayMs, [place.server.process, place.client]);
+        await mendCable(t, place);
+      }),
+    ),
+    ...(['server', 'client'] as const).map((who) =>
+      t.test(`what the ${who} sends is away for a minute`, async (t) => {
+        const place = await startPlace(t);
+        if (place === undefined) return;
+        await cutCable(place, [who === 'server' ? 'sport' : 'dport']);
+        // Who hears nothing finds it out. The other hears of that, or that its own is not answered.
+        const deaf = who === 'server' ? place.client : place.server.process;
+        await spendOutage(place, LONG_MS, [deaf]);
+        await mendCable(t, place);
       }),
     ),
     t.test('the server has another address', async (t) => {
