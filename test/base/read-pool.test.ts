@@ -134,6 +134,21 @@ test('a small part that must wait is copied, a large one waits as it is', () => 
   assert.equal(pool.lentCount, 0);
 });
 
+test('a part of a wide one that must wait is copied into a read of its own', () => {
+  const pool = new ReadPool();
+  const lent = pool.lend(pool.takeWide(), WIDE_BUFFER_BYTES).fill('a');
+  const part = lent.subarray(READ_BYTES, 2 * READ_BYTES);
+  const kept = pool.keep(part);
+  assert.ok(kept !== part && pool.isLent(kept) && kept.equals(part));
+  // The wide one is used again as soon as the others have gone, and the copy after it.
+  pool.release(lent, WIDE_BUFFER_BYTES - READ_BYTES);
+  assert.deepEqual([pool.lentCount, pool.freeCount], [1, 1]);
+  pool.release(kept, READ_BYTES);
+  assert.deepEqual([pool.lentCount, pool.freeCount], [0, 2]);
+  const again = pool.keep(pool.lend(pool.takeWide(), WIDE_BUFFER_BYTES).subarray(0, READ_BYTES));
+  assert.equal(again.buffer, kept.buffer, 'no new memory');
+});
+
 test('what one borrower reads is never what another has, whatever the order of events', () => {
   const step = fc.record({ lends: fc.boolean(), bytes: fc.integer({ min: 1, max: 4096 }) });
   fc.assert(
