@@ -39,6 +39,10 @@ const SHRINK_SHARE = 8;
 /** A piece that must wait is copied when it is less of its buffer, and would keep it from use. */
 const KEEP_PART_MIN = 1 / 4;
 
+/** Of a read: from here on its copy is one, and else memory of its own size. A record of TLS, 16
+ * KiB, would hold four times what its window says. */
+const KEEP_READ_MIN = 1 / 2;
+
 /** The memory of a wide one: what `giveAway` gives and `adopt` takes. */
 export const WHOLE_BYTES = HEADROOM_BYTES + WIDE_BUFFER_BYTES;
 
@@ -223,7 +227,7 @@ export class ReadPool {
   keep<Piece extends Uint8Array>(piece: Piece): Piece | Buffer {
     const loan = this.#loans.get(piece.buffer);
     if (loan === undefined || piece.length >= loan.buffer.length * KEEP_PART_MIN) return piece;
-    if (piece.length < READ_BUFFER_BYTES * KEEP_PART_MIN) return this.own(piece);
+    if (piece.length < READ_BUFFER_BYTES * KEEP_READ_MIN) return this.own(piece);
     const copy = this.lend(this.take(), piece.length);
     copy.set(piece);
     this.release(piece, piece.length);

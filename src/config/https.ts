@@ -53,7 +53,8 @@ export const issuer: Kind<string> = kindOf(
   (text) => {
     const known = ISSUERS[text];
     if (known !== undefined) return known;
-    if (text.startsWith('https:') && isSafeUrl(text)) return new URL(text).href;
+    const href = URL.canParse(text) ? new URL(text).href : '';
+    if (href.startsWith('https:') && isSafeUrl(href)) return href;
     return new InvalidText(`is no issuer; ${ISSUER_RIGHT}`);
   },
   (url) => Object.keys(ISSUERS).find((word) => ISSUERS[word] === url) ?? url,

@@ -38,10 +38,17 @@ const REFUSALS: Readonly<Record<number, string>> = {
   400: 'Bad Request',
   401: 'Unauthorized',
   404: 'Not Found',
+  408: 'Request Timeout',
   426: 'Upgrade Required',
   429: 'Too Many Requests',
   431: 'Request Header Fields Too Large',
   503: 'Service Unavailable',
+};
+
+/** Of Node's errors; any other is a 400. */
+const STATUS_OF_ERROR: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
 };
 
 const MORE_FIELDS: Readonly<Record<number, string>> = {
@@ -83,7 +90,7 @@ export function createControlPort(options: ControlPortOptions): Server {
   server.on('request', (request, response) => void answer(options, request, response));
   server.on('upgrade', (request, socket, head) => void upgrade(options, { request, socket, head }));
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400;
+    const status = STATUS_OF_ERROR[error.code ?? ''] ?? 400;
     if (!isTurnedAway(options, socket)) refuse(options, socket, status, '_other');
   });
   return server;

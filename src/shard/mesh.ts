@@ -113,7 +113,10 @@ export class Mesh {
         onGoAway() {
           // Of a port that was renewed here, or followed by the port's end.
         },
-        onIdle: () => session.close('SLW_LINK_IDS_SPENT'),
+        // Any other says itself why it goes, and closes its port.
+        onIdle: () => {
+          if (this.#left.has(peer)) session.close('SLW_LINK_IDS_SPENT');
+        },
         onEnd: (code) => this.#onEnd(peer, code),
       },
     });

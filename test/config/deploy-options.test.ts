@@ -228,6 +228,7 @@ for (const command of COMMANDS) {
             const way: Way = { source, values: { [name]: text } };
             const problems = problemsOf(() => resolveConfig(inputOf(command, way))).join('\n');
             assert.match(problems, reason, `${text} from ${source}`);
+            assert.ok(!problems.includes('me:secret'), problems);
             assert.ok(problems.includes(`--${name} ${ORIGINS[source](name)}`), problems);
             if (name === 'credentials') continue;
             assert.equal(problems.split('\n').length, 1, problems);

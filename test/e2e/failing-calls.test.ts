@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startProcess } from '../support/process.ts';
-import { requirePrograms } from '../support/programs.ts';
+import { requirePrograms, skipOrFail } from '../support/programs.ts';
 import { startTunnel, type TestTunnel } from '../support/tunnel.ts';
 import { get, startHttp } from '../support/upstream.ts';
 
@@ -54,7 +54,11 @@ for (const [who, faults] of [
       ],
       endSignal: 'SIGINT',
     });
-    await strace.line('attached', (line) => /attached/u.test(line));
+    const began = await strace.line('attached', (line) => /attached|not permitted/u.test(line));
+    if (/not permitted/u.test(began)) {
+      await strace.expectEnd();
+      return skipOrFail(t, `strace: ${began}`);
+    }
     const statuses = await ask(t, tunnel, ASKED);
     const injected = strace.stderr.filter((line) => line.includes('INJECTED'));
     await strace.stop();

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createNetns } from '../support/netns.ts';
-import { startProcess } from '../support/process.ts';
+import { runProgram, startProcess } from '../support/process.ts';
 import { isCi } from '../support/programs.ts';
 import { parseLine, startClient, startServer } from '../support/tunnel.ts';
 
@@ -44,8 +44,13 @@ test('three of a hundred packets are lost, and no byte', async (t) => {
     const lost = `numgen random mod 100 < 3 counter drop`;
     await netns.run('nft', `add rule inet way out tcp ${side} ${server.controlPort} ${lost}`);
   }
-  const text = await netns.run(process.execPath, LOAD, 'visit', String(PORT), String(SECONDS));
-  const { bulk, echoesMs } = JSON.parse(text) as Seen;
+  const visitors = [LOAD, 'visit', String(PORT), String(SECONDS)];
+  const visit = await runProgram(t, {
+    ...netns.inside(process.execPath, visitors),
+    ms: (SECONDS + 60) * 1000,
+  });
+  assert.equal(visit.code, 0, visit.stderr);
+  const { bulk, echoesMs } = JSON.parse(visit.stdout) as Seen;
   for (const one of bulk) {
     assert.equal(one.got, one.otherSent, 'what was sent to the visitor');
     assert.equal(one.otherGot, one.sent, 'what the visitor sent');
@@ -61,6 +66,8 @@ test('three of a hundred packets are lost, and no byte', async (t) => {
   assert.ok(dropped.length === 2 && dropped.every((count) => count > 10), rules);
   const ends = [...server.process.stderr, ...client.stderr]
     .map(parseLine)
+    // One too many on a shard is ended by the client while it settles.
+    .filter(({ msg, code }) => msg !== 'link ended' || code !== 'SLW_LINK_ENDED')
     .filter(({ msg, level }) => msg === 'link ended' || level === 'warn' || level === 'error');
   assert.deepEqual(ends, [], 'no link was given up');
 });

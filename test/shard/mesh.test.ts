@@ -129,6 +129,17 @@ test('a shard that goes loses the streams to it and no others', async (t) => {
   assert.deepEqual([kept.resets, keptStream.isEnded], [[], false]);
 });
 
+test('a port that goes on which nothing runs says why it went', async (t) => {
+  const [near, far] = startTwo(t);
+  far.mesh.close();
+  await until('the port is closed', () =>
+    assert.deepEqual(
+      near.log.all('mesh port closed').map(({ code }) => code),
+      ['SLW_LINK_DRAINING'],
+    ),
+  );
+});
+
 test('a shard that comes back is reached again, and the count of bytes never falls', async (t) => {
   const [near, far] = startTwo(t);
   const { sink } = openFrom(near);
