@@ -67,6 +67,9 @@ const FREE_BATCHES_MAX = 16;
 
 const freeBatches: Buffer[] = [];
 const ZERO_KEY = Buffer.alloc(4);
+/** Keys that were made together, each used once. */
+const randomKeys = Buffer.alloc(4096);
+let usedKeyBytes = randomKeys.length;
 
 export class WsLink implements Link, WsFrameSink, ReadSink {
   readonly kind = 'websocket';
@@ -253,7 +256,8 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     const from = writeWsHeader(batch, this.#start, { opcode, length, key });
     if (key !== undefined && key !== ZERO_KEY) {
       applyMask(batch.subarray(this.#start, this.#end), key, 0);
-      if (body !== undefined) body = maskedCopy(body, key, this.#end - this.#start);
+      // In place: what is written is ours, and is read by nobody after that.
+      if (body !== undefined) applyMask(body, key, this.#end - this.#start);
     }
     const head = batch.subarray(from, this.#end);
     this.#start = this.#end + WS_HEADER_BYTES_MAX;
@@ -304,7 +308,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
 
   #createKey(): Buffer | undefined {
     if (this.#mask === 'none') return undefined;
-    return this.#mask === 'zero' ? ZERO_KEY : randomFillSync(Buffer.alloc(4));
+    return this.#mask === 'zero' ? ZERO_KEY : randomKey();
   }
 
   #countPing(): void {
@@ -349,11 +353,14 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   }
 }
 
-function maskedCopy(body: Uint8Array, key: Buffer, phase: number): Buffer {
-  const copy = Buffer.from(body);
-  readPool.release(body, body.length);
-  applyMask(copy, key, phase);
-  return copy;
+/** Of a strong source, as RFC 6455 10.3 wants it; a call of that costs more than a message. */
+function randomKey(): Buffer {
+  if (usedKeyBytes === randomKeys.length) {
+    randomFillSync(randomKeys);
+    usedKeyBytes = 0;
+  }
+  usedKeyBytes += ZERO_KEY.length;
+  return randomKeys.subarray(usedKeyBytes - ZERO_KEY.length, usedKeyBytes);
 }
 
 function closeStatus(code: ErrorCode): number {

@@ -215,15 +215,20 @@ test('sixteen fragments pass, one more does not, empty ones count', () => {
 });
 
 test('masks work from every phase, on every length', () => {
-  const noise = seededNoise(8, 64);
+  const noise = seededNoise(8, 400);
+  const lengths = [...Array(20).keys(), 255, 256, 257, 258, 259, 260, 380];
   for (let phase = 0; phase < 8; phase += 1) {
-    for (let length = 0; length < 20; length += 1) {
-      const bytes = Buffer.from(noise.subarray(0, length));
-      applyMask(bytes, KEY, phase);
-      const expected = noise
-        .subarray(0, length)
-        .map((byte, index) => byte ^ (KEY[(phase + index) % 4] ?? 0));
-      assert.deepEqual([...bytes], [...expected], `phase ${phase}, ${length} bytes`);
+    for (const length of lengths) {
+      for (let offset = 0; offset < 4; offset += 1) {
+        // Memory around it stays as it is.
+        const memory = Buffer.from(noise);
+        applyMask(memory.subarray(offset, offset + length), KEY, phase);
+        const expected = noise.map((byte, index) => {
+          const isInside = index >= offset && index < offset + length;
+          return isInside ? byte ^ (KEY[(phase + index - offset) % 4] ?? 0) : byte;
+        });
+        assert.ok(memory.equals(expected), `phase ${phase}, ${length} bytes from ${offset}`);
+      }
     }
   }
 });
