@@ -196,8 +196,9 @@ export class ReadPool {
 
   /** `bytes` of what `piece` lies in will not be looked at again. Of other memory: nothing. */
   release(piece: Uint8Array, bytes: number): void {
+    if (bytes === 0) return;
     const loan = this.#loans.get(piece.buffer);
-    if (loan === undefined || bytes === 0) return;
+    if (loan === undefined) return;
     assert(bytes <= loan.bytes, 'every lent byte is released once');
     loan.bytes -= bytes;
     if (loan.bytes > 0) return;
@@ -221,14 +222,18 @@ export class ReadPool {
 
   /**
    * `piece` for somebody who must wait with it and then releases it: itself, or a copy when it is a
-   * small part. Of a wide one a part may be as much as a read, and its copy is on loan as well: new
-   * memory for each was 110 MB a second of a download over TLS, and six collections (0054).
+   * small part of its memory, also of Node's own blocks of 64 KiB. Of a wide one a part may be as
+   * much as a read, and its copy is on loan as well: new memory for each was 110 MB a second of a
+   * download over TLS, and six collections (0054).
    */
   keep<Piece extends Uint8Array>(piece: Piece): Piece | Buffer {
     const loan = this.#loans.get(piece.buffer);
-    if (loan === undefined || piece.length >= loan.buffer.length * KEEP_PART_MIN) return piece;
-    if (piece.length < READ_BUFFER_BYTES * KEEP_READ_MIN) return this.own(piece);
-    const copy = this.lend(this.take(), piece.length);
+    const wholeBytes = loan?.buffer.length ?? piece.buffer.byteLength;
+    if (piece.length >= wholeBytes * KEEP_PART_MIN || piece.length === 0) return piece;
+    const isRead = loan !== undefined && piece.length >= READ_BUFFER_BYTES * KEEP_READ_MIN;
+    const copy = isRead
+      ? this.lend(this.take(), piece.length)
+      : Buffer.allocUnsafeSlow(piece.length);
     copy.set(piece);
     this.release(piece, piece.length);
     return copy;

@@ -114,7 +114,7 @@ test('free buffers are bounded, of either kind', () => {
 
 test('memory of anybody else is nothing to the pool', () => {
   const pool = new ReadPool();
-  const own = Buffer.from('own');
+  const own = Buffer.allocUnsafeSlow(3);
   pool.release(own, own.length);
   assert.equal(pool.own(own), own);
   assert.equal(pool.keep(own), own);
@@ -132,6 +132,14 @@ test('a small part that must wait is copied, a large one waits as it is', () => 
   assert.equal(small.toString(), 'a'.repeat(100));
   pool.release(large, READ_BYTES - 100);
   assert.equal(pool.lentCount, 0);
+});
+
+test("a small piece of Node's own memory keeps no more than itself when it must wait", () => {
+  const pool = new ReadPool();
+  const piece = Buffer.from('x'.repeat(1100));
+  assert.ok(piece.buffer.byteLength >= 4 * piece.length, 'it lies in a block');
+  const kept = pool.keep(piece);
+  assert.deepEqual([kept.buffer.byteLength, kept.toString()], [1100, piece.toString()]);
 });
 
 test('a part of a wide one that must wait is copied into a read of its own', () => {
