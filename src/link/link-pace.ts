@@ -22,6 +22,8 @@ const QUEUED_MS = 100;
 const FRAME_MS = 5;
 /** Samples of less time say more of the event loop than of the line. */
 const SAMPLE_MS_MIN = 20;
+/** And of fewer bytes, when nothing waits behind them. Guess: a record of TLS. */
+const SAMPLE_BYTES_MIN = 16 * KIB;
 
 export class LinkPace {
   queuedBytesMax = QUEUED_BYTES_MAX;
@@ -45,7 +47,9 @@ export class LinkPace {
   sample(nowMs: number, takenBytes: number, isWaiting: boolean): void {
     const elapsedMs = nowMs - this.#sinceMs;
     const bytes = takenBytes - this.#sinceBytes;
-    if (elapsedMs >= SAMPLE_MS_MIN) {
+    // What was little and is gone was held up by the event loop: TLS is done with it a turn later.
+    const isOfLine = isWaiting || bytes >= SAMPLE_BYTES_MIN;
+    if (elapsedMs >= SAMPLE_MS_MIN && isOfLine) {
       const before = this.#bytesPerMs;
       this.#setRate(before === 0 ? bytes / elapsedMs : (before + bytes / elapsedMs) / 2);
       this.#sinceMs = nowMs;

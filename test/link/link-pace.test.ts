@@ -35,6 +35,16 @@ test('time in which nothing waited is no part of a rate', () => {
   assert.equal(pace.frameBytesMax, FRAME_BYTES_MAX);
 });
 
+test('a turn that took long makes no line slow on which little was sent', () => {
+  const pace = new LinkPace();
+  // As over TLS, which is done with each write one turn later.
+  for (let count = 0; count < 50; count += 1) {
+    pace.begin(100 * count, 0);
+    pace.sample(100 * count + 25, 100, false);
+  }
+  assert.deepEqual([pace.queuedBytesMax, pace.frameBytesMax], [QUEUED_BYTES_MAX, FRAME_BYTES_MAX]);
+});
+
 test('a moment without a reader is made good by what is taken at once', () => {
   const pace = new LinkPace();
   run(pace, 1);
