@@ -1,7 +1,7 @@
 // How bytes come out of a socket: into buffers of the pool, which is the cheapest way there is.
 //
-//   small read: the thread's one shared buffer --copy--> piece        (idle sockets hold nothing)
-//   large read: a buffer of the socket's own --lent--> piece          (from the second one on)
+//   small read: the thread's one shared buffer --copy--> piece
+//   large read: a buffer of the socket's own --lent--> piece          (until 8 small ones)
 //   TLS:        | record | record | ... | last |  --lent--> piece     (whole records are gathered)
 //
 // Node offers `onread` to sockets that it dials; the same three slots exist on every socket, an
@@ -106,9 +106,9 @@ export class SocketReads {
     }
     this.#smallReads = 0;
     this.#buffer = this.#takeBuffer();
-    const isShared = buffer === shared;
-    const piece = isShared ? Buffer.from(buffer.subarray(0, bytes)) : readPool.lend(buffer, bytes);
-    this.sink.onRead(piece);
+    const own = buffer === shared ? readPool.take() : buffer;
+    if (own !== buffer) buffer.copy(own, 0, 0, bytes);
+    this.sink.onRead(readPool.lend(own, bytes));
     return true;
   }
 
