@@ -250,8 +250,9 @@ class ExitShard implements ShardOwner, StreamOpener {
   #listen(request: ListenRequest): Promise<Listening> {
     if (request.name !== 'control') return this.#ingress.open(request);
     this.#links.stay();
-    const server = createControlPort({ tls: this.#portTls, ...this.#linkOptions() });
-    return this.#listeners.add(request, server);
+    return this.#listeners.add(request, () =>
+      createControlPort({ tls: this.#portTls, ...this.#linkOptions() }),
+    );
   }
 
   #linkOptions(): Omit<ControlPortOptions, 'tls'> {

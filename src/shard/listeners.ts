@@ -41,12 +41,13 @@ export class Listeners {
   /** Opens a plain listener. Rejects with a SluicewayError. */
   open(request: ListenRequest, accept: AcceptSocket): Promise<Listening> {
     const sockets = this.#sockets;
-    const server = createServer(SOCKET_OPTIONS, (socket) => {
-      const seat = sockets.enter(socket);
-      socket.on('close', () => seat.leave());
-      accept(socket);
-    });
-    return this.add(request, server);
+    return this.add(request, () =>
+      createServer(SOCKET_OPTIONS, (socket) => {
+        const seat = sockets.enter(socket);
+        socket.on('close', () => seat.leave());
+        accept(socket);
+      }),
+    );
   }
 
   /** Cuts those of which `isDenied` says so, and gives how many they were. */
@@ -62,13 +63,15 @@ export class Listeners {
   }
 
   /**
-   * Makes `server` listen as `request` says, unless its name is open: then that one is the
-   * answer. Control asks twice when a port opens while it brings a shard up to date.
+   * Makes a server listen as `request` says, unless its name is open: then that one is the
+   * answer, and none is made, for whoever makes it keeps it. Control asks twice when a port opens
+   * while it brings a shard up to date, and for the control port in each take-over.
    */
-  add(request: ListenRequest, server: Server): Promise<Listening> {
+  add(request: ListenRequest, create: () => Server): Promise<Listening> {
     const { name, host, port, reusePort, inherited = [] } = request;
     const open = this.#listeners.get(name);
     if (open !== undefined) return open.listening;
+    const server = create();
     const [first, ...others] = inherited;
     const own: Target = first === undefined ? { host, port, reusePort } : { fd: first };
     const servers = [server, ...others.map(() => forwarder(server))];

@@ -43,7 +43,10 @@ export class ControlPortTls {
     this.#current = tls;
   }
 
-  /** A server that speaks TLS with what is current, now and later; undefined for plain text. */
+  /**
+   * A server that speaks TLS with what is current, now and later; undefined for plain text. The
+   * one before must have been closed: it is told of no change any more.
+   */
   createServer(settings: object): Server | undefined {
     if (this.#current === undefined) return undefined;
     this.#server = https.createServer({

@@ -9,9 +9,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
+import { PAIR_A, PAIR_B } from '../support/test-pairs.ts';
 import { startClient, startServer, type TestServer } from '../support/tunnel.ts';
 import { connectTo, echoOnce, startEcho, startHttp } from '../support/upstream.ts';
 
@@ -120,6 +122,36 @@ test('a server is replaced under load, again and again: no request fails', async
   assert.deepEqual(load.failures, []);
   const ready = await fetch(`http://127.0.0.1:${server.adminPort}/readyz`);
   assert.equal(ready.status, 200);
+});
+
+/** Rejects unless the control port shows the certificate of `name`. */
+function shows(server: TestServer, name: string, cert: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const options = { host: '127.0.0.1', port: server.controlPort, servername: name, ca: cert };
+    const socket = connectTls(options, () => {
+      socket.destroy();
+      resolve();
+    });
+    socket.once('error', reject);
+  });
+}
+
+test('a certificate that is renewed after a take-over is served', async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'sluiceway-take-over-'));
+  undoAfter(t, () => rm(folder, { recursive: true }));
+  const [cert, key] = [path.join(folder, 'cert.pem'), path.join(folder, 'key.pem')];
+  const write = (pair: typeof PAIR_A) =>
+    Promise.all([writeFile(cert, pair.cert), writeFile(key, pair.key)]);
+  await write(PAIR_A);
+  const server = await startServer(t, { args: ['--tls-cert', cert, '--tls-key', key] });
+  endSuccessors(t, server);
+  const pid = await takeOver(server, server.process.pid, 1);
+  await shows(server, 'a.test', PAIR_A.cert);
+  await write(PAIR_B);
+  process.kill(pid, 'SIGHUP');
+  await eventually(20_000, 'both shards show the new certificate', async () => {
+    for (let ask = 0; ask < 8; ask += 1) await shows(server, 'b.test', PAIR_B.cert);
+  });
 });
 
 test('a successor that cannot start changes nothing', async (t) => {

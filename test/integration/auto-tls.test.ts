@@ -151,9 +151,8 @@ function serial(port: number, ca: string): Promise<string> {
   });
 }
 
-test('own files are read again when they change; a broken pair keeps the old', async (t) => {
-  const folder = scratchFolder(t);
-  const authority = await newAuthority();
+/** Files for --tls-cert and --tls-key, and what replaces them as an operator does. */
+function pairFiles(folder: string) {
   const tlsCert = path.join(folder, 'cert.pem');
   const tlsKey = path.join(folder, 'key.pem');
   const write = (pair: { cert: string; key: string }): void => {
@@ -165,6 +164,13 @@ test('own files are read again when they change; a broken pair keeps the old', a
       renameSync(`${file}.new`, file);
     }
   };
+  return { tlsCert, tlsKey, write };
+}
+
+test('own files are read again when they change; a broken pair keeps the old', async (t) => {
+  const folder = scratchFolder(t);
+  const authority = await newAuthority();
+  const { tlsCert, tlsKey, write } = pairFiles(folder);
   write(await leafOf(authority));
   const node = await startNode(t, { config: { tlsCert, tlsKey }, complains: true });
   const first = await serial(node.controlPort, authority.cert);
@@ -191,6 +197,20 @@ test('own files are read again when they change; a broken pair keeps the old', a
   });
   assert.ok((await node.metric('sluiceway_config_reloads_total{result="ok"}')) >= 1);
   assert.deepEqual(client.log.all('link failed'), [], 'no link was cut');
+});
+
+test('own files are read again by a server that took over, too', async (t) => {
+  const authority = await newAuthority();
+  const { tlsCert, tlsKey, write } = pairFiles(scratchFolder(t));
+  write(await leafOf(authority));
+  const node = await startNode(t, { config: { tlsCert, tlsKey }, succeeds: true });
+  const first = await serial(node.controlPort, authority.cert);
+  write(await leafOf(authority));
+  await eventually(STOP_MS, 'both shards show the new certificate', async () => {
+    for (let connection = 0; connection < 8; connection += 1) {
+      assert.notEqual(await serial(node.controlPort, authority.cert), first);
+    }
+  });
 });
 
 function caFile(folder: string, pem: string): string {
@@ -244,6 +264,24 @@ test('a client with a certificate of --client-ca needs no token; no other gets i
   writeFileSync(clientCa, '');
   await node.untilMetric('sluiceway_config_reloads_total{result="failed"}', (count) => count >= 1);
   assert.equal(await statusCode(node, good), 401);
+});
+
+test('a server that took over goes with --client-ca when that is replaced', async (t) => {
+  if (requirePrograms(t, ['openssl']) === undefined) return;
+  const folder = scratchFolder(t);
+  const [old, next] = [new ClientCa(folder, 'old'), new ClientCa(folder, 'next')];
+  const clientCa = path.join(folder, 'client-ca.pem');
+  copyFileSync(old.ca, clientCa);
+  const { node } = await startSecure(t, { config: { clientCa }, succeeds: true, complains: true });
+  const [withdrawn, good] = [old.issue('one', '/CN=edge-1'), next.issue('two', '/CN=edge-2')];
+  assert.equal(await statusCode(node, withdrawn), 200);
+  copyFileSync(next.ca, clientCa);
+  await eventually(STOP_MS, 'both shards go with the new CA', async () => {
+    for (let ask = 0; ask < 6; ask += 1) {
+      assert.equal(await statusCode(node, withdrawn), 401);
+      assert.equal(await statusCode(node, good), 200);
+    }
+  });
 });
 
 /** What /status answers to whoever shows `pair`. */

@@ -2,7 +2,7 @@
 // cannot be. Method: real ports of loopback.
 
 import assert from 'node:assert/strict';
-import type net from 'node:net';
+import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { SluicewayError } from '../../src/base/errors.ts';
 import type { Listening, ListenRequest } from '../../src/bridge/exit-messages.ts';
@@ -105,6 +105,25 @@ test('a closed listener frees its name and port; its connections live on', async
   await assert.rejects(connectTo(t, port), { code: 'ECONNREFUSED' });
   assert.equal(await portOf(listeners.open(request('tcp:1', { port }), greet)), port);
   assert.equal(visitor.destroyed, false);
+});
+
+test('no server is made for a name that is open, for whoever makes it goes on with that', async (t) => {
+  const listeners = createListeners(t);
+  const made: net.Server[] = [];
+  const create = (): net.Server => {
+    const server = net.createServer();
+    made.push(server);
+    return server;
+  };
+  const port = await portOf(listeners.add(request('control'), create));
+  assert.equal(await portOf(listeners.add(request('control'), create)), port);
+  assert.deepEqual(
+    made.map((server) => server.listening),
+    [true],
+  );
+  listeners.close('control');
+  assert.equal(await portOf(listeners.add(request('control', { port }), create)), port);
+  assert.equal(made.length, 2);
 });
 
 test('cutAll resets every connection that is open', async (t) => {

@@ -12,6 +12,8 @@ import { type ClientEvent, lineOf } from '../../src/client/events.ts';
 import type { ClientConfig, ServerConfig } from '../../src/config/config.ts';
 import type { Status } from '../../src/control/answers.ts';
 import { type ExitNode, startServer } from '../../src/control/exit-node.ts';
+import { Inheritance } from '../../src/control/inheritance.ts';
+import type { Predecessor } from '../../src/control/predecessor.ts';
 import { undoAfter } from './cleanup.ts';
 import { clientConfig, type Flags, LOOPBACK, serverConfig, TOKEN } from './configs.ts';
 import { eventually, within } from './deadline.ts';
@@ -28,7 +30,16 @@ export interface NodeOptions {
   readonly config?: Partial<ServerConfig>;
   /** True: warnings in the log are what the test is about. */
   readonly complains?: boolean;
+  /** True: it takes over, from one that served nobody and has gone. */
+  readonly succeeds?: boolean;
 }
+
+const GONE: Predecessor = {
+  inheritance: new Inheritance([], () => undefined),
+  prepared: async () => ({ tunnels: [], clients: [] }),
+  ready: () => undefined,
+  isGone: true,
+};
 
 export class LocalNode {
   readonly node: ExitNode;
@@ -79,16 +90,17 @@ export class LocalNode {
 /** Starts an exit node and stops it after the test. */
 export async function startNode(t: TestContext, options: NodeOptions = {}): Promise<LocalNode> {
   const config = { ...serverConfig(options.flags, options.env), ...options.config };
-  return startNodeWith(t, config, options.complains ?? false);
+  return startNodeWith(t, config, options);
 }
 
 async function startNodeWith(
   t: TestContext,
   config: ServerConfig,
-  complains: boolean,
+  { complains = false, succeeds = false }: NodeOptions,
 ): Promise<LocalNode> {
   const log = new LogLines('control');
-  const starting = startServer(config, { log: log.log, version: VERSION });
+  const predecessor = succeeds ? GONE : undefined;
+  const starting = startServer(config, { log: log.log, version: VERSION, predecessor });
   const node = await within(START_MS, 'the exit node starts', starting);
   undoAfter(t, async () => {
     node.stop();
