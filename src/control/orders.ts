@@ -93,15 +93,16 @@ export class Orders {
     }
   }
 
-  /** Keeps a certificate for `name` from now on. */
-  keep(name: string, isOnDemand: boolean): void {
+  /** Keeps a certificate for `name` from now on; false: there are too many names. */
+  keep(name: string, isOnDemand: boolean): boolean {
     const known = this.#tracked.get(name);
     if (known === undefined && this.#tracked.size >= NAMES_MAX) this.#forgetUnwanted();
     if (known === undefined && this.#tracked.size >= NAMES_MAX) {
       this.#options.log.warn({ name, max: NAMES_MAX }, 'too many names, no certificate for this');
-      return;
+      return false;
     }
     this.#visitAfter(known ?? this.#track(name, isOnDemand), 0);
+    return true;
   }
 
   /** Resolves when no visit is under way or waits for its turn. */

@@ -156,8 +156,9 @@ export class VisitorTls {
     const { certificates, letsEncrypt } = this.#options.config;
     const own = [...certificates.map(({ name }) => name), ...(letsEncrypt?.domains ?? [])];
     if (own.some((name) => coversName(name, host))) return;
+    // What is not kept is never forgotten either.
+    if (this.#orders?.keep(host, true) !== true) return;
     this.#tunnels.set(host, new Set([...this.#servedTunnels(host), tunnel]));
-    this.#orders?.keep(host, true);
   }
 
   #servedTunnels(host: string): readonly string[] {

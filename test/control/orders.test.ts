@@ -188,6 +188,17 @@ test('orders on demand only while the host is served, twenty in an hour', async 
   assert.equal(bench.issuer.requests.length, 30);
 });
 
+test('beyond a thousand names that are all served there is no place', async (t) => {
+  const bench = await startBench(t, { options: { isWanted: () => true } });
+  for (let count = 0; count < 1000; count += 1) {
+    assert.equal(bench.orders.keep(`n${count}.test`, true), true);
+  }
+  assert.equal(bench.orders.keep('a.test', true), false);
+  assert.equal(bench.orders.keep('n0.test', true), true, 'known already');
+  assert.deepEqual(bench.forgotten, []);
+  assert.equal(bench.log.all('too many names, no certificate for this').length, 1);
+});
+
 test('beyond a thousand names those that nobody serves make room', async (t) => {
   const bench = await startBench(t);
   for (let count = 0; count < 1000; count += 1) bench.orders.keep(`n${count}.test`, true);

@@ -1,0 +1,57 @@
+// Goal: what control remembers of hosts on demand is bounded as their certificates are. Method: no
+// time passes, so that nothing is ordered; who is asked about says what is remembered.
+
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { VisitorTls } from '../../src/control/visitor-tls.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { LogLines } from '../support/log-lines.ts';
+import { scratchFolder } from '../support/programs.ts';
+
+/** As `Orders` has it. */
+const NAMES_MAX = 1000;
+
+function createTls(t: TestContext) {
+  const served = new Set<string>();
+  const asked: string[] = [];
+  const letsEncrypt = {
+    domains: [],
+    onDemand: ['*.test'],
+    issuer: 'https://ca.test/dir',
+    dir: scratchFolder(t),
+    challenge: 'auto',
+  } as const;
+  const addr = { host: '127.0.0.1', port: 0 };
+  const tls = new VisitorTls({
+    config: { addr, certificates: [], redirect: false, hstsMaxAgeSeconds: 0, letsEncrypt },
+    hasHttp: true,
+    bridges: () => [],
+    isServed: (tunnel) => {
+      asked.push(tunnel);
+      return served.has(tunnel);
+    },
+    dnsHook: undefined,
+    agent: 'test',
+    reloads: new Map(),
+    log: new LogLines('control').log,
+    clock: new FakeClock(),
+  });
+  undoAfter(t, () => tls.stop());
+  const serve = (tunnel: string): void => {
+    served.add(tunnel);
+    tls.onTunnel(tunnel);
+  };
+  return { served, asked, serve };
+}
+
+test('a host beyond a thousand is not remembered, and has its place once there is one', (t) => {
+  const { served, asked, serve } = createTls(t);
+  for (let count = 0; count < NAMES_MAX; count += 1) serve(`n${count}.test`);
+  const isOfLate = (tunnel: string): boolean => tunnel.startsWith('late.test');
+  for (const path of ['/a', '/b', '/c']) serve(`late.test${path}`);
+  assert.deepEqual(asked.filter(isOfLate), []);
+  served.delete('n0.test');
+  for (const path of ['/d', '/e']) serve(`late.test${path}`);
+  assert.deepEqual(asked.filter(isOfLate), ['late.test/d'], 'one that has a place is');
+});
