@@ -57,6 +57,8 @@ export interface SessionOptions {
   readonly streamsOpeningMax?: number;
   /** Frames without an effect from the peer between two ticks; IDLE_FRAMES_MAX when left out. */
   readonly idleFramesMax?: number;
+  /** Bytes that wait for the peer when it is given up; LINK_QUEUE_BYTES_MAX when left out. */
+  readonly queueBytesMax?: number;
 }
 
 export interface OpenRequest extends OpenFields {
@@ -190,9 +192,10 @@ export class Session implements LinkSink, StreamCarrier {
   tick(nowMs: number): void {
     if (this.#phase === PHASE.ENDED) return;
     this.#idleFrames = 0;
+    const { queueBytesMax = LINK_QUEUE_BYTES_MAX } = this.#options;
     const verdict = this.#keepalive.tick(nowMs, this.#link.receivedBytes);
     if (verdict === TICK.DEAD) this.#destroy('SLW_LINK_DEAD', '');
-    else if (this.#link.queuedBytes > LINK_QUEUE_BYTES_MAX) {
+    else if (this.#link.queuedBytes > queueBytesMax) {
       this.#destroy('SLW_WIRE_FLOOD', 'the peer asks for answers and reads none');
     } else if (verdict === TICK.PING && this.#phase !== PHASE.GREETING) this.#ping();
     for (const stream of this.#streams.opening) {

@@ -4,7 +4,8 @@
 //
 //   joined --ids nearly spent--> another port in its place, this one left --no stream--> closed
 //
-// Invariant: the same frames and credit rules as on a link; a shard's port that closes loses the
+// Invariant: the same frames and credit rules as on a link; a shard that stands still is asked for
+// no more streams than wait for it already, and its port stays; a port that closes loses the
 // streams on it and nothing else; of two shards the one with the lower number alone renews their
 // port, for the ids of both. Must not know: tunnels, visitors, who chose the link.
 
@@ -15,12 +16,16 @@ import type { ShardSettings } from '../bridge/shard-task.ts';
 import { PortLink } from '../link/port-link.ts';
 import type { OpenRequest, Session } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import { MIB } from '../wire/limits.ts';
 import type { Open } from '../wire/open.ts';
 import { createSession } from './session-settings.ts';
 import { createSplice } from './splice.ts';
 
 /** Ids left at which a port is renewed, looked at once a second: more than a shard can open. */
 const IDS_LEFT_MIN = 1 << 20;
+/** Bytes that wait for a shard when it is asked for no more streams. DATA stops at 1 MiB, so what
+ * is beyond is mostly OPEN. Guess: some 70,000 visitors, for whom it is late anyway. */
+const OPEN_QUEUE_BYTES_MAX = 8 * MIB;
 
 export interface MeshOptions {
   readonly shard: number;
@@ -73,13 +78,15 @@ export class Mesh {
   }
 
   canOpen(shard: number): boolean {
-    return this.#peers.get(shard)?.session.canOpen === true;
+    const session = this.#peers.get(shard)?.session;
+    return session?.canOpen === true && session.queuedBytes < OPEN_QUEUE_BYTES_MAX;
   }
 
   open(shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
-    return (
-      this.#peers.get(shard)?.session.open(request, sink, request.link) ?? 'SLW_STREAM_NO_LINK'
-    );
+    const session = this.#peers.get(shard)?.session;
+    if (session === undefined) return 'SLW_STREAM_NO_LINK';
+    if (session.queuedBytes >= OPEN_QUEUE_BYTES_MAX) return 'SLW_STREAM_LIMIT';
+    return session.open(request, sink, request.link);
   }
 
   tick(nowMs: number): void {
@@ -154,8 +161,13 @@ export class Mesh {
   }
 
   #onEnd(peer: Peer, code: ErrorCode): void {
+    const { log } = this.#options;
+    const isCurrent = this.#peers.get(peer.shard) === peer;
     this.#retire(peer);
-    this.#options.log.debug({ peer: peer.shard, code }, 'mesh port closed');
+    log.debug({ peer: peer.shard, code }, 'mesh port closed');
+    if (!isCurrent || !code.startsWith('SLW_WIRE_')) return;
+    // Both shards live, and nobody joins them again: a mistake of ours, for a report.
+    log.warn({ peer: peer.shard, code }, 'mesh port lost until one of its shards starts again');
   }
 
   /** Its bytes stay counted, from the very moment that it is no longer asked. */

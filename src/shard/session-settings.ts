@@ -1,8 +1,8 @@
 // From the operator's settings to the options of a session: one place for links and mesh.
 //
 // Invariant: every link of a shard has the same limits; the mesh, within one process, is never
-// declared dead for silence, and none of the clients that it carries can use it up for the others.
-// Must not know: what a session carries.
+// given up for silence or for what was not read, and none of the clients that it carries can use it
+// up for the others. Must not know: what a session carries.
 
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { ShardSettings } from '../bridge/shard-task.ts';
@@ -20,7 +20,14 @@ const MESH_STREAMS_MAX = 1 << 20;
 /** In a second, from ourselves: each visitor whom a link has no room for is an OPEN without an
  * effect here. Guess: more than a shard can accept. */
 const MESH_IDLE_FRAMES_MAX = 1 << 20;
-const MESH_BOUNDS = { streamsOpeningMax: MESH_STREAMS_MAX, idleFramesMax: MESH_IDLE_FRAMES_MAX };
+/** What waits is bounded where it is made: DATA by congestion, OPEN by `Mesh.canOpen`, all else by
+ * the streams there are. A port that is given up does not come back before a shard does. */
+const MESH_QUEUE_BYTES_MAX = Number.MAX_SAFE_INTEGER;
+const MESH_BOUNDS = {
+  streamsOpeningMax: MESH_STREAMS_MAX,
+  idleFramesMax: MESH_IDLE_FRAMES_MAX,
+  queueBytesMax: MESH_QUEUE_BYTES_MAX,
+};
 
 export interface SessionRequest {
   readonly link: Link;

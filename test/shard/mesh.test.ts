@@ -240,6 +240,56 @@ test('a crowd that a link has no room for does not end the mesh', async (t) => {
   assert.equal(near.mesh.canOpen(1), true);
 });
 
+test('a shard that stands still is asked for no more than waits for it, and loses nothing', async (t) => {
+  const [near, far] = startTwo(t);
+  const kept = openFrom(near);
+  await far.opened(1);
+  // Nothing crosses while this turn lasts, and ticks do not wait for it.
+  const request = { tunnel: 'n'.repeat(500), link: '1-99' };
+  const crowd: RecordingSink[] = [];
+  while (near.mesh.canOpen(1) && crowd.length < 50_000) {
+    crowd.push(openFrom(near, request).sink);
+    if (crowd.length % 1000 === 0) near.mesh.tick(systemClock.nowMs());
+  }
+  near.mesh.tick(systemClock.nowMs());
+  assert.ok(crowd.length < 20_000, `${crowd.length} wait`);
+  const refused = near.mesh.open(1, { ...REQUEST, ...request }, new RecordingSink());
+  assert.equal(refused, 'SLW_STREAM_LIMIT');
+  assert.equal(near.mesh.streamsCount, 1 + crowd.length);
+  await until('all are answered', () => assert.equal(near.mesh.streamsCount, 1));
+  const codes = new Set(crowd.flatMap(({ resets }) => resets));
+  assert.deepEqual(codes, new Set(['SLW_STREAM_NO_LINK']));
+  assert.deepEqual([near.mesh.canOpen(1), kept.sink.resets], [true, []]);
+  openFrom(near);
+  await far.opened(2);
+});
+
+test('what waits beyond that, as every end does, does not end the mesh either', async (t) => {
+  const [near, far] = startTwo(t);
+  const opened: Stream[] = [];
+  const request = { tunnel: 'n'.repeat(500), link: '1-99' };
+  while (near.mesh.canOpen(1) && opened.length < 20_000) {
+    opened.push(openFrom(near, request).stream);
+  }
+  for (const stream of opened) stream.reset('SLW_STREAM_RESET');
+  near.mesh.tick(systemClock.nowMs());
+  await until('all is read', () => assert.equal(near.mesh.canOpen(1), true));
+  openFrom(near);
+  await far.opened(1);
+  assert.deepEqual(near.log.all('mesh port closed'), []);
+});
+
+test('a port that is lost while both shards live is warned of', async (t) => {
+  const shard = new Shard(t, 0);
+  const { port1, port2 } = new MessageChannel();
+  shard.mesh.attach(1, port1);
+  const noise = new ArrayBuffer(64);
+  port2.postMessage(noise, [noise]);
+  const lost = 'mesh port lost until one of its shards starts again';
+  assert.match(String((await shard.log.line(lost)).code), /^SLW_WIRE_/u);
+  assert.equal(shard.mesh.canOpen(1), false);
+});
+
 test('a mesh that is silent for days is not dead', async (t) => {
   const [near, far] = startTwo(t);
   near.mesh.tick(1e12);
