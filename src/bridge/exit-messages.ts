@@ -121,6 +121,20 @@ export interface TokenBudgetChange {
   readonly shares: readonly TokenBudgetShare[];
 }
 
+export interface SlotsRecall {
+  readonly token: string;
+  /** All that are free, else half of them. */
+  readonly isAll: boolean;
+  /** Control's number for slots that were given out together; the answer names it. */
+  readonly epoch: number;
+}
+
+export interface SlotsBack {
+  readonly token: string;
+  readonly count: number;
+  readonly epoch: number;
+}
+
 /** What was used of a rate since the last report, and how many could have used more. */
 export interface TokenRateUse {
   readonly used: number;
@@ -167,8 +181,10 @@ export type ExitShardMethods = {
   };
   /** Who has logged in, from now on. */
   logins: { takes: LoginSettings; gives: unknown };
-  /** Give back slots of a token that no stream has, half of them or all; the answer is how many. */
-  recallSlots: { takes: { token: string; isAll: boolean }; gives: number };
+  /** Give back slots of a token that no stream has: `slotsBack` says how many. */
+  recallSlots: { takes: SlotsRecall; gives: unknown };
+  /** Open streams of a token more than it was given so far. */
+  slotsGiven: { takes: { token: string; count: number }; gives: unknown };
   /** The newest requests that are kept, of one tunnel or of all. */
   inspected: {
     takes: { tunnel: string | undefined; limit: number };
@@ -212,8 +228,11 @@ export type ExitControlMethods = LoginControlMethods & {
   /** The client takes no more streams on it; those that live go on. */
   linkLeaving: { takes: { link: string }; gives: unknown };
   linkGone: { takes: { link: string; code: ErrorCode }; gives: unknown };
-  /** More slots of a token are wanted; the answer is how many there are. */
-  askSlots: { takes: { token: string }; gives: number };
+  /** More slots of a token are wanted: `slotsGiven` brings them, if there are any. */
+  askSlots: { takes: { token: string }; gives: unknown };
+  /** The answer to `recallSlots`, once for each. It counts whenever it comes: as that of a call it
+   * would be lost with the slots when a shard stands still for longer than calls wait. */
+  slotsBack: { takes: SlotsBack; gives: unknown };
   tokenUse: { takes: readonly TokenUse[]; gives: unknown };
   request: { takes: PlainRequest; gives: PlainAnswer };
   /** A request on the control port was answered without asking control. */

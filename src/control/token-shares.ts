@@ -1,11 +1,12 @@
 // Shares what each limited token may use out among the shards, by what they use (decision 0020).
 //
 //   limits --replace--> ledgers --shares--> shards --tokenUse, about once a second--> new shares
-//   slots of streams: pool --bringUp, askSlots--> held by a shard --recallSlots, gone--> pool
+//   slots of streams: pool --bringUp, slotsGiven--> held by a shard --slotsBack, gone--> pool
+//   askSlots, none in the pool --recallSlots--> shards --slotsBack, soon or late--> pool
 //
 // Invariant: the shares of a rate add up to it; of slots, what shards hold and what is in the pool
-// do; a month that is used up is told to every shard at once. Must not know: secrets, clients,
-// streams, or how a shard holds a limit.
+// do, however late a shard answers; a month that is used up is told to every shard at once. Must
+// not know: secrets, clients, streams, or how a shard holds a limit.
 
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
@@ -14,6 +15,7 @@ import type { Bridge } from '../bridge/calls.ts';
 import type {
   ExitControlMethods,
   ExitShardMethods,
+  SlotsBack,
   TokenBudgetShare,
   TokenRateUse,
   TokenUse,
@@ -50,7 +52,12 @@ interface Ledger {
   /** Slots that no shard holds; below zero: the limit was lowered, and some are to come back. */
   pool: number;
   readonly held: Map<number, number>;
-  recalling: Promise<void> | undefined;
+  /** Of these slots: what comes back of an earlier one was not given out of this pool. */
+  epoch: number;
+  /** Shards that wait for slots, in turn. */
+  readonly asking: Set<number>;
+  /** Shards that have not said yet what they give back. */
+  readonly recalled: Set<number>;
   readonly uses: Map<number, TokenUse>;
   /** Something was reported since the last round. */
   isNews: boolean;
@@ -63,6 +70,7 @@ export class TokenShares {
   readonly #ledgers = new Map<string, Ledger>();
   #timer: Timer | undefined;
   #savedMs = 0;
+  #epoch = 0;
 
   constructor(options: TokenSharesOptions) {
     this.#options = options;
@@ -107,13 +115,17 @@ export class TokenShares {
       ledger.pool += ledger.held.get(shard) ?? 0;
       ledger.held.delete(shard);
       ledger.uses.delete(shard);
+      ledger.asking.delete(shard);
+      ledger.recalled.delete(shard);
       ledger.isNews = true;
+      this.#giveAsking(ledger);
     }
   }
 
   serve(shard: number) {
     return {
       askSlots: ({ token }: { token: string }) => this.#ask(shard, token),
+      slotsBack: (back: SlotsBack) => this.#takeBack(shard, back),
       tokenUse: (uses: readonly TokenUse[]) => {
         for (const use of uses) this.#note(shard, use);
       },
@@ -135,7 +147,7 @@ export class TokenShares {
 
   #set(token: string, limits: TokenLimits): void {
     const known = this.#ledgers.get(token);
-    const ledger = known ?? createLedger(token, limits);
+    const ledger = known ?? createLedger(token, limits, this.#nextEpoch());
     this.#ledgers.set(token, ledger);
     const before = ledger.limits.streamsMax;
     ledger.limits = limits;
@@ -143,8 +155,16 @@ export class TokenShares {
     if (known === undefined) return;
     if (before === undefined || limits.streamsMax === undefined) {
       ledger.held.clear();
+      ledger.asking.clear();
+      ledger.recalled.clear();
+      ledger.epoch = this.#nextEpoch();
       ledger.pool = limits.streamsMax ?? 0;
     } else ledger.pool += limits.streamsMax - before;
+  }
+
+  #nextEpoch(): number {
+    this.#epoch += 1;
+    return this.#epoch;
   }
 
   #monthOf({ token, limits: { bytesMonthMax } }: Ledger): Ledger['month'] {
@@ -231,7 +251,7 @@ export class TokenShares {
     this.#tell(changed);
     for (const ledger of all) {
       ledger.isNews = false;
-      if (ledger.pool < 0) void this.#recall(ledger, undefined);
+      if (ledger.pool < 0) this.#recall(ledger, undefined);
     }
     const nowMs = clock.nowMs();
     if (nowMs - this.#savedMs < SAVE_MS) return;
@@ -239,48 +259,55 @@ export class TokenShares {
     void usage?.save();
   }
 
-  async #ask(shard: number, token: string): Promise<number> {
+  #ask(shard: number, token: string): void {
     const ledger = this.#ledgers.get(token);
-    if (ledger === undefined) return 0;
-    if (ledger.pool <= 0) await this.#recall(ledger, shard);
-    // Another ledger may have taken its place meanwhile, and its shards others' places.
-    const { streamsMax } = ledger.limits;
-    if (this.#ledgers.get(token) !== ledger || streamsMax === undefined) return 0;
-    if (!ledger.held.has(shard)) return 0;
-    const part = Math.ceil(streamsMax / (SLOT_PARTS * this.#options.accepting));
-    return give(ledger, shard, part);
+    // Its streams are not limited any more, which it will read soon.
+    if (ledger === undefined || !ledger.held.has(shard)) return;
+    ledger.asking.add(shard);
+    if (ledger.pool <= 0) this.#recall(ledger, shard);
+    this.#giveAsking(ledger);
   }
 
-  /** Takes free slots back from all shards but the one that asks: half, or all when too many. */
-  #recall(ledger: Ledger, asking: number | undefined): Promise<void> {
-    ledger.recalling ??= this.#recallFrom(ledger, asking).finally(() => {
-      ledger.recalling = undefined;
-    });
-    return ledger.recalling;
+  /** Asks for the free slots of all shards but the one that asks: half, or all when too many. One
+   * that has not answered yet is not asked again: it would give of the rest, and once more. */
+  #recall({ token, pool, epoch, recalled }: Ledger, asking: number | undefined): void {
+    for (const [shard, bridge] of this.#accepting()) {
+      if (shard === asking || recalled.has(shard)) continue;
+      recalled.add(shard);
+      bridge.tell('recallSlots', { token, isAll: pool < 0, epoch });
+    }
   }
 
-  async #recallFrom(ledger: Ledger, asking: number | undefined): Promise<void> {
-    const { token, held } = ledger;
-    const isAll = ledger.pool < 0;
-    const others = this.#accepting().filter(([shard]) => shard !== asking);
-    const calls = others.map(async ([shard, bridge]) => {
-      const slots = await bridge.call('recallSlots', { token, isAll });
-      // A shard that ended meanwhile has given back everything.
-      const back = Math.min(slots, held.get(shard) ?? 0);
-      if (!held.has(shard)) return;
-      held.set(shard, (held.get(shard) ?? 0) - back);
-      ledger.pool += back;
-    });
-    await Promise.allSettled(calls);
+  #takeBack(shard: number, { token, count, epoch }: SlotsBack): void {
+    const ledger = this.#ledgers.get(token);
+    if (ledger?.epoch !== epoch || !ledger.recalled.delete(shard)) return;
+    const wasFull = ledger.pool < 0;
+    ledger.held.set(shard, (ledger.held.get(shard) ?? 0) - count);
+    ledger.pool += count;
     // Room again: they may go on.
-    if (isAll && ledger.pool >= 0) this.#tell([ledger]);
+    if (wasFull && ledger.pool >= 0) this.#tell([ledger]);
+    this.#giveAsking(ledger);
+  }
+
+  /** To those who have asked, in turn; who is left when nothing more comes back asks again. */
+  #giveAsking(ledger: Ledger): void {
+    const { token, asking, recalled, limits } = ledger;
+    const part = Math.ceil((limits.streamsMax ?? 0) / (SLOT_PARTS * this.#options.accepting));
+    const bridges = new Map(this.#accepting());
+    for (const shard of asking) {
+      if (ledger.pool <= 0) break;
+      asking.delete(shard);
+      const count = give(ledger, shard, part);
+      bridges.get(shard)?.tell('slotsGiven', { token, count });
+    }
+    if (recalled.size === 0) asking.clear();
   }
 }
 
-function createLedger(token: string, limits: TokenLimits): Ledger {
+function createLedger(token: string, limits: TokenLimits, epoch: number): Ledger {
   return {
     ...{ token, limits, month: 'open', pool: limits.streamsMax ?? 0, held: new Map() },
-    ...{ recalling: undefined, uses: new Map(), isNews: false },
+    ...{ epoch, asking: new Set(), recalled: new Set(), uses: new Map(), isNews: false },
     ...{ limited: new Map(), loggedMs: new Map() },
   };
 }

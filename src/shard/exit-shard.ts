@@ -92,7 +92,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#router = new ShardRouter(shard, this, meters, tunnelLimits);
     this.#budgets = new TokenBudgets({
       clock,
-      askSlots: (token) => this.#bridge.call('askSlots', { token }),
+      askSlots: (token) => this.#bridge.tell('askSlots', { token }),
     });
     this.#ledgerLimits = { ...settings, ...limits };
     this.#logins = this.#createLogins();
@@ -207,8 +207,12 @@ class ExitShard implements ShardOwner, StreamOpener {
       },
       logins: (settings: ExitShardMethods['logins']['takes']) =>
         this.#logins.sessions.apply(settings),
-      recallSlots: ({ token, isAll }: ExitShardMethods['recallSlots']['takes']) =>
-        this.#budgets.recall(token, isAll),
+      recallSlots: ({ token, isAll, epoch }: ExitShardMethods['recallSlots']['takes']) => {
+        const count = this.#budgets.recall(token, isAll);
+        this.#bridge.tell('slotsBack', { token, count, epoch });
+      },
+      slotsGiven: ({ token, count }: ExitShardMethods['slotsGiven']['takes']) =>
+        this.#budgets.gain(token, count),
       inspected: ({ tunnel, limit }: ExitShardMethods['inspected']['takes']) =>
         this.#inspector.newest(tunnel, limit).map((trace) => trace.show()),
       inspect: ({ id }: { readonly id: string }) => this.#inspector.traceOf(id)?.describe(),

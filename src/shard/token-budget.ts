@@ -25,7 +25,7 @@ export interface TokenBudgetOptions {
   readonly token: string;
   readonly clock: Clock;
   /** More slots are wanted; `gain` is called when there are some. */
-  readonly ask: (budget: TokenBudget) => void;
+  readonly ask: () => void;
 }
 
 export class TokenBudget {
@@ -194,7 +194,7 @@ export class TokenBudget {
     const nowMs = this.#options.clock.nowMs();
     if (nowMs - this.#askedMs < ASK_INTERVAL_MS) return;
     this.#askedMs = nowMs;
-    this.#options.ask(this);
+    this.#options.ask();
   }
 
   /** As if the client had reset them: their visitors are told in the way of their protocol. */

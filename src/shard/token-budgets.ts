@@ -10,8 +10,8 @@ import { TokenBudget } from './token-budget.ts';
 
 export interface TokenBudgetsOptions {
   readonly clock: Clock;
-  /** Asks control for slots of a token; gives how many there are. */
-  readonly askSlots: (token: string) => Promise<number>;
+  /** Asks control for slots of a token; `gain` is told of what there are. */
+  readonly askSlots: (token: string) => void;
 }
 
 export class TokenBudgets {
@@ -45,6 +45,10 @@ export class TokenBudgets {
     return true;
   }
 
+  gain(token: string, count: number): void {
+    this.#budgets.get(token)?.gain(count);
+  }
+
   recall(token: string, isAll: boolean): number {
     return this.#budgets.get(token)?.recall(isAll) ?? 0;
   }
@@ -56,15 +60,7 @@ export class TokenBudgets {
 
   #create(token: string): TokenBudget {
     const { clock, askSlots } = this.#options;
-    const ask = (budget: TokenBudget): void => {
-      askSlots(token).then(
-        (slots) => budget.gain(slots),
-        () => {
-          // Control is gone, and so are we soon.
-        },
-      );
-    };
-    const budget = new TokenBudget({ token, clock, ask });
+    const budget = new TokenBudget({ token, clock, ask: () => askSlots(token) });
     this.#budgets.set(token, budget);
     return budget;
   }

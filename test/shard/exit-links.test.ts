@@ -82,7 +82,7 @@ function startScene(t: TestContext): Scene {
     ...shared,
     ...{ shard: 0, settings, bridge },
     forwards: new Forwards({ ...shared, limits: settings, rules: [], meters, onDenied: () => {} }),
-    budgets: new TokenBudgets({ clock: systemClock, askSlots: () => Promise.resolve(0) }),
+    budgets: new TokenBudgets({ clock: systemClock, askSlots: () => {} }),
     onLeaving: (key) => log.push(`${key} leaves`),
     onIdle: () => log.push('idle'),
     onEnd: (code) => log.push(code),
