@@ -6,8 +6,9 @@
 // orders last, under the folder's lock and within a budget that outlives restarts.
 //
 // Invariant: no order while a certificate is valid and not due; a failure changes nothing but the
-// time of the next try, which grows, has jitter and obeys the issuer; one visit at a time. Must
-// not know: ACME, sockets, or who serves the certificates.
+// time of the next try, which grows, has jitter and obeys the issuer, for a day; one visit at a
+// time; no jump of the wall clock delays an order once that is right. Must not know: ACME, sockets,
+// or who serves the certificates.
 
 import { Backoff } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';
@@ -26,6 +27,8 @@ const VISIT_MS = 6 * HOUR_MS;
 /** Advice is not asked for more often, whatever the issuer says, nor is it forgotten for longer. */
 const ADVICE_MS_MIN = MINUTE_MS;
 const ADVICE_MS_MAX = DAY_MS;
+/** An issuer asks for hours; asked again after a day, it may say so again. */
+const RETRY_AFTER_MS_MAX = DAY_MS;
 /** While another process orders. Guess: an order takes some ten seconds. */
 const LOCKED_MS = 5000;
 /** Let's Encrypt: five failures an hour for one host. One is left for the operator. */
@@ -65,6 +68,7 @@ interface Tracked {
   isUnsaved: boolean;
   draw: number;
   window: RenewalWindow | undefined;
+  /** Both of the monotonic clock: the other one may be set back. */
   adviceAtMs: number;
   notBeforeMs: number;
 }
@@ -77,6 +81,7 @@ export class Orders {
   #last: Promise<void> = Promise.resolve();
   #issuer: Promise<Issuer> | undefined;
   #state: 'running' | 'stopped' = 'running';
+  /** When hosts on demand were ordered, on the monotonic clock. */
   #onDemandMs: number[] = [];
 
   constructor(options: OrdersOptions) {
@@ -189,16 +194,16 @@ export class Orders {
   async #timeLeft(tracked: Tracked): Promise<number> {
     const { clock, isWanted } = this.#options;
     if (!isWanted(tracked.name)) return VISIT_MS;
-    if (tracked.pair === undefined) return tracked.notBeforeMs - clock.wallMs();
+    if (tracked.pair === undefined) return tracked.notBeforeMs - clock.nowMs();
     await this.#askAdvice(tracked, tracked.pair);
     const dueMs = renewAtMs({ ...tracked.pair, window: tracked.window, draw: tracked.draw });
-    return Math.max(dueMs, tracked.notBeforeMs) - clock.wallMs();
+    return Math.max(dueMs - clock.wallMs(), tracked.notBeforeMs - clock.nowMs());
   }
 
   /** The issuer may want certificates renewed early. Without an answer the usual time holds. */
   async #askAdvice(tracked: Tracked, pair: CheckedPair): Promise<void> {
     const { clock, log } = this.#options;
-    const nowMs = clock.wallMs();
+    const nowMs = clock.nowMs();
     const ariId = nowMs < tracked.adviceAtMs ? undefined : ariIdOf(pair.cert);
     if (ariId === undefined) return;
     tracked.adviceAtMs = nowMs + VISIT_MS;
@@ -225,11 +230,12 @@ export class Orders {
       if (leftMs > 0) return leftMs;
       const hourAgoMs = clock.wallMs() - HOUR_MS;
       const earlier = await folder.ordersSince(name, hourAgoMs);
-      const [oldest] = earlier.length < ORDERS_PER_HOUR_MAX ? this.#demandsSince(tracked) : earlier;
-      if (oldest !== undefined) return this.#postpone(tracked, oldest - hourAgoMs);
+      const [oldestMs = hourAgoMs] = earlier.length < ORDERS_PER_HOUR_MAX ? [] : earlier;
+      const waitMs = Math.max(oldestMs - hourAgoMs, this.#demandWaitMs(tracked));
+      if (waitMs > 0) return this.#postpone(tracked, waitMs);
       await this.#take(tracked, async () => {
         await folder.noteOrder(name, earlier);
-        if (tracked.isOnDemand) this.#onDemandMs.push(clock.wallMs());
+        if (tracked.isOnDemand) this.#onDemandMs.push(clock.nowMs());
       });
       return await this.#timeLeft(tracked);
     } finally {
@@ -238,11 +244,13 @@ export class Orders {
     }
   }
 
-  /** Orders of clients' names in the last hour, if there were too many. */
-  #demandsSince({ isOnDemand }: Tracked): readonly number[] {
-    const hourAgoMs = this.#options.clock.wallMs() - HOUR_MS;
+  /** 0, unless there were too many orders of clients' names in the last hour. */
+  #demandWaitMs({ isOnDemand }: Tracked): number {
+    const hourAgoMs = this.#options.clock.nowMs() - HOUR_MS;
     this.#onDemandMs = this.#onDemandMs.filter((time) => time > hourAgoMs);
-    return isOnDemand && this.#onDemandMs.length >= ON_DEMAND_PER_HOUR_MAX ? this.#onDemandMs : [];
+    if (!isOnDemand || this.#onDemandMs.length < ON_DEMAND_PER_HOUR_MAX) return 0;
+    const [oldestMs = hourAgoMs] = this.#onDemandMs;
+    return oldestMs - hourAgoMs;
   }
 
   #postpone({ name }: Tracked, delayMs: number): number {
@@ -309,9 +317,10 @@ export class Orders {
     const { result, hint, backoff } = FAILURES[code] ?? FAILURE;
     this.#count(result);
     const { retryAfterMs = 0 } = error as { retryAfterMs?: number };
+    const askedMs = Math.min(retryAfterMs, RETRY_AFTER_MS_MAX);
     const { minMs } = BACKOFFS[backoff];
-    const delayMs = Math.max(retryAfterMs, minMs + backoffs[backoff].nextMs());
-    tracked.notBeforeMs = tracked.isUnsaved ? 0 : clock.wallMs() + delayMs;
+    const delayMs = Math.max(askedMs, minMs + backoffs[backoff].nextMs());
+    tracked.notBeforeMs = tracked.isUnsaved ? 0 : clock.nowMs() + delayMs;
     const leftMs = pair === undefined ? 0 : pair.notAfterMs - clock.wallMs();
     const daysLeft = Math.floor(leftMs / DAY_MS);
     const retrySeconds = Math.ceil(delayMs / 1000);

@@ -93,16 +93,74 @@ test('obeys Retry-After, and grows its pauses', async (t) => {
   assert.equal(bench.served.length, 1);
 });
 
-test('a Retry-After beyond any timer is waited for in parts', async (t) => {
+test('a Retry-After of years is obeyed for a day, in parts', async (t) => {
   const bench = await startBench(t);
-  const longMs = 2 ** 31 + 10 * DAY_MS;
-  bench.issuer.answers.push(new AcmeError('SLW_ACME_LIMITED', 'a month', longMs), PAIR_90_DAYS);
+  bench.issuer.answers.push(new AcmeError('SLW_ACME_LIMITED', 'years', 1e12), PAIR_90_DAYS);
   bench.orders.keep('a.test', false);
   await bench.pass(0);
-  for (let ms = 0; ms < longMs - DAY_MS; ms += DAY_MS) await bench.pass(DAY_MS);
+  const [line] = bench.log.all('no certificate');
+  assert.equal(line?.retrySeconds, DAY_MS / 1000);
+  for (let part = 0; part < 3; part += 1) await bench.pass(6 * HOUR_MS);
+  await bench.pass(6 * HOUR_MS - 1000);
   assert.equal(bench.issuer.requests.length, 1);
-  for (let day = 0; day < 2; day += 1) await bench.pass(DAY_MS);
+  await bench.pass(2000);
   assert.equal(bench.issuer.requests.length, 2);
+});
+
+/** Its wall clock is wrong by `aheadMs`. */
+class WrongClock extends PairClock {
+  aheadMs = 0;
+
+  override wallMs(): number {
+    return super.wallMs() + this.aheadMs;
+  }
+}
+
+test('a clock that was years ahead at a failure, and is set right, delays no order', async (t) => {
+  const clock = new WrongClock();
+  const bench = await startBench(t, { clock });
+  clock.aheadMs = 3000 * DAY_MS;
+  const down = new AcmeError('SLW_ACME_UNREACHABLE', 'ENETUNREACH', 0);
+  bench.issuer.answers.push(down, PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  assert.equal(bench.issuer.requests.length, 1);
+  clock.aheadMs = 0;
+  await bench.pass(HOUR_MS);
+  assert.equal(bench.served.length, 1);
+});
+
+test('orders on demand by a clock that was years ahead count for an hour', async (t) => {
+  const clock = new WrongClock();
+  const bench = await startBench(t, { clock, options: { isWanted: () => true } });
+  clock.aheadMs = 3000 * DAY_MS;
+  for (let count = 0; count < 20; count += 1) {
+    bench.issuer.answers.push(new AcmeError('SLW_ACME_REFUSED', 'no', DAY_MS));
+    bench.orders.keep(`h${count}.test`, true);
+  }
+  await bench.pass(0);
+  clock.aheadMs = 0;
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', true);
+  await bench.pass(0);
+  await bench.pass(HOUR_MS - 1000);
+  assert.equal(bench.served.length, 0);
+  await bench.pass(2000);
+  assert.equal(bench.served.length, 1);
+});
+
+test('advice that a clock far ahead was given is asked for again in time', async (t) => {
+  const clock = new WrongClock();
+  const bench = await startBench(t, { clock });
+  clock.aheadMs = 20 * DAY_MS;
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  const asked = bench.issuer.adviceAsked;
+  assert.ok(asked > 0);
+  clock.aheadMs = 0;
+  await bench.pass(6 * HOUR_MS);
+  assert.equal(bench.issuer.adviceAsked, asked + 1);
 });
 
 test('makes four orders of a name in an hour at most, over restarts too', async (t) => {
