@@ -17,6 +17,7 @@ import { readPool } from '../base/read-pool.ts';
 import {
   areWritesDirect,
   handleOf,
+  takenBytesOf,
   type WriteHandle,
   type WriteResult,
   writeError,
@@ -65,6 +66,11 @@ export class SocketWrites {
   /** Written and not taken by the kernel. */
   get queuedBytes(): number {
     return this.#socket.writableLength + this.#waitingBytes + this.#gatheredBytes;
+  }
+
+  /** Taken by the kernel so far; over TLS more than was written. */
+  get takenBytes(): number {
+    return takenBytesOf(this.#socket);
   }
 
   get isGathering(): boolean {

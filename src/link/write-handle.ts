@@ -29,7 +29,17 @@ export interface WriteHandle {
   writev(request: null, pieces: readonly Uint8Array[], areBuffers: true): WriteResult;
 }
 
-type HandledSocket = Socket & { readonly _handle?: WriteHandle | null };
+/** What Node's own sockets look at to see a write move. */
+interface WriteCounts {
+  /** Given to it, by whoever writes. */
+  readonly bytesWritten: number;
+  /** Of these what waits in it. */
+  readonly writeQueueSize: number;
+  /** Of TLS: what its records are written to, many in one write. */
+  readonly _parent?: WriteCounts;
+}
+
+type HandledSocket = Socket & { readonly _handle?: (WriteHandle & WriteCounts) | null };
 
 /** Can a plain socket be written to past its stream here? */
 export const areWritesDirect = looksDirect();
@@ -37,6 +47,16 @@ export const areWritesDirect = looksDirect();
 /** The handle of an open plain socket; undefined where its stream must be used. */
 export function handleOf(socket: Socket): WriteHandle | undefined {
   return areWritesDirect ? ((socket as HandledSocket)._handle ?? undefined) : undefined;
+}
+
+/**
+ * What the kernel has taken, also of a write that it has not taken whole; of TLS with the records
+ * around it. 0 when the socket is closed.
+ */
+export function takenBytesOf(socket: Socket): number {
+  const handle = (socket as HandledSocket)._handle;
+  const counts = handle?._parent ?? handle;
+  return counts ? counts.bytesWritten - counts.writeQueueSize : 0;
 }
 
 /** As Node's own for the same failure. */

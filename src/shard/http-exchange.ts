@@ -162,13 +162,13 @@ export class HttpExchange implements StreamSink {
     else if (this.#state !== 'free') this.#cut();
   }
 
-  /** The visitor is gone, or is sent away: nobody is told. */
-  abandon(): void {
+  /** The visitor is gone, or is sent away, as `code` says to the upstream alone. */
+  abandon(code: ErrorCode = 'SLW_STREAM_CANCELLED'): void {
     if (this.#state === 'free') this.#upstream.part();
-    else this.#upstream.reset('SLW_STREAM_CANCELLED');
+    else this.#upstream.reset(code);
     // Nobody waits any more for the answer of an upstream, or of a login provider.
     if (this.#record.isDue) {
-      this.#record.trace?.fail('SLW_STREAM_CANCELLED');
+      this.#record.trace?.fail(code);
       this.count(this.#status || LEFT_STATUS, this.#responseBody.dataBytes);
     }
     this.#settleState('free');

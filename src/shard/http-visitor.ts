@@ -4,10 +4,12 @@
 //   idle --first byte--> head --whole--> exchange --answered--> idle, or first unread
 //                                  \--login--> asking --told--> lingering
 //     any --error, or no keep-alive--> lingering --visitor gone, or deadline--> closed
+//     any --takes nothing of what waits for it--> closed, with a cut
 //
 // Invariant: one request at a time is under way; what a visitor sends ahead waits, at most one
-// read, with the socket paused. One deadline, checked by `sweep`. Must not know: how a request is
-// carried, or what other connections do.
+// read, with the socket paused. One deadline, checked by `sweep`; where it is infinite, what waits
+// is taken, or its uptake is overdue. Must not know: how a request is carried, or what other
+// connections do.
 
 import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
@@ -30,6 +32,7 @@ import type { LoginAnswer } from './login-answers.ts';
 import type { VisitorInfo } from './router.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 import { cutSocket } from './socket-relay.ts';
+import { Uptake } from './uptake.ts';
 
 /** Unread responses beyond which the next request waits. Guess: one window (256 KiB). */
 const UNTAKEN_BYTES_MAX = 256 * 1024;
@@ -82,6 +85,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly #exchange: HttpExchange;
   readonly #reads: SocketReads;
   readonly #keepAlive: KeepAlive;
+  readonly #uptake: Uptake;
   readonly #onEnd = (): void => this.#receiveEnd();
   readonly #onClose = (): void => this.#close();
   #phase: Phase = 'idle';
@@ -108,6 +112,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.#exchange = new HttpExchange(context, this, arrival.visitor);
     const nowMs = context.clock.nowMs();
     this.#keepAlive = new KeepAlive(socket, nowMs);
+    this.#uptake = new Uptake(this.outlet, nowMs);
     this.#deadlineMs = nowMs + context.limits.headerTimeoutMs;
     socket.on('error', ignoreError);
     socket.on('close', this.#onClose);
@@ -138,6 +143,10 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
 
   sweep(nowMs: number): void {
     this.#keepAlive.sweep(nowMs);
+    if (this.#uptake.isOverdue(nowMs)) {
+      this.#giveUp();
+      return;
+    }
     if (this.#phase === 'idle') this.#exchange.rest(nowMs);
     // However slow its upstream is: what moves is not overdue.
     else if (this.#phase === 'exchange' && this.#exchange.hasMoved() && !this.#isVisitorsTurn)
@@ -147,6 +156,15 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     else if (this.#phase === 'head') this.refuse('SLW_HTTP_HEADER_TIMEOUT');
     else if (this.#phase === 'exchange') this.#exchange.fail(this.#overdue());
     else if (this.#phase === 'lingering') this.socket.destroy();
+  }
+
+  /** No page would reach it, and its FIN will not come. */
+  #giveUp(): void {
+    const { tunnel } = this.#exchange;
+    const code = 'SLW_STREAM_IDLE';
+    this.#context.log.debug({ code, tunnel }, 'a visitor takes nothing of its answer');
+    this.#close(code);
+    cutSocket(this.socket);
   }
 
   /** Is more of the body to come from the visitor before its upstream can go on? */
@@ -340,12 +358,12 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.socket.resume();
   }
 
-  #close(): void {
+  #close(code?: ErrorCode): void {
     if (this.#phase === 'closed') return;
     this.#phase = 'closed';
     this.#dropParser();
     this.#held = undefined;
-    this.#exchange.abandon();
+    this.#exchange.abandon(code);
     this.#home.onGone(this);
   }
 

@@ -39,6 +39,11 @@ export class SocketOutlet {
     return this.#writes.queuedBytes + this.#stagedBytes;
   }
 
+  /** Taken by the kernel so far; over TLS more than was written. */
+  get takenBytes(): number {
+    return this.#writes.takenBytes;
+  }
+
   /** Our FIN was asked for. */
   get isEnded(): boolean {
     return this.#writes.isEnded;

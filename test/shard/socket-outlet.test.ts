@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import tls from 'node:tls';
 import { SocketOutlet } from '../../src/shard/socket-outlet.ts';
+import { PAIR_A } from '../support/test-pairs.ts';
 
 /** A socket and its peer, which does not read yet. */
 async function pair(t: TestContext): Promise<{ near: Socket; far: Socket }> {
@@ -119,3 +121,55 @@ test('a head that is gathered leaves with the body behind it, in one call', asyn
   assert.equal(text, `head${'b'.repeat(10_000)}end`);
   assert.deepEqual(calls, ['writev']);
 });
+
+/** The same over TLS. */
+async function securePair(t: TestContext): Promise<{ near: Socket; far: Socket }> {
+  const server = tls.createServer({ ...PAIR_A });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const accepted = once(server, 'secureConnection') as Promise<[Socket]>;
+  const far = tls.connect({ port, host: '127.0.0.1', ca: PAIR_A.cert, servername: 'a.test' });
+  far.pause();
+  const [near] = await accepted;
+  t.after(() => {
+    near.destroy();
+    far.destroy();
+    server.close();
+  });
+  return { near, far };
+}
+
+for (const [over, create] of [
+  ['TCP', pair],
+  ['TLS', securePair],
+] as const) {
+  test(`tells what the kernel takes of one long piece that still waits, over ${over}`, async (t) => {
+    const { near, far } = await create(t);
+    const outlet = new SocketOutlet(near, () => undefined);
+    const bytes = 32 * 1024 * 1024;
+    const still = async (): Promise<number> => {
+      let seen = Number.NaN;
+      for (let quiet = 0; quiet < 300; quiet += 1) {
+        if (outlet.takenBytes !== seen) quiet = 0;
+        seen = outlet.takenBytes;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return seen;
+    };
+    outlet.write(Buffer.alloc(bytes));
+    const before = await still();
+    const queued = outlet.queuedBytes;
+    outlet.write(Buffer.alloc(64 * 1024));
+    assert.equal(await still(), before, 'what comes behind is not taken');
+    let received = 0;
+    far.on('data', (piece: Buffer) => {
+      received += piece.length;
+      if (outlet.takenBytes !== before) far.pause();
+    });
+    far.resume();
+    while (outlet.takenBytes === before) await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(outlet.queuedBytes >= queued, 'the piece as a whole waits as before');
+    assert.ok(received < bytes);
+  });
+}
