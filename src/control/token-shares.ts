@@ -245,7 +245,7 @@ export class TokenShares {
     const { usage, clock, accepting } = this.#options;
     const all = [...this.#ledgers.values()];
     const isNewMonth = usage?.turn() === true;
-    if (isNewMonth) for (const ledger of all) ledger.month = 'open';
+    if (isNewMonth) for (const ledger of all) ledger.month = this.#monthOf(ledger);
     // A single shard has all of every rate, whatever it uses.
     const changed = all.filter(({ isNews }) => isNewMonth || (isNews && accepting > 1));
     this.#tell(changed);

@@ -285,3 +285,24 @@ test('a rate moves to the shard that waits, and a token without limits is told t
   const sum = [0, 1, 2].reduce((all, shard) => all + rateOf(shard), 0);
   assert.ok(Math.abs(sum - 3000) < 1);
 });
+
+test('a month that is back, as the clock was wrong, is as used up as it was', async (t) => {
+  const wall = new FakeClock();
+  const [rightMs, wrongMs] = [wall.wallMs(), 0];
+  let wallMs = rightMs;
+  wall.wallMs = () => wallMs;
+  const { clock, shards, shares, start } = scene(await usageOf(t, wall));
+  shares.replace([{ name: TOKEN, bytesMonthMax: 10_000 }]);
+  for (let shard = 0; shard < SHARDS; shard += 1) start(shard);
+  shares.serve(0).tokenUse([moved(10_000)]);
+  for (const [atMs, wanted] of [
+    [rightMs, 'spent'],
+    [wrongMs, 'open'],
+    [rightMs, 'spent'],
+  ] as const) {
+    wallMs = atMs;
+    clock.advance(2000);
+    for (const { month } of shards.values()) assert.equal(month, wanted);
+  }
+  await shares.close();
+});

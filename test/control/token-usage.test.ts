@@ -117,3 +117,90 @@ test('a folder that cannot be written is an error at the start, and a complaint 
   assert.equal(lines.complaints().length, 1);
   assert.equal(existsSync(file), false);
 });
+
+test('a clock that is wrong for a while does not give the month again', async (t) => {
+  for (const wrong of ['2031-05-01T00:00:00Z', '1970-01-01T00:00:00Z']) {
+    const { create, clock } = scene(t);
+    const right = clock.wall;
+    const usage = create();
+    await usage.load();
+    usage.add('ci', 50);
+    await usage.save();
+    usage.add('ci', 7);
+    clock.wall = wallMsOf(wrong);
+    assert.equal(usage.turn(), true);
+    assert.equal(usage.bytesOf('ci'), 0);
+    usage.add('ci', 3);
+    await usage.save();
+    clock.wall = right;
+    assert.equal(usage.turn(), true);
+    assert.equal(usage.bytesOf('ci'), 57, wrong);
+    usage.add('ci', 1);
+    await usage.save();
+    const next = create();
+    await next.load();
+    assert.equal(next.bytesOf('ci'), 58, `${wrong}, after a restart`);
+    clock.wall = wallMsOf('2026-12-01T00:00:00Z');
+    assert.equal(next.turn(), true);
+    assert.equal(next.bytesOf('ci'), 0);
+  }
+});
+
+test('a start before the clock is set keeps what the file says', async (t) => {
+  const { create, clock } = scene(t);
+  const right = clock.wall;
+  const before = create();
+  await before.load();
+  before.add('ci', 50);
+  await before.save();
+  clock.wall = 0;
+  for (const use of [0, 3]) {
+    clock.wall = 0;
+    const usage = create();
+    await usage.load();
+    await usage.check();
+    usage.add('ci', use);
+    await usage.save();
+    // It may end before the clock is right.
+    const next = create();
+    await next.load();
+    clock.wall = right;
+    assert.equal(next.turn(), true);
+    assert.equal(next.bytesOf('ci'), 50, 'the one that was there at the change');
+    const later = create();
+    await later.load();
+    assert.equal(later.bytesOf('ci'), 50, 'one that starts behind it');
+  }
+});
+
+test('a clock that is wrong twice in a row keeps the month that was used', async (t) => {
+  const { create, clock } = scene(t);
+  const right = clock.wall;
+  const usage = create();
+  await usage.load();
+  usage.add('ci', 50);
+  for (const wrong of ['1970-01-01T00:00:00Z', '2031-05-01T00:00:00Z']) {
+    clock.wall = wallMsOf(wrong);
+    usage.turn();
+  }
+  clock.wall = right;
+  usage.turn();
+  assert.equal(usage.bytesOf('ci'), 50);
+});
+
+test('the month before is kept by who never read it, and has to be right', async (t) => {
+  const { create, clock, file } = scene(t);
+  const usage = create();
+  await usage.load();
+  writeFileSync(file, '{"month":"2026-10","bytes":{"ci":9}}');
+  usage.add('ci', 1);
+  await usage.save();
+  assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), {
+    ...{ month: '2026-11', bytes: { ci: 1 } },
+    other: { month: '2026-10', bytes: { ci: 9 } },
+  });
+  writeFileSync(file, '{"month":"2026-11","bytes":{},"other":{"month":"2026-10"}}');
+  await assert.rejects(create().load(), /has no bytes/);
+  clock.wall = wallMsOf('2026-12-01T00:00:00Z');
+  await assert.rejects(create().load(), /has no bytes/);
+});

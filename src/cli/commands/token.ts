@@ -125,8 +125,8 @@ function showLimit([key, value]: [string, number]): string {
 /** Bytes by token; empty when nobody has counted yet, or in another month. */
 async function readUsed(path: string): Promise<ReadonlyMap<string, number>> {
   try {
-    const { month, bytes } = readUsage((await readIfThere(path)) ?? '');
-    return month === monthOf(systemClock) ? bytes : new Map();
+    const usage = readUsage((await readIfThere(path)) ?? '');
+    return usage.get(monthOf(systemClock)) ?? new Map();
   } catch {
     // A server says what is wrong with it, and does not start.
     return new Map();
