@@ -189,16 +189,26 @@ export class ServerLinks {
     this.#fillAfter('move', withinMs * this.#options.random());
   }
 
-  /** Who comes first to a server that was started again hears of few others: half of what it had
-   * heard before is kept. */
   #spread(saidMs: number): void {
-    const keptMs = this.upCount === 0 ? this.#spreadMs / 2 : this.#spreadMs;
-    this.#spreadMs = Math.max(saidMs, keptMs);
+    this.#spreadMs = Math.max(saidMs, this.#keptSpreadMs);
     const longestMs = Math.min(BACKOFF_MAX_MS, this.#spreadMs);
     this.#backoff.setRange({
       baseMs: Math.max(BACKOFF_BASE_MS, longestMs),
       maxMs: Math.max(BACKOFF_MAX_MS_USUAL, longestMs),
     });
+  }
+
+  /**
+   * Who comes first to a server that was started again hears of few others: half of what it had
+   * heard before is kept. One that has kept a link for long has all of them back, and is believed.
+   */
+  get #keptSpreadMs(): number {
+    if (this.upCount === 0) return this.#spreadMs / 2;
+    const sinceMs = this.#options.clock.nowMs() - BACKOFF_RESET_MS;
+    for (const { state, upMs } of this.#links.values()) {
+      if (state === 'up' && upMs <= sinceMs) return 0;
+    }
+    return this.#spreadMs;
   }
 
   #searchLater(): void {

@@ -285,6 +285,32 @@ test('nothing is dialled after close', () => {
   assert.equal(server.dialled.length, 1);
 });
 
+test('what a server says beside a link that stays is believed', () => {
+  const server = new FakeServer(2, 1, () => 0.999);
+  const lose = (...links: readonly string[]): number => {
+    for (const link of links) server.links.onEnd(link, 'SLW_LINK_LOST', '');
+    const before = server.dialled.length;
+    let waitedMs = 0;
+    for (; server.dialled.length === before; waitedMs += 100) server.clock.advance(100);
+    return waitedMs;
+  };
+  server.spreadMs = 24_000;
+  server.links.fill();
+  server.welcome('link-1', 0, 2);
+  server.welcome('link-2', 1, 2);
+  server.clock.advance(60_000);
+  assert.equal(lose('link-1', 'link-2'), 24_000);
+  // It was started again, and has heard of few others.
+  server.spreadMs = 0;
+  server.welcome('link-3', 0, 2);
+  server.welcome('link-4', 1, 2);
+  server.clock.advance(29_000);
+  assert.equal(lose('link-4'), 12_000);
+  server.welcome('link-5', 1, 2);
+  server.clock.advance(60_000);
+  assert.equal(lose('link-5'), 500, 'the others went elsewhere');
+});
+
 test('links that are kept are spread over our own shards, however many dials it took', () => {
   for (let seed = 1; seed <= 50; seed += 1) {
     const server = new FakeServer(0, seed, () => 0.5, 4);
