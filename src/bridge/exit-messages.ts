@@ -225,7 +225,7 @@ export type ExitControlMethods = LoginControlMethods & {
     gives: readonly TunnelAnswer[];
   };
   unregister: { takes: { link: string; names: readonly string[] }; gives: unknown };
-  /** The client takes no more streams on it; those that live go on. */
+  /** It takes no more streams; those that live go on. */
   linkLeaving: { takes: { link: string }; gives: unknown };
   linkGone: { takes: { link: string; code: ErrorCode }; gives: unknown };
   /** More slots of a token are wanted: `slotsGiven` brings them, if there are any. */

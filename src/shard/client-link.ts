@@ -1,7 +1,9 @@
 // A link at the client: dial, HELLO, WELCOME, the tunnels on offer, streams, and its end.
 //
 //   dialling --101--> greeting --WELCOME, told to control--> welcomed --keep--> kept, REGISTER
-//                                                  kept --GOAWAY, ours or theirs--> leaving
+//                                       kept --GOAWAY 27--> moved: it serves, and opens nothing
+//                                       kept, moved --GOAWAY, ours or theirs--> leaving
+//                                       kept --our ids are used up--> spent --no stream--> closed
 //
 // Invariant: told to control exactly once that it ended, whatever the reason and however far it
 // came. Must not know: whether it will be dialled again, or what else the client holds.
@@ -54,7 +56,7 @@ const OFFER_OVERHEAD_BYTES = 40;
 /** Of one text in msgpack, and of the list around it. */
 const TEXT_OVERHEAD_BYTES = 6;
 /** In which REGISTERED may come; a REGISTER may cross a GOAWAY. */
-const ANSWERED: ReadonlySet<string> = new Set(['welcomed', 'kept', 'leaving']);
+const ANSWERED: ReadonlySet<State> = new Set(['welcomed', 'kept', 'moved', 'leaving', 'spent']);
 const LOOPBACK = /^(::1|::ffff:127\.|127\.)/;
 
 export interface ClientLinkOptions {
@@ -66,13 +68,25 @@ export interface ClientLinkOptions {
   readonly log: Logger;
   readonly onEnd: (code: ErrorCode) => void;
   readonly onIdle: () => void;
+  /** Where our ids begin, for tests of their end. */
+  readonly firstId?: number;
 }
+
+type State =
+  | 'dialling'
+  | 'greeting'
+  | 'welcomed'
+  | 'kept'
+  | 'moved'
+  | 'leaving'
+  | 'spent'
+  | 'ended';
 
 export class ClientLink implements SessionEvents, ForwardLink {
   readonly #options: ClientLinkOptions;
   readonly #meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
   readonly #giveUp: () => void;
-  #state: 'dialling' | 'greeting' | 'welcomed' | 'kept' | 'leaving' | 'ended' = 'dialling';
+  #state: State = 'dialling';
   #session: Session | undefined;
   #sinceMs: number;
   readonly #controls = new ControlBudget();
@@ -113,6 +127,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
     const opened = this.#session?.open({ tunnel, address, port: remotePort, link: '' }, sink);
     if (opened === undefined) return 'SLW_STREAM_NO_LINK';
     if (typeof opened !== 'string') opened.addMeter(this.#meter);
+    else if (this.#session?.isLeaving === true) this.#spend();
     return opened;
   }
 
@@ -120,13 +135,15 @@ export class ClientLink implements SessionEvents, ForwardLink {
     this.#controls.tick();
     const isLate = this.#state === 'greeting' && nowMs - this.#sinceMs >= WELCOME_TIMEOUT_MS;
     if (isLate) this.#session?.close('SLW_LINK_HELLO_TIMEOUT');
-    else this.#session?.tick(nowMs);
+    else if (this.#state === 'spent' && this.streamsCount === 0) {
+      this.#session?.close('SLW_LINK_IDS_SPENT');
+    } else this.#session?.tick(nowMs);
   }
 
   /** Registers `offers`, in as many messages as they need. */
   offer(offers: readonly TunnelOffer[]): void {
-    if (this.#state !== 'welcomed' && this.#state !== 'kept') return;
-    this.#state = 'kept';
+    if (this.#state === 'welcomed') this.#state = 'kept';
+    if (!this.#isOffered) return;
     const known = this.#canUdp ? offers : offers.filter(({ name }) => !isUdpTunnel(name));
     if (known.length < offers.length) this.#refuseUdp(offers);
     for (const tunnels of pack(known)) {
@@ -138,7 +155,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
 
   /** Of what was offered some is withdrawn, and some is back. */
   change(gone: readonly string[], back: readonly TunnelOffer[]): void {
-    if (this.#state !== 'kept') return;
+    if (!this.#isOffered) return;
     for (const names of packBySize(gone, REGISTER_BYTES_MAX, nameBytes)) {
       this.#session?.sendControl(FRAME.UNREGISTER, encodeUnregister({ names }));
     }
@@ -147,7 +164,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
 
   /** No new streams; those that live go on. */
   leave(): void {
-    if (this.#state === 'kept') this.#state = 'leaving';
+    if (this.#isOffered) this.#state = 'leaving';
     this.#session?.leave('SLW_LINK_DRAINING');
   }
 
@@ -203,7 +220,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
   }
 
   onGoAway(code: ErrorCode): void {
-    if (this.#state === 'kept') this.#state = 'leaving';
+    if (this.#isOffered) this.#state = code === 'SLW_LINK_MOVED' ? 'moved' : 'leaving';
     this.#options.bridge.tell('goAway', { link: this.#options.dial.link, code });
   }
 
@@ -217,8 +234,21 @@ export class ClientLink implements SessionEvents, ForwardLink {
 
   // --- inside ------------------------------------------------------------------------------
 
+  /** The exit node sends visitors here: what is on offer has to be what is well. */
+  get #isOffered(): boolean {
+    return this.#state === 'kept' || this.#state === 'moved';
+  }
+
+  /** A server that does not see the end of ids come has not said so: another is needed. */
+  #spend(): void {
+    if (this.#state !== 'kept') return;
+    this.#state = 'spent';
+    const code = 'SLW_LINK_IDS_SPENT';
+    this.#options.bridge.tell('goAway', { link: this.#options.dial.link, code });
+  }
+
   #greet({ socket, head }: Upgraded): void {
-    const { settings, dial, clock } = this.#options;
+    const { settings, dial, clock, firstId } = this.#options;
     const mask = chooseMask(dial, socket.remoteAddress ?? '');
     const session = createSession({
       link: new WsLink({ socket, head, mask }),
@@ -226,6 +256,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
       settings,
       opens: 'odd',
       clock,
+      firstId,
     });
     this.#session = session;
     this.#state = 'greeting';

@@ -2,6 +2,8 @@
 //
 //   accepted --HELLO--> control: hello --WELCOME--> active --REGISTER--> control: register
 //                                           control: linkLeaving <--GOAWAY--/
+//   active --ids nearly spent: MOVED, or other news--> parting --the client has had its time-->
+//     withdrawn, control: linkLeaving --a tick--> GOAWAY --no stream--> closed
 //
 // Invariant: nothing but HELLO is read before control has agreed to it; every end is told to
 // control exactly once; what a client opens goes where forwards go. Must not know: tokens, routes,
@@ -53,6 +55,11 @@ const RESULTS_BYTES_MAX = CONTROL_BODY_BYTES_MAX - 1024;
 const REASON_LENGTH_MAX = 120;
 /** Keys and lengths of one result in msgpack. */
 const RESULT_OVERHEAD_BYTES = 30;
+/** Ids left at which a client is told to dial another link: more than one link can open in all the
+ * time that it then has. */
+const IDS_LEFT_MIN = 1 << 22;
+/** For a client to have another link: the longest back-off, and a dial. */
+const PARTING_MS = 40_000;
 /** What a client may be called; the log and metrics show it. */
 const CLIENT_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
@@ -75,16 +82,26 @@ export interface ExitLinkOptions {
   readonly onIdle: () => void;
   /** Greeted: it may be told something. */
   readonly onActive: () => void;
-  /** The peer takes no more streams. */
+  /** It takes no more streams. */
   readonly onLeaving: () => void;
+  /** Where our ids begin, for tests of their end. */
+  readonly firstId?: number | undefined;
 }
+
+type State = 'waiting' | 'asking' | 'active' | 'parting' | 'withdrawn' | 'leaving' | 'ended';
+
+/** What a client that leaves, or is to, has asked for is answered all the same. */
+const GREETED: ReadonlySet<State> = new Set(['active', 'parting', 'withdrawn', 'leaving']);
 
 export class ExitLink implements SessionEvents, ForwardScope {
   readonly key: string;
   readonly session: Session;
   readonly meter: StreamMeter = { streams: 0, bytesIn: 0, bytesOut: 0 };
   readonly #options: ExitLinkOptions;
-  readonly #acceptedMs: number;
+  /** When it was accepted, or began to part. */
+  #sinceMs: number;
+  /** Why it parts. */
+  #partCode: ErrorCode = 'SLW_NONE';
   readonly remoteAddress: string;
   /** What its token allows it to reach; undefined: all that the server allows. */
   rules: ForwardRules | undefined;
@@ -92,23 +109,42 @@ export class ExitLink implements SessionEvents, ForwardScope {
   /** That both sides named. */
   #features: readonly string[] = [];
   readonly #controls = new ControlBudget();
-  #state: 'waiting' | 'asking' | 'active' | 'leaving' | 'ended' = 'waiting';
+  #state: State = 'waiting';
 
   constructor(options: ExitLinkOptions) {
     this.key = options.key;
     this.#options = options;
     this.remoteAddress = options.remoteAddress;
-    this.#acceptedMs = options.clock.nowMs();
-    const { link, settings, clock } = options;
-    this.session = createSession({ link, events: this, settings, opens: 'even', clock });
+    this.#sinceMs = options.clock.nowMs();
+    const { link, settings, clock, firstId } = options;
+    this.session = createSession({ link, events: this, settings, opens: 'even', clock, firstId });
     this.session.start();
   }
 
   tick(nowMs: number): void {
     this.#controls.tick();
-    const isLate = this.#state === 'waiting' && nowMs - this.#acceptedMs >= HELLO_TIMEOUT_MS;
-    if (isLate) this.session.close('SLW_LINK_HELLO_TIMEOUT');
-    else this.session.tick(nowMs);
+    const sinceMs = nowMs - this.#sinceMs;
+    if (this.#state === 'waiting' && sinceMs >= HELLO_TIMEOUT_MS) {
+      this.session.close('SLW_LINK_HELLO_TIMEOUT');
+    } else {
+      this.session.tick(nowMs);
+      this.#goOnParting(sinceMs);
+    }
+  }
+
+  /** Says why no more streams are to come; a move is only announced. */
+  leave(code: ErrorCode): void {
+    // Visitors of a process that is being replaced have no other link to come to.
+    if (this.#state === 'parting') this.#state = 'active';
+    this.session.leave(code);
+  }
+
+  /** Its client knows that it is to dial another link: this one goes when there was time for it. */
+  part(code: ErrorCode): void {
+    if (this.#state !== 'active') return;
+    this.#state = 'parting';
+    this.#partCode = code;
+    this.#sinceMs = this.#options.clock.nowMs();
   }
 
   onControl(type: number, body: Uint8Array): void {
@@ -129,9 +165,8 @@ export class ExitLink implements SessionEvents, ForwardScope {
     }
   }
 
-  /** What a client that leaves has asked for is answered all the same. */
   get #isGreeted(): boolean {
-    return this.#state === 'active' || this.#state === 'leaving';
+    return GREETED.has(this.#state);
   }
 
   /** For the log. */
@@ -156,14 +191,9 @@ export class ExitLink implements SessionEvents, ForwardScope {
 
   onGoAway(code: ErrorCode): void {
     // Said once: all routes are looked through for it.
-    if (this.#state !== 'active') return;
-    this.#state = 'leaving';
+    if (this.#state !== 'active' && this.#state !== 'parting') return;
     // The client drains: no new stream comes here, and it closes the link when the last has ended.
-    const { log, bridge, onLeaving } = this.#options;
-    log.debug({ link: this.key, code }, 'link is leaving');
-    onLeaving();
-    // Other shards would go on to choose it.
-    bridge.tell('linkLeaving', { link: this.key });
+    this.#withdraw('leaving', code);
   }
 
   onIdle(): void {
@@ -177,6 +207,31 @@ export class ExitLink implements SessionEvents, ForwardScope {
     log.info({ link: this.key, code, detail: loggable(detail) }, 'link ended');
     if (wasKnown) bridge.tell('linkGone', { link: this.key, code });
     this.#options.onEnd(code);
+  }
+
+  /** One step a tick, so that other shards have heard of one before the next. */
+  #goOnParting(sinceMs: number): void {
+    const { session } = this;
+    if (this.#state === 'active' && session.idsLeft < IDS_LEFT_MIN) {
+      session.leave('SLW_LINK_MOVED');
+      this.part('SLW_LINK_IDS_SPENT');
+    } else if (this.#state === 'parting') {
+      // It leaves already when ids were gone before their end was seen to come.
+      if (session.isLeaving || sinceMs >= PARTING_MS) this.#withdraw('withdrawn', this.#partCode);
+    } else if (this.#state === 'withdrawn') {
+      if (!session.isLeaving) session.leave(this.#partCode);
+      else if (session.streamsCount === 0) session.close(this.#partCode);
+    }
+  }
+
+  /** Nobody is to choose it any more. */
+  #withdraw(state: 'withdrawn' | 'leaving', code: ErrorCode): void {
+    this.#state = state;
+    const { log, bridge, onLeaving } = this.#options;
+    log.debug({ link: this.key, code }, 'link is leaving');
+    onLeaving();
+    // Other shards would go on to choose it.
+    bridge.tell('linkLeaving', { link: this.key });
   }
 
   async #greet(hello: Hello): Promise<void> {

@@ -25,6 +25,8 @@ export interface ExitLinksOptions extends Shared {
   readonly onEnd: (code: ErrorCode) => void;
   /** A leaving link has no stream left. */
   readonly onIdle: () => void;
+  /** Where ids begin on the first link, for tests of their end. */
+  readonly firstId?: number;
 }
 
 export class ExitLinks {
@@ -61,16 +63,17 @@ export class ExitLinks {
   }
 
   add({ socket, head }: Upgraded, peer: LinkPeer): void {
-    const { onLeaving, onIdle, onEnd, ...shared } = this.#options;
+    const { onLeaving, onIdle, onEnd, firstId, ...shared } = this.#options;
     this.#addedCount += 1;
     const key = `${shared.shard}-${this.#addedCount}`;
     const exitLink: ExitLink = new ExitLink({
       ...shared,
       ...peer,
       key,
+      firstId: this.#addedCount === 1 ? firstId : undefined,
       link: new WsLink({ socket, head, mask: 'none' }),
       onActive: () => {
-        if (this.#leaving !== undefined) exitLink.session.leave(this.#leaving);
+        if (this.#leaving !== undefined) exitLink.leave(this.#leaving);
       },
       onLeaving: () => onLeaving(key),
       onIdle,
@@ -90,7 +93,7 @@ export class ExitLinks {
   /** Tells all, and those to come, that they take no new streams. */
   leave(code: ErrorCode): void {
     this.#leaving = code;
-    for (const { session } of this.#byKey.values()) session.leave(code);
+    for (const exitLink of this.list()) exitLink.leave(code);
   }
 
   /** Links are here to stay again: after a take-over that failed. */

@@ -12,13 +12,14 @@ import type {
   TunnelRequest,
 } from '../../src/bridge/exit-messages.ts';
 import { WsLink } from '../../src/link/ws-link.ts';
-import { UNSET_SINK } from '../../src/mux/stream.ts';
+import type { Session } from '../../src/mux/session.ts';
+import { type Stream, UNSET_SINK } from '../../src/mux/stream.ts';
 import { ExitLinks } from '../../src/shard/exit-links.ts';
 import { Forwards } from '../../src/shard/forwards.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { createSession } from '../../src/shard/session-settings.ts';
 import { TokenBudgets } from '../../src/shard/token-budgets.ts';
-import { FRAME } from '../../src/wire/frame.ts';
+import { FRAME, STREAM_ID_MAX } from '../../src/wire/frame.ts';
 import {
   decodeWelcome,
   encodeHello,
@@ -34,6 +35,10 @@ import { shardSettings } from './settings.ts';
 
 const VISIT = { link: '0-1', tunnel: 'a.example', address: '127.0.0.1', port: 1 };
 const WAIT_MS = 10_000;
+/** What a client refuses has come to it; what its link refuses has not. */
+const CAME = 'SLW_STREAM_REFUSED';
+/** The client keeps a stream of this tunnel. */
+const KEPT = 'kept.example';
 
 /** Of what another socket brings: `check` holds before long. */
 function soon(check: () => void): Promise<void> {
@@ -50,11 +55,19 @@ interface Scene {
   readonly join: (says?: 'hello' | 'nothing') => Promise<string[]>;
   /** The clients' ends. */
   readonly ends: readonly WsLink[];
+  readonly sessions: readonly Session[];
 }
 
-function startScene(t: TestContext): Scene {
+/** Where the ids of the first link begin: its visitors', and its client's own. */
+interface FirstIds {
+  readonly visitors?: number;
+  readonly client?: number;
+}
+
+function startScene(t: TestContext, firstIds: FirstIds = {}): Scene {
   const log: string[] = [];
   const ends: WsLink[] = [];
+  const sessions: Session[] = [];
   const asked = Promise.withResolvers<void>();
   const { port1, port2 } = new MessageChannel();
   const hello = { node: 'test', shards: 1, grant: {}, spreadMs: 0 };
@@ -76,7 +89,8 @@ function startScene(t: TestContext): Scene {
     there.close();
     meters.close();
   });
-  const settings = shardSettings();
+  // The clock is moved on by a minute, in which nobody speaks.
+  const settings = shardSettings({ linkDeadAfterMs: 600_000 });
   const shared = { clock: systemClock, log: SILENT_LOG };
   const links = new ExitLinks({
     ...shared,
@@ -86,6 +100,7 @@ function startScene(t: TestContext): Scene {
     onLeaving: (key) => log.push(`${key} leaves`),
     onIdle: () => log.push('idle'),
     onEnd: (code) => log.push(code),
+    ...(firstIds.visitors === undefined ? {} : { firstId: firstIds.visitors }),
   });
   const join = async (says = 'hello'): Promise<string[]> => {
     const heard: string[] = [];
@@ -95,6 +110,7 @@ function startScene(t: TestContext): Scene {
     ends.push(link);
     const session = createSession({
       ...{ settings, opens: 'odd', link },
+      firstId: sessions.length === 0 ? firstIds.client : undefined,
       events: {
         onControl(type, body) {
           if (type === FRAME.REGISTERED) return;
@@ -102,12 +118,17 @@ function startScene(t: TestContext): Scene {
           heard.push('welcome');
           session.activate(decodeWelcome(body).limits);
         },
-        onOpen: (stream) => stream.reset('SLW_STREAM_REFUSED'),
+        onOpen: (stream, { tunnel }) => {
+          stream.sink = { ...UNSET_SINK, onReset() {} };
+          if (tunnel === KEPT) stream.accept();
+          else stream.reset(CAME);
+        },
         onGoAway: (code) => heard.push(code),
         onIdle() {},
         onEnd: (code: ErrorCode) => heard.push(`ended: ${code}`),
       },
     });
+    sessions.push(session);
     session.start();
     if (says === 'nothing') return heard;
     const limits = session.announce();
@@ -118,7 +139,7 @@ function startScene(t: TestContext): Scene {
     );
     return heard;
   };
-  return { links, log, join, ends, answer: asked.resolve };
+  return { links, log, join, ends, sessions, answer: asked.resolve };
 }
 
 test('what all links were told is told to those that were being greeted, until they may stay', async (t) => {
@@ -244,4 +265,110 @@ test('a client that offers its tunnels without end loses its link', async (t) =>
     for (const names of runsOf(REGISTER_TUNNELS_MAX)) register(ends[0], names);
   }
   await soon(() => assert.equal(log.at(-1), 'SLW_WIRE_FLOOD'));
+});
+
+/** Ids that the first link has left, more than are used before another link is there. */
+const IDS_LEFT = 300;
+/** More in all than that link has ids for. */
+const VISITORS = 100;
+
+/** Visitors of links by their keys, and how each stream ended. */
+class Visitors {
+  readonly ends: ErrorCode[] = [];
+  readonly #links: ExitLinks;
+
+  constructor(links: ExitLinks) {
+    this.#links = links;
+  }
+
+  come(link: string, tunnel = VISIT.tunnel): Stream {
+    const onReset = (code: ErrorCode) => this.ends.push(code);
+    const sink = { ...UNSET_SINK, onOpened() {}, onReset };
+    const stream = this.#links.open({ ...VISIT, link, tunnel }, sink);
+    if (typeof stream === 'string') assert.fail(`refused: ${stream}`);
+    return stream;
+  }
+
+  /** In a crowd; each comes to the client. */
+  async crowd(link: string): Promise<void> {
+    const before = this.ends.length;
+    for (let count = 0; count < VISITORS; count += 1) this.come(link);
+    await soon(() => assert.equal(this.ends.length, before + VISITORS));
+    assert.deepEqual(new Set(this.ends), new Set([CAME]));
+  }
+}
+
+for (const [whose, firstIds] of [
+  ['visitors', { visitors: STREAM_ID_MAX - 1 - 2 * IDS_LEFT }],
+  ['forwards', { client: STREAM_ID_MAX - 2 * IDS_LEFT }],
+] as const) {
+  test(`ids of ${whose} nearly spent: another link, then this one leaves unseen`, async (t) => {
+    const { links, log, join, sessions, answer } = startScene(t, firstIds);
+    answer();
+    const heard = await join();
+    await soon(() => assert.equal(links.canOpen('0-1'), true));
+    const visitors = new Visitors(links);
+    if (whose === 'forwards') {
+      const sink = { ...UNSET_SINK, onReset: (code: ErrorCode) => log.push(`forward: ${code}`) };
+      sessions[0]?.open({ ...VISIT, link: '' }, sink);
+      await soon(() => assert.ok(log.includes('forward: SLW_STREAM_UNKNOWN_TUNNEL')));
+    }
+    const kept = visitors.come('0-1', KEPT);
+    await visitors.crowd('0-1');
+    const nowMs = systemClock.nowMs();
+    links.tick(nowMs);
+    await soon(() => assert.deepEqual(heard, ['welcome', 'SLW_LINK_MOVED']));
+    // Its client has not come back yet, and it serves.
+    links.tick(nowMs + 39_000);
+    await visitors.crowd('0-1');
+    await join();
+    await soon(() => assert.equal(links.canOpen('0-2'), true));
+    links.tick(nowMs + 41_000);
+    assert.ok(log.includes('0-1 leaves'));
+    // Other shards have not heard of that yet.
+    visitors.come('0-1');
+    await soon(() => assert.ok(log.includes('control: 0-1 leaves')));
+    for (let crowd = 0; crowd < 2; crowd += 1) await visitors.crowd('0-2');
+    links.tick(nowMs + 42_000);
+    const left = ['welcome', 'SLW_LINK_MOVED', 'SLW_LINK_IDS_SPENT'];
+    await soon(() => assert.deepEqual(heard, left));
+    links.tick(nowMs + 43_000);
+    assert.equal(links.list().length, 2, 'a stream lives on it');
+    kept.reset('SLW_STREAM_CANCELLED');
+    links.tick(nowMs + 44_000);
+    await soon(() => assert.equal(links.list().length, 1));
+    assert.deepEqual([links.canOpen('0-1'), links.canOpen('0-2')], [false, true]);
+    assert.deepEqual(new Set(visitors.ends), new Set([CAME]));
+    assert.ok(log.includes('SLW_LINK_IDS_SPENT'), 'closed by this side');
+  });
+}
+
+test('ids that are gone before anybody looked: routes are taken back at the next look', async (t) => {
+  const { links, log, join, answer } = startScene(t, { visitors: STREAM_ID_MAX - 1 });
+  answer();
+  const heard = await join();
+  await soon(() => assert.equal(links.canOpen('0-1'), true));
+  new Visitors(links).come('0-1');
+  assert.equal(links.open(VISIT, UNSET_SINK), 'SLW_STREAM_NO_LINK');
+  const nowMs = systemClock.nowMs();
+  for (let second = 0; second < 2; second += 1) links.tick(nowMs + 1000 * second);
+  await soon(() => assert.ok(log.includes('control: 0-1 leaves')));
+  await soon(() => assert.equal(links.haveStreams, false));
+  links.tick(nowMs + 3000);
+  await soon(() => assert.deepEqual(links.list(), []));
+  assert.ok(heard.includes('SLW_LINK_IDS_SPENT'));
+});
+
+test('a link that is to go goes on when the whole process is being replaced', async (t) => {
+  const few = { visitors: STREAM_ID_MAX - 1 - 2 * IDS_LEFT };
+  const { links, log, join, answer } = startScene(t, few);
+  answer();
+  await join();
+  await soon(() => assert.equal(links.canOpen('0-1'), true));
+  const nowMs = systemClock.nowMs();
+  links.tick(nowMs);
+  links.leave('SLW_LINK_MOVED');
+  links.tick(nowMs + 41_000);
+  await new Visitors(links).crowd('0-1');
+  assert.deepEqual(log, [], 'nobody was told to do without');
 });
