@@ -96,9 +96,12 @@ export class ExitLinks {
     for (const exitLink of this.list()) exitLink.leave(code);
   }
 
-  /** Links are here to stay again: after a take-over that failed. */
-  stay(): void {
+  /** Links that come are here to stay again: after a take-over that failed. Gives those whose
+   * clients were told to dial another. */
+  stay(): readonly ExitLink[] {
+    const told = this.#leaving === undefined ? [] : this.list();
     this.#leaving = undefined;
+    return told;
   }
 
   grant(grants: ExitShardMethods['grants']['takes']): void {

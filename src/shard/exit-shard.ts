@@ -251,12 +251,15 @@ class ExitShard implements ShardOwner, StreamOpener {
     applySettings(parts, live);
   }
 
-  #listen(request: ListenRequest): Promise<Listening> {
+  async #listen(request: ListenRequest): Promise<Listening> {
     if (request.name !== 'control') return this.#ingress.open(request);
-    this.#links.stay();
-    return this.#listeners.add(request, () =>
+    const told = this.#links.stay();
+    const listening = await this.#listeners.add(request, () =>
       createControlPort({ tls: this.#portTls, ...this.#linkOptions() }),
     );
+    // Not before their clients can come back.
+    for (const exitLink of told) exitLink.part('SLW_LINK_DRAINING');
+    return listening;
   }
 
   #linkOptions(): Omit<ControlPortOptions, 'tls'> {

@@ -12,11 +12,12 @@ import { LOOPBACK, serverConfig } from '../support/configs.ts';
 import { eventually } from '../support/deadline.ts';
 import { startLocalClient } from '../support/local-tunnel.ts';
 import { LogLines } from '../support/log-lines.ts';
-import { startHttp } from '../support/upstream.ts';
+import { get, startHttp } from '../support/upstream.ts';
 
 interface Place {
   readonly node: ExitNode;
   readonly controlPort: number;
+  readonly httpPort: number;
   readonly log: LogLines;
   /** What the successor was told. */
   readonly told: string[];
@@ -38,10 +39,13 @@ async function startPlace(t: TestContext): Promise<Place> {
     node.stop();
     await node.closed;
   });
-  const line = log.all('listening').find(({ name }) => name === 'control');
-  const controlPort = Number(String(line?.address).split(':').at(-1));
+  const portOf = (listener: string): number => {
+    const line = log.all('listening').find(({ name }) => name === listener);
+    return Number(String(line?.address).split(':').at(-1));
+  };
   const given = (): SuccessorEvents => events ?? assert.fail('nobody was started');
-  return { node, controlPort, log, told, events: given };
+  const [controlPort, httpPort] = [portOf('control'), portOf('http')];
+  return { node, controlPort, httpPort, log, told, events: given };
 }
 
 /** Passes everything on; what a client says behind its upgrade waits for `release`. */
@@ -114,4 +118,45 @@ test('after a move that came to nothing clients come and stay', async (t) => {
   assert.deepEqual(client.log.all('server takes no new streams here'), []);
   place.node.takeOver();
   assert.equal(place.log.all('a successor starts').length, 2);
+});
+
+test('a link that is older than a move that came to nothing serves what is well, and goes', async (t) => {
+  const place = await startPlace(t);
+  let [health, served] = [200, 0];
+  const site = await startHttp(t, (request, response) => {
+    if (request.url === '/healthz') response.writeHead(health).end();
+    else {
+      served += 1;
+      response.end('served');
+    }
+  });
+  const upstream = `a.test=http://127.0.0.1:${site};health-check=http:/healthz`;
+  const flags = { upstream, links: '1', 'health-check-interval': '100ms' };
+  const client = await startLocalClient(t, place, { flags, complains: true });
+  place.node.takeOver();
+  place.events().onPrepared();
+  await client.log.line('server takes no new streams here', { code: 'SLW_LINK_MOVED' });
+  place.events().onEnd('it ended with 1');
+  await eventually(20_000, 'the client is back', async () =>
+    assert.equal(client.log.all('link up').length, 2),
+  );
+  const visit = () => get(t, { port: place.httpPort, host: 'a.test' });
+  assert.equal((await visit()).status, 200);
+  health = 503;
+  await eventually(10_000, 'visitors are told that nobody serves', async () =>
+    assert.equal((await visit()).status, 503),
+  );
+  const before = served;
+  for (let count = 0; count < 5; count += 1) assert.equal((await visit()).status, 503);
+  assert.equal(served, before);
+  // The older link goes when all clients had time to come back, and the newer one stays.
+  const told = () => client.log.all('server takes no new streams here');
+  await eventually(60_000, 'the older link is told to go', async () =>
+    assert.ok(told().some(({ code }) => code === 'SLW_LINK_DRAINING')),
+  );
+  assert.deepEqual(new Set(told().map(({ link }) => link)), new Set(['link-1']));
+  health = 200;
+  await eventually(10_000, 'the newer link serves', async () =>
+    assert.equal((await visit()).status, 200),
+  );
 });

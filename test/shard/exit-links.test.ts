@@ -267,6 +267,27 @@ test('a client that offers its tunnels without end loses its link', async (t) =>
   await soon(() => assert.equal(log.at(-1), 'SLW_WIRE_FLOOD'));
 });
 
+test('links that were told of a move that failed go when their clients had time to come', async (t) => {
+  const { links, log, join, answer } = startScene(t);
+  answer();
+  const heard = await join();
+  await soon(() => assert.equal(links.canOpen('0-1'), true));
+  links.leave('SLW_LINK_MOVED');
+  for (const told of links.stay()) told.part('SLW_LINK_DRAINING');
+  assert.deepEqual(links.stay(), [], 'told once');
+  await join();
+  await soon(() => assert.equal(links.canOpen('0-2'), true));
+  const nowMs = systemClock.nowMs();
+  links.tick(nowMs + 39_000);
+  assert.deepEqual([links.canOpen('0-1'), log], [true, []]);
+  for (const afterMs of [41_000, 42_000, 43_000]) links.tick(nowMs + afterMs);
+  await soon(() => assert.equal(links.list().length, 1));
+  assert.equal(links.canOpen('0-2'), true);
+  const leaves = log.filter((line) => line.endsWith('leaves'));
+  assert.deepEqual(leaves.sort(), ['0-1 leaves', '0-1 leaves', 'control: 0-1 leaves']);
+  assert.deepEqual(heard.slice(0, 3), ['welcome', 'SLW_LINK_MOVED', 'SLW_LINK_DRAINING']);
+});
+
 /** Ids that the first link has left, more than are used before another link is there. */
 const IDS_LEFT = 300;
 /** More in all than that link has ids for. */
