@@ -90,8 +90,10 @@ export function createControlPort(options: ControlPortOptions): Server {
   server.on('request', (request, response) => void answer(options, request, response));
   server.on('upgrade', (request, socket, head) => void upgrade(options, { request, socket, head }));
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const status = STATUS_OF_ERROR[error.code ?? ''] ?? 400;
-    if (!isTurnedAway(options, socket)) refuse(options, socket, status, '_other');
+    if (isTurnedAway(options, socket)) return;
+    // Nothing can be said before a handshake is done, and Node leaves its socket open.
+    if (error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') socket.destroy();
+    else refuse(options, socket, STATUS_OF_ERROR[error.code ?? ''] ?? 400, '_other');
   });
   return server;
 }

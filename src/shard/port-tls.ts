@@ -58,8 +58,6 @@ export class ControlPortTls {
       rejectUnauthorized: false,
     });
     this.#server.on('connection', (socket) => this.#onBegun(socket));
-    // Node leaves a socket open whose handshake took too long, and nothing can be said on it.
-    this.#server.on('tlsClientError', (_error, socket) => socket.destroy());
     this.#server.on('secureConnection', (socket) => {
       const key = connectionKey(socket);
       const clientCa = this.#shaking.get(key)?.clientCa;

@@ -75,5 +75,12 @@ test('slow peers of the control port and the admin address are sent away in time
     assert.ok(afterMs >= LEAST_MS, `${index}: after ${Math.round(afterMs)} ms`);
   }
   for (const { got } of fates.slice(0, 3)) assert.match(got, /^HTTP\/1\.1 408 Request Timeout\r\n/);
+  const { body: counts } = await secure.ask('/metrics');
+  assert.match(counts, /^http_controlplane_requests_total\{code="408",path="_other"\} 1$/m);
+  assert.doesNotMatch(
+    counts,
+    /^http_controlplane_requests_total\{code="400"/m,
+    'none was answered',
+  );
   assert.match((await withBody).got, /^HTTP\/1\.1 405 /, 'what needs no body was answered');
 });
