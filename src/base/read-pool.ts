@@ -28,8 +28,9 @@ export const HEADROOM_BYTES = 128;
  */
 export const READ_BYTES = READ_BUFFER_BYTES - HEADROOM_BYTES;
 /**
- * Free ones kept of each kind: what a link's slow readers hold before memory is short. Those that
- * come next use it again (measured without: 67 MB for 46, decision 0052).
+ * Free ones kept of each kind for longer than a second: what a link's slow readers hold before
+ * memory is short. Those that come next use it again (measured without: 67 MB for 46, decision
+ * 0052).
  */
 const FREE_BYTES_MAX = 48 * 1024 * 1024;
 const FREE_MAX = FREE_BYTES_MAX / READ_BUFFER_BYTES;
@@ -72,15 +73,16 @@ class FreeBuffers {
     return buffer;
   }
 
+  /** Those over the limit as well, until the next `shrink`: the caller may look at it still. */
   give(buffer: Buffer): void {
-    if (this.#buffers.length < this.#countMax) this.#buffers.push(buffer);
+    this.#buffers.push(buffer);
   }
 
   shrink(): void {
+    const unused = Math.ceil(this.#unusedCount / SHRINK_SHARE);
+    const count = Math.max(unused, this.#buffers.length - this.#countMax);
     // The first are those that nobody took: what was used last is still in a cache.
-    for (const buffer of this.#buffers.splice(0, Math.ceil(this.#unusedCount / SHRINK_SHARE))) {
-      freeMemory(buffer);
-    }
+    for (const buffer of this.#buffers.splice(0, count)) freeMemory(buffer);
     this.#unusedCount = this.#buffers.length;
   }
 

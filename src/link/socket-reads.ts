@@ -1,7 +1,7 @@
 // How bytes come out of a socket: into buffers of the pool, which is the cheapest way there is.
 //
 //   small read: the thread's one shared buffer --copy--> piece
-//   large read: a buffer of the socket's own --lent--> piece          (until 8 small ones)
+//   large read: a buffer of the socket's own --lent--> piece  (until 8 small ones, 30 s without)
 //   TLS:        | record | record | ... | last |  --lent--> piece     (whole records are gathered)
 //
 // Node offers `onread` to sockets that it dials; the same three slots exist on every socket, an
@@ -21,6 +21,13 @@ const LEND_BYTES_MIN = 16 * 1024;
 const RECORD_BYTES = 16 * 1024;
 /** Small reads in a row after which a socket gives its own buffer back. Guess. */
 const SMALL_READS_MAX = 8;
+/** Seconds without a large read after which it does so without one. Guess. */
+const IDLE_TICKS_MAX = 30;
+/**
+ * How often a socket may be told between reads to read elsewhere: Node puts a listener of 48 bytes
+ * on those before, and has them all until the socket's end. Together a fifth of a buffer.
+ */
+const RETURNS_MAX = 256;
 
 export interface ReadSink {
   /** Owns `piece`, and releases it to the pool when it lies there. */
@@ -38,9 +45,16 @@ interface ReadSlots {
 
 const slots = findSlots();
 const shared = Buffer.allocUnsafeSlow(READ_BYTES);
+/** Those that read into a buffer of their own. As many as sockets. */
+const holders = new Set<SocketReads>();
 
 /** Are reads pooled here, for sockets that allow it? */
 export const areReadsPooled = slots !== undefined;
+
+/** Once a second: takes back the buffers of sockets that have had no large read for long. */
+export function returnIdleBuffers(): void {
+  for (const reads of holders) reads.onTick();
+}
 
 export class SocketReads {
   sink: ReadSink;
@@ -56,6 +70,9 @@ export class SocketReads {
   #lent: Buffer | undefined;
   #handOnAt: NodeJS.Immediate | undefined;
   #smallReads = SMALL_READS_MAX;
+  /** Seconds since the last large read. */
+  #idleTicks = 0;
+  #returns = 0;
   readonly #handOnSoon = (): void => {
     this.#handOnAt = undefined;
     this.#handOnPart();
@@ -104,8 +121,7 @@ export class SocketReads {
       this.sink.onRead(Buffer.from(buffer.subarray(0, bytes)));
       return true;
     }
-    this.#smallReads = 0;
-    this.#buffer = this.#takeBuffer();
+    this.#hold();
     const own = buffer === shared ? readPool.take() : buffer;
     if (own !== buffer) buffer.copy(own, 0, 0, bytes);
     this.sink.onRead(readPool.lend(own, bytes));
@@ -119,8 +135,9 @@ export class SocketReads {
   #gather(bytes: number): boolean {
     if (bytes !== RECORD_BYTES) return false;
     this.#smallReads = 0;
+    this.#idleTicks = 0;
     if (this.#buffer === shared) {
-      this.#buffer = this.#takeBuffer();
+      this.#hold();
       shared.copy(this.#buffer, 0, 0, bytes);
     }
     if (this.#handedOn + this.#gathered + 2 * RECORD_BYTES > WIDE_BUFFER_BYTES) return false;
@@ -139,7 +156,7 @@ export class SocketReads {
     const bytes = this.#gathered;
     const buffer = this.#buffer;
     this.#gathered = 0;
-    this.#buffer = this.#takeBuffer();
+    this.#hold();
     this.sink.onRead(readPool.lend(buffer, bytes));
   }
 
@@ -158,21 +175,44 @@ export class SocketReads {
   #leave(): void {
     const lent = this.#lent;
     if (lent === undefined) return;
-    this.#buffer = shared;
+    this.#letGo();
     this.#lent = undefined;
     const unused = WIDE_BUFFER_BYTES - this.#handedOn;
     this.#handedOn = 0;
     readPool.release(lent, unused);
   }
 
-  #takeBuffer(): Buffer {
-    return this.#isTls ? readPool.takeWide() : readPool.take();
+  /** The next read is large, too: it goes into a new buffer of the socket's own. */
+  #hold(): void {
+    this.#smallReads = 0;
+    this.#idleTicks = 0;
+    if (this.#buffer === shared) holders.add(this);
+    this.#buffer = this.#isTls ? readPool.takeWide() : readPool.take();
+  }
+
+  /** The buffer has another owner now. */
+  #letGo(): void {
+    this.#buffer = shared;
+    holders.delete(this);
   }
 
   #useShared(): void {
     if (this.#buffer === shared) return;
     readPool.giveBack(this.#buffer);
-    this.#buffer = shared;
+    this.#letGo();
+  }
+
+  /** Only `returnIdleBuffers` calls this, which is between reads. */
+  onTick(): void {
+    this.#idleTicks += 1;
+    if (this.#idleTicks < IDLE_TICKS_MAX || this.#gathered > 0) return;
+    const handle = handleOf(this.socket);
+    if (handle?.useUserBuffer === undefined || this.#returns === RETURNS_MAX) return;
+    this.#returns += 1;
+    this.#leave();
+    this.#useShared();
+    Reflect.set(this.socket, slots?.buffer ?? '', shared);
+    handle.useUserBuffer(shared);
   }
 
   #onClose(): void {

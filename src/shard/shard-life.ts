@@ -11,6 +11,7 @@ import { createLogger, type Logger } from '../base/log.ts';
 import { readPool } from '../base/read-pool.ts';
 import { collectStartupGarbage } from '../base/startup-garbage.ts';
 import type { ShardTask } from '../bridge/shard-task.ts';
+import { returnIdleBuffers } from '../link/socket-reads.ts';
 import { Meters } from './meters.ts';
 
 /** How exact deadlines are (design: heads are checked every 2 s at least). */
@@ -87,6 +88,7 @@ export class ShardLife {
   #tick(): void {
     this.#timer = this.clock.after(TICK_MS, () => this.#tick());
     this.#owner.onTick(this.clock.nowMs());
+    returnIdleBuffers();
     readPool.shrink();
     this.checkDrained();
   }

@@ -3,12 +3,17 @@
 // sockets over loopback, plain and TLS, accepted, dialled and upgraded.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { readPool } from '../../src/base/read-pool.ts';
-import { areReadsPooled, type ReadSink, SocketReads } from '../../src/link/socket-reads.ts';
+import {
+  areReadsPooled,
+  type ReadSink,
+  returnIdleBuffers,
+  SocketReads,
+} from '../../src/link/socket-reads.ts';
 import { CERT, KEY } from '../config/tls-pair.ts';
 import { createSocketPair } from '../shard/socket-pair.ts';
 import { undoAfter } from '../support/cleanup.ts';
@@ -198,4 +203,83 @@ async function createTlsPair(t: TestContext): Promise<[tls.TLSSocket, tls.TLSSoc
 test('TLS is read the same way, on both sides', async (t) => {
   const [ours, theirs] = await createTlsPair(t);
   await carryBothWays(ours, theirs);
+});
+
+/** What holds nothing reads into what all share: memory of the pool may be anybody's. */
+async function assertHoldsNothing(collector: Collector, from: net.Socket): Promise<void> {
+  const taken = Array.from({ length: 8 }, () => [readPool.take(), readPool.takeWide()]).flat();
+  for (const buffer of taken) buffer.fill(0xaa);
+  const before = collector.bytes;
+  from.write('after a while');
+  const bytes = await collector.until(before + 13);
+  assert.equal(bytes.subarray(before).toString(), 'after a while');
+  for (const buffer of taken) {
+    assert.ok(buffer.every((byte) => byte === 0xaa));
+    readPool.giveBack(buffer);
+  }
+}
+
+function passSeconds(seconds: number): void {
+  for (let second = 0; second < seconds; second += 1) returnIdleBuffers();
+}
+
+for (const kind of ['plain', 'TLS'] as const) {
+  test(`after half a minute without a large read a buffer is given back: ${kind}`, async (t) => {
+    const { ours, theirs } = await createSocketPair(t);
+    const [reader, writer] = kind === 'TLS' ? await createTlsPair(t) : [ours, theirs];
+    const collector = read(reader);
+    const noise = seededNoise(5, MIB);
+    writer.write(noise);
+    await collector.until(MIB);
+    const free = readPool.freeCount;
+    passSeconds(29);
+    assert.equal(readPool.freeCount, free, 'after 29 s it is still there');
+    passSeconds(1);
+    assert.equal(readPool.freeCount, free + 1);
+    assert.equal(readPool.lentCount, 0);
+    await assertHoldsNothing(collector, writer);
+    writer.write(noise);
+    const bytes = await collector.until(2 * MIB + 13);
+    assert.ok(bytes.subarray(MIB + 13).equals(noise), 'and large reads are as before');
+    passSeconds(30);
+    await assertHoldsNothing(collector, writer);
+  });
+}
+
+test('a socket whose large reads are seconds apart keeps its buffer', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const collector = read(ours);
+  for (let round = 1; round <= 3; round += 1) {
+    theirs.write(seededNoise(6, 128 * 1024));
+    await collector.until(round * 128 * 1024);
+    const free = readPool.freeCount;
+    passSeconds(29);
+    assert.equal(readPool.freeCount, free);
+  }
+});
+
+test('one that was told so often keeps its buffer from then on, until its end', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const arrived = new EventEmitter();
+  let bytes = 0;
+  const onRead = (piece: Buffer): void => {
+    bytes += piece.length;
+    readPool.own(piece);
+    if (bytes % noise.length === 0) arrived.emit('all');
+  };
+  new SocketReads(ours, { onRead });
+  const noise = seededNoise(7, 32 * 1024);
+  const returned: number[] = [];
+  for (let round = 0; round < 257; round += 1) {
+    theirs.write(noise);
+    await once(arrived, 'all');
+    const free = readPool.freeCount;
+    passSeconds(30);
+    returned.push(readPool.freeCount - free);
+  }
+  assert.deepEqual(returned, [...new Array(256).fill(1), 0]);
+  const free = readPool.freeCount;
+  ours.destroy();
+  await once(ours, 'close');
+  assert.equal(readPool.freeCount, free + 1);
 });
