@@ -19,6 +19,7 @@ import { measureForward } from './suites/forward.ts';
 import { measureGoals } from './suites/goals.ts';
 import { measureHttp } from './suites/http.ts';
 import { measureLatency } from './suites/latency.ts';
+import { measureLines } from './suites/lines.ts';
 import { measureMemory } from './suites/memory.ts';
 import { measureMesh } from './suites/mesh.ts';
 import { measureRates } from './suites/rates.ts';
@@ -36,6 +37,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   slow: measureSlow,
   tls: measureTls,
   forward: measureForward,
+  lines: measureLines,
   reconnect: measureReconnect,
   mesh: measureMesh,
   scaling: measureScaling,

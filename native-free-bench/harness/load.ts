@@ -46,7 +46,7 @@ const OK_START = 'HTTP/1.1 200 ';
 export const MB = 1e6;
 
 /** First byte a raw connection sends: what the origin shall do; after patience, the next says. */
-export const WANT = { DOWNLOAD: 'd', UPLOAD: 'u', ECHO: 'e', PATIENCE: 'p' } as const;
+export const WANT = { DOWNLOAD: 'd', UPLOAD: 'u', ECHO: 'e', PATIENCE: 'p', LINE: 'l' } as const;
 
 /** Of the HTTP origin: an answer that does not end. */
 export const BULK_PATH = '/bulk';

@@ -6,6 +6,7 @@
 import { createServer, type Socket } from 'node:net';
 import { readPool } from '../../src/base/read-pool.ts';
 import { SocketReads } from '../../src/link/socket-reads.ts';
+import { LineFeed, readLineWant } from './line-load.ts';
 import { BULK_PATH, readCheaply, WANT } from './load.ts';
 
 /** One write; with 64 KiB the origin took three times the CPU time, from what is measured. */
@@ -20,6 +21,9 @@ const HEAD_END = Buffer.from('\r\n\r\n');
 const BULK_HEAD = `HTTP/1.1 200 OK\r\nContent-Length: ${Number.MAX_SAFE_INTEGER}\r\n\r\n`;
 const BULK_REQUEST = Buffer.from(`GET ${BULK_PATH} `);
 const MB = 1e6;
+
+/** One for each pace that was asked for. */
+const feeds = new Map<string, LineFeed>();
 
 const raw = createServer({ noDelay: true }, (socket) => {
   socket.on('error', () => socket.destroy());
@@ -45,6 +49,9 @@ function start(socket: Socket, first: Buffer): void {
   else if (want === WANT.PATIENCE) {
     socket.write('.');
     socket.once('data', (next: Buffer) => start(socket, next));
+  } else if (want === WANT.LINE) {
+    socket.resume();
+    feedOf(first.toString('latin1')).add(socket);
   } else if (want === WANT.UPLOAD) {
     let bytes = first.length - 1;
     readCheaply(socket, (count) => {
@@ -55,6 +62,12 @@ function start(socket: Socket, first: Buffer): void {
     if (first.length > 1) socket.write(first.subarray(1));
     new SocketReads(socket, { onRead: (piece) => socket.write(readPool.own(piece)) });
   }
+}
+
+function feedOf(want: string): LineFeed {
+  const feed = feeds.get(want) ?? new LineFeed(readLineWant(want));
+  feeds.set(want, feed);
+  return feed;
 }
 
 function pour(socket: Socket): void {

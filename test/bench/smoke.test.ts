@@ -56,6 +56,7 @@ for (const [suite, title] of [
   ['memory', /^server \/ client +at rest .*\ntunnel +\d+ \/ \d+ MB/m],
   ['distance', /^one stream +tunnel .*\ndownload, 20 ms +[\d,]+ MB\/s/m],
   ['tls', /^full handshakes, 8 \(\/s\) +[\d,]+ +[\d,]+ /m],
+  ['lines', /^download in pieces of 8 KiB +123 MB\/s +[\d,]+ MB\/s +[\d.]+ s\/GB/m],
   ['forward', /^download, 1 \(MB\/s\) +[\d,]+ +[\d,]+/m],
   [
     'reconnect',
