@@ -101,12 +101,18 @@ export class HttpsIngress implements Terminator {
   #expect(socket: Socket, shaking: Shaking): void {
     const key = connectionKey(socket);
     const place = { shaking };
+    // The kernel gives addresses again before we have heard that a connection is gone.
+    this.#leave(key);
     this.#handshakes.set(key, place);
     socket.once('close', () => {
-      if (this.#handshakes.get(key) !== place) return;
-      this.#forget(key);
-      this.#options.ledger.leave(shaking.place);
+      if (this.#handshakes.get(key) === place) this.#leave(key);
     });
+  }
+
+  /** Without a finished handshake. */
+  #leave(key: string): void {
+    const shaking = this.#forget(key);
+    if (shaking !== undefined) this.#options.ledger.leave(shaking.place);
   }
 
   #onSecure(socket: TLSSocket): void {

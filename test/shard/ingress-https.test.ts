@@ -15,6 +15,7 @@ import { within } from '../support/deadline.ts';
 import { type Edge, LIMITS, Peer, startEdge, turns } from '../support/http-edge.ts';
 import { LogLines } from '../support/log-lines.ts';
 import { PAIR_A, PAIR_B, PAIR_WILD, type TestPair } from '../support/test-pairs.ts';
+import { createSocketPair } from './socket-pair.ts';
 
 const WAIT_MS = 5000;
 const TICKET_KEY = Buffer.alloc(48, 7);
@@ -22,6 +23,7 @@ const TICKET_KEY = Buffer.alloc(48, 7);
 interface SecureEdge extends Edge {
   readonly https: HttpsIngress;
   readonly front: TlsFront;
+  readonly ledger: VisitorLedger;
   readonly log: LogLines;
   /** Moves the clock, and looks at deadlines of hellos too. */
   passAll(ms: number): void;
@@ -77,7 +79,7 @@ async function startSecureEdge(
     ingress.sweep(edge.clock.nowMs());
     before.sweep(edge.clock.nowMs());
   };
-  return { ...edge, https: ingress, front: before, log, passAll };
+  return { ...edge, https: ingress, front: before, ledger, log, passAll };
 }
 
 function set(https: HttpsIngress, name: string, pair: TestPair): void {
@@ -223,6 +225,27 @@ test('cuts beyond the limit of connections', async (t) => {
   const edge = await startSecureEdge(t, { connectionsMax: 1 });
   await secure(t, edge, { servername: 'a.test' });
   assert.match(await refusal(t, edge, { servername: 'a.test' }), /ECONNRESET/);
+});
+
+test('counts one that comes with the addresses of another that is not closed yet', async (t) => {
+  const edge = await startSecureEdge(t);
+  const hello = { kind: 'hello', serverName: 'a.test', protocols: [] } as const;
+  const accept = async (): Promise<Socket> => {
+    const { ours } = await createSocketPair(t);
+    // The kernel gives the same ones only when the first is gone for it, and not yet for us.
+    Object.defineProperties(ours, { remotePort: { value: 1 }, localPort: { value: 2 } });
+    assert.equal(edge.https.accept(ours, hello, {}), true);
+    return ours;
+  };
+  const counts = () => [edge.ledger.count, edge.https.connectionsCount];
+  const sockets = [await accept(), await accept()];
+  assert.deepEqual(counts(), [1, 1], 'the first is gone');
+  for (const [index, socket] of sockets.entries()) {
+    const closed = once(socket, 'close');
+    socket.destroy();
+    await within(WAIT_MS, 'it is closed', closed);
+    assert.deepEqual(counts(), index === 0 ? [1, 1] : [0, 0]);
+  }
 });
 
 /** A session of `servername`, ready to be resumed. */
