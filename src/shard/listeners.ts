@@ -80,9 +80,13 @@ export class Listeners {
     const listening = Promise.all(ports).then(([known = port]) => {
       return { port: known, fds: servers.map(descriptorOf) };
     });
-    this.#listeners.set(name, { servers, listening });
-    // The caller hears of a failure; here it only makes the name free again.
-    listening.catch(() => this.close(name));
+    const listener = { servers, listening };
+    this.#listeners.set(name, listener);
+    // The caller hears of a failure; here it only makes the name free again, unless it was closed
+    // and opened meanwhile.
+    listening.catch(() => {
+      if (this.#listeners.get(name) === listener) this.close(name);
+    });
     return listening;
   }
 

@@ -2,14 +2,18 @@
 // cannot be. Method: real ports of loopback.
 
 import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { SluicewayError } from '../../src/base/errors.ts';
 import type { Listening, ListenRequest } from '../../src/bridge/exit-messages.ts';
 import { Listeners } from '../../src/shard/listeners.ts';
 import { Meters } from '../../src/shard/meters.ts';
+import { within } from '../support/deadline.ts';
 import { connectTo } from '../support/upstream.ts';
 import { endOf } from './socket-pair.ts';
+
+const WAIT_MS = 5000;
 
 function createListeners(t: TestContext): Listeners {
   const meters = new Meters();
@@ -83,6 +87,18 @@ test('a port in use, or an address that is not ours, is refused with its reason'
   assert.equal(await codeOf(foreign), 'SLW_LISTEN_FAILED');
   // A failed listen leaves its name free.
   assert.ok((await portOf(listeners.open(request('tcp:2'), greet))) > 0);
+});
+
+test('one that fails when its name is open anew leaves that alone', async (t) => {
+  const listeners = createListeners(t);
+  const file = openSync(import.meta.filename, 'r');
+  // Node says a turn later that this is no socket.
+  const failing = codeOf(listeners.open(request('tcp:1', { inherited: [file] }), greet));
+  listeners.close('tcp:1');
+  const opening = listeners.open(request('tcp:1'), greet);
+  assert.equal(await within(WAIT_MS, 'a refusal', failing), 'SLW_LISTEN_FAILED');
+  closeSync(file);
+  await connectTo(t, await within(WAIT_MS, 'the newer opens', portOf(opening)));
 });
 
 test('several listeners share a port when each asks to', async (t) => {
