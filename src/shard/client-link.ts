@@ -6,7 +6,8 @@
 //                                       kept --our ids are used up--> spent --no stream--> closed
 //
 // Invariant: told to control exactly once that it ended, whatever the reason and however far it
-// came. Must not know: whether it will be dialled again, or what else the client holds.
+// came, and once a reason that no new streams are taken. Must not know: whether it will be dialled
+// again, or what else the client holds.
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
@@ -90,6 +91,8 @@ export class ClientLink implements SessionEvents, ForwardLink {
   #session: Session | undefined;
   #sinceMs: number;
   readonly #controls = new ControlBudget();
+  /** Why no new streams are taken, as control was told; as many as there are codes, at most. */
+  readonly #goAways = new Set<ErrorCode>();
   #calls = 0;
   #canUdp = false;
 
@@ -221,7 +224,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
 
   onGoAway(code: ErrorCode): void {
     if (this.#isOffered) this.#state = code === 'SLW_LINK_MOVED' ? 'moved' : 'leaving';
-    this.#options.bridge.tell('goAway', { link: this.#options.dial.link, code });
+    this.#tellGoAway(code);
   }
 
   onIdle(): void {
@@ -243,7 +246,13 @@ export class ClientLink implements SessionEvents, ForwardLink {
   #spend(): void {
     if (this.#state !== 'kept') return;
     this.#state = 'spent';
-    const code = 'SLW_LINK_IDS_SPENT';
+    this.#tellGoAway('SLW_LINK_IDS_SPENT');
+  }
+
+  /** A server says why as it leaves, and again as it closes; once is news. */
+  #tellGoAway(code: ErrorCode): void {
+    if (this.#goAways.has(code)) return;
+    this.#goAways.add(code);
     this.#options.bridge.tell('goAway', { link: this.#options.dial.link, code });
   }
 

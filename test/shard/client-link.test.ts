@@ -141,6 +141,20 @@ test('what is not well is withdrawn from a link that has moved, too', async (t) 
   assert.ok(!received().includes(register), 'nobody comes by it any more');
 });
 
+test('why a server takes no new streams is told once a reason, however often it says so', async (t) => {
+  const { link, socket, goneAway, results } = await startScene(t);
+  link.offer([{ name: 'a.test', label: 'a' }]);
+  const said = ['SLW_LINK_MOVED', 'SLW_LINK_IDS_SPENT', 'SLW_LINK_MOVED'] as const;
+  for (const code of said) {
+    const goAway = valueFrame(FRAME.GOAWAY, 0, ERRORS[code].wire);
+    for (let times = 0; times < 2; times += 1) socket.send(goAway);
+  }
+  const answer = { call: 1, results: [{ name: 'a.test', code: '', reason: '' }] };
+  socket.send(bodyFrame(FRAME.REGISTERED, 0, encodeRegistered(answer)));
+  await soon(() => assert.equal(results(), 1));
+  assert.deepEqual(goneAway, ['SLW_LINK_MOVED', 'SLW_LINK_IDS_SPENT']);
+});
+
 test('own ids that are used up: control is told, and the link ends with its streams', async (t) => {
   const { link, socket, goneAway, ended } = await startScene(t, STREAM_ID_MAX);
   link.offer([]);
@@ -152,8 +166,11 @@ test('own ids that are used up: control is told, and the link ends with its stre
   await soon(() => assert.deepEqual(goneAway, ['SLW_LINK_IDS_SPENT']));
   link.tick(systemClock.nowMs());
   assert.equal(link.streamsCount, 1, 'it goes on');
+  // The server's have ended, too.
+  socket.send(valueFrame(FRAME.GOAWAY, 0, ERRORS.SLW_LINK_IDS_SPENT.wire));
   socket.send(valueFrame(FRAME.RST, STREAM_ID_MAX, ERRORS.SLW_STREAM_REFUSED.wire));
   await soon(() => assert.equal(link.streamsCount, 0));
   link.tick(systemClock.nowMs());
   assert.equal(await within(WAIT_MS, 'the end', ended), 'SLW_LINK_IDS_SPENT');
+  assert.deepEqual(goneAway, ['SLW_LINK_IDS_SPENT'], 'once');
 });
