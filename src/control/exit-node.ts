@@ -28,6 +28,7 @@ import { Readings } from './readings.ts';
 import { Registry } from './registry.ts';
 import { serveShard } from './serve-shard.ts';
 import type { Ending, ExitNode, StartOptions } from './start-options.ts';
+import { TunnelLog } from './tunnel-log.ts';
 import { VisitorTls } from './visitor-tls.ts';
 
 export type { Ending, ExitNode, StartOptions } from './start-options.ts';
@@ -71,6 +72,7 @@ class RunningNode implements ExitNode {
   readonly #tls: ControlTls;
   readonly #nodeId = `${hostname()}-${process.pid}`;
   readonly #own: OwnCounts;
+  readonly #tunnelLog: TunnelLog;
   readonly #ports: PublicPorts;
   readonly #https: VisitorTls | undefined;
   readonly #handOver: HandOver | undefined;
@@ -83,6 +85,7 @@ class RunningNode implements ExitNode {
     this.#options = options;
     this.#log = options.log;
     this.#own = new OwnCounts(options.log);
+    this.#tunnelLog = new TunnelLog(options.log);
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -331,6 +334,7 @@ class RunningNode implements ExitNode {
       answers: this.#answers,
       own: this.#own,
       onTunnelUp: (tunnel) => this.#https?.onTunnel(tunnel),
+      tunnelLog: this.#tunnelLog,
       log: this.#log,
     });
   }

@@ -1,8 +1,8 @@
 // What control answers to one shard: who may come in, what is registered, slots of tokens, logins
 // of visitors, and plain requests.
 //
-// Invariant: a shard is believed in what it saw, and in nothing else; links and tunnels that come
-// up or are refused are logged here, once. Must not know: threads, ports, payload.
+// Invariant: a shard is believed in what it saw, and in nothing else; links that come up are logged
+// here, and what is said of tunnels in tunnel-log.ts. Must not know: threads, ports, payload.
 
 import type { Logger } from '../base/log.ts';
 import type { Serve } from '../bridge/calls.ts';
@@ -12,6 +12,7 @@ import type { Answers } from './answers.ts';
 import type { LoginDesk } from './login-desk.ts';
 import type { OwnCounts } from './own-counts.ts';
 import type { Registry } from './registry.ts';
+import type { TunnelLog } from './tunnel-log.ts';
 
 /** What control has, for all shards. */
 export interface ControlParts {
@@ -25,6 +26,7 @@ export interface ControlParts {
   readonly answers: Answers;
   readonly own: OwnCounts;
   readonly onTunnelUp: (tunnel: string) => void;
+  readonly tunnelLog: TunnelLog;
   readonly log: Logger;
 }
 
@@ -56,20 +58,15 @@ export function serveShard(shard: number, parts: ControlParts): Serve<ExitContro
 }
 
 async function register(
-  { registry, onTunnelUp, log }: ControlParts,
+  { registry, onTunnelUp, tunnelLog }: ControlParts,
   link: string,
   tunnels: ExitControlMethods['register']['takes']['tunnels'],
 ): Promise<ExitControlMethods['register']['gives']> {
   const results = await registry.register(link, tunnels);
-  const client = registry.clientOf(link)?.id;
-  for (const { name, code, reason } of results) {
-    if (code === '') {
-      log.info({ client, link, tunnel: name }, 'tunnel up');
-      onTunnelUp(name);
-    }
-    // Nobody was refused: the client left while its port was being opened.
-    else if (code === 'SLW_LINK_LOST') log.info({ link, tunnel: name }, 'link left');
-    else log.warn({ client, link, tunnel: name, code, reason }, 'tunnel refused');
+  const client = registry.clientOf(link);
+  for (const answer of results) {
+    tunnelLog.tell(link, client, answer);
+    if (answer.code === '') onTunnelUp(answer.name);
   }
   return results;
 }

@@ -5,8 +5,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
-import { type RawData, WebSocket, WebSocketServer } from 'ws';
-import { FrameDecoder } from '../../src/wire/decoder.ts';
+import { WebSocket, WebSocketServer } from 'ws';
 import { FRAME } from '../../src/wire/frame.ts';
 import {
   decodeRegister,
@@ -21,26 +20,13 @@ import {
 import { bodyFrame } from '../mux/raw-peer.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { LOOPBACK, TOKEN } from '../support/configs.ts';
+import { readBodies } from '../support/control-bodies.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { startLocalClient, startNode } from '../support/local-tunnel.ts';
 
 const WAIT_MS = 10_000;
 const LIMITS = { frame: 262_144, streams: 100, credit: 65_536 };
-
-/** Calls `onBody` for each control body that comes. */
-function readBodies(socket: WebSocket, onBody: (type: number, body: Uint8Array) => void): void {
-  const decoder = new FrameDecoder(
-    {
-      onValue() {},
-      onDataStart() {},
-      onDataPiece() {},
-      onBody: (type, _stream, body) => onBody(type, body),
-    },
-    LIMITS.frame,
-  );
-  socket.on('message', (data: RawData) => decoder.push(data as Buffer));
-}
 
 /** A server that names no feature, and accepts whatever is registered. */
 async function startOldServer(t: TestContext, registered: Register[]): Promise<number> {

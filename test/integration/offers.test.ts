@@ -1,0 +1,85 @@
+// Goal: a client that offers its tunnels again, as it does while one of them is refused, is told
+// each time, and the log of the exit node once. Method: a client of the test's own.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { WebSocket } from 'ws';
+import { FRAME } from '../../src/wire/frame.ts';
+import {
+  decodeRegistered,
+  encodeHello,
+  encodeRegister,
+  type Registered,
+  type TunnelOffer,
+} from '../../src/wire/hello.ts';
+import { bodyFrame } from '../mux/raw-peer.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { LOOPBACK, TOKEN } from '../support/configs.ts';
+import { readBodies } from '../support/control-bodies.ts';
+import { within } from '../support/deadline.ts';
+import { type LocalNode, startNode } from '../support/local-tunnel.ts';
+
+const WAIT_MS = 10_000;
+const LIMITS = { frame: 262_144, streams: 100, credit: 65_536 };
+
+/** A link of `client`; offers one tunnel and gives the code of the answer. */
+type Offer = (name: string, options?: TunnelOffer['options']) => Promise<string | undefined>;
+
+async function link(t: TestContext, node: LocalNode, client: string): Promise<Offer> {
+  const socket = new WebSocket(`ws://${LOOPBACK}:${node.controlPort}/connect`, 'sluiceway.1', {
+    headers: { authorization: `Bearer ${TOKEN}` },
+  });
+  undoAfter(t, () => socket.terminate());
+  await once(socket, 'open');
+  const welcomed = Promise.withResolvers<void>();
+  let answered = Promise.withResolvers<Registered>();
+  readBodies(socket, (type, body) => {
+    if (type === FRAME.WELCOME) welcomed.resolve();
+    else if (type === FRAME.REGISTERED) answered.resolve(decodeRegistered(body));
+  });
+  const hello = { versions: [1], features: [], client, instance: 'i', agent: 'test/1' };
+  socket.send(bodyFrame(FRAME.HELLO, 0, encodeHello({ ...hello, limits: LIMITS })));
+  await within(WAIT_MS, 'the welcome', welcomed.promise);
+  return async (name, options = []) => {
+    answered = Promise.withResolvers();
+    const tunnels = [{ name, label: name, options }];
+    socket.send(bodyFrame(FRAME.REGISTER, 0, encodeRegister({ call: 1, tunnels })));
+    const { results } = await within(WAIT_MS, 'the answer', answered.promise);
+    return results[0]?.code;
+  };
+}
+
+test('a refusal is told at each offer, and logged once until it is another', async (t) => {
+  const squatter = net.createServer();
+  squatter.listen(0, LOOPBACK);
+  undoAfter(t, () => void squatter.close());
+  await once(squatter, 'listening');
+  const name = `tcp:${(squatter.address() as net.AddressInfo).port}`;
+  const node = await startNode(t, { complains: true });
+  const logged = () => node.log.all('tunnel refused').map(({ client, code }) => [client, code]);
+  const links = [await link(t, node, 'c'), await link(t, node, 'c')];
+  const offerAll = async (code: string, options: TunnelOffer['options'] = []): Promise<void> => {
+    for (const offer of [...links, ...links]) assert.equal(await offer(name, options), code);
+  };
+  const unknown: TunnelOffer['options'] = [['no-such-option', ['yes']]];
+  const [taken, option] = ['SLW_TUNNEL_PORT_TAKEN', 'SLW_TUNNEL_OPTION'] as const;
+  await offerAll(taken);
+  const lines = [['c', taken]];
+  assert.deepEqual(logged(), lines);
+  await offerAll(option, unknown);
+  lines.push(['c', option]);
+  assert.deepEqual(logged(), lines, 'another code');
+  const other = await link(t, node, 'd');
+  assert.equal(await other(name), taken);
+  lines.push(['d', taken]);
+  assert.deepEqual(logged(), lines, 'another client');
+  squatter.close();
+  await once(squatter, 'close');
+  await offerAll('');
+  assert.deepEqual(logged(), lines);
+  await offerAll(option, unknown);
+  lines.push(['c', option]);
+  assert.deepEqual(logged(), lines, 'it was up meanwhile');
+});
