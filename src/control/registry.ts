@@ -127,6 +127,11 @@ export class Registry {
     return this.#links.get(link)?.client;
   }
 
+  /** Tunnels that a link serves now. */
+  servedOn(link: string): string[] {
+    return [...(this.#links.get(link)?.tunnels.keys() ?? [])];
+  }
+
   /** Every link with what let it in, by shard. */
   linksByShard(): ReadonlyMap<
     number,

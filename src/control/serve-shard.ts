@@ -62,10 +62,13 @@ async function register(
   link: string,
   tunnels: ExitControlMethods['register']['takes']['tunnels'],
 ): Promise<ExitControlMethods['register']['gives']> {
+  const served = new Set(registry.servedOn(link));
   const results = await registry.register(link, tunnels);
   const client = registry.clientOf(link);
   for (const answer of results) {
-    tunnelLog.tell(link, client, answer);
+    // All tunnels are offered again for one that is refused.
+    const isNews = answer.code !== '' || !served.has(answer.name);
+    if (isNews) tunnelLog.tell(link, client, answer);
     if (answer.code === '') onTunnelUp(answer.name);
   }
   return results;

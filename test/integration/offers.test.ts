@@ -11,6 +11,7 @@ import {
   decodeRegistered,
   encodeHello,
   encodeRegister,
+  encodeUnregister,
   type Registered,
   type TunnelOffer,
 } from '../../src/wire/hello.ts';
@@ -24,10 +25,13 @@ import { type LocalNode, startNode } from '../support/local-tunnel.ts';
 const WAIT_MS = 10_000;
 const LIMITS = { frame: 262_144, streams: 100, credit: 65_536 };
 
-/** A link of `client`; offers one tunnel and gives the code of the answer. */
-type Offer = (name: string, options?: TunnelOffer['options']) => Promise<string | undefined>;
+interface HandLink {
+  /** Gives the code of the answer. */
+  readonly offer: (name: string, options?: TunnelOffer['options']) => Promise<string | undefined>;
+  readonly withdraw: (name: string) => void;
+}
 
-async function link(t: TestContext, node: LocalNode, client: string): Promise<Offer> {
+async function link(t: TestContext, node: LocalNode, client: string): Promise<HandLink> {
   const socket = new WebSocket(`ws://${LOOPBACK}:${node.controlPort}/connect`, 'sluiceway.1', {
     headers: { authorization: `Bearer ${TOKEN}` },
   });
@@ -42,13 +46,16 @@ async function link(t: TestContext, node: LocalNode, client: string): Promise<Of
   const hello = { versions: [1], features: [], client, instance: 'i', agent: 'test/1' };
   socket.send(bodyFrame(FRAME.HELLO, 0, encodeHello({ ...hello, limits: LIMITS })));
   await within(WAIT_MS, 'the welcome', welcomed.promise);
-  return async (name, options = []) => {
+  const withdraw = (name: string): void =>
+    socket.send(bodyFrame(FRAME.UNREGISTER, 0, encodeUnregister({ names: [name] })));
+  const offer: HandLink['offer'] = async (name, options = []) => {
     answered = Promise.withResolvers();
     const tunnels = [{ name, label: name, options }];
     socket.send(bodyFrame(FRAME.REGISTER, 0, encodeRegister({ call: 1, tunnels })));
     const { results } = await within(WAIT_MS, 'the answer', answered.promise);
     return results[0]?.code;
   };
+  return { offer, withdraw };
 }
 
 test('a refusal is told at each offer, and logged once until it is another', async (t) => {
@@ -61,7 +68,7 @@ test('a refusal is told at each offer, and logged once until it is another', asy
   const logged = () => node.log.all('tunnel refused').map(({ client, code }) => [client, code]);
   const links = [await link(t, node, 'c'), await link(t, node, 'c')];
   const offerAll = async (code: string, options: TunnelOffer['options'] = []): Promise<void> => {
-    for (const offer of [...links, ...links]) assert.equal(await offer(name, options), code);
+    for (const { offer } of [...links, ...links]) assert.equal(await offer(name, options), code);
   };
   const unknown: TunnelOffer['options'] = [['no-such-option', ['yes']]];
   const [taken, option] = ['SLW_TUNNEL_PORT_TAKEN', 'SLW_TUNNEL_OPTION'] as const;
@@ -72,7 +79,7 @@ test('a refusal is told at each offer, and logged once until it is another', asy
   lines.push(['c', option]);
   assert.deepEqual(logged(), lines, 'another code');
   const other = await link(t, node, 'd');
-  assert.equal(await other(name), taken);
+  assert.equal(await other.offer(name), taken);
   lines.push(['d', taken]);
   assert.deepEqual(logged(), lines, 'another client');
   squatter.close();
@@ -82,4 +89,18 @@ test('a refusal is told at each offer, and logged once until it is another', asy
   await offerAll(option, unknown);
   lines.push(['c', option]);
   assert.deepEqual(logged(), lines, 'it was up meanwhile');
+});
+
+test('a tunnel that is offered again beside one that is refused comes up once a link', async (t) => {
+  const node = await startNode(t);
+  const name = 'site.example.com';
+  const logged = () => node.log.all('tunnel up').length;
+  const links = [await link(t, node, 'c'), await link(t, node, 'c')];
+  for (const { offer } of [...links, ...links]) assert.equal(await offer(name), '');
+  assert.equal(logged(), links.length);
+  for (const { offer, withdraw } of links) {
+    withdraw(name);
+    assert.equal(await offer(name), '');
+  }
+  assert.equal(logged(), 2 * links.length, 'it was away');
 });
