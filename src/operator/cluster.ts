@@ -5,7 +5,8 @@
 // would drop fields that are newer than they are. Must not know: what objects mean. With watch.ts
 // the only file that knows @kubernetes/client-node.
 
-import type { IncomingMessage, RequestOptions } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
 import { http, https } from '../base/http-modules.ts';
@@ -66,6 +67,8 @@ class VerifyingConfig extends KubeConfig {
 
 export class Cluster {
   readonly config: KubeConfig;
+  /** Makes the agent of calls, for what is presented now. */
+  #agents: { readonly pems: string; readonly config: KubeConfig } | undefined;
 
   constructor(config: KubeConfig) {
     this.config = config;
@@ -199,7 +202,7 @@ export class Cluster {
       if (value !== undefined) url.searchParams.set(name, value);
     }
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const options: RequestOptions & { readonly rejectUnauthorized: true } = {
+    const options: RequestOptions = {
       method,
       // Said here, and for watches below, because the environment would otherwise decide.
       rejectUnauthorized: true,
@@ -211,11 +214,31 @@ export class Cluster {
           : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }),
       },
     };
-    await this.config.applyToHTTPSOptions(
-      options as Parameters<KubeConfig['applyToHTTPSOptions']>[0],
-    );
+    await applyTo(options, this.config);
+    await applyTo(options, this.#agentsFor(options));
     return await exchange(url, options, text);
   }
+
+  /**
+   * A config keeps the agent that it made first, and an agent its certificates, over those of a
+   * request. Programs and files give new ones every few hours, so each has a config of its own,
+   * which knows the way, with its proxies, but nobody's name. Watches have an agent each.
+   */
+  #agentsFor({ ca, cert, key }: RequestOptions): KubeConfig {
+    const pems = [ca, cert, key].map(String).join('\n');
+    if (this.#agents?.pems !== pems) {
+      const config = new KubeConfig();
+      const cluster = this.config.getCurrentCluster();
+      if (cluster !== null) config.loadFromClusterAndUser(cluster, { name: '' });
+      this.#agents = { pems, config };
+    }
+    return this.#agents.config;
+  }
+}
+
+/** The library's type leaves out that what is optional may be undefined. */
+function applyTo(options: RequestOptions, config: KubeConfig): Promise<void> {
+  return config.applyToHTTPSOptions(options as Parameters<KubeConfig['applyToHTTPSOptions']>[0]);
 }
 
 function refOf({ kind, metadata }: KubeObject): ObjectRef {

@@ -1,0 +1,149 @@
+// Goal: what a login gives anew is what the API sees from then on. Method: an API that asks for
+// certificates and notes whose it got, and a kubeconfig whose files or program the test changes.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
+import { createLogger } from '../../src/base/log.ts';
+import { Cluster } from '../../src/operator/cluster.ts';
+import { KindWatch } from '../../src/operator/watch.ts';
+import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { ClientCa, type ClientPair, leafOf, newAuthority } from '../support/private-pki.ts';
+import { scratchFolder } from '../support/programs.ts';
+
+const WAIT_MS = 10_000;
+
+interface Api {
+  readonly server: Server;
+  readonly url: string;
+  readonly caFile: string;
+  /** Who asked, in order. */
+  readonly callers: string[];
+  readonly watchers: string[];
+  /** Watches that are open. */
+  readonly watches: ServerResponse[];
+}
+
+/** An API without objects. */
+async function startApi(t: TestContext, folder: string, clientCa: string): Promise<Api> {
+  const authority = await newAuthority();
+  const caFile = path.join(folder, 'server-ca.crt');
+  writeFileSync(caFile, authority.cert);
+  const callers: string[] = [];
+  const watchers: string[] = [];
+  const watches: ServerResponse[] = [];
+  const leaf = await leafOf(authority);
+  const options = { ...leaf, ca: readFileSync(clientCa), requestCert: true };
+  const server = createServer(options, (request, response) => {
+    const { subject } = (request.socket as TLSSocket).getPeerCertificate();
+    const caller = String(subject?.CN);
+    response.writeHead(200, { 'content-type': 'application/json' });
+    if (request.url?.includes('watch=true') === true) {
+      response.flushHeaders();
+      watches.push(response);
+      watchers.push(caller);
+    } else {
+      callers.push(caller);
+      response.end(JSON.stringify({ items: [], metadata: { resourceVersion: '1' } }));
+    }
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  undoAfter(t, () => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { server, url, caFile, callers, watchers, watches };
+}
+
+function clusterWith(folder: string, api: Api, user: object): Cluster {
+  const file = path.join(folder, 'kubeconfig');
+  const cluster = { server: api.url, 'certificate-authority': api.caFile };
+  const config = {
+    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'test' },
+    clusters: [{ name: 'test', cluster }],
+    users: [{ name: 'test', user }],
+    contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
+  };
+  writeFileSync(file, JSON.stringify(config));
+  return Cluster.open(file);
+}
+
+/** What a program of a kubeconfig prints: good until the next call. */
+function credential({ cert, key }: ClientPair): string {
+  return JSON.stringify({
+    ...{ apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential' },
+    status: {
+      expirationTimestamp: '2000-01-01T00:00:00Z',
+      clientCertificateData: readFileSync(cert, 'utf8'),
+      clientKeyData: readFileSync(key, 'utf8'),
+    },
+  });
+}
+
+test('a client certificate that a program gives anew is shown from then on', async (t) => {
+  const folder = scratchFolder(t);
+  const ca = new ClientCa(folder);
+  const [old, renewed] = [ca.issue('old', '/CN=old'), ca.issue('renewed', '/CN=renewed')];
+  const api = await startApi(t, folder, ca.ca);
+  const file = path.join(folder, 'credential');
+  writeFileSync(file, credential(old));
+  const apiVersion = 'client.authentication.k8s.io/v1';
+  const exec = { apiVersion, command: 'cat', args: [file], interactiveMode: 'Never' };
+  const cluster = clusterWith(folder, api, { exec });
+  await cluster.list('Tunnel', {});
+  await cluster.list('Tunnel', {});
+  writeFileSync(file, credential(renewed));
+  await cluster.list('Tunnel', {});
+  assert.deepEqual(api.callers, ['old', 'old', 'renewed']);
+});
+
+test('a client certificate whose files change is shown by calls and watches', async (t) => {
+  const folder = scratchFolder(t);
+  const ca = new ClientCa(folder);
+  const pair = ca.issue('pair', '/CN=old');
+  const renewed = ca.issue('renewed', '/CN=renewed');
+  const api = await startApi(t, folder, ca.ca);
+  const cluster = clusterWith(folder, api, {
+    ...{ 'client-certificate': pair.cert, 'client-key': pair.key },
+  });
+  const watch = new KindWatch({
+    ...{ kind: 'Tunnel', scope: {}, clock: new FakeClock(), random: () => 1, cluster },
+    log: createLogger({ level: 'silent', component: 'test', format: 'json' }),
+    ...{ onChange: () => {}, onSynced: () => {}, onBroken: () => {} },
+  });
+  undoAfter(t, () => watch.stop());
+  watch.start();
+  await eventually(WAIT_MS, 'a watch', async () => assert.equal(api.watches.length, 1));
+  copyFileSync(renewed.cert, pair.cert);
+  copyFileSync(renewed.key, pair.key);
+  api.watches[0]?.end();
+  await eventually(WAIT_MS, 'another', async () => assert.equal(api.watches.length, 2));
+  await cluster.list('Tunnel', {});
+  assert.deepEqual(api.watchers, ['old', 'renewed']);
+  assert.deepEqual(api.callers, ['old', 'renewed']);
+});
+
+test('an authority whose file changes is believed from then on, and the old one no more', async (t) => {
+  const folder = scratchFolder(t);
+  const ca = new ClientCa(folder);
+  const pair = ca.issue('pair', '/CN=pair');
+  const api = await startApi(t, folder, ca.ca);
+  const cluster = clusterWith(folder, api, {
+    ...{ 'client-certificate': pair.cert, 'client-key': pair.key },
+  });
+  await cluster.list('Tunnel', {});
+  const authority = await newAuthority();
+  api.server.setSecureContext({ ...(await leafOf(authority)), ca: readFileSync(ca.ca) });
+  await assert.rejects(cluster.list('Tunnel', {}), { code: 'SLW_KUBE_UNREACHABLE' });
+  writeFileSync(api.caFile, authority.cert);
+  await cluster.list('Tunnel', {});
+});
