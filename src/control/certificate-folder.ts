@@ -6,22 +6,29 @@
 //                /example.com.lock    who orders now
 //
 // Invariant: a file is replaced whole (base/durable-file.ts); one that cannot be read as what it
-// should be is set aside as `.broken` and never served. Errors are SLW_CERTIFICATE_STORE. Must not
-// know: how certificates are ordered or served.
+// should be is set aside as `.broken` and never served; none is removed while its certificate is of
+// use to anybody. Errors are SLW_CERTIFICATE_STORE. Must not know: how certificates are ordered or
+// served.
 
-import { createHash, createPrivateKey } from 'node:crypto';
-import { mkdir, rename } from 'node:fs/promises';
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { createFile, readIfThere, replaceFile, sweepTemporaries } from '../base/durable-file.ts';
 import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { type CheckedPair, checkPair } from './certificate-pair.ts';
+import { type CheckedPair, checkPair, isForName } from './certificate-pair.ts';
 import { acquireLock, errorCodeOf, type Release } from './folder-lock.ts';
 
 /** Order times kept for a name: more than any budget asks for. */
 const ORDER_TIMES_MAX = 32;
 const ACCOUNT = 'account.pem';
+/** Files of a name, but for those that were set aside. */
+const OF_NAME = /^([^.].*)\.(?:pem|orders|lock)$/u;
+/** After a certificate's end. Guess: no issuer and no client is away for a month to come back. */
+export const KEPT_AFTER_END_MS = 30 * 86_400_000;
+/** Names in one sweep, for orders wait meanwhile; more than clients may add between two. */
+const SWEPT_MAX = 200;
 /** The key stands first, as `save` writes it. */
 const CHAIN_BEGIN = '-----BEGIN CERTIFICATE-----';
 
@@ -108,6 +115,57 @@ export class CertificateFolder {
     return this.#guard(() => acquireLock(path, this.#clock.wallMs()));
   }
 
+  /**
+   * Removes what is left of names that nobody here keeps, once it was not touched, and their
+   * certificate has been over, for KEPT_AFTER_END_MS. Gives how many names these were.
+   */
+  async sweep(isKept: (name: string) => boolean): Promise<number> {
+    let swept = 0;
+    for (const name of await this.#names()) {
+      if (swept >= SWEPT_MAX) break;
+      if (isKept(name) || !(await this.#isOver(name))) continue;
+      const release = await this.lock(name);
+      // Another process orders it now.
+      if (release === undefined) continue;
+      try {
+        // Or has just done so.
+        if (!(await this.#isOver(name))) continue;
+        await this.#remove(name);
+        swept += 1;
+      } finally {
+        await this.#guard(release);
+      }
+    }
+    return swept;
+  }
+
+  /** Of which there is any file. */
+  async #names(): Promise<ReadonlySet<string>> {
+    const names = new Set<string>();
+    for (const file of await this.#guard(() => readdir(this.path))) {
+      const stem = file === ACCOUNT ? undefined : OF_NAME.exec(file)?.[1];
+      if (stem !== undefined) names.add(stem.replace(/^_/, '*'));
+    }
+    return names;
+  }
+
+  async #isOver(name: string): Promise<boolean> {
+    const beforeMs = this.#clock.wallMs() - KEPT_AFTER_END_MS;
+    const path = join(this.path, `${fileName(name)}.pem`);
+    return this.#guard(async () => {
+      if ((await changedMs(path)) > beforeMs) return false;
+      if ((await changedMs(join(this.path, `${fileName(name)}.orders`))) > beforeMs) return false;
+      const text = await readIfThere(path);
+      return text === undefined || hasEndedFor(name, text, beforeMs);
+    });
+  }
+
+  async #remove(name: string): Promise<void> {
+    const stem = join(this.path, fileName(name));
+    await this.#guard(() => rm(`${stem}.orders`, { force: true }));
+    await this.#guard(() => rm(`${stem}.pem`, { force: true }));
+  }
+
   async #read<T>(file: string, parse: (text: string) => T): Promise<T | undefined> {
     const path = join(this.path, file);
     const text = await this.#guard(() => readIfThere(path));
@@ -140,6 +198,27 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied; give a folder that can be written with --letsencrypt-dir',
   EPERM: 'permission denied; give a folder that can be written with --letsencrypt-dir',
 };
+
+/** 0 when there is no such file. */
+async function changedMs(path: string): Promise<number> {
+  try {
+    return (await stat(path)).mtimeMs;
+  } catch (error) {
+    if (errorCodeOf(error) === 'ENOENT') return 0;
+    throw error;
+  }
+}
+
+/** False for what we have not written: it is not ours to remove. */
+function hasEndedFor(name: string, text: string, beforeMs: number): boolean {
+  try {
+    const cert = text.slice(Math.max(0, text.indexOf(CHAIN_BEGIN)));
+    return isForName(cert, name) && new X509Certificate(cert).validToDate.getTime() <= beforeMs;
+  } catch {
+    // No certificate at all.
+    return false;
+  }
+}
 
 /** `*.example.com` as `_.example.com`: an underscore is in no name that is ordered. */
 function fileName(name: string): string {

@@ -15,7 +15,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { ChallengeKind, ChallengeSolver, Issuer } from './acme.ts';
-import type { CertificateFolder } from './certificate-folder.ts';
+import { type CertificateFolder, KEPT_AFTER_END_MS } from './certificate-folder.ts';
 import { type CheckedPair, checkPair, isForName } from './certificate-pair.ts';
 import { ariIdOf, type RenewalWindow, renewAtMs } from './renewal.ts';
 
@@ -24,6 +24,8 @@ const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 /** A visit at least this often: clocks move, and the issuer's advice changes (RFC 9773 4.3.2). */
 const VISIT_MS = 6 * HOUR_MS;
+/** Not before the first of these: a wall clock that is wrong at a start is set right by then. */
+const SWEEP_MS = 6 * HOUR_MS;
 /** Advice is not asked for more often, whatever the issuer says, nor is it forgotten for longer. */
 const ADVICE_MS_MIN = MINUTE_MS;
 const ADVICE_MS_MAX = DAY_MS;
@@ -47,7 +49,7 @@ export interface OrdersOptions {
   readonly isWanted: (name: string) => boolean;
   /** A certificate to be served from now on. */
   readonly onPair: (pair: CheckedPair) => void;
-  /** Nobody serves this host any more, and others need its place. */
+  /** Nobody serves this host any more, and others need its place, or its certificate is over. */
   readonly onForgotten: (name: string) => void;
   readonly clock: Clock;
   readonly random: () => number;
@@ -79,6 +81,7 @@ export class Orders {
   readonly #tracked = new Map<string, Tracked>();
   /** Visits follow each other. */
   #last: Promise<void> = Promise.resolve();
+  #sweepTimer: Timer | undefined;
   #issuer: Promise<Issuer> | undefined;
   #state: 'running' | 'stopped' = 'running';
   /** When hosts on demand were ordered, on the monotonic clock. */
@@ -118,18 +121,50 @@ export class Orders {
     }
   }
 
+  /** From now on, what ended long ago and nobody asks for any more is removed, now and then. */
+  startSweeps(): void {
+    if (this.#state === 'stopped') return;
+    this.#sweepTimer = this.#options.clock.after(SWEEP_MS, () => {
+      // Between two visits, so that neither sees what the other has half done.
+      this.#last = this.#last.then(async () => {
+        await this.#sweep();
+        this.startSweeps();
+      });
+    });
+  }
+
   stop(): void {
     this.#state = 'stopped';
+    this.#sweepTimer?.cancel();
     for (const { timer } of this.#tracked.values()) timer?.cancel();
   }
 
-  #forgetUnwanted(): void {
-    for (const [name, { isOnDemand, state, timer }] of this.#tracked) {
-      if (!isOnDemand || state === 'queued' || this.#options.isWanted(name)) continue;
-      timer?.cancel();
-      this.#tracked.delete(name);
-      this.#options.onForgotten(name);
+  async #sweep(): Promise<void> {
+    if (this.#state === 'stopped') return;
+    const { folder, log } = this.#options;
+    try {
+      const names = await folder.sweep((name) => this.#tracked.has(name));
+      if (names > 0) log.info({ names }, 'certificates that ended long ago are removed');
+    } catch (error) {
+      log.warn({ reason: messageOf(error) }, 'old certificates cannot be removed, trying later');
     }
+  }
+
+  #forgetUnwanted(): void {
+    for (const tracked of this.#tracked.values()) {
+      if (tracked.state === 'waiting' && this.#isUnwanted(tracked)) this.#forget(tracked);
+    }
+  }
+
+  /** The configuration wants its own names for ever. */
+  #isUnwanted({ name, isOnDemand }: Tracked): boolean {
+    return isOnDemand && !this.#options.isWanted(name);
+  }
+
+  #forget({ name, timer }: Tracked): void {
+    timer?.cancel();
+    this.#tracked.delete(name);
+    this.#options.onForgotten(name);
   }
 
   #track(name: string, isOnDemand: boolean): Tracked {
@@ -167,8 +202,15 @@ export class Orders {
       if (this.#state === 'stopped') return;
       const delayMs = await this.#visit(tracked);
       tracked.state = 'waiting';
-      this.#visitAfter(tracked, delayMs);
+      if (this.#isUnwanted(tracked) && this.#isLongOver(tracked)) this.#forget(tracked);
+      else this.#visitAfter(tracked, delayMs);
     });
+  }
+
+  #isLongOver({ pair }: Tracked): boolean {
+    return (
+      pair !== undefined && pair.notAfterMs + KEPT_AFTER_END_MS <= this.#options.clock.wallMs()
+    );
   }
 
   /** Gives the time to the next visit. */

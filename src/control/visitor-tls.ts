@@ -128,6 +128,7 @@ export class VisitorTls {
     for (const name of this.#options.config.letsEncrypt?.domains ?? []) {
       this.#orders?.keep(name, false);
     }
+    this.#orders?.startSweeps();
   }
 
   /** The ports are another's soon, and with them the proof of a host: what is had is served. */

@@ -10,9 +10,11 @@ import { AcmeError } from '../../src/control/acme.ts';
 import { CertificateFolder } from '../../src/control/certificate-folder.ts';
 import { checkPair, isForName } from '../../src/control/certificate-pair.ts';
 import { acquireLock, LOCK_MS } from '../../src/control/folder-lock.ts';
+import { makeAuthority } from '../../src/control/private-ca.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { seededRandom } from '../support/digest.ts';
 import { LogLines } from '../support/log-lines.ts';
+import { DAY_MS, leafOf } from '../support/private-pki.ts';
 import { runProgram, startProcess } from '../support/process.ts';
 import { scratchFolder, skipOrFail } from '../support/programs.ts';
 import { PAIR_90_DAYS, PAIR_150_DAYS, PAIR_B, PAIR_WILD } from '../support/test-pairs.ts';
@@ -21,6 +23,8 @@ import { PairClock, startBench } from './fake-issuer.ts';
 const KILLS = 20;
 /** Writes of a pair take less than a millisecond on a fast disk: kills fall into all parts. */
 const KILL_AFTER_MS_MAX = 40;
+/** Of a certificate of ours. */
+const LEAF_DAYS = 90;
 
 function folderIn(dir: string): { folder: CertificateFolder; log: LogLines } {
   const log = new LogLines('control');
@@ -206,4 +210,60 @@ test('an order time from the future does not block', async (t) => {
   bench.orders.keep('a.test', false);
   await bench.pass(0);
   assert.equal(bench.issuer.requests.length, 1);
+});
+
+/** Makes `file` with `text`, last changed `days` ago by the folder's clock. */
+function leave(folder: CertificateFolder, file: string, text: string, days: number): void {
+  const target = path.join(folder.path, file);
+  writeFileSync(target, text);
+  const changed = (new PairClock().wallMs() - days * DAY_MS) / 1000;
+  utimesSync(target, changed, changed);
+}
+
+/** Key and chain for over.test and what is below, over for `days` by the folder's clock. */
+async function pairEnded(days: number): Promise<string> {
+  const madeMs = new PairClock().wallMs() - (days + LEAF_DAYS) * DAY_MS;
+  const authority = await makeAuthority(madeMs);
+  const { key, cert } = await leafOf(authority, { names: ['over.test', '*.over.test'], madeMs });
+  return `${key}${cert}`;
+}
+
+test('a sweep removes what nobody keeps and is over for a month, and nothing else', async (t) => {
+  const { folder, log } = folderIn(scratchFolder(t));
+  await folder.prepare();
+  const [over, late] = [await pairEnded(31), await pairEnded(29)];
+  const valid = `${PAIR_B.key}${PAIR_B.cert}`;
+  const gone = ['over.test.pem', 'over.test.orders', '_.over.test.pem', 'failed.test.orders'];
+  for (const file of ['over.test.pem', '_.over.test.pem']) leave(folder, file, over, 31);
+  for (const file of ['over.test.orders', 'failed.test.orders']) leave(folder, file, '[]', 31);
+  leave(folder, 'dead.test.lock', JSON.stringify({ host: 'x', pid: 1, id: 'x', sinceMs: 0 }), 31);
+  leave(folder, 'kept.over.test.pem', over, 31);
+  leave(folder, 'touched.over.test.pem', over, 29);
+  leave(folder, 'ordered.over.test.pem', over, 31);
+  leave(folder, 'ordered.over.test.orders', '[]', 29);
+  leave(folder, 'locked.over.test.pem', over, 31);
+  leave(folder, 'late.over.test.pem', late, 400);
+  leave(folder, 'b.test.pem', valid, 400);
+  leave(folder, 'other.pem', over, 400);
+  leave(folder, 'a.test.pem.broken', over, 400);
+  leave(folder, 'garbage.pem', 'garbage', 400);
+  leave(folder, 'account.pem', PAIR_B.key, 400);
+  const release = await folder.lock('locked.over.test');
+  const before = new Set(readdirSync(folder.path));
+  const swept = await folder.sweep((name) => name === 'kept.over.test');
+  for (const file of [...gone, 'dead.test.lock']) before.delete(file);
+  assert.deepEqual(readdirSync(folder.path), [...before]);
+  assert.equal(swept, 4);
+  assert.deepEqual(log.lines, []);
+  await release?.();
+});
+
+test('a sweep takes two hundred names, and the next one the others', async (t) => {
+  const { folder } = folderIn(scratchFolder(t));
+  await folder.prepare();
+  for (let count = 0; count < 201; count += 1) leave(folder, `n${count}.test.orders`, '[]', 31);
+  assert.equal(await folder.sweep(() => false), 200);
+  assert.equal(readdirSync(folder.path).length, 1);
+  assert.equal(await folder.sweep(() => false), 1);
+  assert.deepEqual(readdirSync(folder.path), []);
 });

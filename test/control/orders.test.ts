@@ -1,13 +1,13 @@
 // When certificates are ordered, and when not: with a clock by hand and an issuer that obeys.
 
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { AcmeError } from '../../src/control/acme.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { PAIR_90_DAYS, PAIR_150_DAYS, PAIR_B } from '../support/test-pairs.ts';
-import { DAY_MS, PairClock, startBench } from './fake-issuer.ts';
+import { type Bench, DAY_MS, PairClock, startBench } from './fake-issuer.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -265,6 +265,71 @@ test('beyond a thousand names those that nobody serves make room', async (t) => 
   await bench.pass(0);
   assert.equal(bench.forgotten.length, 1000);
   assert.equal(bench.served.length, 1);
+});
+
+/** What was changed is of real time; here it is of the bench's start. */
+function age(bench: Bench): void {
+  const startSeconds = new PairClock().wallMs() / 1000;
+  for (const file of readdirSync(bench.folder.path)) {
+    utimesSync(path.join(bench.folder.path, file), startSeconds, startSeconds);
+  }
+}
+
+test('a host on demand that nobody serves is forgotten a month after its end', async (t) => {
+  const bench = await startBench(t);
+  bench.orders.startSweeps();
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', true);
+  await bench.pass(0);
+  age(bench);
+  bench.wanted.delete('a.test');
+  // A day of them was over when it was ordered.
+  for (let day = 0; day < 118; day += 1) await bench.pass(DAY_MS);
+  assert.deepEqual(bench.forgotten, []);
+  assert.deepEqual(readdirSync(bench.folder.path).sort(), ['a.test.orders', 'a.test.pem']);
+  for (let day = 0; day < 3; day += 1) await bench.pass(DAY_MS);
+  assert.deepEqual(bench.forgotten, ['a.test']);
+  assert.deepEqual(readdirSync(bench.folder.path), []);
+  assert.equal(bench.log.all('certificates that ended long ago are removed')[0]?.names, 1);
+  bench.wanted.add('a.test');
+  bench.issuer.answers.push(new AcmeError('SLW_ACME_REFUSED', 'no', 0));
+  bench.orders.keep('a.test', true);
+  await bench.pass(0);
+  assert.equal(bench.issuer.requests.length, 2);
+});
+
+test('a host that is served or configured keeps its files, however long it was not renewed', async (t) => {
+  for (const isOnDemand of [true, false]) {
+    const bench = await startBench(t);
+    bench.orders.startSweeps();
+    bench.issuer.answers.push(PAIR_90_DAYS);
+    bench.orders.keep('a.test', isOnDemand);
+    await bench.pass(0);
+    const down = new AcmeError('SLW_ACME_UNREACHABLE', 'ECONNREFUSED', 0);
+    for (let count = 0; count < 1000; count += 1) bench.issuer.answers.push(down);
+    for (let day = 0; day < 125; day += 1) {
+      age(bench);
+      await bench.pass(DAY_MS);
+    }
+    assert.deepEqual(bench.forgotten, []);
+    assert.ok(readdirSync(bench.folder.path).includes('a.test.pem'));
+  }
+});
+
+test('a sweep that fails is tried again', async (t) => {
+  const bench = await startBench(t);
+  bench.orders.startSweeps();
+  renameSync(bench.folder.path, `${bench.folder.path}.away`);
+  await bench.pass(6 * HOUR_MS);
+  const failures = bench.log.all('old certificates cannot be removed, trying later');
+  assert.equal(failures.length, 1);
+  renameSync(`${bench.folder.path}.away`, bench.folder.path);
+  writeFileSync(path.join(bench.folder.path, 'n.test.orders'), '[]');
+  utimesSync(path.join(bench.folder.path, 'n.test.orders'), 1, 1);
+  await bench.pass(6 * HOUR_MS - 1);
+  assert.deepEqual(readdirSync(bench.folder.path), ['n.test.orders']);
+  await bench.pass(1);
+  assert.deepEqual(readdirSync(bench.folder.path), []);
 });
 
 test('two processes on one folder make one order', async (t) => {

@@ -1,25 +1,32 @@
-// Goal: what control remembers of hosts on demand is bounded as their certificates are. Method: no
-// time passes, so that nothing is ordered; who is asked about says what is remembered.
+// Goal: what control remembers of hosts on demand is bounded as their certificates are. Method:
+// nobody is served when time passes, so that nothing is ordered; who is asked about says what is
+// remembered.
 
 import assert from 'node:assert/strict';
+import { existsSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { VisitorTls } from '../../src/control/visitor-tls.ts';
 import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { LogLines } from '../support/log-lines.ts';
 import { scratchFolder } from '../support/programs.ts';
 
 /** As `Orders` has it. */
 const NAMES_MAX = 1000;
+const WAIT_MS = 5000;
 
 function createTls(t: TestContext) {
   const served = new Set<string>();
   const asked: string[] = [];
+  const clock = new FakeClock();
+  const dir = scratchFolder(t);
   const letsEncrypt = {
     domains: [],
     onDemand: ['*.test'],
     issuer: 'https://ca.test/dir',
-    dir: scratchFolder(t),
+    dir,
     challenge: 'auto',
   } as const;
   const addr = { host: '127.0.0.1', port: 0 };
@@ -35,14 +42,14 @@ function createTls(t: TestContext) {
     agent: 'test',
     reloads: new Map(),
     log: new LogLines('control').log,
-    clock: new FakeClock(),
+    clock,
   });
   undoAfter(t, () => tls.stop());
   const serve = (tunnel: string): void => {
     served.add(tunnel);
     tls.onTunnel(tunnel);
   };
-  return { served, asked, serve };
+  return { served, asked, serve, tls, clock, dir };
 }
 
 test('a host beyond a thousand is not remembered, and has its place once there is one', (t) => {
@@ -54,4 +61,18 @@ test('a host beyond a thousand is not remembered, and has its place once there i
   served.delete('n0.test');
   for (const path of ['/d', '/e']) serve(`late.test${path}`);
   assert.deepEqual(asked.filter(isOfLate), ['late.test/d'], 'one that has a place is');
+});
+
+test('what is left of a name that nobody serves goes six hours after the start', async (t) => {
+  const { tls, clock, dir } = createTls(t);
+  await tls.load();
+  const [folder = ''] = readdirSync(dir);
+  const file = path.join(dir, folder, 'n0.test.orders');
+  writeFileSync(file, '[]');
+  utimesSync(file, 1, 1);
+  tls.start();
+  clock.advance(6 * 3_600_000 - 1);
+  assert.ok(existsSync(file));
+  clock.advance(1);
+  await eventually(WAIT_MS, 'it is removed', async () => assert.ok(!existsSync(file)));
 });
