@@ -318,7 +318,7 @@ export class Orders {
     tracked.backoffs.short.reset();
     tracked.notBeforeMs = 0;
     tracked.isUnsaved = true;
-    this.#adopt(tracked, pair);
+    this.#use(tracked, pair);
     await this.#save(tracked, pair);
   }
 
@@ -328,11 +328,15 @@ export class Orders {
     tracked.isUnsaved = false;
   }
 
-  /** Serves `pair`, unless what is served is newer. */
+  /** Serves what was stored, unless what is served was issued later: it may well end later. */
   #adopt(tracked: Tracked, pair: CheckedPair | undefined): void {
     const old = tracked.pair;
     if (pair === undefined || pair.fingerprint === old?.fingerprint) return;
-    if (old !== undefined && old.notAfterMs > pair.notAfterMs) return;
+    if (old !== undefined && old.notBeforeMs > pair.notBeforeMs) return;
+    this.#use(tracked, pair);
+  }
+
+  #use(tracked: Tracked, pair: CheckedPair): void {
     const { clock, random, log, onPair } = this.#options;
     tracked.pair = pair;
     tracked.draw = random();

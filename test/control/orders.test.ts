@@ -5,6 +5,8 @@ import { readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from
 import path from 'node:path';
 import test from 'node:test';
 import { AcmeError } from '../../src/control/acme.ts';
+import { makeAuthority } from '../../src/control/private-ca.ts';
+import { leafOf } from '../support/private-pki.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { PAIR_90_DAYS, PAIR_150_DAYS, PAIR_B } from '../support/test-pairs.ts';
 import { type Bench, DAY_MS, PairClock, startBench } from './fake-issuer.ts';
@@ -218,6 +220,35 @@ test('follows the window of the issuer, and does without when it has none', asyn
   bench.issuer.answers.push(PAIR_150_DAYS);
   for (let day = 0; day < 2; day += 1) await bench.pass(DAY_MS);
   assert.equal(bench.issuer.requests.length, 2, 'the window that it gave before still holds');
+});
+
+test('a renewal that ends earlier is served, by all who share the folder, and ordered once', async (t) => {
+  const dir = scratchFolder(t);
+  const clock = new PairClock();
+  const bench = await startBench(t, { dir, clock });
+  const other = await startBench(t, { dir, clock });
+  bench.issuer.answers.push(PAIR_150_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  await other.orders.load('a.test');
+  await bench.pass(DAY_MS);
+  const madeMs = clock.wallMs();
+  const renewed = await leafOf(await makeAuthority(madeMs), { names: ['a.test'], madeMs });
+  bench.issuer.answers.push({ cert: renewed.cert, key: renewed.key });
+  const window = { startMs: madeMs - HOUR_MS, endMs: madeMs };
+  bench.issuer.adviceAnswer = { window, retryAfterMs: 0 };
+  const order = bench.issuer.order.bind(bench.issuer);
+  bench.issuer.order = (request) => {
+    bench.issuer.adviceAnswer = undefined;
+    return order(request);
+  };
+  for (let part = 0; part < 4; part += 1) await bench.pass(6 * HOUR_MS);
+  assert.equal(bench.issuer.requests.length, 2);
+  assert.equal(bench.served.at(-1)?.cert.trim(), renewed.cert.trim());
+  other.orders.keep('a.test', false);
+  await other.pass(0);
+  assert.equal(other.served.at(-1)?.cert.trim(), renewed.cert.trim());
+  assert.equal(other.issuer.requests.length, 0);
 });
 
 test('a certificate for somebody else is refused', async (t) => {
