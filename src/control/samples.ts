@@ -92,10 +92,15 @@ export class SampleBook {
   }
 }
 
+/** The streams that it had were reset with it: who counts what began must not see them vanish. */
 function withoutGauges(sample: ShardSample): ShardSample {
   return {
     ...sample,
-    tunnels: sample.tunnels.map((tunnel) => ({ ...tunnel, streams: 0 })),
+    tunnels: sample.tunnels.map(({ streams, results, ...counts }) => ({
+      ...counts,
+      streams: 0,
+      results: streams === 0 ? results : [...results, ['SLW_STREAM_RESET', streams]],
+    })),
     links: [],
     stalled: { held: 0, waiting: 0 },
     visitorConnections: 0,

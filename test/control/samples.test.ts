@@ -33,6 +33,12 @@ function counted(count: number): ShardSample {
   });
 }
 
+/** Streams that ever began: those that live, and those that have ended however they did. */
+function begunIn(totals: Totals): number {
+  const { streams, results } = totals.tunnels.get('a') ?? { streams: 0, results: new Map() };
+  return [...results.values()].reduce((sum, count) => sum + count, streams);
+}
+
 /** Every counter of the totals, as one list. */
 function counters(totals: Totals): number[] {
   const tunnel = totals.tunnels.get('a');
@@ -41,6 +47,7 @@ function counters(totals: Totals): number[] {
     tunnel?.bytesIn ?? 0,
     tunnel?.bytesOut ?? 0,
     tunnel?.results.get('SLW_NONE') ?? 0,
+    begunIn(totals),
     request?.count ?? 0,
     request?.durationUs ?? 0,
     ...(request?.buckets ?? []),
@@ -72,7 +79,7 @@ test('shards are added up; a new sample replaces the one before', () => {
   assert.equal(totals.loopDelays.scrape.size, 2);
 });
 
-test('what a dead shard had counted stays, what it held does not', () => {
+test('what a dead shard had counted stays, what it held does not; its streams were reset', () => {
   const book = new SampleBook();
   book.set(0, counted(7), 'scrape');
   const before = counters(book.totals());
@@ -80,8 +87,16 @@ test('what a dead shard had counted stays, what it held does not', () => {
   book.retire(0);
   book.retire(5);
   const totals = book.totals();
+  assert.deepEqual(totals.tunnels.get('a'), {
+    streams: 0,
+    bytesIn: 7,
+    bytesOut: 14,
+    results: new Map([
+      ['SLW_NONE', 7],
+      ['SLW_STREAM_RESET', 3],
+    ]),
+  });
   assert.deepEqual(counters(totals), before);
-  assert.equal(totals.tunnels.get('a')?.streams, 0);
   assert.deepEqual(totals.stalled, { held: 0, waiting: 0 });
   assert.deepEqual(
     [totals.visitorConnections, totals.links.size, totals.loopDelays.scrape.size],
