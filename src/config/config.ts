@@ -8,6 +8,7 @@ import { Masked } from '../base/masked.ts';
 import { buildClient, type ClientConfig } from './client.ts';
 import { buildCloud, buildNode, type CloudConfig, type NodeConfig } from './cloud.ts';
 import { readConfigFile } from './file.ts';
+import { type FileEnd, fileEndOf } from './file-end.ts';
 import { buildFileServer, type FileServerConfig } from './fileserver.ts';
 import {
   buildCloudInit,
@@ -90,7 +91,7 @@ export interface ServerReading {
   /** What to read again when it changes. */
   readonly files: readonly string[];
   /** Of --config, with how many options it sets; absent without one. */
-  readonly file?: { readonly path: string; readonly keys: number };
+  readonly file?: FileEnd & { readonly keys: number };
 }
 
 /** As `resolveConfig`. */
@@ -105,9 +106,8 @@ export function readServer(input: ConfigInput<'server'>): ServerReading {
   ];
   const config = deepFreeze(buildServer(resolution, input.env));
   if (input.file === undefined) return { config, values, files };
-  const { path } = input.file;
   const keys = readConfigFile(input.file, new Problems()).entries.length;
-  return { config, values, files, file: { path, keys } };
+  return { config, values, files, file: { ...fileEndOf(input.file), keys } };
 }
 
 /** One option as it was given. */

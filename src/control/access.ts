@@ -19,6 +19,7 @@ import { LoginThrottle } from '../base/login-throttle.ts';
 import type { Masked } from '../base/masked.ts';
 import type { ClientGrant, Access as Login } from '../bridge/exit-messages.ts';
 import type { OidcConfig, TokenEntry } from '../config/config.ts';
+import { type FileEnd, fileEndOf, refuseCut } from '../config/file-end.ts';
 import { Problems } from '../config/problems.ts';
 import { checkRules, readTokensFile } from '../config/tokens-file.ts';
 import type { ClientLimits, Holder, Scopes } from './clients.ts';
@@ -73,6 +74,8 @@ export class AccessControl implements Scopes {
   /** Of the limits that hold for traffic. */
   readonly shares: TokenShares;
   #watch: FileWatch | undefined;
+  /** Of the tokens that are in use. */
+  #file: FileEnd | undefined;
   #sweep: Timer | undefined;
   /** Reloads come one after the other, so that the newest file counts. */
   #reloading: Promise<void> = Promise.resolve();
@@ -95,8 +98,9 @@ export class AccessControl implements Scopes {
     if (tokensFile === undefined) return;
     this.#watch = new FileWatch({ paths: [tokensFile], pollMs: POLL_MS, clock });
     await this.#watch.mark();
-    const entries = await this.#readEntries(tokensFile);
+    const { entries, file } = await this.#read(tokensFile);
     await this.#usage?.load();
+    this.#file = file;
     this.#gate.replace(entries);
     this.shares.replace(entries);
     if (this.shares.countsMonths) await this.#usage?.check();
@@ -212,7 +216,9 @@ export class AccessControl implements Scopes {
     const { tokensFile, log } = this.#options;
     if (tokensFile === undefined) return;
     try {
-      const entries = await this.#readEntries(tokensFile);
+      const { entries, file } = await this.#read(tokensFile);
+      refuseCut(this.#file, file);
+      this.#file = file;
       this.#gate.replace(entries);
       this.shares.replace(entries);
       this.#count('ok');
@@ -262,13 +268,15 @@ export class AccessControl implements Scopes {
     });
   }
 
-  async #readEntries(path: string): Promise<readonly TokenEntry[]> {
+  async #read(
+    path: string,
+  ): Promise<{ readonly entries: readonly TokenEntry[]; readonly file: FileEnd }> {
     const text = await readIfThere(path);
     if (text === undefined) throw new ConfigError([`--tokens-file: ${path} does not exist`]);
     const problems = new Problems();
     const entries = readTokensFile({ path, text }, problems);
     checkRules({ path, entries, hasIssuer: this.#issuer !== undefined }, problems);
     problems.throwIfAny();
-    return entries;
+    return { entries, file: fileEndOf({ path, text }) };
   }
 }

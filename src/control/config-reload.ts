@@ -10,6 +10,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { changedOptions, mergeLive, refuseEmptied } from '../config/changes.ts';
 import type { ServerConfig, ServerReading } from '../config/config.ts';
+import { refuseCut } from '../config/file-end.ts';
 import { FileWatch } from './file-watch.ts';
 
 /** Where a configuration comes from. */
@@ -65,6 +66,7 @@ export class ConfigReload {
       this.#running.files.forEach(checkFile);
       next = source.read();
       refuseEmptied(this.#running, next);
+      refuseCut(this.#running.file, next.file);
     } catch (error) {
       log.error({ err: (error as Error).message }, 'configuration: the old one stays in use');
       count(reloads, 'failed');

@@ -1,22 +1,26 @@
 // Notices that files have changed, however they were changed.
 //
-//   new --mark, and their owner reads them--> marked --start--> whatever differs is told
+//   new --mark, start--> looking --nothing new--> idle --a poll, an event--> looking
+//   looking --not as the look before--> settling --a pause--> looking
+//   looking --as the look before, or after many looks--> told where it differs; idle
 //
-// Invariant: what changed since the mark is told, even before the start; a change is told within a
-// poll even where the system tells of none (network file systems, exhausted watches), and once for
-// changes that follow each other closely: a certificate and its key are two files. Links are
-// followed, and their folders watched, as Kubernetes swaps a link to a folder. Must not know: what
-// is in the files.
+// Invariant: what changed since the mark is told, even before the start; a change is seen within a
+// poll even where the system tells of none (network file systems, exhausted watches), and told
+// when two looks agree: what is written in pieces is one change, and so are a certificate and its
+// key. Links are followed, and their folders watched, as Kubernetes swaps a link to a folder. Must
+// not know: what is in the files.
 
 import { type FSWatcher, promises as fs, watch } from 'node:fs';
 import { dirname } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock, Timer } from '../base/clock.ts';
 
-/** Unless told otherwise. Guess: for those who wait for the exchange of a certificate. */
-const POLL_MS = 10_000;
-/** After the system has told of a change. Guess: longer than it takes to copy two files. */
+/** Unless told otherwise: with the look that must agree it is the promise, ten seconds. Guess. */
+const POLL_MS = 9000;
+/** Between two looks that must agree. Guess: longer than a copy pauses, or takes for two files. */
 const SETTLE_MS = 500;
+/** Then a file that never rests is told as it is: 10 s, in which 1 MiB comes at 1 Mbit/s. Guess. */
+const LOOKS_MAX = 20;
 
 export interface FileWatchOptions {
   readonly paths: readonly string[];
@@ -31,7 +35,8 @@ export class FileWatch {
   #seen = '';
   #timer: Timer | undefined;
   #onChange: () => void = () => {};
-  #state: 'new' | 'idle' | 'polling' | 'settling' | 'closed' = 'new';
+  /** `overtaken`: as `looking`, and what is being looked at may have changed again. */
+  #state: 'new' | 'idle' | 'looking' | 'overtaken' | 'settling' | 'closed' = 'new';
 
   constructor(options: FileWatchOptions) {
     this.#options = options;
@@ -43,7 +48,7 @@ export class FileWatch {
 
   /** Remembers the files as they are now, before they are read: what differs later is a change. */
   async mark(): Promise<void> {
-    this.#seen = await this.#look();
+    this.#seen = await marksOf(this.#options.paths);
   }
 
   /** Tells of changes from now on, also of those since the mark. Once; later it does nothing. */
@@ -51,9 +56,8 @@ export class FileWatch {
     const { paths } = this.#options;
     if (this.#state !== 'new' || paths.length === 0) return;
     this.#onChange = onChange;
-    this.#state = 'idle';
     for (const folder of new Set(paths.map(dirname))) this.#watchFolder(folder);
-    await this.#check();
+    await this.#look(this.#seen);
   }
 
   close(): void {
@@ -64,7 +68,7 @@ export class FileWatch {
 
   #watchFolder(folder: string): void {
     try {
-      const watcher = watch(folder, { persistent: false }, () => this.#lookSoon());
+      const watcher = watch(folder, { persistent: false }, () => this.#onEvent());
       watcher.on('error', () => watcher.close());
       this.#watchers.push(watcher);
     } catch {
@@ -72,41 +76,46 @@ export class FileWatch {
     }
   }
 
-  /** Other files of a busy folder do not put it off: the first event counts. */
-  #lookSoon(): void {
-    if (this.#state === 'closed' || this.#state === 'settling') return;
-    this.#lookAfter('settling', SETTLE_MS);
-  }
-
-  #pollLater(): void {
-    // An event that came meanwhile has its own timer.
-    if (this.#state === 'idle') this.#lookAfter('polling', this.#options.pollMs ?? POLL_MS);
-  }
-
-  #lookAfter(state: 'polling' | 'settling', delayMs: number): void {
+  /** Of any file of the folder: one that is busy with others puts nothing off. */
+  #onEvent(): void {
+    if (this.#state === 'looking') this.#state = 'overtaken';
+    if (this.#state !== 'idle') return;
     this.#timer?.cancel();
-    this.#state = state;
-    this.#timer = this.#options.clock.after(delayMs, () => {
-      this.#state = 'idle';
-      void this.#check();
-    });
+    void this.#look();
   }
 
-  async #check(): Promise<void> {
-    const found = await this.#look();
+  /** `before` is what the look before has found; without one, another must follow. */
+  async #look(before?: string, count = 1): Promise<void> {
+    this.#turn('looking');
+    const found = await marksOf(this.#options.paths);
     if (this.#state === 'closed') return;
+    if (found !== before && count < LOOKS_MAX) {
+      this.#lookAfter('settling', SETTLE_MS, () => this.#look(found, count + 1));
+      return;
+    }
     const isChanged = found !== this.#seen;
     this.#seen = found;
-    this.#pollLater();
+    if (this.#state === 'overtaken') void this.#look();
+    else this.#lookAfter('idle', this.#options.pollMs ?? POLL_MS, () => this.#look(found));
     if (isChanged) this.#onChange();
   }
 
-  async #look(): Promise<string> {
-    const marks = this.#options.paths.map(async (path) => {
-      const found = await fs.stat(path).catch(() => undefined);
-      if (found === undefined) return 'none';
-      return [found.dev, found.ino, found.size, found.mtimeMs, found.ctimeMs].join(' ');
-    });
-    return (await Promise.all(marks)).join('\n');
+  #lookAfter(state: 'idle' | 'settling', delayMs: number, look: () => Promise<void>): void {
+    this.#turn(state);
+    this.#timer = this.#options.clock.after(delayMs, () => void look());
   }
+
+  #turn(state: 'idle' | 'looking' | 'settling'): void {
+    this.#state = state;
+  }
+}
+
+/** What a file is known by, one line each: a look. */
+async function marksOf(paths: readonly string[]): Promise<string> {
+  const marks = paths.map(async (path) => {
+    const found = await fs.stat(path).catch(() => undefined);
+    if (found === undefined) return 'none';
+    return [found.dev, found.ino, found.size, found.mtimeMs, found.ctimeMs].join(' ');
+  });
+  return (await Promise.all(marks)).join('\n');
 }

@@ -3,71 +3,19 @@
 // files, with a change between its loading and its watch; the clock is moved by hand.
 
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { readServer, type ServerReading } from '../../src/config/config.ts';
-import { AccessControl } from '../../src/control/access.ts';
+import { test } from 'node:test';
+import type { ServerReading } from '../../src/config/config.ts';
 import { CertificateFiles } from '../../src/control/certificate-files.ts';
 import { ConfigReload } from '../../src/control/config-reload.ts';
 import { openControlTls } from '../../src/control/control-tls.ts';
 import { LoginDesk } from '../../src/control/login-desk.ts';
 import { undoAfter } from '../support/cleanup.ts';
-import { TOKEN } from '../support/configs.ts';
-import { eventually } from '../support/deadline.ts';
-import { FakeClock } from '../support/fake-clock.ts';
-import { LogLines } from '../support/log-lines.ts';
-import { scratchFolder } from '../support/programs.ts';
 import { PAIR_A, PAIR_B } from '../support/test-pairs.ts';
-
-class Bench {
-  readonly clock = new FakeClock();
-  readonly reloads = new Map<string, number>();
-  readonly lines = new LogLines('control');
-  readonly log = this.lines.log;
-  readonly #folder: string;
-
-  constructor(t: TestContext) {
-    this.#folder = scratchFolder(t);
-  }
-
-  /** Writes a file, and gives its path. */
-  put(name: string, text: string): string {
-    const file = path.join(this.#folder, name);
-    writeFileSync(file, text, { mode: 0o600 });
-    return file;
-  }
-
-  /** Lets the clock run until `look` raises nothing any more. */
-  async until(what: string, look: () => void): Promise<void> {
-    await eventually(10_000, what, async () => {
-      this.clock.advance(1000);
-      look();
-    });
-  }
-}
-
-function tokensOf(...secrets: readonly string[]): string {
-  const entries = secrets.map((secret) => {
-    const digest = createHash('sha256').update(secret).digest('hex');
-    return `  - name: of-${secret}\n    hashes: [sha256:${digest}]\n`;
-  });
-  return `tokens:\n${entries.join('')}`;
-}
+import { FileBench, readNow, tokensOf } from './file-bench.ts';
 
 test('a token that is revoked then opens nothing', async (t) => {
-  const bench = new Bench(t);
-  const { clock, log, reloads } = bench;
-  const access = new AccessControl({
-    ...{ token: undefined, tokensUsageFile: undefined, oidc: undefined, accepting: 1 },
-    ...{ tokensFile: bench.put('tokens.yaml', tokensOf('alpha', 'beta')), clock, log, reloads },
-    bridges: () => [],
-    endLinks: () => 0,
-    onGrants: () => {},
-    onRefusal: () => {},
-  });
-  undoAfter(t, () => access.close());
+  const bench = new FileBench(t);
+  const access = bench.access(t, bench.put('tokens.yaml', tokensOf('alpha', 'beta')));
   await access.load();
   bench.put('tokens.yaml', tokensOf('alpha'));
   await access.watch();
@@ -76,7 +24,7 @@ test('a token that is revoked then opens nothing', async (t) => {
 });
 
 test('a certificate of the operator’s that is changed then is used', async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   const { clock, log, reloads } = bench;
   const cert = bench.put('cert.pem', PAIR_A.cert);
   const key = bench.put('key.pem', PAIR_A.key);
@@ -94,7 +42,7 @@ test('a certificate of the operator’s that is changed then is used', async (t)
 });
 
 test('a certificate of the control port that is changed then is used', async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   const { clock, log } = bench;
   const tlsCert = bench.put('cert.pem', PAIR_A.cert);
   const tlsKey = bench.put('key.pem', PAIR_A.key);
@@ -108,7 +56,7 @@ test('a certificate of the control port that is changed then is used', async (t)
 });
 
 test('a login provider that is removed then is none', async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   const { clock, log, reloads } = bench;
   const secret = bench.put('secret', 'secret-of-the-application-0123456789\n');
   const provider = (name: string): string =>
@@ -123,19 +71,8 @@ test('a login provider that is removed then is none', async (t) => {
   assert.ok(desk.hasProvider('one'));
 });
 
-function readNow(config: string): ServerReading {
-  return readServer({
-    command: 'server',
-    flags: { 'control-addr': '127.0.0.1:0' },
-    env: { SLUICEWAY_TOKEN: TOKEN },
-    file: { path: config, text: readFileSync(config, 'utf8') },
-    defaults: { cores: 2, logFormat: 'json' },
-    readFile: (file) => readFileSync(file, 'utf8'),
-  });
-}
-
 test('a list of addresses that is changed then is taken over, and once', async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   const { clock, log, reloads } = bench;
   const list = bench.put('clients', '192.0.2.0/24\n');
   const config = bench.put('config.yaml', `control-allow-ips: "@${list}"\n`);
@@ -152,7 +89,7 @@ test('a list of addresses that is changed then is taken over, and once', async (
 });
 
 test('a configuration that nobody has changed is not read again', async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   const { clock, log, reloads } = bench;
   const config = bench.put('config.yaml', 'drain-delay: 1s\n');
   const source = { started: readNow(config), read: () => readNow(config) };
