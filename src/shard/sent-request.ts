@@ -1,7 +1,8 @@
 // What is kept of a request that may have to be sent once more, and when it may.
 //
-//   the upstream never saw it     a dial failed, or the client takes no more streams: any request,
-//                                 as long as all of it lies in the read that brought its head
+//   the upstream never saw it     a dial failed, the client takes no more streams, or its link was
+//                                 gone when the stream came there: any request, as long as all of
+//                                 it lies in the read that brought its head
 //   the upstream may have seen it only what has no effect and no body, on a stream that was used
 //                                 before: it may have died of age
 //
@@ -12,10 +13,11 @@ import type { RequestParser } from '../http/request-head.ts';
 
 /** RFC 9110 9.2.2, and of those only the methods without effect. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS']);
-/** The codes of a client that has passed nothing on. */
+/** The codes of a client that has passed nothing on, and of a shard that could not ask it. */
 const UNSEEN: ReadonlySet<ErrorCode> = new Set([
   ...(['SLW_STREAM_REFUSED', 'SLW_STREAM_UNREACHABLE', 'SLW_STREAM_CONNECT_TIMEOUT'] as const),
   ...(['SLW_STREAM_UNKNOWN_TUNNEL', 'SLW_STREAM_LIMIT', 'SLW_LINK_DRAINING'] as const),
+  'SLW_STREAM_NO_LINK',
 ]);
 
 export interface SentRequest {
