@@ -104,6 +104,8 @@ export class UdpFlow implements StreamSink {
     // A datagram that is under way either way was cut, and nobody will have the rest.
     this.#close();
     const stream = this.#stream;
+    stream?.consumed(this.#uncreditedBytes);
+    this.#uncreditedBytes = 0;
     if (stream?.isDrained === true) stream.end();
     else stream?.reset('SLW_STREAM_CANCELLED');
     this.#finish('SLW_NONE');
