@@ -277,7 +277,9 @@ class RunningClient implements Client {
   ): void {
     const server = this.#dials.serverOf(link);
     if (server === undefined || this.#state !== 'running') return;
-    if (this.#board.report(server.url, results)) this.#dials.offerAgain(link);
+    // That the link goes says nothing of its tunnels: another is there for them, or comes.
+    const told = results.filter(({ code }) => code !== 'SLW_LINK_LOST');
+    if (this.#board.report(server.url, told)) this.#dials.offerAgain(link);
   }
 
   #onGoAway(link: string, code: ErrorCode): void {

@@ -21,6 +21,7 @@ import { LOOPBACK } from '../support/configs.ts';
 import { eventually } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
+import { startPlainServer } from '../support/plain-server.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { connectTo, echoBytes, startEcho } from '../support/upstream.ts';
 
@@ -78,6 +79,33 @@ test('servers, links, tunnels and what went through, as JSON and for a person', 
   assert.match(text, /^Client told, process \d+, version \S+: running for /u);
   assert.match(text, /ws:\/\/127\.0\.0\.1:\d+\S*\s+connected\s+2\s/u);
   assert.doesNotMatch(JSON.stringify(status) + text, /integration-token/u);
+});
+
+test('a tunnel that another link serves is not refused by one that goes', async (t) => {
+  const folder = path.join(scratchFolder(t), 'run');
+  const [served, later] = ['tcp:2222', 'tcp:2223'];
+  // A link whose routes were taken back is told so of what it offers, until its GOAWAY is there.
+  const controlPort = await startPlainServer(t, (_tunnels, link) => {
+    if (link === 0) return [{ name: served, code: '', reason: '' }];
+    const code = 'SLW_LINK_LOST';
+    return [served, later].map((name) => ({ name, code: name === served ? code : '', reason: '' }));
+  });
+  const flags = { tcp: '2222=127.0.0.1:22,2223=127.0.0.1:23', links: '2', 'status-dir': folder };
+  const client = await startLocalClient(t, { controlPort }, { flags });
+  assert.deepEqual(
+    client.events.filter(({ event }) => event === 'tunnel-refused'),
+    [],
+  );
+  await eventually(WAIT_MS, 'both are up', async () => {
+    const tunnels = (await ask(folder))[0]?.servers[0]?.tunnels ?? [];
+    assert.deepEqual(
+      tunnels.map(({ name, state }) => [name, state]),
+      [
+        [served, 'up'],
+        [later, 'up'],
+      ],
+    );
+  });
 });
 
 test('a server that is away is told, with why', async (t) => {

@@ -4,17 +4,13 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type TestContext, test } from 'node:test';
-import { WebSocket, WebSocketServer } from 'ws';
+import { test } from 'node:test';
+import { WebSocket } from 'ws';
 import { FRAME } from '../../src/wire/frame.ts';
 import {
-  decodeRegister,
   decodeRegistered,
   encodeHello,
   encodeRegister,
-  encodeRegistered,
-  encodeWelcome,
-  type Register,
   type Registered,
 } from '../../src/wire/hello.ts';
 import { bodyFrame } from '../mux/raw-peer.ts';
@@ -24,40 +20,16 @@ import { readBodies } from '../support/control-bodies.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { startLocalClient, startNode } from '../support/local-tunnel.ts';
+import { PLAIN_LIMITS, startPlainServer } from '../support/plain-server.ts';
 
 const WAIT_MS = 10_000;
-const LIMITS = { frame: 262_144, streams: 100, credit: 65_536 };
-
-/** A server that names no feature, and accepts whatever is registered. */
-async function startOldServer(t: TestContext, registered: Register[]): Promise<number> {
-  const server = new WebSocketServer({
-    host: LOOPBACK,
-    port: 0,
-    handleProtocols: () => 'sluiceway.1',
-  });
-  await once(server, 'listening');
-  server.on('connection', (socket) => {
-    undoAfter(t, () => socket.terminate());
-    const welcome = { version: 1, features: [], node: 'n', shard: 0, shards: 1, agent: 'old/1' };
-    readBodies(socket, (type, body) => {
-      if (type === FRAME.HELLO) {
-        socket.send(bodyFrame(FRAME.WELCOME, 0, encodeWelcome({ ...welcome, limits: LIMITS })));
-      } else if (type === FRAME.REGISTER) {
-        const { call, tunnels } = decodeRegister(body);
-        registered.push({ call, tunnels });
-        const results = tunnels.map(({ name }) => ({ name, code: '', reason: '' }));
-        socket.send(bodyFrame(FRAME.REGISTERED, 0, encodeRegistered({ call, results })));
-      }
-    });
-  });
-  undoAfter(t, () => void server.close());
-  const address = server.address();
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
 
 test('a server that names no feature gets no UDP tunnel, and the user is told', async (t) => {
-  const registered: Register[] = [];
-  const controlPort = await startOldServer(t, registered);
+  const registered: string[] = [];
+  const controlPort = await startPlainServer(t, (tunnels) => {
+    registered.push(...tunnels.map(({ name }) => name));
+    return tunnels.map(({ name }) => ({ name, code: '', reason: '' }));
+  });
   const flags = { udp: '5353=127.0.0.1:53', tcp: '2222=127.0.0.1:22' };
   const options = { flags, waits: false, complains: true };
   const client = await startLocalClient(t, { controlPort }, options);
@@ -66,8 +38,7 @@ test('a server that names no feature gets no UDP tunnel, and the user is told', 
   assert.equal(refusal.code, 'SLW_TUNNEL_KIND');
   assert.match(String(refusal.reason), /knows no UDP tunnels; update it/u);
   await client.log.line('tunnel up', { tunnel: 'tcp:2222' });
-  const names = registered.flatMap(({ tunnels }) => tunnels.map(({ name }) => name));
-  assert.deepEqual(names, ['tcp:2222']);
+  assert.deepEqual(registered, ['tcp:2222']);
 });
 
 test('a client that names no feature may register other tunnels, and no UDP tunnel', async (t) => {
@@ -87,7 +58,7 @@ test('a client that names no feature may register other tunnels, and no UDP tunn
     });
   });
   const hello = { versions: [1], features: ['other'], client: 'c', instance: 'i', agent: 'old/1' };
-  socket.send(bodyFrame(FRAME.HELLO, 0, encodeHello({ ...hello, limits: LIMITS })));
+  socket.send(bodyFrame(FRAME.HELLO, 0, encodeHello({ ...hello, limits: PLAIN_LIMITS })));
   const { results } = await within(WAIT_MS, 'the answer', answer);
   const codes = new Map(results.map(({ name, code }) => [name, code]));
   assert.equal(codes.get(udp), 'SLW_TUNNEL_KIND');
