@@ -2,7 +2,8 @@
 // exit node has reached it.
 //
 //   accepted --greeting--> 05 00 --request--> stream opened --OPENED--> 05 00 ... relay
-//            --not SOCKS 5, late--> reset         \--RST, no link--> 05 CODE ..., closed
+//            --not SOCKS 5, late--> reset         |--RST as it crossed a GOAWAY--> another, once
+//                                                 \--RST, no link--> 05 CODE ..., closed
 //
 // Invariant: no byte of a target comes before the reply, and none of a client is lost; at most
 // HANDSHAKES_MAX are in hand, each for one deadline. Must not know: links, or the rules.
@@ -60,9 +61,7 @@ export class SocksFront {
       if (outcome === 'closed') return;
       if (outcome === 'silent' || outcome === 'refused') turnAway(socket);
       else if ('refusal' in outcome) refuse(socket, outcome.refusal);
-      else {
-        ingress.whenLinked(socket, (link) => dial(ingress, link, { socket, ...outcome }));
-      }
+      else begin(ingress, { socket, ...outcome });
     });
   }
 
@@ -114,13 +113,23 @@ class Handshake implements FirstReader<Outcome> {
   }
 }
 
+type Asked = Request & { readonly socket: Socket };
+
+/** Once a link is up; and once more where the OPEN has crossed a GOAWAY. */
+function begin(ingress: LocalIngress, asked: Asked): void {
+  const { socket } = asked;
+  const again = (): void => ingress.whenLinked(socket, (link) => dial(ingress, link, asked));
+  ingress.whenLinked(socket, (link) => dial(ingress, link, asked, again));
+}
+
 function dial(
   ingress: LocalIngress,
   link: ForwardLink | undefined,
-  request: Request & { readonly socket: Socket },
+  asked: Asked,
+  again?: () => void,
 ): void {
-  const { socket, target } = request;
-  const sink = new SocksDial(ingress, request);
+  const { socket, target } = asked;
+  const sink = new SocksDial(ingress, asked, again);
   const opened =
     link === undefined ? 'SLW_STREAM_NO_LINK' : ingress.openStream(link, target, { socket, sink });
   if (typeof opened === 'string') sink.onReset(opened);
@@ -131,12 +140,14 @@ function dial(
 class SocksDial implements StreamSink {
   stream: Stream | undefined;
   readonly #ingress: LocalIngress;
-  readonly #request: Request & { readonly socket: Socket };
+  readonly #request: Asked;
+  readonly #again: (() => void) | undefined;
   readonly #onClose = (): void => this.stream?.reset('SLW_STREAM_CANCELLED');
 
-  constructor(ingress: LocalIngress, request: Request & { readonly socket: Socket }) {
+  constructor(ingress: LocalIngress, request: Asked, again: (() => void) | undefined) {
     this.#ingress = ingress;
     this.#request = request;
+    this.#again = again;
     request.socket.on('error', ignoreError);
     request.socket.once('close', this.#onClose);
   }
@@ -168,6 +179,11 @@ class SocksDial implements StreamSink {
     this.stream = undefined;
     const { socket, target } = this.#request;
     socket.off('close', this.#onClose);
+    socket.off('error', ignoreError);
+    if (code === 'SLW_LINK_DRAINING' && this.#again !== undefined) {
+      this.#again();
+      return;
+    }
     this.#ingress.tell(target, code);
     refuse(socket, socksReplyOf(code));
   }
