@@ -205,6 +205,8 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   }
 
   onControl(opcode: number, payload: Buffer): void {
+    // Behind a close in the same read: our last frame is written.
+    if (this.#state !== 'open') return;
     if (opcode === OPCODE.CLOSE) {
       const status = readCloseCode(payload);
       this.#closeCode = 'SLW_LINK_ENDED';

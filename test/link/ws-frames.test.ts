@@ -331,6 +331,21 @@ test('a ping is answered with its payload, a close with its status', async (t) =
   assert.deepEqual(sink.closes, [{ code: 'SLW_LINK_ENDED', detail: '' }]);
 });
 
+for (const [what, opcode] of [
+  ['another close', OPCODE.CLOSE],
+  ['a ping', OPCODE.PING],
+] as const) {
+  test(`a close and ${what} in one read are answered with one close`, async (t) => {
+    const { raw, sink, sent } = await startRaw(t);
+    const payload = Buffer.from('03e8', 'hex');
+    const close = frame({ opcode: OPCODE.CLOSE, payload, key: KEY });
+    raw.write(Buffer.concat([close, frame({ opcode, payload, key: KEY })]));
+    assert.deepEqual(await sent, closeFrame(CLOSE.NORMAL, 'SLW_LINK_ENDED'));
+    await sink.closed();
+    assert.deepEqual(sink.closes, [{ code: 'SLW_LINK_ENDED', detail: '' }]);
+  });
+}
+
 test('a flood of pings ends the link', async (t) => {
   const { raw, sink, sent } = await startRaw(t);
   raw.write(Buffer.concat(Array(5000).fill(frame({ opcode: OPCODE.PING, key: KEY }))));
