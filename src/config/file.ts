@@ -11,6 +11,7 @@ import {
   isSeq,
   LineCounter,
   type Node,
+  type Pair,
   parseDocument,
   type YAMLError,
   type YAMLMap,
@@ -43,7 +44,7 @@ export interface FileEntry {
   readonly isList: boolean;
 }
 
-/** A map in place of a value, whose own values are texts. */
+/** A map in place of a value, whose own values are texts: no key twice, and none without one. */
 export interface FileMap {
   readonly origin: string;
   readonly pairs: MapPairs;
@@ -133,9 +134,9 @@ class FlatMapReader {
     const items = isSeq(value) ? (value.items as readonly Node[]) : [value];
     const read: (string | FileMap)[] = [];
     for (const item of items) {
-      const text = isMap(item) ? this.#readMap(item) : readScalar(item);
+      const text = isMap(item) ? this.#readMap(item, key.value) : readScalar(item);
       if (text === undefined) {
-        this.#add(startOf(item ?? key), `${quote(key.value)} must be ${wantedIn(item)}`);
+        if (!isMap(item)) this.#addUnreadable(item ?? key, key.value, wantedIn(item));
         return undefined;
       }
       read.push(text);
@@ -143,17 +144,33 @@ class FlatMapReader {
     return { key: key.value, origin: this.#where(start), items: read, isList: isSeq(value) };
   }
 
-  /** Undefined where it is not flat. */
-  #readMap(map: YAMLMap): FileMap | undefined {
-    const pairs: (readonly [string, readonly string[]])[] = [];
-    for (const { key, value } of map.items) {
-      const name = readScalar(key as Node);
-      const items = isSeq(value) ? (value.items as readonly Node[]) : [value as Node | null];
+  /** Undefined where something is wrong, which is a problem then. */
+  #readMap(map: YAMLMap, option: string): FileMap | undefined {
+    const pairs = new Map<string, readonly string[]>();
+    for (const { key, value } of map.items as readonly Pair<Node, Node | null>[]) {
+      const name = readScalar(key);
+      const items = isSeq(value) ? (value.items as readonly Node[]) : [value];
       const texts = items.map(readScalar).filter((text) => text !== undefined);
-      if (name === undefined || texts.length !== items.length) return undefined;
-      pairs.push([name, texts]);
+      if (name === undefined || texts.length !== items.length) {
+        this.#addUnreadable(map, option, wantedIn(map));
+        return undefined;
+      }
+      // An option that protects would be gone with its last value.
+      const isEmpty = texts.length === 0;
+      if (isEmpty || pairs.has(name)) {
+        const wrong = isEmpty
+          ? 'is an empty list; give a value, or leave it out'
+          : 'is given twice';
+        this.#add(startOf(key), `${quote(name)} ${wrong}`);
+        return undefined;
+      }
+      pairs.set(name, texts);
     }
-    return { origin: this.#where(startOf(map)), pairs };
+    return { origin: this.#where(startOf(map)), pairs: [...pairs] };
+  }
+
+  #addUnreadable(node: Node, option: string, wanted: string): void {
+    this.#add(startOf(node), `${quote(option)} must be ${wanted}`);
   }
 
   #add(offset: number, message: string): void {

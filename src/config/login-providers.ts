@@ -92,8 +92,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
     (draft, text) => Object.assign(draft, { clientSecretFile: text }),
   ),
   scopes: (draft, texts) => {
-    const isRight = texts.length > 0 && texts.length <= SCOPES_MAX;
-    if (!isRight || !texts.every((text) => PRINTABLE.test(text))) {
+    if (texts.length > SCOPES_MAX || !texts.every((text) => PRINTABLE.test(text))) {
       return 'are no scopes; write a list such as [openid, email]';
     }
     draft.scopes = texts;
@@ -165,7 +164,6 @@ function readProvider({ origin, pairs }: FileMap, found: string[]): LoginProvide
     const hint = near === undefined ? '' : `; did you mean ${near}?`;
     const wrong = field === undefined ? `is unknown${hint}` : field(draft, texts);
     if (wrong !== undefined) found.push(`${origin}: ${quote(key)} ${wrong}`);
-    if (seen.has(key)) found.push(`${origin}: ${quote(key)} is given twice`);
     seen.add(key);
   }
   const { kind = 'oidc' } = draft;

@@ -30,7 +30,7 @@ export interface Kind<T> {
   shown?(text: string): string;
 }
 
-/** Keys of a map in the file, each with its value or values. */
+/** Keys of a map in the file, each once, with its value or values. */
 export type MapPairs = readonly (readonly [key: string, values: readonly string[]])[];
 
 export type ParseResult<V> =

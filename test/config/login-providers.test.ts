@@ -66,7 +66,7 @@ const WRONG: Readonly<Record<string, RegExp>> = {
   [`providers: [{${GOOD}}, {${GOOD}}]`]: /'a' is given twice/u,
   [`providers: [{${GOOD}, name: b}]`]: /'name' is given twice/u,
   [`providers: [{${GOOD}, kind: saml}]`]: /'kind' is no kind/u,
-  [`providers: [{${GOOD}, scopes: []}]`]: /'scopes' are no scopes/u,
+  [`providers: [{${GOOD}, scopes: []}]`]: /'scopes' is an empty list/u,
   [`providers: [{${GOOD}, trust-email: maybe}]`]: /neither true nor false/u,
   [`providers: [{${GOOD}, session-max: 1s}]`]: /'session-max' /u,
   [`providers: [{${GOOD}, client-secret-file: ""}]`]: /is no path/u,

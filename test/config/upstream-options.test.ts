@@ -55,6 +55,27 @@ test('flag, environment and file say the same', () => {
   assert.deepEqual(tunnelsOf({ file: { path: 'a.yaml', text: yaml } }), wanted);
 });
 
+test('an empty list in a map is refused, and never the lack of what it would protect', () => {
+  const keys = [
+    'allow-ips',
+    'basic-auth',
+    'bearer-token-file',
+    'tls-ca',
+    'login-allow',
+    'alow-ips',
+  ];
+  for (const key of [...keys, 'name', 'url']) {
+    const pairs = { name: 'a.example', url: 'https://b:1', [key]: [] };
+    const file = { path: 'a.yaml', text: JSON.stringify({ upstream: [pairs] }) };
+    const problems = problemsOf(() => tunnelsOf({ file }));
+    assert.equal(problems.length, 1, problems.join());
+    assert.match(
+      problems[0] ?? '',
+      new RegExp(`^a.yaml line 1, column \\d+: '${key}' is an empty`),
+    );
+  }
+});
+
 test("the client's own options hold for each upstream that does not say otherwise", () => {
   const flags = {
     upstream: [`a=http://b:1;${ADD}=X-A: 1`, 'c=http://d:1', 'e=http://f:1;host-header=own'],
