@@ -34,10 +34,15 @@ const TEST_VARIABLES: ReadonlySet<string> = new Set([
   'SLUICEWAY_FUZZ_SECONDS',
   'SLUICEWAY_SOAK_SECONDS',
 ]);
-/** What Kubernetes sets in every pod for a Service whose name starts with "sluiceway". */
-const KUBERNETES_VARIABLES: readonly RegExp[] = [
-  /^SLUICEWAY_([A-Z0-9_]+_)?SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$/,
-  /^SLUICEWAY_([A-Z0-9_]+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$/,
+/**
+ * What Kubernetes sets in every pod for a Service whose name starts with "sluiceway". That of a
+ * port is known by its value, too: by its name alone it could be one of ours, misspelt.
+ */
+const KUBERNETES_VARIABLES: readonly (readonly [name: RegExp, value: RegExp])[] = [
+  [/^SLUICEWAY_([A-Z0-9_]+_)?SERVICE_HOST$/, /^[0-9a-f.:]+$/],
+  [/^SLUICEWAY_([A-Z0-9_]+_)?SERVICE_PORT(_[A-Z0-9_]+)?$/, /^\d+$/],
+  [/^SLUICEWAY_([A-Z0-9_]+_)?PORT(_\d+_(TCP|UDP|SCTP))?$/, /^(tcp|udp|sctp):\/\//],
+  [/^SLUICEWAY_([A-Z0-9_]+_)?PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)$/, /^[0-9a-z.:]+$/],
 ];
 
 export function variableOf(name: string): string {
@@ -129,7 +134,7 @@ function mergeEnvironment(merged: Map<string, Given>, input: MergeInput, problem
       const texts = option.repeats ? splitList(text, option.separators) : [text];
       const origin = `environment variable ${variable}`;
       merged.set(name, { texts, origin, source: 'environment' });
-    } else if (name === undefined && !isForeign(variable) && !problems.isFull) {
+    } else if (name === undefined && !isForeign(variable, text) && !problems.isFull) {
       const hint = suggestion(nearestName(variable, known.keys()), '');
       problems.add(`${quote(variable)} (environment): unknown variable${hint}`);
     }
@@ -183,10 +188,9 @@ function suggestion(nearest: string | undefined, dashes: string): string {
   return nearest === undefined ? '' : `; did you mean ${dashes}${nearest}?`;
 }
 
-function isForeign(variable: string): boolean {
-  return (
-    TEST_VARIABLES.has(variable) || KUBERNETES_VARIABLES.some((pattern) => pattern.test(variable))
-  );
+function isForeign(variable: string, text: string): boolean {
+  if (TEST_VARIABLES.has(variable)) return true;
+  return KUBERNETES_VARIABLES.some(([name, value]) => name.test(variable) && value.test(text));
 }
 
 /** Separators in quotes do not count, nor do blanks around an item and empty items. */

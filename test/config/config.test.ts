@@ -274,6 +274,10 @@ describe('the environment', () => {
       SLUICEWAY_PORT: 'tcp://10.0.0.1:8123',
       SLUICEWAY_PORT_8123_TCP: 'tcp://10.0.0.1:8123',
       SLUICEWAY_PORT_8123_TCP_ADDR: '10.0.0.1',
+      SLUICEWAY_PORT_8123_TCP_PORT: '8123',
+      SLUICEWAY_PORT_8123_TCP_PROTO: 'tcp',
+      SLUICEWAY_DNS_PORT: 'udp://[2001:db8::1]:53',
+      SLUICEWAY_DNS_SERVICE_HOST: '2001:db8::1',
       SLUICEWAY_SERVICE_HOST: '10.0.0.1',
       SLUICEWAY_SERVICE_PORT: '8123',
       SLUICEWAY_SERVICE_PORT_CONTROL: '8123',
@@ -281,6 +285,23 @@ describe('the environment', () => {
       SLUICEWAY_SOAK_SECONDS: '20',
       PATH: '/bin',
     });
+  });
+
+  test('refuses what has the name of a variable of Kubernetes and another value', () => {
+    const cases = {
+      SLUICEWAY_TCP_PORT: '2222',
+      SLUICEWAY_UDP_PORT: 'off',
+      SLUICEWAY_PORT: '8123',
+      SLUICEWAY_PORT_8123_TCP: '8123',
+      SLUICEWAY_SERVICE_HOST: '@clients.txt',
+      SLUICEWAY_SERVICE_PORT: '1024-65535',
+    };
+    for (const [variable, text] of Object.entries(cases)) {
+      const [problem = '', ...others] = problemsOf(() => check({ [variable]: text }));
+      assert.deepEqual(others, []);
+      assert.match(problem, new RegExp(`^'${variable}' \\(environment\\): unknown variable`));
+      if (/^SLUICEWAY_(TCP|UDP)/.test(variable)) assert.ok(problem.endsWith(`${variable}S?`));
+    }
   });
 });
 
