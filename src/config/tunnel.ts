@@ -117,13 +117,12 @@ function textOfMap(pairs: MapPairs): string | InvalidText {
       'is a map without a url; write name, url and further keys, or put a text with ": " in quotes',
     );
   }
-  const one = (wanted: string): string =>
-    pairs
-      .filter(([key]) => key === wanted)
-      .map(([, values]) => values.join())
-      .join();
+  const one = (wanted: string): string | undefined =>
+    pairs.find(([key]) => key === wanted)?.[1].join();
   const name = one('name');
-  const head = name === '' ? one('url') : `${name}=${one('url')}`;
+  // What a template left empty was not meant for every host.
+  if (name === '') return new InvalidText('has an empty name; give one, or leave it out for all');
+  const head = name === undefined ? one('url') : `${name}=${one('url')}`;
   const rest = pairs
     .filter(([key]) => key !== 'name' && key !== 'url')
     .flatMap(([key, values]) => values.map((value) => `;${key}=${quoteValue(value)}`));

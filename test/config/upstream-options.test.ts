@@ -76,6 +76,18 @@ test('an empty list in a map is refused, and never the lack of what it would pro
   }
 });
 
+test('a map without a name is for every host, and one with an empty name is refused', () => {
+  const fileOf = (pairs: object) => ({ path: 'a.yaml', text: JSON.stringify({ upstream: pairs }) });
+  const url = 'http://b:1';
+  assert.equal(tunnelsOf({ file: fileOf({ url }) })[0]?.name, '*');
+  assert.equal(tunnelsOf({ file: fileOf({ name: '*', url }) })[0]?.name, '*');
+  for (const name of ['', [''], ' ', []]) {
+    const problems = problemsOf(() => tunnelsOf({ file: fileOf({ name, url }) }));
+    assert.equal(problems.length, 1, problems.join());
+    assert.match(problems[0] ?? '', /an empty name|no valid host name|'name' is an empty list/);
+  }
+});
+
 test("the client's own options hold for each upstream that does not say otherwise", () => {
   const flags = {
     upstream: [`a=http://b:1;${ADD}=X-A: 1`, 'c=http://d:1', 'e=http://f:1;host-header=own'],
