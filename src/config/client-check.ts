@@ -110,15 +110,8 @@ function checkHealth({ parsed, given, problems }: CheckContext<'client'>): void 
 function checkLogins({ parsed, given, readFile, problems }: CheckContext<'client'>): void {
   const { upstream = [], 'basic-auth': basic = [], 'bearer-token-file': files = [] } = parsed;
   for (const name of ['basic-auth', 'bearer-token-file', 'login', 'login-allow']) {
-    const found = given.get(name);
-    if (found === undefined) continue;
-    const wrong =
-      found.texts.length === 0
-        ? 'is an empty list; give a value, or leave it out'
-        : 'is for HTTP tunnels, and there is none';
-    if (found.texts.length === 0 || upstream.length === 0) {
-      problems.add(`${labelOf(given, name)}: ${wrong}`);
-    }
+    if (!given.has(name) || upstream.length > 0) continue;
+    problems.add(`${labelOf(given, name)}: is for HTTP tunnels, and there is none`);
   }
   const own = { provider: parsed.login, allow: parsed['login-allow'] ?? [] };
   const unusable = providerProblem(own);

@@ -14,6 +14,7 @@ import { splitUnquoted } from './upstream-options.ts';
 export type FlagValue = string | boolean | readonly string[];
 
 export interface Given {
+  /** One or more, or it is a problem. */
   readonly texts: readonly string[];
   /** `flag`, `environment variable SLUICEWAY_URL`, `sluiceway.yaml line 3, column 1`. */
   readonly origin: string;
@@ -69,6 +70,7 @@ export function merge(input: MergeInput, problems: Problems): Map<string, Given>
   }
   mergeEnvironment(merged, input, problems);
   mergeFlags(merged, input, problems);
+  refuseEmpty(merged, problems);
   // What could not be read is not "missing": say nothing of that sort.
   if (!isWhole) problems.throwIfAny();
   return merged;
@@ -153,6 +155,14 @@ function mergeFlags(merged: Map<string, Given>, input: MergeInput, problems: Pro
       ? given.flatMap((text) => splitList(text, option.separators))
       : given;
     merged.set(name, { texts, origin: 'flag', source: 'flag' });
+  }
+}
+
+/** Nothing in a list is what a template left of it; without a pin or a list, all are let in. */
+function refuseEmpty(merged: ReadonlyMap<string, Given>, problems: Problems): void {
+  for (const [name, { texts }] of merged) {
+    if (texts.length > 0) continue;
+    problems.add(`${labelOf(merged, name)}: is an empty list; give a value, or leave it out`);
   }
 }
 

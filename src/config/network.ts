@@ -43,9 +43,6 @@ export function readLists(sources: ListSources, problems: Problems): ReadonlyMap
       problems.add(`--${name} (${found.origin}): ${lines}`);
       return [];
     });
-    if (found.texts.length === 0) {
-      problems.add(`--${name} (${found.origin}): is an empty list; name networks, or leave it out`);
-    }
     all.set(name, { ...found, texts });
   }
   return all;

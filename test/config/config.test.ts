@@ -346,6 +346,31 @@ describe('problems', () => {
     );
   });
 
+  test('say of an empty list that it is one, whatever option and source it is of', () => {
+    for (const command of COMMANDS) {
+      for (const { name, flag, key, repeats } of describeOptions(command)) {
+        const file = { path: 'a.yaml', text: `${name}: []\n` };
+        const ways = {
+          ...(key !== undefined && repeats
+            ? { 'a.yaml line 1, column 1': configInput(command, { file }) }
+            : {}),
+          ...(flag === undefined ? {} : { flag: configInput(command, { flags: { [name]: [] } }) }),
+        };
+        for (const [origin, input] of Object.entries(ways)) {
+          const problem = `--${name} (${origin}): is an empty list; give a value, or leave it out`;
+          const problems = problemsOf(() => resolveConfig(input));
+          assert.equal(problems.filter((line) => line === problem).length, 1, problems.join());
+        }
+      }
+    }
+  });
+
+  test('are none for an empty list in a weaker source, once it is replaced', () => {
+    const file = { path: 'a.yaml', text: 'allow-ips: []\n' };
+    const flags = { 'allow-ips': ['10.0.0.0/8'] };
+    assert.equal(resolveConfig(configInput('server', { file, flags })).allowIps.length, 1);
+  });
+
   test('say when an option belongs to another command', () => {
     const input = configInput('client', { flags: { ...CLIENT_FLAGS, 'tcp-ports': '1' } });
     assert.deepEqual(
