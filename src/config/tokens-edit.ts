@@ -4,8 +4,18 @@
 // back without a problem, or nothing comes out; only digests are written. Must not know: where the
 // file is, or who shows the secret.
 
-import { isMap, isScalar, isSeq, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml';
+import {
+  isMap,
+  isScalar,
+  isSeq,
+  type Node,
+  parseDocument,
+  type Tags,
+  type YAMLMap,
+  type YAMLSeq,
+} from 'yaml';
 import { ConfigError } from '../base/errors.ts';
+import { readScalar } from './file.ts';
 import { Problems, quote } from './problems.ts';
 import { readTokensFile, type TokenEntry } from './tokens-file.ts';
 
@@ -31,6 +41,22 @@ interface FileText {
 }
 
 const EMPTY = 'tokens: []\n';
+const TEXT_TAG = 'tag:yaml.org,2002:str';
+
+/** What YAML reads as a number or a boolean keeps its text, which may be a name: `1e3`, `0x7E9`. */
+const AS_WRITTEN = {
+  version: '1.2',
+  schema: 'core',
+  customTags: (tags: Tags): Tags => tags.map(writtenBySource),
+} as const;
+
+function writtenBySource(tag: Tags[number]): Tags[number] {
+  if (typeof tag === 'string' || tag.collection !== undefined) return tag;
+  const { stringify } = tag;
+  // Of a text the source is without its quotes.
+  if (stringify === undefined || tag.tag === TEXT_TAG) return tag;
+  return { ...tag, stringify: (item, ...rest) => item.source ?? stringify(item, ...rest) };
+}
 
 /** The file with one token more. A ConfigError when the name is taken or a value is wrong. */
 export function addToken(file: FileText, token: NewToken): string {
@@ -59,7 +85,7 @@ export function addToken(file: FileText, token: NewToken): string {
 /** The file without the token. */
 export function removeToken(file: FileText, name: string): string {
   return edit(file, (list) => {
-    const at = list.items.findIndex((item) => isMap(item) && item.get('name') === name);
+    const at = list.items.findIndex((item) => isNamed(item, name));
     if (at === -1) fail(file, `there is no token ${quote(name)}`);
     list.items.splice(at, 1);
     if (list.items.length === 0) list.flow = true;
@@ -90,7 +116,7 @@ function edit(
 ): string {
   // What is broken is mended by hand, not written over.
   listTokens(file);
-  const document = parseDocument(file.text || EMPTY, { version: '1.2', schema: 'core' });
+  const document = parseDocument(file.text || EMPTY, AS_WRITTEN);
   if (!document.has('tokens')) document.set('tokens', document.createNode([]));
   const list = document.get('tokens');
   if (!isSeq(list)) return fail(file, 'the file must be "tokens:" and a list of tokens');
@@ -101,8 +127,13 @@ function edit(
 }
 
 function entryOf(list: YAMLSeq, name: string): YAMLMap | undefined {
-  const found = list.items.find((item) => isMap(item) && item.get('name') === name);
+  const found = list.items.find((item) => isNamed(item, name));
   return isMap(found) ? found : undefined;
+}
+
+/** By the text that stands in the file: YAML reads `2026` as a number. */
+function isNamed(item: unknown, name: string): boolean {
+  return isMap<Node, Node>(item) && readScalar(item.get('name', true) ?? null) === name;
 }
 
 function textOf(node: unknown): string {

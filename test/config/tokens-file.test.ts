@@ -166,6 +166,29 @@ describe('a change of the file', () => {
     assert.deepEqual(digests(removeToken(file(without), 'ops')), []);
   });
 
+  test('finds a name that YAML reads as a number or a boolean, and leaves others as they are', () => {
+    const names = ['2026', '0x7E9', '010', '1e3', '1.50', '.5', 'TRUE', '"77"', "'ci'"];
+    const entries = names.map((name, at) => {
+      const hash = `sha256:${String(at).repeat(64)}`;
+      return `  - name: ${name}\n    hashes:\n      - ${hash}\n    ports:\n      - 0022 # few\n`;
+    });
+    const all = file(['tokens:\n', ...entries].join(''));
+    for (const [at, written] of names.entries()) {
+      const name = written.replaceAll(/["']/g, '');
+      const others = ['tokens:\n', ...entries.toSpliced(at, 1)].join('');
+      assert.equal(removeToken(all, name), others);
+      const digests = listTokens(file(rotateToken(all, name, `sha256:${A}`))).map(
+        (entry) => entry.digests,
+      );
+      assert.deepEqual(digests[at], [String(at).repeat(64), A]);
+      const add = { ...bare, name, hash: `sha256:${A}` };
+      assert.throws(() => addToken(all, add), /there is a token '/);
+      const text = addToken(file(others), add);
+      assert.ok(text.startsWith(others), text);
+      assert.equal(listTokens(file(text)).at(-1)?.name, name);
+    }
+  });
+
   test('is refused for a taken name, an unknown one, a wrong value and a broken file', () => {
     const one = addToken(file(''), { ...bare, name: 'ci', hash: `sha256:${A}` });
     const add = { ...bare, name: 'ci', hash: `sha256:${B}` };
