@@ -59,9 +59,10 @@ export function readHostName(text: string): string | undefined {
   return labels.includes('') || isNumber ? undefined : name;
 }
 
-const LOOPBACK = /^(?:127\.|::1$|::ffff:127\.)/;
+/** Addresses to their end: `127.example.com` is a name, and may lead anywhere. */
+const LOOPBACK = /^(?:::ffff:)?127(?:\.\d{1,3}){3}$|^::1$/;
 
-/** Does the host, as read by `readHost`, lead to this machine alone? */
+/** Does the host, as read by `readHost` or told by a socket, lead to this machine alone? */
 export function isLoopbackHost(host: string): boolean {
   return LOOPBACK.test(host) || host === 'localhost' || host.endsWith('.localhost');
 }

@@ -8,6 +8,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { SluicewayError } from '../base/errors.ts';
 import { http } from '../base/http-modules.ts';
 import type { Logger } from '../base/log.ts';
+import { isLoopbackHost } from '../base/target.ts';
 import type { Answers } from './answers.ts';
 import type { Dashboard } from './dashboard.ts';
 import type { InheritedSocket } from './inheritance.ts';
@@ -16,7 +17,6 @@ const HEAD_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 const CHECK_INTERVAL_MS = 2000;
 const CONNECTIONS_MAX = 256;
-const LOOPBACK = /^(::1|127\.|::ffff:127\.)/;
 const LOCAL_HOST = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
 /** What proxies add. */
 const FORWARDED_FIELDS = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'] as const;
@@ -101,7 +101,7 @@ async function answer(
 /** From this machine, and not passed on by a proxy on it for somebody else. */
 function isOwn({ socket, headers }: IncomingMessage): boolean {
   const isForwarded = FORWARDED_FIELDS.some((name) => headers[name] !== undefined);
-  return LOOPBACK.test(socket.remoteAddress ?? '') && !isForwarded;
+  return isLoopbackHost(socket.remoteAddress ?? '') && !isForwarded;
 }
 
 /** A browser that was sent here by another site, or by a name that somebody rebound to us. */

@@ -16,7 +16,7 @@ import { plainAddress } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
 import { isUdpTunnel } from '../base/port-name.ts';
-import { showTarget, type Target } from '../base/target.ts';
+import { isLoopbackHost, showTarget, type Target } from '../base/target.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type {
   ClientControlMethods,
@@ -58,7 +58,6 @@ const OFFER_OVERHEAD_BYTES = 40;
 const TEXT_OVERHEAD_BYTES = 6;
 /** In which REGISTERED may come; a REGISTER may cross a GOAWAY. */
 const ANSWERED: ReadonlySet<State> = new Set(['welcomed', 'kept', 'moved', 'leaving', 'spent']);
-const LOOPBACK = /^(::1|::ffff:127\.|127\.)/;
 
 export interface ClientLinkOptions {
   readonly dial: LinkDial;
@@ -306,7 +305,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
  */
 function chooseMask(dial: LinkDial, remoteAddress: string): MaskKey {
   if (dial.mask !== 'auto') return dial.mask === 'always' ? 'random' : 'zero';
-  return dial.url.startsWith('wss:') || LOOPBACK.test(remoteAddress) ? 'zero' : 'random';
+  return dial.url.startsWith('wss:') || isLoopbackHost(remoteAddress) ? 'zero' : 'random';
 }
 
 function nameBytes(name: string): number {

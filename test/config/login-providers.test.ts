@@ -72,6 +72,7 @@ const WRONG: Readonly<Record<string, RegExp>> = {
   [`providers: [{${GOOD}, client-secret-file: ""}]`]: /is no path/u,
   'providers: [{name: "a b", issuer: "https://a.example", client-id: x}]': /is no name/u,
   'providers: [{name: a, issuer: "http://a.example", client-id: x}]': /is no issuer/u,
+  'providers: [{name: a, issuer: "http://127.example.com", client-id: x}]': /is no issuer/u,
   'providers: [{name: a, issuer: "https://u:p@a.example", client-id: x}]': /is no issuer/u,
   'providers: [{name: a, issuer: "https://a.example/?x", client-id: x}]': /is no issuer/u,
   'providers: [{name: a, kind: github, client-id: x, trust-email: true}]': /are for an OpenID/u,

@@ -99,7 +99,7 @@ for (const source of SOURCES) {
 test('a private CA is on by default where others can connect', () => {
   const autoTls = (flags: Record<string, string>) =>
     resolveConfig(configInput('server', { flags, readFile })).autoTls !== undefined;
-  for (const host of ['0.0.0.0', '[::]', '192.0.2.1', 'exit.example.com']) {
+  for (const host of ['0.0.0.0', '[::]', '192.0.2.1', 'exit.example.com', '127.example.com']) {
     assert.equal(autoTls({ 'control-addr': `${host}:8123` }), true, host);
   }
   for (const host of ['127.0.0.1', '127.1.2.3', '[::1]', 'localhost', '[::ffff:127.0.0.1]']) {
