@@ -122,6 +122,9 @@ function textOfMap(pairs: MapPairs): string | InvalidText {
   const name = one('name');
   // What a template left empty was not meant for every host.
   if (name === '') return new InvalidText('has an empty name; give one, or leave it out for all');
+  // A text would take one that begins as an upstream for the upstream, and so for every host.
+  const named = name === undefined ? undefined : readTunnelName(name);
+  if (named instanceof InvalidText) return named;
   const head = name === undefined ? one('url') : `${name}=${one('url')}`;
   const rest = pairs
     .filter(([key]) => key !== 'name' && key !== 'url')

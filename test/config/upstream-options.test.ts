@@ -88,6 +88,16 @@ test('a map without a name is for every host, and one with an empty name is refu
   }
 });
 
+test('a name in a map that begins as an upstream is no host name, and not every host', () => {
+  const url = 'http://b:1';
+  for (const name of ['unix:/run/a.sock', 'fileserver:/srv', 'http://a.example', 'HTTPS://a']) {
+    const text = JSON.stringify({ upstream: { name, url } });
+    const problems = problemsOf(() => tunnelsOf({ file: { path: 'a.yaml', text } }));
+    assert.equal(problems.length, 1, problems.join());
+    assert.match(problems[0] ?? '', /write a host name without a port/);
+  }
+});
+
 test("the client's own options hold for each upstream that does not say otherwise", () => {
   const flags = {
     upstream: [`a=http://b:1;${ADD}=X-A: 1`, 'c=http://d:1', 'e=http://f:1;host-header=own'],
