@@ -4,12 +4,12 @@
 //   idle --first byte--> head --whole--> exchange --answered--> idle, or first unread
 //                                  \--login--> asking --told--> lingering
 //     any --error, or no keep-alive--> lingering --visitor gone, or deadline--> closed
-//     any --takes nothing of what waits for it--> closed, with a cut
+//     any --takes nothing of what waits, or may have left--> closed, with a cut
 //
-// Invariant: one request at a time is under way; what a visitor sends ahead waits, at most one
-// read, with the socket paused. One deadline, checked by `sweep`; where it is infinite, what waits
-// is taken, or its uptake is overdue. Must not know: how a request is carried, or what other
-// connections do.
+// Invariant: one request at a time is under way; what a visitor sends ahead waits, and the socket
+// is paused for more than HELD_BYTES_MAX of it. One deadline, checked by `sweep`; where it is
+// infinite, the visitor is seen, or its uptake or stillness is overdue. Must not know: how a
+// request is carried, or what other connections do.
 
 import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
@@ -32,10 +32,16 @@ import type { LoginAnswer } from './login-answers.ts';
 import type { VisitorInfo } from './router.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 import { cutSocket } from './socket-relay.ts';
+import { STILL_MS_MAX, Stillness } from './stillness.ts';
 import { Uptake } from './uptake.ts';
 
 /** Unread responses beyond which the next request waits. Guess: one window (256 KiB). */
 const UNTAKEN_BYTES_MAX = 256 * 1024;
+/**
+ * Sent ahead of its turn, and read all the same: behind bytes that are not read neither a FIN nor
+ * a reset is seen. Guess: as much as the longest request head. The last read comes on top.
+ */
+const HELD_BYTES_MAX = 16 * 1024;
 /** From our FIN to the visitor's. Guess. */
 const LINGER_MS = 5000;
 
@@ -86,6 +92,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly #reads: SocketReads;
   readonly #keepAlive: KeepAlive;
   readonly #uptake: Uptake;
+  /** Since the visitor of an exchange can first have left unseen. */
+  #stillness: Stillness | undefined;
   readonly #onEnd = (): void => this.#receiveEnd();
   readonly #onClose = (): void => this.#close();
   #phase: Phase = 'idle';
@@ -143,14 +151,15 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
 
   sweep(nowMs: number): void {
     this.#keepAlive.sweep(nowMs);
-    if (this.#uptake.isOverdue(nowMs)) {
-      this.#giveUp();
+    const hasMoved = this.#phase === 'exchange' && this.#exchange.hasMoved();
+    const absence = this.#absence(nowMs, hasMoved);
+    if (absence !== undefined) {
+      this.#giveUp(absence);
       return;
     }
     if (this.#phase === 'idle') this.#exchange.rest(nowMs);
     // However slow its upstream is: what moves is not overdue.
-    else if (this.#phase === 'exchange' && this.#exchange.hasMoved() && !this.#isVisitorsTurn)
-      this.onProgress();
+    else if (hasMoved && !this.#isVisitorsTurn) this.onProgress();
     if (nowMs < this.#deadlineMs) return;
     if (this.#phase === 'idle') this.#linger();
     else if (this.#phase === 'head') this.refuse('SLW_HTTP_HEADER_TIMEOUT');
@@ -158,11 +167,26 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     else if (this.#phase === 'lingering') this.socket.destroy();
   }
 
-  /** No page would reach it, and its FIN will not come. */
-  #giveUp(): void {
+  /** Why the visitor is taken to be gone. */
+  #absence(nowMs: number, hasMoved: boolean): ErrorCode | undefined {
+    if (this.#uptake.isOverdue(nowMs)) return 'SLW_STREAM_IDLE';
+    if (this.#phase !== 'exchange') return undefined;
+    const { socket } = this;
+    const hasEnded = socket.readableEnded;
+    // Until the answer begins there is a deadline.
+    const isAhead = this.#exchange.state === 'answering' && this.#held !== undefined;
+    if (!hasEnded && !(isAhead && socket.isPaused())) return undefined;
+    this.#stillness ??= new Stillness(this.outlet, nowMs);
+    const { halfCloseTimeoutMs } = this.#context.limits;
+    const limitMs = hasEnded ? halfCloseTimeoutMs : STILL_MS_MAX;
+    if (!this.#stillness.isOverdue(nowMs, hasMoved, limitMs)) return undefined;
+    return hasEnded ? 'SLW_STREAM_HALF_CLOSED' : 'SLW_STREAM_IDLE';
+  }
+
+  /** No page would reach it, and nothing more will come of it. */
+  #giveUp(code: ErrorCode): void {
     const { tunnel } = this.#exchange;
-    const code = 'SLW_STREAM_IDLE';
-    this.#context.log.debug({ code, tunnel }, 'a visitor takes nothing of its answer');
+    this.#context.log.debug({ code, tunnel }, 'a visitor is given up');
     this.#close(code);
     cutSocket(this.socket);
   }
@@ -185,8 +209,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     // What is not a body is short, or is read in parts: no use for memory that is lent.
     const own = readPool.own(chunk);
     if (this.#phase === 'idle' || this.#phase === 'head') this.#read(own);
-    else if (this.#phase === 'exchange') this.#afterSending(own, 0);
-    else if (this.#phase === 'unread') this.#hold(own);
+    else if (this.#phase === 'exchange' || this.#phase === 'unread') this.#hold(own);
     // Lingering: the visitor has had its last answer, and what it still sends is dropped.
   }
 
@@ -250,7 +273,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
 
   #hold(rest: Buffer): void {
     this.#held = this.#held === undefined ? rest : Buffer.concat([this.#held, rest]);
-    this.socket.pause();
+    if (this.#held.length > HELD_BYTES_MAX) this.socket.pause();
   }
 
   judgeAgain(head: RequestParser): ErrorCode | undefined {
@@ -336,6 +359,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const goesOn = held === undefined || stream.write(held);
     if (socket.readableEnded) stream.end();
     if (goesOn) socket.resume();
+    else socket.pause();
   }
 
   #receiveEnd(): void {
