@@ -22,6 +22,13 @@ const REPLACED = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-h
 /** Letters of `[IPv6]:port` at most. */
 const ENTRY_LENGTH_MAX = 53;
 const PORT_MAX = 65_535;
+/** Some proxies (Traefik) name a request that opens a WebSocket by what it asks for. */
+const SCHEMES: ReadonlyMap<string, Scheme> = new Map([
+  ['http', 'http'],
+  ['https', 'https'],
+  ['ws', 'http'],
+  ['wss', 'https'],
+]);
 const SP = ' ';
 const TAB = '\t';
 
@@ -93,8 +100,7 @@ function isPort(text: string, isOptional: boolean): boolean {
 }
 
 function schemeOf(text: string): Scheme | undefined {
-  const lower = text.toLowerCase();
-  return lower === 'http' || lower === 'https' ? lower : undefined;
+  return SCHEMES.get(text.toLowerCase());
 }
 
 /** The last element of all the lines of a field; empty when there is none. */

@@ -8,7 +8,7 @@ import { Forwarding, type VisitorOrigin } from '../../src/http/forwarding.ts';
 import { writeRequestHead } from '../../src/http/head-writer.ts';
 import { RequestParser } from '../../src/http/request-head.ts';
 import { Slab } from '../../src/http/slab.ts';
-import { HOPS_MAX, visitorOf } from '../../src/http/trusted-forwarding.ts';
+import { HOPS_MAX, visitorOf, visitorScheme } from '../../src/http/trusted-forwarding.ts';
 
 const PEER = '10.0.0.1';
 
@@ -181,9 +181,21 @@ test('the scheme is the last one named, if it is one', () => {
   for (const values of [['https'], ['HTTPS'], ['http, https'], ['http', 'https'], ['x,https ']]) {
     assert.equal(scheme(...values), expected([PEER], { proto: 'https' }), values.join('|'));
   }
-  for (const values of [['http'], ['https,'], ['https', 'wss'], ['https://'], ['"https"'], ['']]) {
+  for (const values of [['http'], ['https,'], ['https', 'wsss'], ['https://'], ['"https"'], ['']]) {
     assert.equal(scheme(...values), expected([PEER]), values.join('|'));
   }
+});
+
+test('the scheme of a WebSocket is that of the request that opens it', () => {
+  const told = (value: string, scheme: 'http' | 'https'): string => {
+    const origin = { ...ORIGIN, scheme };
+    const field = `X-Forwarded-Proto: ${value}\r\n`;
+    const head = forward(field, origin);
+    assert.ok(head.includes(`proto=${visitorScheme(parse(field), origin)}\r\n`), head);
+    return /X-Forwarded-Proto: (.*)\r\n/.exec(head)?.[1] ?? '';
+  };
+  for (const value of ['wss', 'WSS', 'ws, wss']) assert.equal(told(value, 'http'), 'https', value);
+  for (const value of ['ws', 'wss,ws']) assert.equal(told(value, 'https'), 'http', value);
 });
 
 test('the host is told on, but never written into Host', () => {
