@@ -80,6 +80,8 @@ export interface RequestGains {
 export interface LoginGain {
   /** 1 for each kind of field that is left out. */
   readonly hidden: Uint8Array;
+  /** Where cookies are hidden, the line of those that stay; it passes on as the visitor's would. */
+  readonly cookieLine: Buffer | undefined;
   /** Whole lines. */
   readonly lines: Buffer;
 }
@@ -109,7 +111,8 @@ export function writeRequestHead(
     : forwarding.block(bytes, start, end, head.minor);
   const edit = edits?.request ?? NO_REQUEST_EDIT;
   const hostLine = edits?.hostLine;
-  const ownBytes = edit.added.length + (hostLine?.length ?? 0) + (login?.lines.length ?? 0);
+  const loginBytes = (login?.lines.length ?? 0) + (login?.cookieLine?.length ?? 0);
+  const ownBytes = edit.added.length + (hostLine?.length ?? 0) + loginBytes;
   const gainBytes = HEAD_GAIN_BYTES_MAX + ownBytes;
   slab.reserve(head.headBytes + block.length + gainBytes + bodyBytes);
   const plainDrops = head.minor === 1 ? edit.common : edit.rare;
@@ -123,12 +126,35 @@ export function writeRequestHead(
     writeHost(head, slab, hostLine, forwarding);
     copyFields(head, slab, drops, 0);
   }
-  if (login !== undefined) slab.append(login.lines, 0, login.lines.length);
+  if (login !== undefined) appendLogin(head, slab, login, drops);
   if (edit.added.length > 0) slab.append(edit.added, 0, edit.added.length);
   if (head.framing === 'chunked') slab.append(CHUNKED, 0, CHUNKED.length);
   if (head.isUpgrade) slab.append(WEBSOCKET, 0, WEBSOCKET.length);
   else if (takesTrailers(head)) slab.append(TE_TRAILERS, 0, TE_TRAILERS.length);
   slab.append(block, 0, block.length);
+}
+
+function appendLogin(
+  head: RequestParser,
+  slab: Slab,
+  { cookieLine, lines }: LoginGain,
+  drops: FieldFilter,
+): void {
+  if (cookieLine !== undefined && passesCookies(head, drops))
+    slab.append(cookieLine, 0, cookieLine.length);
+  slab.append(lines, 0, lines.length);
+}
+
+/** Neither a rule nor Connection takes cookies out; all their fields have one name. */
+function passesCookies(
+  { bytes, base, fields, options }: RequestParser,
+  drops: FieldFilter,
+): boolean {
+  const field = fields.kinds.indexOf(KIND.COOKIE);
+  if (field < 0 || field >= fields.count) return false;
+  if (options.namedCount > 0 && options.names(bytes, base, fields, field)) return false;
+  const [start, end] = [base + fields.nameStart(field), base + fields.nameEnd(field)];
+  return drops.removed?.has(bytes, start, end) !== true;
 }
 
 function writeRequestLine(head: RequestParser, slab: Slab): void {

@@ -197,7 +197,7 @@ export function gainWithoutVisitor(
 /** Of a tunnel without logins, which may share its host with one that has them. */
 function gainOfOpen(cookies: string): LoginGain | undefined {
   if (ownCookieNames(cookies).length === 0) return undefined;
-  return { hidden: HIDDEN_COOKIES, lines: otherCookiesLine(cookies) };
+  return { hidden: HIDDEN_COOKIES, cookieLine: otherCookiesLine(cookies), lines: EMPTY };
 }
 
 /**
@@ -211,8 +211,8 @@ function gainOf(
 ): LoginGain {
   const lines = session === undefined ? EMPTY : identityLines(session);
   const [plain, withCookies] = HIDDEN_BEHIND[mayShowField(logins) ? 'field' : 'session'];
-  if (ownCookieNames(cookies).length === 0) return { hidden: plain, lines };
-  return { hidden: withCookies, lines: Buffer.concat([otherCookiesLine(cookies), lines]) };
+  if (ownCookieNames(cookies).length === 0) return { hidden: plain, cookieLine: undefined, lines };
+  return { hidden: withCookies, cookieLine: otherCookiesLine(cookies), lines };
 }
 
 /** Of visible ASCII, as every identity is. */

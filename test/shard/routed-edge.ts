@@ -10,6 +10,7 @@ import type { ErrorCode } from '../../src/base/errors.ts';
 import { networkSet } from '../../src/base/network-set.ts';
 import { declareLogin } from '../../src/base/visitor-login.ts';
 import type { RouteChange } from '../../src/bridge/exit-messages.ts';
+import type { HttpIngressOptions } from '../../src/shard/http-context.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { ShardRouter } from '../../src/shard/router.ts';
 import { type Edge, type Peer, startEdge, type Upstream } from '../support/http-edge.ts';
@@ -37,13 +38,16 @@ export class RoutedEdge {
   }
 
   /** Visitors come from a trusted proxy, which may pool its connections. */
-  static async start(t: TestContext): Promise<RoutedEdge> {
+  static async start(
+    t: TestContext,
+    more: Pick<HttpIngressOptions, 'logins'> = {},
+  ): Promise<RoutedEdge> {
     const meters = new Meters();
     t.after(() => meters.close());
     const opener = new LoopbackOpener();
     const router = new ShardRouter(SHARD, opener, meters);
     const trustedProxies = networkSet([{ address: '127.0.0.1', prefixBits: 32 }]);
-    const edge = await startEdge(t, { ingress: { router, trustedProxies } });
+    const edge = await startEdge(t, { ingress: { router, trustedProxies, ...more } });
     return new RoutedEdge(edge, router, opener);
   }
 
