@@ -5,8 +5,8 @@
 //                               --wrong byte, FIN, deadline--> cut
 //
 // Invariant: from a listed peer nothing reaches an ingress before a whole header, from any other
-// none does; bytes behind a header are handed over in order; at most the visitors' limit waits,
-// each for one deadline. Must not know: what an ingress does, or which port it serves.
+// none does; bytes behind a header are handed over in order; no more wait than the visitors' ledger
+// has room for, each for one deadline. Must not know: what an ingress does, or which port it is.
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
@@ -15,6 +15,7 @@ import type { Logger } from '../base/log.ts';
 import type { AddressSet } from '../base/network-set.ts';
 import { type ProxyHeader, readProxyHeader } from '../edge/proxy-header.ts';
 import { turnAway } from './socket-relay.ts';
+import type { VisitorLedger } from './visitor-ledger.ts';
 import { type FirstReader, WaitingRoom } from './waiting-room.ts';
 
 /**
@@ -40,7 +41,8 @@ export type Enter = (socket: Socket, arrival: Arrival) => void;
 export interface ArrivalsOptions {
   /** Who must send a header. */
   readonly proxies: AddressSet;
-  readonly limits: { readonly visitorConnectionsMax: number };
+  /** Shared with the ingresses, which enter and leave. */
+  readonly ledger: VisitorLedger;
   readonly clock: Clock;
   readonly log: Logger;
   /** Counts those that were cut. */
@@ -62,17 +64,16 @@ export class Arrivals {
     return this.#waiting.size;
   }
 
-  /** Lets `socket` in now, or once its header is whole. `servedCount` are in already. */
-  admit(socket: Socket, servedCount: number, enter: Enter): void {
-    const { proxies, limits } = this.#options;
+  /** Lets `socket` in now, or once its header is whole: who visits is judged there. */
+  admit(socket: Socket, enter: Enter): void {
+    const { proxies, ledger } = this.#options;
     const { remoteAddress } = socket;
     if (remoteAddress !== undefined && !proxies.has(remoteAddress)) {
       enter(socket, UNLISTED);
       return;
     }
-    const isOver = servedCount + this.#waiting.size >= limits.visitorConnectionsMax;
     // Without an address the peer is gone already.
-    if (isOver || remoteAddress === undefined) {
+    if (remoteAddress === undefined || !ledger.hasRoom(this.#waiting.size)) {
       turnAway(socket);
       return;
     }

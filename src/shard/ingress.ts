@@ -92,7 +92,7 @@ export class Ingress {
     const onIdle = (): void => life.checkDrained();
     this.udp = new UdpIngress({ ...shared, lists, proxies, meter: meters.datagrams, onIdle });
     this.#tls = this.#createTlsFront(router, ledger);
-    this.#arrivals = proxies === undefined ? undefined : this.#createArrivals(proxies, limits);
+    this.#arrivals = proxies === undefined ? undefined : this.#createArrivals(proxies, ledger);
   }
 
   #createTlsFront(router: ShardRouter, ledger: VisitorLedger): TlsFront {
@@ -106,10 +106,10 @@ export class Ingress {
     });
   }
 
-  #createArrivals(proxies: AddressSet, limits: ShardTask['settings']): Arrivals {
+  #createArrivals(proxies: AddressSet, ledger: VisitorLedger): Arrivals {
     const { clock, log, meters } = this.#life;
     const onRefused = (): void => meters.onAcceptError('SLW_PROXY_HEADER');
-    return new Arrivals({ proxies, limits, clock, log, onRefused });
+    return new Arrivals({ proxies, ledger, clock, log, onRefused });
   }
 
   /** Opens the port of HTTP, of HTTPS or of a tunnel. Rejects with a SluicewayError. */
@@ -137,13 +137,9 @@ export class Ingress {
 
   /** Flows of datagrams, and who waits for a header, too. */
   get visitorsCount(): number {
-    return this.#connectionsCount + this.udp.flowsCount + (this.#arrivals?.waitingCount ?? 0);
-  }
-
-  get #connectionsCount(): number {
-    const { connectionsCount } = this.http;
-    const before = this.#tls.connectionsCount + this.https.connectionsCount;
-    return connectionsCount + before + this.#tcp.connectionsCount;
+    const before = this.#tls.connectionsCount + (this.#arrivals?.waitingCount ?? 0);
+    const served = this.http.connectionsCount + this.https.connectionsCount;
+    return before + served + this.#tcp.connectionsCount + this.udp.flowsCount;
   }
 
   /** A trusted proxy's connection carries many visitors, who are judged by their requests. */
@@ -172,7 +168,7 @@ export class Ingress {
     const arrivals = this.#arrivals;
     if (arrivals === undefined) return this.#listeners.open(request, (socket) => enter(socket));
     return this.#listeners.open(request, (socket) => {
-      arrivals.admit(socket, this.#connectionsCount, enter);
+      arrivals.admit(socket, enter);
     });
   }
 }

@@ -62,6 +62,17 @@ export class VisitorLedger {
     return { code: 'SLW_HTTP_ADDRESS_LIMIT', isTold };
   }
 
+  /**
+   * May one more wait to be judged, beside `waitingCount` who do and were not entered? There is
+   * room for those who are to be told that they may not come in.
+   */
+  hasRoom(waitingCount: number): boolean {
+    const surplus = this.#count + waitingCount - this.#limits.visitorConnectionsMax;
+    if (surplus < SURPLUS_MAX) return true;
+    this.#onLimited('visitor-connections');
+    return false;
+  }
+
   /** Counts a connection; what it returns is for `leave`, once. */
   enter(address: string): string {
     this.#count += 1;

@@ -2,13 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { SocketReads } from '../../src/link/socket-reads.ts';
 import { type Arrival, Arrivals, PROXY_HEADER_TIMEOUT_MS } from '../../src/shard/arrivals.ts';
 import { ProxyGuard } from '../../src/shard/proxy-guard.ts';
+import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
 import { within } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { type Edge, startEdge } from '../support/http-edge.ts';
 import { SILENT_LOG } from '../support/silent-log.ts';
 import { createSocketPair, endOf } from './socket-pair.ts';
 
@@ -25,14 +27,14 @@ interface Gate {
   refusedCount: number;
 }
 
-async function createGate(t: TestContext, isListed = true, connectionsMax = 10): Promise<Gate> {
+async function createGate(t: TestContext, isListed = true): Promise<Gate> {
   const { ours, theirs } = await createSocketPair(t);
   const clock = new FakeClock();
   const entered: Arrival[] = [];
   let bytes = '';
   const arrivals = new Arrivals({
     proxies: { has: () => isListed },
-    limits: { visitorConnectionsMax: connectionsMax },
+    ledger: new VisitorLedger({ visitorConnectionsMax: 10, connectionsPerAddressMax: 0 }),
     clock,
     log: SILENT_LOG,
     onRefused: () => {
@@ -40,7 +42,7 @@ async function createGate(t: TestContext, isListed = true, connectionsMax = 10):
     },
   });
   const gate: Gate = { arrivals, clock, entered, bytes: () => bytes, theirs, refusedCount: 0 };
-  arrivals.admit(ours, 3, (socket, arrival) => {
+  arrivals.admit(ours, (socket, arrival) => {
     entered.push(arrival);
     bytes += arrival.first?.toString('latin1') ?? '';
     socket.on('error', () => {
@@ -116,10 +118,55 @@ test('one that goes away leaves nothing behind', async (t) => {
   assert.deepEqual([gate.entered, gate.refusedCount], [[], 0]);
 });
 
-test('those that wait count against the limit of visitors', async (t) => {
-  const gate = await createGate(t, true, 3);
-  assert.equal((await endOf(gate.theirs)).how, 'ECONNRESET');
-  assert.deepEqual([gate.arrivals.waitingCount, gate.entered], [0, []]);
+/** An HTTP ingress for so many visitors, all of whom come through a listed proxy. */
+async function startPlace(
+  t: TestContext,
+  visitorConnectionsMax: number,
+): Promise<{ readonly edge: Edge; readonly limited: string[]; readonly arrivals: () => Arrivals }> {
+  const limited: string[] = [];
+  const limits = { visitorConnectionsMax, connectionsPerAddressMax: 0 };
+  const ledger = new VisitorLedger(limits, (limit) => limited.push(limit));
+  let made: Arrivals | undefined;
+  const edge = await startEdge(t, {
+    ingress: { ledger },
+    door: (ingress, clock) => {
+      const proxies = { has: () => true };
+      const onRefused = (): void => assert.fail('no header is wrong');
+      const arrivals = new Arrivals({ proxies, ledger, clock, log: SILENT_LOG, onRefused });
+      made = arrivals;
+      return (socket) => arrivals.admit(socket, (one, arrival) => ingress.accept(one, arrival));
+    },
+  });
+  return { edge, limited, arrivals: () => made ?? assert.fail('nobody came') };
+}
+
+test('visitors beyond the limit are told so behind a proxy too, and counted', async (t) => {
+  const { edge, limited } = await startPlace(t, 1);
+  const upstream = await edge.upstream('a.example');
+  const request = `${HEADER}GET / HTTP/1.1\r\nHost: a.example\r\n\r\n`;
+  const served = await edge.visit();
+  served.send(request);
+  await (await upstream.next()).read('\r\n\r\n');
+  for (const count of [1, 2]) {
+    const refused = await edge.visit();
+    refused.send(request);
+    assert.match(await refused.readEnd(), /^HTTP\/1\.1 503 .*\r\nRetry-After: /s);
+    assert.deepEqual(limited, Array(count).fill('visitor-connections'));
+  }
+  served.socket.resetAndDestroy();
+});
+
+test('those that wait count against the limit of visitors, and who is cut is counted', async (t) => {
+  const { edge, limited, arrivals } = await startPlace(t, 1);
+  const waiting = await Promise.all(Array.from({ length: 257 }, () => edge.visit()));
+  await until('all wait', () => arrivals().waitingCount === waiting.length);
+  assert.deepEqual(limited, []);
+  const over = await endOf(connect({ port: edge.port, host: '127.0.0.1' }));
+  assert.equal(over.how, 'ECONNRESET');
+  assert.deepEqual(limited, ['visitor-connections']);
+  assert.ok(waiting.every(({ ending }) => ending === 'open'));
+  for (const { socket } of waiting) socket.resetAndDestroy();
+  await until('nobody waits', () => arrivals().waitingCount === 0);
 });
 
 test('a peer that is not listed comes in at once, to be watched', async (t) => {

@@ -56,6 +56,10 @@ test('who is refused is told, up to a bound that is smaller for one address', ()
   assert.equal(ledger.judge('192.0.2.2').code, 'SLW_NONE');
   for (let entered = ledger.count; entered < 100; entered += 1) ledger.enter(`192.0.3.${entered}`);
   assert.deepEqual(ledger.judge('192.0.2.2'), { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: true });
+  const knownCount = limited.length;
+  assert.deepEqual([ledger.hasRoom(255), limited.length], [true, knownCount]);
+  assert.deepEqual([ledger.hasRoom(256), limited.length], [false, knownCount + 1]);
+  assert.equal(limited.pop(), 'visitor-connections');
   for (let entered = 0; entered < 256; entered += 1) ledger.enter(`192.0.4.${entered}`);
   assert.deepEqual(ledger.judge('192.0.2.2'), { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: false });
   assert.deepEqual(limited, [
