@@ -17,6 +17,7 @@ import { type Replayed, replay } from './replay.ts';
 import type { RequestGate } from './request-gate.ts';
 import { SocketRelay, turnAway } from './socket-relay.ts';
 import type { Trace } from './trace.ts';
+import type { Admission } from './visitor-ledger.ts';
 
 export type { HttpIngressOptions, HttpLimits, HttpMeter } from './http-context.ts';
 
@@ -53,8 +54,9 @@ export class HttpIngress implements VisitorHome {
     const { ledger } = this.#context;
     const address = options.visitor?.address ?? socket.remoteAddress;
     const counted = address === undefined ? undefined : this.countedAs(plainAddress(address));
-    if (counted === undefined || ledger.judge(counted).code !== 'SLW_NONE') {
-      this.#serve(socket, options);
+    const judged = counted === undefined ? undefined : ledger.judge(counted);
+    if (counted === undefined || judged?.code !== 'SLW_NONE') {
+      this.#serve(socket, options, judged);
       return;
     }
     const place = ledger.enter(counted);
@@ -65,17 +67,18 @@ export class HttpIngress implements VisitorHome {
     });
   }
 
-  #serve(socket: Socket, options: AcceptOptions): void {
+  /** `judged` just now: each judgement counts who is refused. */
+  #serve(socket: Socket, options: AcceptOptions, judged?: Admission): void {
     const arrival = arrivalOf(socket, options);
     const { ledger } = this.#context;
-    const admission =
-      arrival === undefined ? undefined : ledger.judge(this.countedAs(arrival.visitor.address));
+    const counted = arrival === undefined ? '' : this.countedAs(arrival.visitor.address);
+    const admission = arrival === undefined ? undefined : (judged ?? ledger.judge(counted));
     // Without an address the visitor is gone already.
     if (arrival === undefined || admission?.isTold !== true) {
       turnAway(socket);
       return;
     }
-    const place = ledger.enter(this.countedAs(arrival.visitor.address));
+    const place = ledger.enter(counted);
     socket.on('close', () => ledger.leave(place));
     socket.setNoDelay(true);
     const visitor = new HttpVisitor(this.#context, this, socket, arrival);

@@ -4,8 +4,10 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { AccessLog } from '../../src/shard/access-log.ts';
 import { Pages } from '../../src/shard/http-page.ts';
+import { LinkDoor } from '../../src/shard/link-door.ts';
 import { RequestGate } from '../../src/shard/request-gate.ts';
 import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import {
   type Edge,
   type EdgeOptions,
@@ -168,6 +170,29 @@ test('tells an address with too many connections, and lets it in again when one 
   visitor.socket.destroy();
   while (ledger.count > 0) await turns(1);
   assert.equal(ledger.addressesCount, 0);
+});
+
+test('counts each refused visitor once, also where links come in on the same port', async (t) => {
+  const onLink = (): void => assert.fail('nobody is a link');
+  const door = new LinkDoor({
+    ...{ schemes: ['http'], clock: new FakeClock(), limits: LIMITS, onLink },
+    ...{ upgradeTimeoutMs: 10_000, connectionsMax: 10 },
+  });
+  for (const more of [{}, { door }]) {
+    const limited: string[] = [];
+    const limits = { visitorConnectionsMax: 1, connectionsPerAddressMax: 0 };
+    const ledger = new VisitorLedger(limits, (limit) => limited.push(limit));
+    const { edge, upstream, visitor } = await scene(t, { ingress: { ledger, ...more } });
+    visitor.send(GET);
+    await (await upstream.next()).read(HEAD_END);
+    assert.deepEqual(limited, []);
+    for (const count of [1, 2]) {
+      const refused = await edge.visit();
+      assert.match(await refused.readEnd(), /^HTTP\/1\.1 503 /);
+      assert.deepEqual(limited, Array(count).fill('visitor-connections'));
+    }
+    visitor.socket.resetAndDestroy();
+  }
 });
 
 test("sends the operator's page as it is, to HEAD without its body", async (t) => {
