@@ -33,6 +33,11 @@ export class ExchangeRecord {
     this.#owner = owner;
   }
 
+  /** Of the last request: as the access log has it, else the peer. */
+  get visitor(): string {
+    return this.#note?.visitor ?? this.#owner.forwarding.origin.address;
+  }
+
   /** A request has come, which may lead nowhere; no head when it could not be read. */
   arrive(head: RequestParser | undefined, tunnel: string | undefined, nowMs: number): void {
     this.isDue = true;

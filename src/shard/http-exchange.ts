@@ -86,6 +86,11 @@ export class HttpExchange implements StreamSink {
     return this.#record.method;
   }
 
+  /** Of the last request, for the access log. */
+  get visitor(): string {
+    return this.#record.visitor;
+  }
+
   /** When the last request was counted, which is when it was done with. */
   get countedMs(): number {
     return this.#record.countedMs;

@@ -58,7 +58,7 @@ export interface HttpArrival {
 /** A connection that was switched to raw bytes. */
 export interface Switched {
   readonly tunnel: string;
-  /** The visitor's address. */
+  /** The visitor's address, for the access log. */
   readonly visitor: string;
   readonly stream: Stream;
   /** What the stream has brought behind the response's head. */
@@ -86,7 +86,6 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   seat: Seat<HttpVisitor> | undefined;
   readonly #context: HttpContext;
   readonly #home: VisitorHome;
-  readonly #address: string;
   readonly #admission: HttpAdmission;
   readonly #exchange: HttpExchange;
   readonly #reads: SocketReads;
@@ -108,7 +107,6 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.#home = home;
     this.socket = socket;
     this.outlet = new SocketOutlet(socket, () => this.#afterTaken());
-    this.#address = arrival.visitor.address;
     this.extraFields = arrival.scheme === 'https' ? context.secureFields : undefined;
     this.forwarding = new Forwarding({
       address: arrival.visitor.address,
@@ -353,9 +351,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     socket.off('end', this.#onEnd);
     socket.off('close', this.#onClose);
     this.#home.onGone(this);
-    const { tunnel = '' } = this.#exchange;
-    const [visitor, reads] = [this.#address, this.#reads];
-    this.#home.onSwitched(this, { tunnel, visitor, stream, rest, reads });
+    const { tunnel = '', visitor } = this.#exchange;
+    this.#home.onSwitched(this, { tunnel, visitor, stream, rest, reads: this.#reads });
     const goesOn = held === undefined || stream.write(held);
     if (socket.readableEnded) stream.end();
     if (goesOn) socket.resume();

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { networkSet } from '../../src/base/network-set.ts';
 import { AccessLog } from '../../src/shard/access-log.ts';
 import { Pages } from '../../src/shard/http-page.ts';
 import { LinkDoor } from '../../src/shard/link-door.ts';
@@ -295,6 +296,31 @@ test('a WebSocket that is idle for 15 minutes stays, counts as a connection, and
   });
   assert.deepEqual([typeof time, level], ['string', 'info']);
   assert.equal((await lines.line('request', { status: 101 })).bytesOut, 0);
+});
+
+test('the end of a WebSocket is logged for the visitor that a trusted proxy names', async (t) => {
+  const lines = new LogLines('access');
+  const { upstream, visitor } = await scene(t, {
+    ingress: {
+      access: new AccessLog(lines.log),
+      trustedProxies: networkSet([{ address: '127.0.0.1', prefixBits: 32 }]),
+    },
+  });
+  const from = (address: string): string => `\r\nX-Forwarded-For: ${address}\r\n\r\n`;
+  visitor.send(GET.replace('\r\n\r\n', from('203.0.113.8')));
+  const peer = await upstream.next();
+  await peer.read(HEAD_END);
+  peer.send(OK);
+  await visitor.read('ok');
+  visitor.send(UPGRADE.replace('\r\n\r\n', from('203.0.113.9')));
+  await peer.read(HEAD_END);
+  peer.send(SWITCH);
+  await visitor.read(HEAD_END);
+  visitor.socket.end();
+  await peer.readEnd();
+  peer.socket.end();
+  assert.equal((await lines.line('connection')).visitor, '203.0.113.9');
+  assert.equal((await lines.line('request', { status: 101 })).visitor, '203.0.113.9');
 });
 
 test('heads that come one byte a second are all closed by the sweep after the header timeout', async (t) => {
