@@ -15,6 +15,8 @@ import type { Trace } from './trace.ts';
 export class ExchangeRecord {
   /** When the last request was counted, which is when it was done with. */
   countedMs = 0;
+  /** Between that and the head of the request at hand. */
+  idleMs = 0;
   tunnel: string | undefined;
   method = '';
   /** It has arrived, and is not counted yet. */
@@ -44,6 +46,7 @@ export class ExchangeRecord {
     this.tunnel = tunnel;
     this.method = head?.method ?? '';
     this.#startMs = nowMs;
+    this.idleMs = nowMs - this.countedMs;
     this.#note = this.#context.access?.note(this.#owner.forwarding.origin, head);
     this.trace = this.#context.inspector?.arrive(this.#owner, head, tunnel);
   }

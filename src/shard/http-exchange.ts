@@ -124,6 +124,8 @@ export class HttpExchange implements StreamSink {
     }
     const { origin } = this.#owner.forwarding;
     this.#sticky = stickinessOf(this.#context.router, tunnel, head, origin);
+    // No sweep has looked at it while the head came.
+    if (this.#record.idleMs >= UPSTREAM_IDLE_MS) this.#upstream.part();
     const failure = this.#upstream.acquire(tunnel, this.#sticky?.key);
     if (failure !== undefined) {
       this.#fail(failure);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type Edge, type Peer, startEdge, type Upstream } from '../support/http-edge.ts';
+import { type Edge, type Peer, startEdge, turns, type Upstream } from '../support/http-edge.ts';
 
 const HEAD_END = /\r\n\r\n$/;
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
@@ -186,6 +186,29 @@ test('closes an idle stream before an upstream with a short keep-alive time does
   await second.read(HEAD_END);
   second.send(OK);
   await visitor.read('ok');
+});
+
+test('sends no request on a stream that was idle for too long while its head came', async (t) => {
+  const { edge, upstream, visitor } = await scene(t);
+  visitor.send(get());
+  const first = await upstream.next();
+  await first.read(HEAD_END);
+  first.send(OK);
+  await visitor.read('ok');
+  const post = get('/', 'Content-Length: 2\r\n').replace('GET', 'POST').concat('hi');
+  for (const idleMs of [3499, 3500]) {
+    edge.pass(3000);
+    visitor.send(post.slice(0, 10));
+    await turns();
+    edge.pass(idleMs - 3000);
+    visitor.send(post.slice(10));
+    const peer = idleMs < 3500 ? first : await upstream.next();
+    await peer.read(/hi$/);
+    peer.send(OK);
+    await visitor.read('ok');
+  }
+  assert.equal(edge.router.streams.length, 2);
+  assert.deepEqual(edge.router.streams[0]?.log, ['end']);
 });
 
 test('forgets an idle stream that its upstream closes', async (t) => {
