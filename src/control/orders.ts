@@ -2,8 +2,8 @@
 //
 //   waiting --time has come--> queued --its turn--> visited --> waiting …          stopped
 //
-// A visit looks at the folder first, as another process may have ordered; then at the time; and
-// orders last, under the folder's lock and within a budget that outlives restarts.
+// Queued, it has the folder looked at at once, as another process may have ordered. A visit looks
+// again, then at the time; and orders last, under the folder's lock, in a budget beyond restarts.
 //
 // Invariant: no order while a certificate is valid and not due; a failure changes nothing but the
 // time of the next try, which grows, has jitter and obeys the issuer, for a day; one visit at a
@@ -81,6 +81,8 @@ export class Orders {
   readonly #tracked = new Map<string, Tracked>();
   /** Visits follow each other. */
   #last: Promise<void> = Promise.resolve();
+  /** So do first looks into the folder, which wait for no visit: those may wait for the issuer. */
+  #lastLook: Promise<void> = Promise.resolve();
   #sweepTimer: Timer | undefined;
   #issuer: Promise<Issuer> | undefined;
   #state: 'running' | 'stopped' = 'running';
@@ -198,7 +200,10 @@ export class Orders {
 
   #enqueue(tracked: Tracked): void {
     tracked.state = 'queued';
+    const looked = this.#lastLook.then(() => this.#lookEarly(tracked));
+    this.#lastLook = looked;
     this.#last = this.#last.then(async () => {
+      await looked;
       if (this.#state === 'stopped') return;
       const delayMs = await this.#visit(tracked);
       tracked.state = 'waiting';
@@ -222,6 +227,16 @@ export class Orders {
       return await this.#order(tracked);
     } catch (error) {
       return this.#failed(tracked, error);
+    }
+  }
+
+  /** What is stored is served however long a turn takes to come. */
+  async #lookEarly(tracked: Tracked): Promise<void> {
+    if (this.#state === 'stopped') return;
+    try {
+      await this.#lookIntoFolder(tracked);
+    } catch {
+      // The visit looks again, and says what is wrong.
     }
   }
 

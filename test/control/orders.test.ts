@@ -5,10 +5,11 @@ import { readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from
 import path from 'node:path';
 import test from 'node:test';
 import { AcmeError } from '../../src/control/acme.ts';
+import { checkPair } from '../../src/control/certificate-pair.ts';
 import { makeAuthority } from '../../src/control/private-ca.ts';
 import { leafOf } from '../support/private-pki.ts';
 import { scratchFolder } from '../support/programs.ts';
-import { PAIR_90_DAYS, PAIR_150_DAYS, PAIR_B } from '../support/test-pairs.ts';
+import { PAIR_90_DAYS, PAIR_150_DAYS, PAIR_B, type TestPair } from '../support/test-pairs.ts';
 import { type Bench, DAY_MS, PairClock, startBench } from './fake-issuer.ts';
 
 const HOUR_MS = 3_600_000;
@@ -52,6 +53,25 @@ test('uses what the folder has, and orders nothing', async (t) => {
   second.orders.keep('a.test', false);
   await second.pass(DAY_MS);
   assert.equal(second.issuer.requests.length, 0);
+});
+
+test('what is stored is served at once, while an order and another name wait', async (t) => {
+  const bench = await startBench(t, { options: { isWanted: () => true } });
+  await bench.folder.save(checkPair({ name: 'a.test', ...PAIR_90_DAYS }));
+  const { promise: issued, resolve: issue } = Promise.withResolvers<TestPair>();
+  bench.issuer.order = () => issued;
+  bench.orders.keep('b.test', true);
+  bench.orders.keep('a.test', true);
+  bench.clock.advance(0);
+  await bench.log.line('ordering a certificate', { name: 'b.test' });
+  await bench.log.line('certificate in use', { name: 'a.test' });
+  assert.equal(bench.served.length, 1);
+  issue(PAIR_B);
+  await bench.pass(0);
+  assert.deepEqual(
+    [...bench.served].map(({ name }) => name),
+    ['a.test', 'b.test'],
+  );
 });
 
 test('a broken file is set aside, and the certificate in use is stored again', async (t) => {
