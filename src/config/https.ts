@@ -107,11 +107,16 @@ export function coversName(pattern: string, name: string): boolean {
   return dot > 0 && name.slice(dot) === pattern.slice(1) && !name.startsWith('*');
 }
 
+/** May an issuer put it in a certificate? Names of tunnels may have underscores, those may not. */
+export function isCertificateHost(host: string): boolean {
+  return LABELS.test(host);
+}
+
 function readName(text: string): string | InvalidText {
   const isWildcard = text.startsWith('*.');
   const bare = isWildcard ? text.slice(2) : text;
   const name = isIP(bare) === 0 ? readHostName(bare) : undefined;
-  if (name === undefined || !LABELS.test(name)) {
+  if (name === undefined || !isCertificateHost(name)) {
     return new InvalidText(`is not a name to have a certificate for; ${NAME_RIGHT}`);
   }
   return isWildcard ? `*.${name}` : name;

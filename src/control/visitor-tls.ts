@@ -20,7 +20,7 @@ import type {
 } from '../bridge/exit-messages.ts';
 import type { HttpsSettings } from '../bridge/shard-task.ts';
 import type { HttpsConfig, LetsEncryptConfig } from '../config/config.ts';
-import { coversName } from '../config/https.ts';
+import { coversName, isCertificateHost } from '../config/https.ts';
 import type { ChallengeKind, Issuer } from './acme.ts';
 import { CertificateFiles } from './certificate-files.ts';
 import { CertificateFolder } from './certificate-folder.ts';
@@ -153,6 +153,8 @@ export class VisitorTls {
   onTunnel(tunnel: string): void {
     const patterns = this.#options.config.letsEncrypt?.onDemand ?? [];
     const host = tunnel.split('/', 1)[0] ?? '';
+    // Nor is `tls:HOST` one: what is passed through has its upstream's certificate.
+    if (!isCertificateHost(host)) return;
     if (!patterns.some((pattern) => coversName(pattern, host))) return;
     const { certificates, letsEncrypt } = this.#options.config;
     const own = [...certificates.map(({ name }) => name), ...(letsEncrypt?.domains ?? [])];

@@ -76,3 +76,14 @@ test('what is left of a name that nobody serves goes six hours after the start',
   clock.advance(1);
   await eventually(WAIT_MS, 'it is removed', async () => assert.ok(!existsSync(file)));
 });
+
+test('only hosts whose TLS ends here, and that may be in a certificate, are visited', async (t) => {
+  const { served, asked, serve, clock } = createTls(t);
+  for (const tunnel of ['tls:a.test', 'tls:*.test', 'a_b.test', '*.test', '*', 'b.test/c']) {
+    serve(tunnel);
+  }
+  served.clear();
+  clock.advance(0);
+  await eventually(WAIT_MS, 'the visits', async () => assert.ok(asked.includes('b.test/c')));
+  assert.deepEqual(new Set(asked), new Set(['b.test/c']));
+});
