@@ -310,10 +310,14 @@ export class Orders {
     return oldestMs - hourAgoMs;
   }
 
-  #postpone({ name }: Tracked, delayMs: number): number {
+  /** It waits so long however often it is offered meanwhile. */
+  #postpone(tracked: Tracked, waitMs: number): number {
+    const { clock, log } = this.#options;
+    const delayMs = Math.max(waitMs, MINUTE_MS);
+    tracked.notBeforeMs = clock.nowMs() + delayMs;
     const waitSeconds = Math.ceil(delayMs / 1000);
-    this.#options.log.warn({ name, waitSeconds }, 'too many orders in an hour, waiting');
-    return Math.max(delayMs, MINUTE_MS);
+    log.warn({ name: tracked.name, waitSeconds }, 'too many orders in an hour, waiting');
+    return delayMs;
   }
 
   async #take(tracked: Tracked, onBegin: () => Promise<void>): Promise<void> {

@@ -68,7 +68,8 @@ async function register(
   for (const answer of results) {
     // All tunnels are offered again for one that is refused.
     const isNews = answer.code !== '' || !served.has(answer.name);
-    if (isNews) tunnelLog.tell(link, client, answer);
+    if (!isNews) continue;
+    tunnelLog.tell(link, client, answer);
     if (answer.code === '') onTunnelUp(answer.name);
   }
   return results;

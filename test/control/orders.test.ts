@@ -293,6 +293,10 @@ test('orders on demand only while the host is served, twenty in an hour', async 
   }
   await bench.pass(1);
   assert.equal(bench.issuer.requests.length, 20);
+  // Asked for again, as when their clients come back.
+  for (let count = 0; count < 30; count += 1) bench.orders.keep(`h${count}.test`, true);
+  await bench.pass(1);
+  assert.equal(bench.log.all('too many orders in an hour, waiting').length, 10);
   await bench.pass(HOUR_MS);
   assert.equal(bench.issuer.requests.length, 30);
 });

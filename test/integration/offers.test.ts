@@ -1,11 +1,17 @@
 // Goal: a client that offers its tunnels again, as it does while one of them is refused, is told
-// each time, and the log of the exit node once. Method: a client of the test's own.
+// each time, but the log of the exit node once, and who orders certificates. Method: a client of
+// the test's own.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import net from 'node:net';
+import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { WebSocket } from 'ws';
+import { systemClock } from '../../src/base/clock.ts';
+import { CertificateFolder } from '../../src/control/certificate-folder.ts';
+import { checkPair } from '../../src/control/certificate-pair.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import {
   decodeRegistered,
@@ -20,7 +26,11 @@ import { undoAfter } from '../support/cleanup.ts';
 import { LOOPBACK, TOKEN } from '../support/configs.ts';
 import { readBodies } from '../support/control-bodies.ts';
 import { within } from '../support/deadline.ts';
+import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startNode } from '../support/local-tunnel.ts';
+import { LogLines } from '../support/log-lines.ts';
+import { scratchFolder } from '../support/programs.ts';
+import { PAIR_B } from '../support/test-pairs.ts';
 
 const WAIT_MS = 10_000;
 const LIMITS = { frame: 262_144, streams: 100, credit: 65_536 };
@@ -89,6 +99,36 @@ test('a refusal is told at each offer, and logged once until it is another', asy
   await offerAll(option, unknown);
   lines.push(['c', option]);
   assert.deepEqual(logged(), lines, 'it was up meanwhile');
+});
+
+test('a host that is offered again beside one that is refused is visited once', async (t) => {
+  const dir = scratchFolder(t);
+  const issuer = `https://localhost:${await freePort()}/dir`;
+  const log = new LogLines('test').log;
+  const folder = new CertificateFolder({ dir, issuer, clock: systemClock, log });
+  await folder.prepare();
+  // Four orders already: visits end with a warning, and a wait of most of an hour.
+  const nowMs = systemClock.wallMs();
+  for (const name of ['a.test', 'c.test']) await folder.noteOrder(name, [nowMs, nowMs, nowMs]);
+  await folder.save(checkPair({ name: 'b.test', ...PAIR_B }));
+  const node = await startNode(t, {
+    complains: true,
+    flags: {
+      ...{ 'https-addr': `${LOOPBACK}:0`, 'letsencrypt-on-demand': ['a.test', 'b.test', 'c.test'] },
+      ...{ 'letsencrypt-issuer': issuer, 'letsencrypt-dir': dir },
+    },
+  });
+  const { offer } = await link(t, node, 'c');
+  assert.equal(await offer('a.test'), '');
+  assert.equal(await offer('c.test'), '');
+  // Visits follow each other: that of a.test is over.
+  await node.log.line('too many orders in an hour, waiting', { name: 'c.test' });
+  // Whoever reads it says so.
+  writeFileSync(path.join(folder.path, 'a.test.pem'), 'garbage');
+  assert.equal(await offer('a.test'), '');
+  assert.equal(await offer('b.test'), '');
+  await node.log.line('certificate in use', { name: 'b.test' });
+  assert.equal(node.log.complaints().length, 2);
 });
 
 test('a tunnel that is offered again beside one that is refused comes up once a link', async (t) => {
