@@ -63,7 +63,7 @@ export interface RenewalAdvice {
 /** What orders need of an issuer. */
 export interface Issuer {
   order(request: OrderRequest): Promise<{ readonly cert: string; readonly key: string }>;
-  /** Undefined: it gives no such advice. */
+  /** Undefined: it gives no such advice. Also while an order is made. */
   advice(ariId: string): Promise<RenewalAdvice | undefined>;
 }
 
@@ -109,16 +109,19 @@ export async function createAccountKey(): Promise<string> {
   return (await acme.crypto.createPrivateEcdsaKey('P-256')).toString();
 }
 
-/** One at a time: acme-client has one HTTP client for all. */
+/** One order at a time: acme-client has one HTTP client for all. */
 export class AcmeIssuer implements Issuer {
   readonly #options: IssuerOptions;
   #client: Promise<acme.Client> | undefined;
-  /** The last answer, while it is a failure. */
+  /** For what is asked beside orders: knows nothing of #problem. */
+  readonly #plainHttp: typeof acme.axios;
+  /** The last answer to an order, while it is a failure. */
   #problem: Answer | undefined;
 
   constructor(options: IssuerOptions) {
     this.#options = options;
     this.#prepareHttp();
+    this.#plainHttp = acme.axios.create({ validateStatus: () => true });
   }
 
   async order(request: OrderRequest): Promise<{ cert: string; key: string }> {
@@ -128,12 +131,11 @@ export class AcmeIssuer implements Issuer {
     } catch (error) {
       // An issuer may have lost the account: the next order looks it up, or makes it, again.
       this.#client = undefined;
-      throw this.#asAcmeError(error);
+      throw this.#asAcmeError(error, this.#problem);
     }
   }
 
   async advice(ariId: string): Promise<RenewalAdvice | undefined> {
-    this.#problem = undefined;
     try {
       const { data: directory } = await this.#get(this.#options.directory);
       const { renewalInfo } = (directory ?? {}) as { renewalInfo?: unknown };
@@ -141,7 +143,7 @@ export class AcmeIssuer implements Issuer {
       const answer = await this.#get(`${renewalInfo.replace(/\/$/, '')}/${ariId}`);
       return { window: readWindow(answer.data), retryAfterMs: this.#retryAfterMs(answer) };
     } catch (error) {
-      throw this.#asAcmeError(error);
+      throw this.#asAcmeError(error, undefined);
     }
   }
 
@@ -221,8 +223,11 @@ export class AcmeIssuer implements Issuer {
   }
 
   async #get(url: string): Promise<Answer> {
-    const answer: Answer = await acme.axios.get(url);
-    if (answer.status >= 400) throw new Error(`answered ${answer.status}`);
+    const answer: Answer = await this.#plainHttp.get(url).catch((error: unknown) => {
+      throw this.#unreachable(messageOf(error));
+    });
+    const { status } = answer;
+    if (status >= 400) throw this.#asAcmeError(new Error(`answered ${status}`), answer);
     return answer;
   }
 
@@ -231,11 +236,10 @@ export class AcmeIssuer implements Issuer {
     return new AcmeError('SLW_ACME_UNREACHABLE', `${host}: ${oneLine(message)}`, 0);
   }
 
-  #asAcmeError(error: unknown): SluicewayError {
+  #asAcmeError(error: unknown, answer: Answer | undefined): SluicewayError {
     // Also what `onBegin` raised.
     if (error instanceof SluicewayError) return error;
-    const message = error instanceof Error ? error.message : String(error);
-    const answer = this.#problem;
+    const message = messageOf(error);
     if (answer === undefined) return new AcmeError('SLW_ACME_REFUSED', oneLine(message), 0);
     const retryAfterMs = this.#retryAfterMs(answer);
     const { type } = (answer.data ?? {}) as { type?: unknown };
@@ -293,6 +297,10 @@ async function taskFor(
   const own = await acme.crypto.createPrivateEcdsaKey('P-256');
   const [key, cert] = await acme.crypto.createAlpnCertificate(authorization, answer, own);
   return { kind, host, cert: cert.toString(), key: key.toString() };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** An issuer's words, for a log line. */

@@ -2,8 +2,9 @@
 //
 //   waiting --time has come--> queued --its turn--> visited --> waiting …          stopped
 //
-// Queued, it has the folder looked at at once, as another process may have ordered. A visit looks
-// again, then at the time; and orders last, under the folder's lock, in a budget beyond restarts.
+// Queued, it has the folder looked at at once, as another process may have ordered, and the issuer
+// asked for advice. A visit looks again, then at the time; and orders last, under the folder's
+// lock, in a budget beyond restarts.
 //
 // Invariant: no order while a certificate is valid and not due; a failure changes nothing but the
 // time of the next try, which grows, has jitter and obeys the issuer, for a day; one visit at a
@@ -18,6 +19,7 @@ import type { ChallengeKind, ChallengeSolver, Issuer } from './acme.ts';
 import { type CertificateFolder, KEPT_AFTER_END_MS } from './certificate-folder.ts';
 import { type CheckedPair, checkPair, isForName } from './certificate-pair.ts';
 import { ariIdOf, type RenewalWindow, renewAtMs } from './renewal.ts';
+import { Turns } from './turns.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -79,10 +81,12 @@ export class Orders {
   readonly results = new Map<OrderResult, number>();
   readonly #options: OrdersOptions;
   readonly #tracked = new Map<string, Tracked>();
-  /** Visits follow each other. */
-  #last: Promise<void> = Promise.resolve();
-  /** So do first looks into the folder, which wait for no visit: those may wait for the issuer. */
-  #lastLook: Promise<void> = Promise.resolve();
+  /** First looks, questions for advice and visits: each follow their like, and nothing else. */
+  readonly #looks = new Turns();
+  readonly #questions = new Turns();
+  readonly #visits = new Turns();
+  /** Whoever is queued, until its visit is over, and sweeps. */
+  readonly #underWay = new Set<Promise<void>>();
   #sweepTimer: Timer | undefined;
   #issuer: Promise<Issuer> | undefined;
   #state: 'running' | 'stopped' = 'running';
@@ -117,10 +121,7 @@ export class Orders {
 
   /** Resolves when no visit is under way or waits for its turn. */
   async settled(): Promise<void> {
-    for (let last: unknown; last !== this.#last; ) {
-      last = this.#last;
-      await this.#last;
-    }
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
   }
 
   /** From now on, what ended long ago and nobody asks for any more is removed, now and then. */
@@ -128,8 +129,8 @@ export class Orders {
     if (this.#state === 'stopped') return;
     this.#sweepTimer = this.#options.clock.after(SWEEP_MS, () => {
       // Between two visits, so that neither sees what the other has half done.
-      this.#last = this.#last.then(async () => {
-        await this.#sweep();
+      this.#run(async () => {
+        await this.#visits.take(() => this.#sweep());
         this.startSweeps();
       });
     });
@@ -200,16 +201,24 @@ export class Orders {
 
   #enqueue(tracked: Tracked): void {
     tracked.state = 'queued';
-    const looked = this.#lastLook.then(() => this.#lookEarly(tracked));
-    this.#lastLook = looked;
-    this.#last = this.#last.then(async () => {
-      await looked;
-      if (this.#state === 'stopped') return;
-      const delayMs = await this.#visit(tracked);
-      tracked.state = 'waiting';
-      if (this.#isUnwanted(tracked) && this.#isLongOver(tracked)) this.#forget(tracked);
-      else this.#visitAfter(tracked, delayMs);
+    this.#run(async () => {
+      await this.#looks.take(() => this.#lookEarly(tracked));
+      if (this.#needsAdvice(tracked)) await this.#questions.take(() => this.#askAdvice(tracked));
+      await this.#visits.take(() => this.#visitInTurn(tracked));
     });
+  }
+
+  #run(steps: () => Promise<void>): void {
+    const run = steps().finally(() => this.#underWay.delete(run));
+    this.#underWay.add(run);
+  }
+
+  async #visitInTurn(tracked: Tracked): Promise<void> {
+    if (this.#state === 'stopped') return;
+    const delayMs = await this.#visit(tracked);
+    tracked.state = 'waiting';
+    if (this.#isUnwanted(tracked) && this.#isLongOver(tracked)) this.#forget(tracked);
+    else this.#visitAfter(tracked, delayMs);
   }
 
   #isLongOver({ pair }: Tracked): boolean {
@@ -222,7 +231,7 @@ export class Orders {
   async #visit(tracked: Tracked): Promise<number> {
     try {
       await this.#lookIntoFolder(tracked);
-      const leftMs = await this.#timeLeft(tracked);
+      const leftMs = this.#timeLeft(tracked);
       if (leftMs > 0) return leftMs;
       return await this.#order(tracked);
     } catch (error) {
@@ -248,23 +257,31 @@ export class Orders {
   }
 
   /** Until this name has something to do; 0 or less: order. */
-  async #timeLeft(tracked: Tracked): Promise<number> {
+  #timeLeft(tracked: Tracked): number {
     const { clock, isWanted } = this.#options;
     if (!isWanted(tracked.name)) return VISIT_MS;
-    if (tracked.pair === undefined) return tracked.notBeforeMs - clock.nowMs();
-    await this.#askAdvice(tracked, tracked.pair);
+    const pauseMs = tracked.notBeforeMs - clock.nowMs();
+    if (tracked.pair === undefined) return pauseMs;
     const dueMs = renewAtMs({ ...tracked.pair, window: tracked.window, draw: tracked.draw });
-    return Math.max(dueMs - clock.wallMs(), tracked.notBeforeMs - clock.nowMs());
+    return Math.max(dueMs - clock.wallMs(), pauseMs);
+  }
+
+  /** What is to be ordered now is not held up by a question. */
+  #needsAdvice(tracked: Tracked): boolean {
+    const isDue = this.#timeLeft(tracked) <= 0;
+    if (tracked.pair === undefined || isDue || !this.#options.isWanted(tracked.name)) return false;
+    return this.#options.clock.nowMs() >= tracked.adviceAtMs;
   }
 
   /** The issuer may want certificates renewed early. Without an answer the usual time holds. */
-  async #askAdvice(tracked: Tracked, pair: CheckedPair): Promise<void> {
+  async #askAdvice(tracked: Tracked): Promise<void> {
     const { clock, log } = this.#options;
+    if (this.#state === 'stopped' || tracked.pair === undefined) return;
     const nowMs = clock.nowMs();
-    const ariId = nowMs < tracked.adviceAtMs ? undefined : ariIdOf(pair.cert);
-    if (ariId === undefined) return;
     tracked.adviceAtMs = nowMs + VISIT_MS;
     try {
+      const ariId = ariIdOf(tracked.pair.cert);
+      if (ariId === undefined) return;
       const advice = await (await this.#openIssuer()).advice(ariId);
       if (advice === undefined) return;
       tracked.window = advice.window;
@@ -283,7 +300,7 @@ export class Orders {
     try {
       // Another process may have been done just before.
       await this.#lookIntoFolder(tracked);
-      const leftMs = await this.#timeLeft(tracked);
+      const leftMs = this.#timeLeft(tracked);
       if (leftMs > 0) return leftMs;
       const hourAgoMs = clock.wallMs() - HOUR_MS;
       const earlier = await folder.ordersSince(name, hourAgoMs);
@@ -294,7 +311,7 @@ export class Orders {
         await folder.noteOrder(name, earlier);
         if (tracked.isOnDemand) this.#onDemandMs.push(clock.nowMs());
       });
-      return await this.#timeLeft(tracked);
+      return this.#timeLeft(tracked);
     } finally {
       // A lock that cannot be removed ends by its age.
       await release().catch((error: unknown) => this.#options.log.warn(messageOf(error)));

@@ -211,3 +211,20 @@ test('asks for advice, and does without where there is none', async (t) => {
   const old = await startStub(t, { '/dir': () => ({ status: 200, body: {} }) });
   assert.equal(await old.issuer.advice('key.serial'), undefined);
 });
+
+test('what is answered to a question is not taken for an answer to an order', async (t) => {
+  const { issuer } = await startStub(t, { '/ari/*': () => problem(429, 'rateLimited', '120') });
+  const onBegin = async (): Promise<void> => {
+    const limited = { code: 'SLW_ACME_LIMITED', retryAfterMs: 120_000 };
+    await assert.rejects(issuer.advice('key.serial'), limited);
+    throw new Error('the disk is full');
+  };
+  const request = {
+    name: 'a.test',
+    kind: 'http-01',
+    solver: NO_SOLVER,
+    replaces: undefined,
+  } as const;
+  const failure = { code: 'SLW_ACME_REFUSED', message: 'the disk is full', retryAfterMs: 0 };
+  await assert.rejects(issuer.order({ ...request, onBegin }), failure);
+});

@@ -178,6 +178,8 @@ test('advice that a clock far ahead was given is asked for again in time', async
   bench.issuer.answers.push(PAIR_90_DAYS);
   bench.orders.keep('a.test', false);
   await bench.pass(0);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
   const asked = bench.issuer.adviceAsked;
   assert.ok(asked > 0);
   clock.aheadMs = 0;
@@ -269,6 +271,25 @@ test('a renewal that ends earlier is served, by all who share the folder, and or
   await other.pass(0);
   assert.equal(other.served.at(-1)?.cert.trim(), renewed.cert.trim());
   assert.equal(other.issuer.requests.length, 0);
+});
+
+test('a question for advice that waits holds up no order', async (t) => {
+  const clock = new PairClock();
+  const bench = await startBench(t, { clock, options: { isWanted: () => true } });
+  const madeMs = clock.wallMs() - 89 * DAY_MS;
+  const due = await leafOf(await makeAuthority(madeMs), { names: ['due.test'], madeMs });
+  await bench.folder.save(checkPair({ name: 'due.test', ...due }));
+  await bench.folder.save(checkPair({ name: 'a.test', ...PAIR_90_DAYS }));
+  const { promise: advised, resolve: advise } = Promise.withResolvers<undefined>();
+  bench.issuer.advice = () => advised;
+  bench.issuer.answers.push(new AcmeError('SLW_ACME_REFUSED', 'no', 0), PAIR_B);
+  for (const name of ['a.test', 'due.test', 'b.test']) bench.orders.keep(name, true);
+  clock.advance(0);
+  await bench.log.line('certificate in use', { name: 'b.test' });
+  const ordered = bench.issuer.requests.map(({ name }) => name);
+  assert.deepEqual(ordered, ['due.test', 'b.test']);
+  advise(undefined);
+  await bench.pass(0);
 });
 
 test('a certificate for somebody else is refused', async (t) => {
