@@ -1,7 +1,8 @@
-// Slows down who guesses tokens: so many refusals a minute and address, then 429.
+// Slows down who guesses tokens and passwords: so many refusals a minute and address, then 429.
 //
-// Invariant: a good token is never held off, as it is looked at before this is asked; what is kept
-// is bounded, whatever addresses there are. Must not know: tokens.
+// Invariant: a good token is never held off, as it is looked at before this is asked. It is too
+// long to be guessed; a password is not, so that whoever compares one asks `isSpent` first. What is
+// kept is bounded, whatever addresses there are. Must not know: tokens, passwords.
 
 import { addressKey } from './address-key.ts';
 import type { Clock } from './clock.ts';
@@ -25,6 +26,12 @@ export class LoginThrottle {
 
   get addressesCount(): number {
     return this.#buckets.size;
+  }
+
+  /** Would the next failure be one too many? Counts nothing. */
+  isSpent(address: string): boolean {
+    const bucket = this.#buckets.get(addressKey(address));
+    return bucket !== undefined && bucket.fill(this.#clock.nowMs()) < 1;
   }
 
   /** A login failed. False: it was one too many, and is to be told so. */

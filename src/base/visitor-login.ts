@@ -19,6 +19,9 @@ const DECLARED = /^(basic|bearer):([0-9a-f]{32}):([0-9a-f]{64})$/;
 const BY_PROVIDER = /^provider:([A-Za-z0-9._-]{1,64}):/;
 const CREDENTIALS = /^(basic|bearer) +([A-Za-z0-9._~+/=-]+) *$/i;
 
+/** Basic: people choose passwords, which can be guessed. */
+const PASSWORD = /^basic /i;
+
 interface Login {
   readonly scheme: LoginScheme;
   readonly salt: string;
@@ -38,6 +41,11 @@ export function declareProviderLogin(provider: string, rule: string): string {
 /** The provider that a declared text names. */
 export function providerOf(text: string): string | undefined {
   return BY_PROVIDER.exec(text)?.[1];
+}
+
+/** Is it a password that an Authorization field shows? */
+export function isPassword(authorization: string): boolean {
+  return PASSWORD.test(authorization);
 }
 
 /** Is it shown in the Authorization field? */

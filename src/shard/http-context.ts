@@ -12,6 +12,7 @@ import { RequestParser } from '../http/request-head.ts';
 import { ResponseParser } from '../http/response-head.ts';
 import { Slab } from '../http/slab.ts';
 import type { AccessLog } from './access-log.ts';
+import { AdmittedPasswords } from './admitted-passwords.ts';
 import type { AllowLists } from './allow-lists.ts';
 import { Farewells } from './http-farewell.ts';
 import type { HttpFront } from './http-front.ts';
@@ -101,6 +102,7 @@ export class HttpContext {
   readonly door: LinkDoor | undefined;
   inspector: Inspector | undefined;
   readonly loginThrottle: LoginThrottle;
+  readonly passwords = new AdmittedPasswords();
   readonly sessions: LoginSessions;
   readonly logins: LoginAnswers | undefined;
   readonly slab = new Slab();

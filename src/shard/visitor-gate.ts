@@ -4,11 +4,12 @@
 // Invariant: each client of the tunnel must be content, by what the request itself shows; a session
 // is opened once and then remembered, only for the very same cookies, tunnel, host, logins and
 // keys; cookies of the exit node, who a visitor claims to be, and the field that may open the
-// tunnel, never pass on. Must not know: sockets, or how somebody logs in.
+// tunnel, never pass on. A password of an address that has guessed too often is not compared, so
+// that its answer tells nothing. Must not know: sockets, or how somebody logs in.
 
 import type { ErrorCode } from '../base/errors.ts';
 import type { LoginSession } from '../base/login-session.ts';
-import type { VisitorLogins } from '../base/visitor-login.ts';
+import { isPassword, type VisitorLogins } from '../base/visitor-login.ts';
 import { cookieOf, cookiesOf, otherCookiesLine, ownCookieNames } from '../http/cookie.ts';
 import { KIND } from '../http/field-kind.ts';
 import { onlyValue } from '../http/field-value.ts';
@@ -38,6 +39,9 @@ const HIDDEN_BEHIND = {
 
 /** Let in; or why not; or where the visitor is to log in. */
 export type Verdict = undefined | ErrorCode | { readonly provider: string };
+
+/** What the Authorization field is: nothing that opens, or to compare, or not even that. */
+type Guess = 'none' | 'compared' | 'held off';
 
 /** What a request was let in by, apart from what changes with time. */
 interface Known {
@@ -109,34 +113,58 @@ export class VisitorGate {
     const { tunnel, logins } = asked;
     const { sessions } = this.#context;
     const shown = onlyValue(head, AUTHORIZATION);
+    const guess = this.#guessOf(head, shown, asked);
     let first: LoginSession | undefined;
     let endsS = Number.POSITIVE_INFINITY;
     let isByCookies = true;
     for (const one of logins) {
-      if (one.admits(shown)) {
+      if (guess === 'compared' && one.admits(shown)) {
         isByCookies = false;
         continue;
       }
       const { provider } = one;
-      if (provider === undefined) return this.#refusal(head, shown, logins);
+      if (provider === undefined) return this.#refusal(head, guess, logins);
       const session = this.#sessionOf(head, cookies, { host: head.host, tunnel, provider });
       if (session === undefined || !one.admitsIdentity(session)) {
         // Whoever guesses is counted, however it asks and whatever else it shows.
-        if (isGuess(shown, logins)) return this.#refusal(head, shown, logins);
+        if (guess !== 'none') return this.#refusal(head, guess, logins);
         if (session !== undefined) return 'SLW_HTTP_LOGIN_FORBIDDEN';
         return this.#mayBegin(head)
           ? this.#beginning(provider)
-          : this.#refusal(head, shown, logins);
+          : this.#refusal(head, guess, logins);
       }
       first ??= session;
       endsS = Math.min(endsS, session.endsS);
     }
     this.gain = gainOf(logins, cookies, first);
-    if (!isByCookies) return undefined;
+    if (!isByCookies) {
+      this.#rememberPassword(head, shown, tunnel);
+      return undefined;
+    }
     const { host } = head;
     const { version } = sessions;
     this.#known = { cookies, tunnel, host, logins, version, endsS, gain: this.gain };
     return undefined;
+  }
+
+  /** Without the field nothing was guessed: a browser asks first, and then its user. */
+  #guessOf(
+    head: RequestParser,
+    shown: string | undefined,
+    { tunnel, logins }: { readonly tunnel: string; readonly logins: readonly VisitorLogins[] },
+  ): Guess {
+    if (shown === undefined || !mayShowField(logins)) return 'none';
+    const { loginThrottle, passwords } = this.#context;
+    if (!isPassword(shown)) return 'compared';
+    const address = visitorOf(head, this.#origin);
+    if (!loginThrottle.isSpent(address)) return 'compared';
+    return passwords.has({ address, tunnel, field: shown }) ? 'compared' : 'held off';
+  }
+
+  #rememberPassword(head: RequestParser, shown: string | undefined, tunnel: string): void {
+    if (shown === undefined || !isPassword(shown)) return;
+    const address = visitorOf(head, this.#origin);
+    this.#context.passwords.remember({ address, tunnel, field: shown });
   }
 
   #sessionOf(head: RequestParser, cookies: string, scope: SessionScope): LoginSession | undefined {
@@ -159,23 +187,15 @@ export class VisitorGate {
     return isPage && (mode === undefined || mode === 'navigate');
   }
 
-  #refusal(
-    head: RequestParser,
-    shown: string | undefined,
-    logins: readonly VisitorLogins[],
-  ): ErrorCode {
+  #refusal(head: RequestParser, guess: Guess, logins: readonly VisitorLogins[]): ErrorCode {
     const { loginThrottle } = this.#context;
     const schemes = new Set(logins.flatMap((one) => [...one.schemes]));
-    const mayFail = !isGuess(shown, logins) || loginThrottle.refuse(visitorOf(head, this.#origin));
+    if (guess === 'held off') return 'SLW_HTTP_LOGIN_LIMIT';
+    const mayFail = guess === 'none' || loginThrottle.refuse(visitorOf(head, this.#origin));
     if (!mayFail) return 'SLW_HTTP_LOGIN_LIMIT';
     if (schemes.has('basic')) return 'SLW_HTTP_LOGIN';
     return schemes.has('bearer') ? 'SLW_HTTP_LOGIN_BEARER' : 'SLW_HTTP_LOGIN_BROWSER';
   }
-}
-
-/** Without the field nothing was guessed: a browser asks first, and then its user. */
-function isGuess(shown: string | undefined, logins: readonly VisitorLogins[]): boolean {
-  return shown !== undefined && mayShowField(logins);
 }
 
 /** Does the Authorization field open a tunnel, for one of its clients at least? */
