@@ -32,6 +32,8 @@ const LOG_MS = 10_000;
 /** A person did not log in, or may not (RFC 6749 4.1.2.1, OpenID Connect Core 3.1.2.6). */
 const REFUSALS = new Set(['access_denied', 'login_required', 'interaction_required']);
 const GITHUB = 'https://github.com';
+/** GitHub's, for what the application was not given: no scope, no permission. */
+const WITHHELD = new Set([403, 404]);
 /** Without a body, as Response has it. */
 const BODILESS = new Set([204, 205, 304]);
 
@@ -151,17 +153,18 @@ export class LoginIssuer {
   async #askGitHub(client: OpenId, config: Configuration, token: string): Promise<Identity> {
     const { issuer } = this.provider;
     const api = issuer === GITHUB ? 'https://api.github.com' : `${issuer}/api/v3`;
-    const get = async (path: string): Promise<unknown> => {
+    const get = async (path: string, withheld?: readonly Claims[]): Promise<unknown> => {
       const headers = new Headers({ accept: 'application/json', 'user-agent': 'sluiceway' });
       const url = new URL(`${api}${path}`);
       const got = await client.fetchProtectedResource(config, token, url, 'GET', null, headers);
+      if (withheld !== undefined && WITHHELD.has(got.status)) return withheld;
       if (got.status !== 200) throw new Error(`${path} answered ${got.status}`);
       return got.json();
     };
     const { id, login } = (await get('/user')) as Claims;
     const user = identityText(id);
     if (user === '' || identityText(login) === '') throw new Error('it names no user');
-    const emails = await get('/user/emails');
+    const emails = await get('/user/emails', []);
     const [email = ''] = (Array.isArray(emails) ? (emails as Claims[]) : [])
       .filter(({ primary, verified }) => primary === true && verified === true)
       .map((one) => emailText(one.email));

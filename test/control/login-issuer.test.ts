@@ -87,8 +87,11 @@ async function serve(
   response.end(said?.body ?? JSON.stringify(answer));
 }
 
-async function startIssuer(t: TestContext): Promise<Issuer> {
-  const issuer = new Issuer();
+function startIssuer(t: TestContext): Promise<Issuer> {
+  return start(t, new Issuer());
+}
+
+async function start<T extends Issuer>(t: TestContext, issuer: T): Promise<T> {
   issuer.key = await createKey('key', 'ES256');
   const server = http.createServer((request, response) => void serve(issuer, request, response));
   undoAfter(t, () => {
@@ -254,17 +257,8 @@ class GitHub extends Issuer {
   }
 }
 
-async function startGitHub(t: TestContext): Promise<GitHub> {
-  const issuer = await startIssuer(t);
-  const github = new GitHub();
-  issuer.answer = (path) => github.answer(path);
-  github.url = issuer.url;
-  github.asked = issuer.asked;
-  return github;
-}
-
 test('GitHub says who it is, by its API, and only of verified addresses', async (t) => {
-  const github = await startGitHub(t);
+  const github = await start(t, new GitHub());
   const scopes = ['read:user', 'user:email'];
   const login = loginAt(github, { kind: 'github', scopes });
   const begun = await login.begin(CALLBACK, true);
@@ -286,9 +280,20 @@ test('GitHub says who it is, by its API, and only of verified addresses', async 
   assert.deepEqual(await login.end(url, begun), { ...octocat, email: '' });
   github.emails = { message: 'no' };
   assert.deepEqual(await login.end(url, begun), { ...octocat, email: '' });
-  github.emails = undefined;
-  assert.equal(await login.end(url, begun), 'unavailable');
-  github.emails = [];
+  // Without the scope `user:email`, or the permission of a GitHub App: somebody without an address.
+  for (const status of [403, 404]) {
+    github.said = { '/api/v3/user/emails': { status, body: '{"message":"no"}' } };
+    assert.deepEqual(await login.end(url, begun), { ...octocat, email: '' }, String(status));
+  }
+  for (const [path, status] of [
+    ['/api/v3/user/emails', 500],
+    ['/api/v3/user/emails', 401],
+    ['/api/v3/user', 403],
+  ] as const) {
+    github.said = { [path]: { status } };
+    assert.equal(await login.end(url, begun), 'unavailable', `${path} ${status}`);
+  }
+  github.said = {};
   for (const user of [{}, { id: 1 }, { login: 'x' }, { id: 1, login: 'a b' }]) {
     github.user = user;
     assert.equal(await login.end(url, begun), 'unavailable', JSON.stringify(user));
