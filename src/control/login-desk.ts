@@ -148,6 +148,7 @@ export class LoginDesk {
     if (issuer === undefined) return UNAVAILABLE;
     const found = await issuer.end(`${site}${CALLBACK_PATH}${query}`, { ...pending, state });
     if (found === 'refused') return { code: 'SLW_HTTP_LOGIN_REFUSED' };
+    if (found === 'lost') return LOST;
     if (found === 'unavailable' || this.#keys === undefined) return UNAVAILABLE;
     const { clock, log } = this.#options;
     const { tunnel, provider, target } = pending;

@@ -5,13 +5,15 @@
 //
 // Invariant: an identity is what this provider says for this very login, or there is none; an
 // address is one that it has verified; it is asked over TLS, at the addresses of its discovery, and
-// bounded in time and size. Must not know: visitors' requests, cookies, or who may visit. The only
-// file that knows openid-client, which it loads with the first login.
+// bounded in time and size. What a visitor brings back is no word of the provider's: it cannot make
+// the log say that the provider fails. Must not know: visitors' requests, cookies, or who may
+// visit. The only file that knows openid-client, which it loads with the first login.
 
 import { createHash } from 'node:crypto';
 import type { ClientAuth, Configuration, CustomFetch, ServerMetadata } from 'openid-client';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { loggable } from '../base/loggable.ts';
 import { type Identity, identityText } from '../base/login-rule.ts';
 import type { Masked } from '../base/masked.ts';
 import type { LoginProvider } from '../config/login-providers.ts';
@@ -27,10 +29,17 @@ const LIMITS = { timeoutMs: FETCH_TIMEOUT_MS, bytesMax: DOCUMENT_BYTES_MAX };
 const FAILURE_COOLDOWN_MS = 5000;
 /** Visitors that come back at once; others are told to come again. Guess. */
 const ENDING_MAX = 64;
-/** Of the log: why nobody can log in. */
+/** Of the log: why nobody can log in, and why a visitor could not. */
 const LOG_MS = 10_000;
 /** A person did not log in, or may not (RFC 6749 4.1.2.1, OpenID Connect Core 3.1.2.6). */
 const REFUSALS = new Set(['access_denied', 'login_required', 'interaction_required']);
+/** The provider has a problem, and not the visitor (RFC 6749 4.1.2.1). */
+const OUTAGES = new Set(['server_error', 'temporarily_unavailable']);
+/** A code that is made up, over or used: RFC 6749 5.2, and GitHub, which says so with a 200. */
+const LOST_CODES = new Set(['invalid_grant', 'bad_verification_code']);
+/** What a visitor brings back once at most, and with response_type=code never. */
+const ONCE = ['code', 'error', 'iss', 'state'];
+const NEVER = ['response', 'id_token', 'token'];
 const GITHUB = 'https://github.com';
 /** GitHub's, for what the application was not given: no scope, no permission. */
 const WITHHELD = new Set([403, 404]);
@@ -39,6 +48,15 @@ const BODILESS = new Set([204, 205, 304]);
 
 type OpenId = typeof import('openid-client');
 type Claims = Readonly<Record<string, unknown>>;
+/** Refused: by the provider, as the visitor says. Lost: what it brought back opens nothing. */
+export type LoginFailure = 'refused' | 'lost' | 'unavailable';
+
+/** As openid-client throws it; the outermost says what, the inner ones about what. */
+interface Thrown {
+  readonly error?: unknown;
+  readonly error_description?: unknown;
+  readonly cause?: unknown;
+}
 
 export interface LoginIssuerOptions {
   readonly provider: LoginProvider;
@@ -63,6 +81,7 @@ export class LoginIssuer {
   readonly #discovery: Discovery<Configuration>;
   #endingCount = 0;
   #loggedMs = Number.NEGATIVE_INFINITY;
+  #notedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LoginIssuerOptions) {
     this.#options = options;
@@ -105,15 +124,17 @@ export class LoginIssuer {
   }
 
   /** Who came back to `url`; it has the state, which the caller knows. */
-  async end(url: string, proofs: LoginProofs): Promise<Identity | 'refused' | 'unavailable'> {
+  async end(url: string, proofs: LoginProofs): Promise<Identity | LoginFailure> {
+    if (!isReturn(new URL(url).searchParams)) return 'lost';
     if (this.#endingCount >= ENDING_MAX) return 'unavailable';
     this.#endingCount += 1;
     try {
       return await this.#identify(url, proofs);
     } catch (error) {
-      if (REFUSALS.has((error as { readonly error?: string }).error ?? '')) return 'refused';
-      this.#complain(error);
-      return 'unavailable';
+      const failure = failureOfVisitor(error);
+      if (failure === undefined) this.#complain(error);
+      else this.#note(error);
+      return failure ?? 'unavailable';
     } finally {
       this.#endingCount -= 1;
     }
@@ -236,10 +257,57 @@ export class LoginIssuer {
     const fields = { provider: provider.name, reason: reasonOf(error) };
     log.error(fields, 'nobody can log in at this provider');
   }
+
+  /** Often enough to find a scope that the provider does not know; a visitor can write it too. */
+  #note(error: unknown): void {
+    const { clock, log, provider } = this.#options;
+    const nowMs = clock.nowMs();
+    if (REFUSALS.has(wordOf(error)) || nowMs - this.#notedMs < LOG_MS) return;
+    this.#notedMs = nowMs;
+    const fields = { provider: provider.name, reason: reasonOf(error) };
+    log.info(fields, 'a visitor came back from the login provider without a login');
+  }
+}
+
+/** Is it what a provider sends back, by its form? */
+function isReturn(query: URLSearchParams): boolean {
+  if (NEVER.some((name) => query.has(name))) return false;
+  if (ONCE.some((name) => query.getAll(name).length > 1)) return false;
+  return (query.get('code') ?? '') !== '' || (query.get('error') ?? '') !== '';
+}
+
+/** Undefined: it is the provider that fails, and nothing that the visitor has brought. */
+function failureOfVisitor(error: unknown): LoginFailure | undefined {
+  const word = wordOf(error);
+  if ((error as Thrown).cause instanceof URLSearchParams) {
+    return OUTAGES.has(word) ? 'unavailable' : 'refused';
+  }
+  if (REFUSALS.has(word)) return 'refused';
+  const isLost = LOST_CODES.has(word) || detailOf(error).parameters instanceof URLSearchParams;
+  return isLost ? 'lost' : undefined;
+}
+
+/** What the response held that cannot be used. */
+function detailOf(error: unknown): { readonly parameters?: unknown; readonly body?: unknown } {
+  const { cause } = error as Thrown;
+  return ((cause as Thrown | undefined)?.cause as object | undefined) ?? {};
+}
+
+/** The code of an error response; empty when it is none. */
+function wordOf(error: unknown): string {
+  const body = detailOf(error).body as Thrown | undefined;
+  return textOf((error as Thrown).error) || textOf(body?.error);
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }
 
 function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const words = [wordOf(error), textOf((error as Thrown).error_description)];
+  const said = loggable(words.filter((word) => word !== '').join(': '));
+  return said === '' ? error.message : `${error.message} (${said})`;
 }
 
 /** In lower case; '' for what is none. */

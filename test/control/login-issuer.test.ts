@@ -105,13 +105,16 @@ async function start<T extends Issuer>(t: TestContext, issuer: T): Promise<T> {
   return issuer;
 }
 
-function loginAt(issuer: Issuer, more: Partial<LoginProvider> = {}): LoginIssuer {
+function loginAt(
+  issuer: Issuer,
+  more: Partial<LoginProvider> = {},
+  { log } = new LogLines('control'),
+): LoginIssuer {
   const provider: LoginProvider = {
     ...{ name: 'company', kind: 'oidc', issuer: issuer.url, clientId: CLIENT_ID },
     ...{ scopes: ['openid'], loginClaim: 'sub', trustsEmail: false, sessionMaxMs: 1000 },
     ...more,
   };
-  const { log } = new LogLines('control');
   const clock = new FakeClock();
   return new LoginIssuer({ provider, secret: new Masked(SECRET), clock, log });
 }
@@ -231,13 +234,46 @@ test('a person who was refused is told apart from an issuer that fails', async (
     ['access_denied', 'refused'],
     ['login_required', 'refused'],
     ['server_error', 'unavailable'],
-    ['invalid_request', 'unavailable'],
+    ['invalid_request', 'refused'],
+    ['x', 'refused'],
   ] as const) {
     const begun = await login.begin(CALLBACK, false);
     assert.ok(begun !== undefined);
     const url = `${CALLBACK}?error=${error}&state=${begun.state}`;
     assert.equal(await login.end(url, begun), wanted, error);
   }
+});
+
+test('what a visitor brings back cannot have the log blame the issuer', async (t) => {
+  const issuer = await startIssuer(t);
+  const lines = new LogLines('control');
+  const levels = () => lines.lines.map(({ level }) => level);
+  const login = loginAt(issuer, {}, lines);
+  const begun = await login.begin(CALLBACK, false);
+  assert.ok(begun !== undefined);
+  const end = (query: string) => login.end(`${CALLBACK}?state=${begun.state}${query}`, begun);
+  issuer.said = { '/token': { status: 400, body: '{"error":"invalid_grant"}' } };
+  for (const [query, wanted] of [
+    ['&error=x%0Aforged', 'refused'],
+    ['&error=server_error', 'unavailable'],
+    ['&code=made-up', 'lost'],
+    ['', 'lost'],
+    ['&code=', 'lost'],
+    ['&code=a&code=b', 'lost'],
+    ['&code=a&iss=https%3A%2F%2Fother.example', 'lost'],
+    ['&code=a&iss=a&iss=b', 'lost'],
+    ['&code=a&id_token=b', 'lost'],
+    ['&response=a', 'lost'],
+  ] as const) {
+    assert.equal(await end(query), wanted, query);
+  }
+  assert.deepEqual(levels(), ['info'], 'once in a while, and no error');
+  assert.match(String(lines.lines[0]?.reason), /\(x\?forged\)$/u);
+  // The real reason is told at once all the same.
+  issuer.said = { '/token': { status: 401, body: '{"error":"invalid_client"}' } };
+  assert.equal(await end('&code=a'), 'unavailable');
+  assert.deepEqual(levels(), ['info', 'error']);
+  assert.match(String(lines.lines[1]?.reason), /\(invalid_client\)$/u);
 });
 
 /** A GitHub Enterprise site, whose API lies below it. */
@@ -274,8 +310,12 @@ test('GitHub says who it is, by its API, and only of verified addresses', async 
   const octocat = { user: '583231', login: 'Octo-Cat', email: 'octo@example.com' };
   assert.deepEqual(await login.end(url, begun), octocat);
   const other = `${CALLBACK}?code=c&state=${begun.state}&iss=https%3A%2F%2Fother.example`;
-  assert.equal(await login.end(other, begun), 'unavailable');
+  assert.equal(await login.end(other, begun), 'lost');
   assert.equal(github.asked.at(-1)?.authorization, 'Bearer gho');
+  const wrong = { status: 200, body: '{"error":"bad_verification_code"}' };
+  github.said = { '/login/oauth/access_token': wrong };
+  assert.equal(await login.end(url, begun), 'lost');
+  github.said = {};
   github.emails = [{ email: 'octo@example.com', primary: true, verified: false }];
   assert.deepEqual(await login.end(url, begun), { ...octocat, email: '' });
   github.emails = { message: 'no' };
