@@ -3,7 +3,8 @@
 //   open --a token that may--> cookie --each request--> found --12 h, logout, token over--> gone
 //
 // Invariant: an id is kept as its digest alone, and a session is worth no more than the token that
-// opened it is now; there are so many, the oldest goes first. Must not know: tokens, pages.
+// opened it is now, at the address of the request at hand; there are so many, the oldest goes
+// first. Must not know: tokens, pages.
 
 import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
@@ -20,13 +21,13 @@ const ID = /(?:^|; )sluiceway_session=([A-Za-z0-9_-]{43})(?:;|$)/;
 const COOKIE_HEADER_LENGTH_MAX = 8192;
 
 export interface DashboardSessionsOptions {
-  /** Is the token behind a credential still good, and for this? */
+  /** Is the token behind a credential still good, for this and from there? */
   readonly mayLook: (holder: Holder) => boolean;
   readonly clock: Clock;
 }
 
 interface Session {
-  readonly holder: Holder;
+  readonly credential: string;
   readonly endMs: number;
 }
 
@@ -43,22 +44,23 @@ export class DashboardSessions {
   }
 
   /** Gives the Set-Cookie field. */
-  open(holder: Holder): string {
+  open(credential: string): string {
     const id = randomBytes(ID_BYTES).toString('base64url');
     const endMs = this.#options.clock.nowMs() + SESSION_MS;
     const [oldest] = this.#sessions.keys();
     if (this.#sessions.size >= SESSIONS_MAX && oldest !== undefined) this.#sessions.delete(oldest);
-    this.#sessions.set(digestOf(id), { holder, endMs });
+    this.#sessions.set(digestOf(id), { credential, endMs });
     return `${COOKIE}=${id}; Max-Age=${SESSION_MS / 1000}; ${ATTRIBUTES}`;
   }
 
-  /** Does the cookie of a request belong to a session that still is? */
-  isOpen(cookie: string | undefined): boolean {
+  /** Does the cookie of a request from this address belong to a session that still is? */
+  isOpen(cookie: string | undefined, remoteAddress: string): boolean {
     const key = keyOf(cookie);
     const session = key === undefined ? undefined : this.#sessions.get(key);
     if (key === undefined || session === undefined) return false;
     const { clock, mayLook } = this.#options;
-    if (clock.nowMs() < session.endMs && mayLook(session.holder)) return true;
+    const { credential, endMs } = session;
+    if (clock.nowMs() < endMs && mayLook({ credential, remoteAddress })) return true;
     this.#sessions.delete(key);
     return false;
   }

@@ -126,8 +126,8 @@ export class Dashboard {
 
   /** From this machine, in a session, or with a token that may. */
   #isAllowed({ isTrusted, request, remoteAddress }: Visit): boolean {
-    if (isTrusted || this.#sessions.isOpen(request.headers.cookie)) return true;
-    const { authorization } = request.headers;
+    const { authorization, cookie } = request.headers;
+    if (isTrusted || this.#sessions.isOpen(cookie, remoteAddress)) return true;
     if (authorization === undefined) return false;
     return typeof this.#options.judge({ authorization, remoteAddress }) !== 'string';
   }
@@ -181,7 +181,7 @@ export class Dashboard {
     }
     const { credential } = found;
     this.#options.log.info({ remoteAddress }, 'login to the dashboard');
-    redirect(visit, '/', { 'set-cookie': this.#sessions.open({ credential, remoteAddress }) });
+    redirect(visit, '/', { 'set-cookie': this.#sessions.open(credential) });
   }
 
   #logout(visit: Visit): void {
@@ -189,8 +189,9 @@ export class Dashboard {
   }
 
   /** Is there a session to log out of? */
-  #greet({ request }: Visit): string {
-    return JSON.stringify({ hasSession: this.#sessions.isOpen(request.headers.cookie) });
+  #greet({ request, remoteAddress }: Visit): string {
+    const hasSession = this.#sessions.isOpen(request.headers.cookie, remoteAddress);
+    return JSON.stringify({ hasSession });
   }
 
   #sendEvents(visit: Visit): void {

@@ -6,54 +6,72 @@ import { test } from 'node:test';
 import { DashboardSessions } from '../../src/control/dashboard-sessions.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-const HOLDER = { credential: 'ops#1', remoteAddress: '192.0.2.1:7' };
+const CREDENTIAL = 'ops#1';
+const ADDRESS = '192.0.2.1:7';
+const ELSEWHERE = '198.51.100.1:7';
 const HOUR_MS = 3_600_000;
 
 class Bench {
   readonly clock = new FakeClock();
   isGood = true;
-  readonly sessions = new DashboardSessions({ mayLook: () => this.isGood, clock: this.clock });
+  readonly sessions = new DashboardSessions({
+    mayLook: ({ credential, remoteAddress }) =>
+      this.isGood && credential === CREDENTIAL && remoteAddress === ADDRESS,
+    clock: this.clock,
+  });
+
+  isOpen(cookie: string | undefined, remoteAddress = ADDRESS): boolean {
+    return this.sessions.isOpen(cookie, remoteAddress);
+  }
 
   /** What the browser sends from now on. */
   open(): string {
-    return this.sessions.open(HOLDER).split(';')[0] ?? '';
+    return this.sessions.open(CREDENTIAL).split(';')[0] ?? '';
   }
 }
 
 test('a cookie is kept from scripts and other sites, and opens its session alone', () => {
   const bench = new Bench();
-  const field = bench.sessions.open(HOLDER);
+  const field = bench.sessions.open(CREDENTIAL);
   assert.match(
     field,
     /^sluiceway_session=[\w-]{43}; Max-Age=43200; Path=\/; HttpOnly; SameSite=Strict$/u,
   );
   const cookie = field.split(';')[0] ?? '';
   for (const sent of [cookie, `a=b; ${cookie}`, `${cookie}; c=d`]) {
-    assert.equal(bench.sessions.isOpen(sent), true, sent);
+    assert.equal(bench.isOpen(sent), true, sent);
   }
   const id = cookie.slice(cookie.indexOf('=') + 1);
   const wrong = ['', id, `x${cookie}`, cookie.slice(0, -1), `${cookie}A`];
   const odd = [`sluiceway_session=${'A'.repeat(43)}`, `${'a=b; '.repeat(2000)}${cookie}`];
-  assert.equal(bench.sessions.isOpen(undefined), false);
-  for (const sent of [...wrong, ...odd]) assert.equal(bench.sessions.isOpen(sent), false, sent);
+  assert.equal(bench.isOpen(undefined), false);
+  for (const sent of [...wrong, ...odd]) assert.equal(bench.isOpen(sent), false, sent);
 });
 
 test('it ends after twelve hours, by logout, and with its token', () => {
   const bench = new Bench();
   const first = bench.open();
   bench.clock.advance(12 * HOUR_MS - 1);
-  assert.equal(bench.sessions.isOpen(first), true);
+  assert.equal(bench.isOpen(first), true);
   bench.clock.advance(2);
-  assert.equal(bench.sessions.isOpen(first), false);
+  assert.equal(bench.isOpen(first), false);
   const second = bench.open();
   assert.match(bench.sessions.close(second), /^sluiceway_session=; Max-Age=0;/u);
-  assert.equal(bench.sessions.isOpen(second), false);
+  assert.equal(bench.isOpen(second), false);
   const third = bench.open();
   bench.isGood = false;
-  assert.equal(bench.sessions.isOpen(third), false);
+  assert.equal(bench.isOpen(third), false);
   bench.isGood = true;
-  assert.equal(bench.sessions.isOpen(third), false, 'once over is over');
+  assert.equal(bench.isOpen(third), false, 'once over is over');
   assert.equal(bench.sessions.count, 0);
+});
+
+test('it is no better than its token at the address that a request comes from', () => {
+  const bench = new Bench();
+  const cookie = bench.open();
+  assert.equal(bench.isOpen(cookie), true);
+  assert.equal(bench.isOpen(cookie, ELSEWHERE), false);
+  assert.equal(bench.isOpen(cookie), false, 'somebody else has it: it is over');
 });
 
 test('the oldest goes when there are too many', () => {
@@ -61,7 +79,7 @@ test('the oldest goes when there are too many', () => {
   const cookies = Array.from({ length: 65 }, () => bench.open());
   assert.equal(bench.sessions.count, 64);
   assert.deepEqual(
-    [0, 1, 64].map((index) => bench.sessions.isOpen(cookies[index])),
+    [0, 1, 64].map((index) => bench.isOpen(cookies[index])),
     [false, true, true],
   );
 });
