@@ -164,6 +164,11 @@ function limitField(field: keyof TokenLimits): [string, Field] {
   ];
 }
 
+/** A value in a problem. A token itself, pasted in place of its hash, is not for a log. */
+function shown(name: string, text: string | undefined): string {
+  return text === undefined || name === 'hashes' ? '' : ` ${quote(text)}`;
+}
+
 const NO_HASH = 'is no hash; `sluiceway token create` writes one, such as sha256: and 64 digits';
 const NO_HOST = 'is no host; write example.com, *.example.com, or * for every host';
 const NO_PORT = 'is no port; write 2222 or a range such as 8000-8100';
@@ -364,7 +369,7 @@ class EntryReader {
       const text = readScalar(item);
       const value = text === undefined ? 'must be a list of values' : read(text);
       if (typeof value === 'object') values.push(value.value);
-      else this.add(item, `"${name}"${text === undefined ? '' : ` ${quote(text)}`} ${value}`);
+      else this.add(item, `"${name}"${shown(name, text)} ${value}`);
     }
     return values;
   }

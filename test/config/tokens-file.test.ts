@@ -125,6 +125,20 @@ describe('a tokens file', () => {
       /must be a map/,
     ],
   ];
+  test('a secret in place of its hash is in no problem', () => {
+    for (const hashes of [
+      '[hunter2]',
+      'hunter2',
+      `[sha256:${A}, "hunter2"]`,
+      '\n      - hunter2',
+    ]) {
+      const { entries, problems } = read(`tokens:\n  - name: ci\n    hashes: ${hashes}\n`);
+      assert.deepEqual(entries, []);
+      assert.match(problems.join('\n'), /line \d, column \d+: "hashes" is no hash; /, hashes);
+      assert.doesNotMatch(problems.join('\n'), /hunter2/);
+    }
+  });
+
   for (const [what, text, wanted] of faults) {
     test(`with ${what} gives no token, and says where`, () => {
       const { entries, problems } = read(text);
