@@ -1,6 +1,7 @@
 // The file that remembers the CA of each server, one line each: `host:port sha256:hex`.
 //
-// Invariant: what is remembered is never overwritten here; a line that names a server and cannot
+// Invariant: what is remembered is never overwritten here, and never joined by another CA of the
+// same server, however many clients meet it at once; a line that names a server and cannot
 // be read is a mismatch and never "unknown"; a file that cannot be read or written is an error.
 // The file is whole or absent, its owner's alone. Must not know: how a CA is fetched.
 
@@ -35,15 +36,20 @@ export class KnownServers {
     return linesOf(await readIfThere(this.path), server);
   }
 
-  async remember(server: string, fingerprint: string): Promise<void> {
+  /** Gives what others have remembered meanwhile, where that is another CA; then nothing is. */
+  async remember(server: string, fingerprint: string): Promise<readonly KnownServer[]> {
     await fs.mkdir(dirname(this.path), { recursive: true, mode: FOLDER_MODE });
     const lock = `${this.path}.lock`;
     await takeLock(lock);
     try {
       const text = (await readIfThere(this.path)) ?? HEADER;
-      if (linesOf(text, server).some((known) => known.fingerprint === fingerprint)) return;
+      const known = linesOf(text, server);
+      if (known.length > 0) {
+        return known.some((one) => one.fingerprint === fingerprint) ? [] : known;
+      }
       const separator = text === '' || text.endsWith('\n') ? '' : '\n';
       await replaceFile(this.path, `${text}${separator}${server} ${fingerprint}\n`);
+      return [];
     } finally {
       await fs.rm(lock, { force: true });
     }

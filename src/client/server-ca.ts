@@ -20,7 +20,7 @@ import { createProxyAgent, describeProxyAnswer } from '../base/proxy-agent.ts';
 import { describeWrongName } from '../base/tls-refusal.ts';
 import { controlUrl } from '../config/address.ts';
 import type { TrustConfig } from '../config/config.ts';
-import { KnownServers } from './known-servers.ts';
+import { type KnownServer, KnownServers } from './known-servers.ts';
 
 const CA_PATH = '/.well-known/ca.crt';
 const FETCH_TIMEOUT_MS = 10_000;
@@ -93,9 +93,17 @@ async function checkFingerprint(
   const [first] = known;
   if (first === undefined) return true;
   if (known.some((one) => one.fingerprint === fingerprint)) return false;
-  throw refused(
+  throw changed(server, `${knownServers} line ${first.line}`, { first, fingerprint });
+}
+
+function changed(
+  server: string,
+  place: string,
+  { first, fingerprint }: { readonly first: KnownServer; readonly fingerprint: string },
+): SluicewayError {
+  return refused(
     server,
-    `its CA has changed, or somebody answers in its place: ${knownServers} line ${first.line} ` +
+    `its CA has changed, or somebody answers in its place: ${place} ` +
       `has ${first.fingerprint}, the server shows ${fingerprint}; if the server prints the new ` +
       'one when it starts, remove that line',
   );
@@ -110,14 +118,19 @@ async function readKnown(path: string, server: string) {
 }
 
 async function remember({ knownServers }: TrustConfig, server: string, fingerprint: string) {
+  let known: readonly KnownServer[];
   try {
-    await new KnownServers(knownServers).remember(server, fingerprint);
+    known = await new KnownServers(knownServers).remember(server, fingerprint);
   } catch (cause) {
     throw refused(
       server,
       `its CA cannot be remembered in ${knownServers}: ${(cause as Error).message}; give ` +
         `--known-servers FILE, or --auto-tls-fingerprint ${fingerprint} if the server prints that`,
     );
+  }
+  const [first] = known;
+  if (first !== undefined) {
+    throw changed(server, `${knownServers} line ${first.line}`, { first, fingerprint });
   }
 }
 

@@ -14,6 +14,7 @@ import { Masked } from '../../src/base/masked.ts';
 import { KnownServers } from '../../src/client/known-servers.ts';
 import { fetchServerCa, type ServerCa } from '../../src/client/server-ca.ts';
 import type { TrustConfig } from '../../src/config/config.ts';
+import { undoAfter } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
 import { DAY_MS, leafOf, newAuthority, serveCa } from '../support/private-pki.ts';
 import { scratchFolder } from '../support/programs.ts';
@@ -196,6 +197,44 @@ test('clients that remember at once lose none of their lines', async (t) => {
   const servers = Array.from({ length: 12 }, (_, index) => `server-${index}.example:8123`);
   await Promise.all(servers.map((server) => known.remember(server, 'sha256:aa')));
   for (const server of servers) assert.equal((await known.find(server)).length, 1, server);
+});
+
+test('of two CAs that a server shows at first, one is believed, whoever asks at once', async (t) => {
+  const bench = new Bench(t);
+  const cas = await Promise.all([newAuthority(), newAuthority()]);
+  const ports = await Promise.all(cas.map(async (ca) => serveCa(t, await leafOf(ca), ca.cert)));
+  // One address, behind which every other connection has another server.
+  let count = 0;
+  const front = net.createServer((socket) => {
+    const back = net.connect(ports[count % 2] ?? 0, '127.0.0.1');
+    count += 1;
+    socket.on('error', () => back.destroy()).pipe(back);
+    back.on('error', () => socket.destroy()).pipe(socket);
+  });
+  undoAfter(t, () => {
+    front.close();
+  });
+  front.listen(0, '127.0.0.1');
+  await once(front, 'listening');
+  const { port } = front.address() as net.AddressInfo;
+  const both = await Promise.allSettled([bench.fetch(port), bench.fetch(port)]);
+  const reasons = both.flatMap((one) => (one.status === 'rejected' ? [String(one.reason)] : []));
+  assert.equal(reasons.length, 1, 'one of the two is refused');
+  assert.match(reasons[0] ?? '', /its CA has changed/);
+  const known = await new KnownServers(bench.knownServers).find(`127.0.0.1:${port}`);
+  assert.equal(known.length, 1);
+});
+
+test('what another client remembered meanwhile is not joined by another CA', async (t) => {
+  const known = new KnownServers(new Bench(t).knownServers);
+  assert.deepEqual(await known.remember('first:1', 'sha256:aa'), []);
+  assert.deepEqual(await known.remember('first:1', 'sha256:aa'), []);
+  const [{ fingerprint } = assert.fail('was joined')] = await known.remember(
+    'first:1',
+    'sha256:bb',
+  );
+  assert.equal(fingerprint, 'sha256:aa');
+  assert.equal((await known.find('first:1')).length, 1);
 });
 
 test('a lock that a killed client left is taken over', async (t) => {
