@@ -27,7 +27,12 @@ import type {
   LoginReturn,
   LoginWay,
 } from '../bridge/login-messages.ts';
-import { readLoginProviders, readSecret, secretFilesOf } from '../config/login-providers.ts';
+import {
+  type LoginProviders,
+  readLoginProviders,
+  readSecret,
+  secretFilesOf,
+} from '../config/login-providers.ts';
 import { Problems } from '../config/problems.ts';
 import { FileWatch } from './file-watch.ts';
 import { LoginIssuer } from './login-issuer.ts';
@@ -57,8 +62,6 @@ export interface LoginDeskOptions {
 interface Reading {
   readonly issuers: ReadonlyMap<string, LoginIssuer>;
   readonly cookieSecret: string | undefined;
-  /** What to read again when it changes. */
-  readonly paths: readonly string[];
 }
 
 export class LoginDesk {
@@ -66,7 +69,7 @@ export class LoginDesk {
   readonly #pending = new PendingLogins();
   /** Without one of the operator's: sessions end with the process. */
   readonly #drawnSecret = randomBytes(SECRET_BYTES).toString('hex');
-  #reading: Reading = { issuers: new Map(), cookieSecret: undefined, paths: [] };
+  #reading: Reading = { issuers: new Map(), cookieSecret: undefined };
   #keys: LoginKeys | undefined;
   #watch: FileWatch | undefined;
   #nextKey: Timer | undefined;
@@ -195,25 +198,28 @@ export class LoginDesk {
     }
   }
 
-  /** The file as it is with all that it names marked: it is read again when it names others. */
+  /**
+   * The file as it is with all that it names marked: it is read again when it names others. Secrets
+   * are read behind that: one that is not there yet, or is not whole, is noticed when it is.
+   */
   async #readMarked(file: string): Promise<Reading> {
-    let found = await this.#read(file);
-    while (this.#watch?.isOf(found.paths) !== true) {
+    let found = await readFound(file);
+    let paths = pathsOf(file, found);
+    while (this.#watch?.isOf(paths) !== true) {
       this.#watch?.close();
-      this.#watch = new FileWatch({ paths: found.paths, clock: this.#options.clock });
+      this.#watch = new FileWatch({ paths, clock: this.#options.clock });
       await this.#watch.mark();
-      found = await this.#read(file);
+      found = await readFound(file);
+      paths = pathsOf(file, found);
     }
-    return found;
+    return this.#readSecrets(found);
   }
 
-  async #read(file: string): Promise<Reading> {
+  async #readSecrets(found: LoginProviders): Promise<Reading> {
     const { clock, log } = this.#options;
     const problems = new Problems();
-    const found = readLoginProviders({ path: file, text: await textOf(file) }, problems);
-    const files = secretFilesOf(found);
     const secrets = new Map<string, Masked>();
-    for (const { path, lengthMin } of files) {
+    for (const { path, lengthMin } of secretFilesOf(found)) {
       const read = readSecret(await textOf(path), lengthMin);
       if (typeof read === 'string') problems.add(`--login-providers: ${path} ${read}`);
       else secrets.set(path, read);
@@ -226,9 +232,20 @@ export class LoginDesk {
     return {
       issuers: new Map(issuers),
       cookieSecret: secrets.get(found.cookieSecretFile ?? '')?.reveal(),
-      paths: [file, ...files.map(({ path }) => path)],
     };
   }
+}
+
+async function readFound(file: string): Promise<LoginProviders> {
+  const problems = new Problems();
+  const found = readLoginProviders({ path: file, text: await textOf(file) }, problems);
+  problems.throwIfAny();
+  return found;
+}
+
+/** What to read again when it changes. */
+function pathsOf(file: string, found: LoginProviders): readonly string[] {
+  return [file, ...secretFilesOf(found).map(({ path }) => path)];
 }
 
 async function textOf(path: string): Promise<string> {
