@@ -106,7 +106,7 @@ export interface TunnelSpecFields {
   readonly upstreams?: readonly HostUpstream[];
   readonly tcp?: readonly PortUpstream[];
   readonly udp?: readonly PortUpstream[];
-  /** Empty or absent is everyone. */
+  /** Absent: everyone. The definition refuses an empty one, which would be everyone as well. */
   readonly allowIps?: readonly string[];
   readonly proxyProtocol?: 'off' | 'v1' | 'v2';
   readonly udpProxyProtocol?: 'off' | 'v2';
@@ -156,7 +156,7 @@ export interface ExitNodeSpecFields {
   readonly caFingerprint?: string;
   readonly provision?: Provision;
   readonly allocation?: 'Shared' | 'PerTunnel';
-  /** Absent or empty: all. */
+  /** Absent: all. Empty is refused, too. */
   readonly allowedNamespaces?: readonly string[];
   /**
    * What the exit node lets clients ask for, such as `1024-65535`. Absent: not known here, or of a

@@ -86,6 +86,18 @@ const REFUSED: readonly (readonly [string, KubeObject, RegExp])[] = [
     /should match/,
   ],
   ['no network', tunnelOf({ tcp: [tcp(80)], allowIps: ['192.0.2.0/33'] }), /write an IP address/],
+  ['an empty list of visitors', tunnelOf({ tcp: [tcp(80)], allowIps: [] }), /at least 1 item/],
+  [
+    'an empty list of namespaces',
+    exitNodeOf({ ...URL_AND_TOKEN, allowedNamespaces: [] }),
+    /at least 1 item/,
+  ],
+  ['an empty list of ports', exitNodeOf({ provision: MACHINE, tcpPorts: [] }), /at least 1 item/],
+  [
+    'an empty list of UDP ports',
+    exitNodeOf({ provision: MACHINE, tcpPorts: ['80'], udpPorts: [] }),
+    /at least 1 item/,
+  ],
   ['no replicas', tunnelOf({ tcp: [tcp(80)], client: { replicas: 0 } }), /greater than or equal/],
   [
     'no quantity',
