@@ -35,15 +35,14 @@ export class FolderUpstreams {
     this.#place = place;
   }
 
-  /** Rejects with a ConfigError for what is no folder. */
+  /** Rejects with a ConfigError for what is no folder, and where there is none for the sockets. */
   static async open(tunnels: readonly TunnelSpec[], log: Logger): Promise<FolderUpstreams> {
     const named = tunnels.filter(({ upstream }) => upstream.folder !== undefined);
     const sockets = new Map<string, string>();
     const servers = new Map<string, { readonly server: Server; readonly socket: string }>();
     if (named.length === 0) return new FolderUpstreams(sockets, [], undefined);
     for (const { name, upstream } of named) await checkFolder(name, upstream.folder ?? '');
-    // Its mode is 0700.
-    const place = await mkdtemp(path.join(await realpath(tmpdir()), 'sluiceway-'));
+    const place = await makePlace(tmpdir());
     keep(place);
     try {
       for (const { name, upstream } of named) {
@@ -76,6 +75,28 @@ export function socketIn(place: string, index: number, platform: string): string
   if (platform !== 'win32') return path.join(place, `${index}.sock`);
   return `\\\\.\\pipe\\${path.win32.basename(place)}-${index}`;
 }
+
+/** Its mode is 0700. */
+async function makePlace(parent: string): Promise<string> {
+  try {
+    return await mkdtemp(path.join(await realpath(parent), 'sluiceway-'));
+  } catch (cause) {
+    const reason = PLACE_REASONS[(cause as NodeJS.ErrnoException).code ?? ''];
+    // What passes, such as a full disk, is no fault of the options: a supervisor tries on.
+    if (reason === undefined) throw cause;
+    const problem = `--upstream fileserver: no folder for its sockets can be made in ${parent}`;
+    const way = 'give one that can be written by the variable TMPDIR, such as /dev/shm';
+    throw new ConfigError([`${problem}: ${reason}; ${way}`], { cause });
+  }
+}
+
+const PLACE_REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'it does not exist',
+  ENOTDIR: 'it is no folder',
+  EROFS: 'the file system is read-only',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+};
 
 /** Folders of sockets of this process. */
 const places = new Set<string>();

@@ -22,6 +22,8 @@ const IMAGE_BYTES_MAX = 200_000_000;
 const FIRST_ANSWER_MS_MAX = 3000;
 /** On a machine with other work the first may be slow; a promise is what can be had. */
 const STARTS = 3;
+/** Of which the client of a container serves a folder. */
+const FILES_HOST = 'files.example.com';
 const READY = ['node', '/app/dist/cli/main.js', 'status', '--local', '--ready'];
 
 interface Ports {
@@ -50,7 +52,8 @@ function serverOptions({ control, http, admin }: Ports): string[] {
 
 function clientOptions({ control }: Ports, upstream: number): string[] {
   const url = `ws://127.0.0.1:${control}`;
-  return env({ TOKEN, URL: url, UPSTREAM: `${HOST}=http://127.0.0.1:${upstream}` });
+  const upstreams = `${HOST}=http://127.0.0.1:${upstream},${FILES_HOST}=fileserver:/app`;
+  return env({ TOKEN, URL: url, UPSTREAM: upstreams });
 }
 
 async function becomesReady(docker: Docker, name: string): Promise<void> {
@@ -145,6 +148,8 @@ async function checkTunnel(t: TestContext, docker: Docker): Promise<void> {
   await becomesReady(docker, 'exit-node');
   await becomesReady(docker, 'client');
   assert.equal((await get(t, { port: at.http, host: HOST })).body, 'contained');
+  const file = { port: at.http, host: FILES_HOST, path: '/package.json' };
+  assert.equal(JSON.parse((await get(t, file)).body).name, 'sluiceway');
   for (const name of ['exit-node', 'client']) {
     const format = ['--format', '{{.State.Health.Status}}'];
     await eventually(30_000, `Docker calls ${name} healthy`, async () => {

@@ -60,6 +60,32 @@ test('a client that is ended while it starts leaves no folder of sockets behind'
   assert.deepEqual(readdirSync(temporary), []);
 });
 
+test('a client with nowhere to put its sockets says where that was, and what to do', async (t) => {
+  const programs = requirePrograms(t, ['unshare', 'mount']);
+  if (programs === undefined) return;
+  const [site, temporary] = [scratchFolder(t), scratchFolder(t)];
+  const client = [
+    ...[process.execPath, ENTRY, 'client', '--url', 'ws://127.0.0.1:1', '--status-dir', 'off'],
+    ...['--upstream', `${HOST}=fileserver:${site}`],
+  ];
+  // As the root of a container is.
+  const readOnly = `mount -t tmpfs -o ro tmpfs ${temporary} && exec "$@"`;
+  const rows: readonly (readonly [string, string])[] = [
+    [temporary, 'the file system is read-only'],
+    [path.join(site, 'none'), 'it does not exist'],
+  ];
+  for (const [folder, reason] of rows) {
+    const run = await runProgram(t, {
+      command: programs.unshare,
+      args: ['--mount', 'sh', '-c', readOnly, 'sh', ...client],
+      env: environment({ TMPDIR: folder }),
+    });
+    assert.equal(run.code, 2, run.stderr);
+    const problem = `--upstream fileserver: no folder for its sockets can be made in ${folder}`;
+    assert.ok(run.stderr.includes(`${problem}: ${reason}; give one`), run.stderr);
+  }
+});
+
 test('the command serves its own folder, says where, and drains', async (t) => {
   const folder = scratchFolder(t);
   writeFileSync(path.join(folder, 'noise.bin'), NOISE);
