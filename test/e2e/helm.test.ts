@@ -82,7 +82,7 @@ const REFUSED: readonly {
   { chart: 'client', set: ['local={host:22}'], says: /local\/0/u },
 ];
 
-const UDP: readonly (readonly string[])[] = [
+const PORTS: readonly (readonly string[])[] = [
   [],
   ['ports.tcp={53}'],
   ['ports.tcp={53}', 'ports.udp={53,4500}'],
@@ -105,8 +105,8 @@ test('the charts', async (t) => {
       });
     }
   }
-  for (const sets of UDP) {
-    await t.test(`UDP ports: ${sets.join(', ') || 'none'}`, () => checkUdp(helm, sets));
+  for (const sets of PORTS) {
+    await t.test(`ports: ${sets.join(', ') || 'none'}`, () => checkPorts(helm, sets));
   }
   for (const { chart, set, says } of REFUSED) {
     await t.test(`${chart} refuses ${set.join(', ') || 'no values'}`, async () => {
@@ -118,8 +118,8 @@ test('the charts', async (t) => {
   }
 });
 
-/** Datagrams get from a Service through the policy to a port that the program may open. */
-async function checkUdp(helm: Helm, sets: readonly string[]): Promise<void> {
+/** Datagrams get from a Service through the policy to a port that the program opens, no other. */
+async function checkPorts(helm: Helm, sets: readonly string[]): Promise<void> {
   const args = ['token.value=x', 'networkPolicy.enabled=true', ...sets];
   const manifests = await helm.template(
     'sluiceway-server',
@@ -142,8 +142,10 @@ async function checkUdp(helm: Helm, sets: readonly string[]): Promise<void> {
     isOpen ? [53, 4500] : [],
   );
   const [container] = podsOf(manifests)[0]?.containers ?? [];
-  const option = container?.env?.find((one) => one.name === 'SLUICEWAY_UDP_PORTS');
-  assert.equal(option?.value, isOpen ? '53,4500' : 'off');
+  const optionOf = (name: string) => container?.env?.find((one) => one.name === name)?.value;
+  assert.equal(optionOf('SLUICEWAY_UDP_PORTS'), isOpen ? '53,4500' : 'off');
+  const isTcpOpen = sets.some((value) => value.startsWith('ports.tcp'));
+  assert.equal(optionOf('SLUICEWAY_TCP_PORTS'), isTcpOpen ? '53' : 'off');
   const hasLowPort = sets.some((value) => value.includes('{53'));
   const sysctls = [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }];
   const { sysctls: found } = podsOf(manifests)[0]?.securityContext ?? {};

@@ -57,11 +57,9 @@
   value: {{ ternary "0.0.0.0:8443" "off" .Values.ports.httpsEnabled | quote }}
 - name: SLUICEWAY_ADMIN_ADDR
   value: "0.0.0.0:9123"
-{{- with .Values.ports.tcp }}
+{{- /* Left out they would be all from 1024 on, of which no Service opens any. */}}
 - name: SLUICEWAY_TCP_PORTS
-  value: {{ include "server.portList" . }}
-{{- end }}
-{{- /* Left out it would follow the TCP ports, which no Service opens for datagrams. */}}
+  value: {{ with .Values.ports.tcp }}{{ include "server.portList" . }}{{ else }}"off"{{ end }}
 - name: SLUICEWAY_UDP_PORTS
   value: {{ with .Values.ports.udp }}{{ include "server.portList" . }}{{ else }}"off"{{ end }}
 {{- if include "server.tokenSecret" . }}
