@@ -63,6 +63,16 @@ const REFUSED: readonly {
   },
   {
     chart: 'server',
+    set: ['token.value=x', 'replicas=2', 'config.letsencrypt-domain={a.example}'],
+    says: /take replicas 1, or letsencrypt-challenge dns-01/u,
+  },
+  {
+    chart: 'server',
+    set: ['token.value=x', 'autoscaling.enabled=true', 'config.letsencrypt-on-demand=a.example'],
+    says: /take replicas 1, or letsencrypt-challenge dns-01/u,
+  },
+  {
+    chart: 'server',
     set: ['token.tokensSecret=x', 'serviceMonitor.enabled=true'],
     says: /needs token\.existingSecret or token\.value/u,
   },
@@ -108,6 +118,11 @@ test('the charts', async (t) => {
   for (const sets of PORTS) {
     await t.test(`ports: ${sets.join(', ') || 'none'}`, () => checkPorts(helm, sets));
   }
+  await t.test('several pods order certificates by dns-01', async () => {
+    const config = 'letsencrypt-domain=a.example,config.letsencrypt-challenge=dns-01';
+    const set = `token.value=x,replicas=2,config.${config},config.letsencrypt-dns-hook=hook`;
+    await helm.template('sluiceway-server', ['--set', set]);
+  });
   for (const { chart, set, says } of REFUSED) {
     await t.test(`${chart} refuses ${set.join(', ') || 'no values'}`, async () => {
       const args = set.flatMap((value) => ['--set', value]);

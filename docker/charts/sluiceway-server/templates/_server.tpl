@@ -30,6 +30,10 @@
 {{- if and .Values.persistence.enabled (eq .Values.kind "Deployment") (gt (int .Values.replicas) 1) -}}
 {{- fail "persistence: replicas of a Deployment would share one volume; take kind StatefulSet" -}}
 {{- end -}}
+{{- $orders := or (get .Values.config "letsencrypt-domain") (get .Values.config "letsencrypt-on-demand") -}}
+{{- if and $orders (include "server.hasSeveral" .) (ne (get .Values.config "letsencrypt-challenge") "dns-01") -}}
+{{- fail "config: several pods behind one Service cannot order certificates, as each answers its own challenges alone; take replicas 1, or letsencrypt-challenge dns-01 with letsencrypt-dns-hook" -}}
+{{- end -}}
 {{- if and .Values.service.udp.separate (not .Values.ports.udp) -}}
 {{- fail "service.udp: leads to the ports of ports.udp, and there are none" -}}
 {{- end -}}
@@ -38,6 +42,12 @@
 {{- fail (printf "config.%s is set by the chart: see ports, token, tls and drain" .) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* At once: what the autoscaler may make of it counts in place of replicas. */}}
+{{- define "server.hasSeveral" -}}
+{{- $most := ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled -}}
+{{- if gt (int $most) 1 }}yes{{ end -}}
 {{- end -}}
 
 {{- define "server.hasLowPort" -}}
