@@ -23,6 +23,7 @@ import { ENTRY } from '../support/tunnel.ts';
 const TOKENS = `tokens:\n  - name: ci\n    hashes: ["sha256:${'ab'.repeat(32)}"]\n    hosts: ["*"]\n`;
 /** What Kubernetes lets a Service's or a container's port be called. */
 const PORT_NAME = /^(?=.{1,15}$)[a-z0-9](?:-?[a-z0-9])*$/u;
+const LOW_PORT_END = 1024;
 const WORKLOADS = new Set(['Deployment', 'StatefulSet']);
 
 const REFUSED: readonly {
@@ -118,6 +119,7 @@ test('the charts', async (t) => {
   for (const sets of PORTS) {
     await t.test(`ports: ${sets.join(', ') || 'none'}`, () => checkPorts(helm, sets));
   }
+  await t.test('visitors are redirected to the port of the Service', () => checkRedirect(helm));
   await t.test('several pods order certificates by dns-01', async () => {
     const config = 'letsencrypt-domain=a.example,config.letsencrypt-challenge=dns-01';
     const set = `token.value=x,replicas=2,config.${config},config.letsencrypt-dns-hook=hook`;
@@ -167,6 +169,29 @@ async function checkPorts(helm: Helm, sets: readonly string[]): Promise<void> {
   assert.deepEqual(found, hasLowPort ? sysctls : undefined);
   checkNames(manifests);
   checkServices(manifests);
+}
+
+/** The program redirects to the port of its own address. */
+async function checkRedirect(helm: Helm): Promise<void> {
+  const set = 'token.value=x,ports.httpsEnabled=true,config.https-cert=a.example=/c\\,/k';
+  for (const [redirect, port] of [
+    ['true', 443],
+    ['false', 8443],
+  ] as const) {
+    const args = ['--set', `${set},config.https-redirect=${redirect}`];
+    const manifests = await helm.template('sluiceway-server', args);
+    const [pod] = podsOf(manifests);
+    const [container] = pod?.containers ?? [];
+    const addr = container?.env?.find(({ name }) => name === 'SLUICEWAY_HTTPS_ADDR')?.value;
+    assert.equal(addr, `0.0.0.0:${port}`);
+    const opened = container?.ports?.find(({ name }) => name === 'https')?.containerPort;
+    assert.equal(opened, port);
+    assert.equal(pod?.securityContext.sysctls !== undefined, port < LOW_PORT_END);
+    const services = manifests.filter(({ kind }) => kind === 'Service');
+    const led = services.flatMap(({ spec }) => spec.ports).find(({ name }) => name === 'https');
+    assert.deepEqual([led?.port, led?.targetPort], [443, 'https']);
+    checkServices(manifests);
+  }
 }
 
 /** No object twice, and none in a namespace of somebody else. */

@@ -50,8 +50,15 @@
 {{- if gt (int $most) 1 }}yes{{ end -}}
 {{- end -}}
 
+{{/* --https-redirect sends visitors to the port of its own address, which is the Service's then. */}}
+{{- define "server.httpsPort" -}}
+{{- $redirects := eq (toString (get .Values.config "https-redirect")) "true" -}}
+{{- ternary (int .Values.ports.https) 8443 $redirects -}}
+{{- end -}}
+
 {{- define "server.hasLowPort" -}}
-{{- range concat .Values.ports.tcp .Values.ports.udp }}{{ if lt (int .) 1024 }}yes{{ end }}{{ end -}}
+{{- $https := ternary (list (include "server.httpsPort" .)) list .Values.ports.httpsEnabled -}}
+{{- range concat .Values.ports.tcp .Values.ports.udp $https }}{{ if lt (int .) 1024 }}yes{{ end }}{{ end -}}
 {{- end -}}
 
 {{- define "server.portList" -}}
@@ -64,7 +71,7 @@
 - name: SLUICEWAY_HTTP_ADDR
   value: "0.0.0.0:8000"
 - name: SLUICEWAY_HTTPS_ADDR
-  value: {{ ternary "0.0.0.0:8443" "off" .Values.ports.httpsEnabled | quote }}
+  value: {{ ternary (printf "0.0.0.0:%s" (include "server.httpsPort" .)) "off" .Values.ports.httpsEnabled | quote }}
 - name: SLUICEWAY_ADMIN_ADDR
   value: "0.0.0.0:9123"
 {{- /* Left out they would be all from 1024 on, of which no Service opens any. */}}
@@ -165,7 +172,7 @@ spec:
         - { name: control, containerPort: 8123 }
         - { name: http, containerPort: 8000 }
         {{- if .Values.ports.httpsEnabled }}
-        - { name: https, containerPort: 8443 }
+        - { name: https, containerPort: {{ include "server.httpsPort" . }} }
         {{- end }}
         - { name: admin, containerPort: 9123 }
         {{- range .Values.ports.tcp }}
