@@ -35,6 +35,14 @@ export function bracketed(value: string): string {
   return isIP(value) === 6 ? `[${value}]` : value;
 }
 
+/** Listening on all addresses includes these. */
+const LOOPBACK_OF: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+
+/** Where a listener on `host` is dialled from its own machine. */
+export function ownHostOf(host: string): string {
+  return LOOPBACK_OF[host] ?? host;
+}
+
 export function readPort(text: string): number | undefined {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   return port <= PORT_MAX ? port : undefined;

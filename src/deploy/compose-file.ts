@@ -4,6 +4,7 @@
 // left; ports are those of the configuration. Must not know: which options there are.
 
 import { stringify } from 'yaml';
+import { showTarget } from '../base/target.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { type ExposedPort, publishable, type Reach, reachOf } from './reach.ts';
@@ -13,9 +14,10 @@ export interface ComposeOptions {
   readonly image: string;
 }
 
-/** Of the image: the state folder, and who runs in it (docker/Dockerfile). */
+/** Of the image: the state folder, who runs in it, and the program (docker/Dockerfile). */
 export const IMAGE_STATE_FOLDER = '/var/lib/sluiceway';
 export const IMAGE_USER = 65_532;
+const IMAGE_PROGRAM = '/app/dist/cli/main.js';
 
 export function composeFile(given: GivenConfig, { name, image }: ComposeOptions): string {
   const plan = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
@@ -34,7 +36,7 @@ export function composeFile(given: GivenConfig, { name, image }: ComposeOptions)
     ...networkOf(reach, usesHost),
     ...(plan.variables.length === 0 ? {} : { env_file: [`./${name}.env`] }),
     ...mountsOf(plan, reach),
-    ...healthOf(plan, reach),
+    ...healthOf(plan, reach, given),
   };
   const secrets = Object.fromEntries(
     plan.files.filter(({ kind }) => kind !== 'folder').map((file) => [file.name, secretOf(file)]),
@@ -91,19 +93,36 @@ function relative({ source, name }: PlannedFile): string {
   return /^\.{0,2}\//.test(path) ? path : `./${path}`;
 }
 
-/** The admin address answers without TLS. */
-function healthOf({ command }: Plan, { adminPort }: Reach) {
-  if (command !== 'server' || adminPort === undefined || adminPort === 0) return {};
-  const script = `fetch('http://127.0.0.1:${adminPort}/healthz').then((a)=>process.exit(a.ok?0:1),()=>process.exit(1))`;
+/**
+ * The image's own check asks where a client and a server are by default: with other addresses it
+ * would fail for ever, and so there is another, or none.
+ */
+function healthOf(plan: Plan, reach: Reach, given: GivenConfig) {
+  const test = plan.command === 'server' ? serverTest(reach) : clientTest(plan, given);
+  if (test === 'own') return {};
+  if (test === 'none') return { healthcheck: { disable: true } };
   return {
-    healthcheck: {
-      test: ['CMD', 'node', '-e', script],
-      interval: '30s',
-      timeout: '5s',
-      retries: 3,
-      start_period: '20s',
-    },
+    healthcheck: { test, interval: '30s', timeout: '5s', retries: 3, start_period: '20s' },
   };
+}
+
+type HealthTest = readonly string[] | 'own' | 'none';
+
+/** The admin address answers without TLS. */
+function serverTest({ admin }: Reach): HealthTest {
+  if (admin === undefined) return 'none';
+  const script = `fetch('http://${showTarget(admin)}/healthz').then((a)=>process.exit(a.ok?0:1),()=>process.exit(1))`;
+  return ['CMD', 'node', '-e', script];
+}
+
+function clientTest({ args }: Plan, { options }: GivenConfig): HealthTest {
+  const [, placed] = args.find(([flag]) => flag === '--status-dir') ?? [];
+  // What the file of --config says stands as it is there.
+  const folder = placed ?? options.find(({ name }) => name === 'status-dir')?.texts[0];
+  if (folder === undefined) return 'own';
+  if (folder === 'off') return 'none';
+  const ask = ['status', '--local', '--ready', '--status-dir', escapeText(folder)];
+  return ['CMD', 'node', IMAGE_PROGRAM, ...ask];
 }
 
 function comments({ files, variables }: Plan, reach: Reach, name: string): string[] {

@@ -5,7 +5,7 @@
 // know: the form of a deployment.
 
 import { ConfigError } from '../base/errors.ts';
-import { isLoopbackHost, type PortRange } from '../base/target.ts';
+import { isLoopbackHost, ownHostOf, type PortRange, type Target } from '../base/target.ts';
 import type { ClientConfig, GivenConfig, ServerConfig } from '../config/config.ts';
 
 export interface ExposedPort {
@@ -29,8 +29,8 @@ export interface Reach {
   readonly usesLoopback: boolean;
   /** Plain HTTP on the control port. */
   readonly isPlainControl: boolean;
-  /** Where /healthz answers without TLS, on loopback. */
-  readonly adminPort?: number;
+  /** Where /healthz answers without TLS, for who asks from the machine itself. */
+  readonly admin?: Target;
 }
 
 /** TCP ports that are published one by one. Guess: a longer list is no list any more. */
@@ -78,9 +78,10 @@ function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
     stopSeconds: stopSecondsOf(config.drainDelayMs + config.drainTimeoutMs),
     usesLoopback: isLoopbackHost(config.controlAddr.host),
     isPlainControl: config.autoTls === undefined && config.tlsCert === undefined,
-    ...(adminAddr === 'off' || !isLoopbackHost(adminAddr.host)
+    // A port that the system chooses is not known here.
+    ...(adminAddr === 'off' || adminAddr.port === 0
       ? {}
-      : { adminPort: adminAddr.port }),
+      : { admin: { host: ownHostOf(adminAddr.host), port: adminAddr.port } }),
   };
 }
 

@@ -36,7 +36,7 @@ interface Service {
   readonly stop_grace_period: string;
   readonly volumes?: readonly string[];
   readonly env_file?: readonly string[];
-  readonly healthcheck?: { readonly test: readonly string[] };
+  readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean };
 }
 
 function serviceOf(text: string): Service {
@@ -70,10 +70,37 @@ test('a Compose service publishes what the server listens on, and waits for its 
   assert.deepEqual(service.ports, wanted.filter(isFirst));
   assert.equal(service.stop_grace_period, '135s');
   assert.deepEqual(service.volumes, ['state:/var/lib/sluiceway']);
-  assert.match(service.healthcheck?.test.join(' ') ?? '', /127\.0\.0\.1:9123\/healthz/u);
+  assert.match(service.healthcheck?.test?.join(' ') ?? '', /127\.0\.0\.1:9123\/healthz/u);
   const open = await generate('compose', ['server', '--token', SECRET]);
   assert.deepEqual(serviceOf(open).ports, ['8123:8123', '8000:8000']);
   assert.match(open, /^# Ports of TCP tunnels are published one by one/mu);
+});
+
+test('a health check asks where the options lead, and there is none where nothing answers', async (t) => {
+  const healthOf = async (args: readonly string[]) =>
+    serviceOf(await generate('compose', args)).healthcheck;
+  const file = path.join(scratchFolder(t), 'client.yaml');
+  writeFileSync(file, 'status-dir: "off"\n');
+  for (const off of [
+    [...SERVER, '--admin-addr', 'off'],
+    [...SERVER, '--admin-addr', '127.0.0.1:0'],
+    [...CLIENT, '--status-dir', 'off'],
+    [...CLIENT, '--config', file],
+  ]) {
+    assert.deepEqual(await healthOf(off), { disable: true }, off.join(' '));
+  }
+  for (const [addr, url] of [
+    ['0.0.0.0:9200', 'http://127.0.0.1:9200/healthz'],
+    ['[::1]:9123', 'http://[::1]:9123/healthz'],
+    ['10.1.2.3:9123', 'http://10.1.2.3:9123/healthz'],
+  ] as const) {
+    const asked = (await healthOf([...SERVER, '--admin-addr', addr]))?.test?.join(' ') ?? '';
+    assert.ok(asked.includes(`'${url}'`), asked);
+  }
+  const asked = (await healthOf([...CLIENT, '--status-dir', '/run/a$b']))?.test;
+  assert.deepEqual(asked?.slice(-2), ['--status-dir', '/var/lib/sluiceway/a$$b']);
+  // The image's own.
+  assert.equal(await healthOf(CLIENT), undefined);
 });
 
 function isFirst(text: string, index: number, all: readonly string[]): boolean {

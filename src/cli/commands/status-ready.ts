@@ -5,15 +5,13 @@
 // finds that it is ready.
 
 import { SluicewayError } from '../../base/errors.ts';
-import { showTarget } from '../../base/target.ts';
+import { ownHostOf, showTarget } from '../../base/target.ts';
 import type { LocalStatus } from '../../client/local-status.ts';
 import type { StatusConfig } from '../../config/config.ts';
 import { ask, type Question } from './server-answer.ts';
 import { findClients } from './status-local.ts';
 
 export const READY_PATH = '/readyz';
-/** Listening on all addresses includes these. */
-const LOOPBACK_OF: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 /** On a machine of its own there is no CA, certificate or proxy to mind. */
 const NO_TRUST = { ca: undefined };
 /** What the health check of its upstream says of a tunnel. */
@@ -45,7 +43,7 @@ export async function askLocalForReadiness(question: LocalQuestion): Promise<str
   if (adminAddr === 'off') {
     throw notReady('no client of this user runs here, and the admin address is off');
   }
-  const host = LOOPBACK_OF[adminAddr.host] ?? adminAddr.host;
+  const host = ownHostOf(adminAddr.host);
   const url = new URL(`http://${showTarget({ host, port: adminAddr.port })}${READY_PATH}`);
   return askServerForReadiness({ url, trust: NO_TRUST }, tunnel);
 }
