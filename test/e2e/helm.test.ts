@@ -91,6 +91,11 @@ const REFUSED: readonly {
   { chart: 'client', set: ['url={ws://a}', 'tcp={2222=a:1}'], says: /token: give/u },
   { chart: 'client', set: ['url={ws://a}', 'token.value=x'], says: /a client needs a tunnel/u },
   { chart: 'client', set: ['local={host:22}'], says: /local\/0/u },
+  {
+    chart: 'operator',
+    set: ['options.metrics-addr=off'],
+    says: /options\.metrics-addr is set by the chart/u,
+  },
 ];
 
 const PORTS: readonly (readonly string[])[] = [
