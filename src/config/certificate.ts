@@ -5,6 +5,7 @@
 // who serves with the pair, or whether the certificate is still valid.
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { pemBlocks } from '../base/pem.ts';
 import { FileElsewhere } from './elsewhere.ts';
 import type { Problems } from './problems.ts';
 
@@ -24,6 +25,22 @@ export function checkCertificate(
   return attempt(file, 'holds no certificate in PEM format', problems, () => {
     return new X509Certificate(readText(file, readFile));
   });
+}
+
+/** Each certificate of the file is one that others can be signed by. */
+export function checkAuthorities(
+  file: CertificateFile,
+  readFile: ReadFile,
+  problems: Problems,
+): void {
+  if (checkCertificate(file, readFile, problems) === undefined) return;
+  const areAuthorities = attempt(file, 'holds a certificate that is broken', problems, () =>
+    pemBlocks(readText(file, readFile))
+      .filter(({ label }) => label === 'CERTIFICATE')
+      .every(({ text }) => new X509Certificate(text).ca),
+  );
+  if (areAuthorities !== false) return;
+  problems.add(`${file.label}: the file holds a certificate that is not of an authority`);
 }
 
 export function checkCertificatePair(

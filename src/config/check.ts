@@ -4,7 +4,12 @@
 // Invariant: a check adds its problems and lets the others run; an option that could not be parsed
 // is absent and never judged twice. Must not know: which options a command has.
 
-import { type CertificateFile, checkCertificate, checkCertificatePair } from './certificate.ts';
+import {
+  type CertificateFile,
+  checkAuthorities,
+  checkCertificate,
+  checkCertificatePair,
+} from './certificate.ts';
 import { type Given, labelOf } from './merge.ts';
 import type { OptionTable } from './option.ts';
 import type { Problems } from './problems.ts';
@@ -80,6 +85,12 @@ export function checkCa<C extends Command>(context: CheckContext<C>, name: strin
   const paths = context.parsed as Readonly<Record<string, string | undefined>>;
   const ca = fileOf(name, paths[name], context.given);
   if (ca !== undefined) checkCertificate(ca, context.readFile, context.problems);
+}
+
+/** Of clients: their certificates are signed by it, and the server starts with nothing else. */
+export function checkClientCa({ parsed, given, readFile, problems }: CheckContext<'server'>): void {
+  const ca = fileOf('client-ca', parsed['client-ca'], given);
+  if (ca !== undefined) checkAuthorities(ca, readFile, problems);
 }
 
 export function checkTrust(

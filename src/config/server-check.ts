@@ -4,7 +4,7 @@
 // Invariant: every check runs, whatever else is wrong. Must not know: HTTPS (https-check.ts).
 
 import { showTarget } from '../base/target.ts';
-import { addAll, type CheckContext, checkCa, checkPair, checkRelations } from './check.ts';
+import { addAll, type CheckContext, checkClientCa, checkPair, checkRelations } from './check.ts';
 import { FileElsewhere } from './elsewhere.ts';
 import { checkHttps } from './https-check.ts';
 import { readLoginProviders, readSecret, secretFilesOf } from './login-providers.ts';
@@ -16,7 +16,7 @@ export function checkServer(context: CheckContext<'server'>): void {
   checkRelations(context);
   checkListeners(context);
   checkPair(context, 'tls-cert', 'tls-key');
-  checkCa(context, 'client-ca');
+  checkClientCa(context);
   addAll(
     context,
     autoTlsProblems(context.parsed, (name) => context.given.has(name)),

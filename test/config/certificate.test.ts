@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { resolveConfig } from '../../src/config/config.ts';
+import { leafOf, newAuthority } from '../support/private-pki.ts';
 import { configInput, problemsOf } from './input.ts';
 import { CERT, KEY, OTHER_KEY } from './tls-pair.ts';
 
@@ -49,6 +50,28 @@ describe('--tls-cert and --tls-key', () => {
       '--tls-cert (flag): the file missing.pem does not exist',
     ]);
   });
+});
+
+test('--client-ca must hold authorities alone, as the server starts with nothing else', async () => {
+  const authority = await newAuthority();
+  const { cert: leaf } = await leafOf(authority);
+  const texts: Readonly<Record<string, string>> = {
+    'ca.pem': `${authority.cert}${CERT}`,
+    'leaf.pem': leaf,
+    'both.pem': `${authority.cert}${leaf}`,
+    'broken.pem': `${CERT}${CERT.replace('MIIB', 'AAAA')}`,
+  };
+  const resolve = (file: string) => {
+    const flags = { 'auto-tls': 'true', 'client-ca': file };
+    const input = configInput('server', { flags, readFile: (path) => texts[path] ?? '' });
+    return resolveConfig(input);
+  };
+  const check = (file: string) => problemsOf(() => resolve(file));
+  assert.equal(resolve('ca.pem').clientCa, 'ca.pem');
+  const wrong = '--client-ca (flag): the file holds a certificate that is';
+  assert.deepEqual(check('leaf.pem'), [`${wrong} not of an authority`]);
+  assert.deepEqual(check('both.pem'), [`${wrong} not of an authority`]);
+  assert.deepEqual(check('broken.pem'), [`${wrong} broken`]);
 });
 
 test('--tls-ca must hold a certificate', () => {
