@@ -179,7 +179,7 @@ function addTokenCommands(program: CliCommand): void {
       (await import('./commands/token.ts')).createToken(name, flags),
     );
   add('list', 'show the tokens, without secrets')
-    .option('--tokens-usage-file <FILE>', "the server's; beside the tokens file if none")
+    .option('--tokens-usage-file <FILE>', "the server's; or SLUICEWAY_TOKENS_USAGE_FILE")
     .option('--json', 'as JSON')
     .action(async (flags: TokenFlags) =>
       (await import('./commands/token.ts')).listTokensFile(flags),

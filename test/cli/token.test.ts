@@ -90,6 +90,12 @@ test('limits are written as given, and shown with what this month has used', asy
   const [entry] = JSON.parse(json.stdout);
   assert.deepEqual(entry.limits, { 'streams-max': 10, 'bytes-month-max': 5 * 1024 ** 3 });
   assert.equal(entry.bytesThisMonth, 2048);
+  const elsewhere = path.join(scratchFolder(t), 'used.json');
+  writeFileSync(elsewhere, JSON.stringify({ month, bytes: { ci: 4096 } }));
+  const env = { SLUICEWAY_TOKENS_FILE: file, SLUICEWAY_TOKENS_USAGE_FILE: elsewhere };
+  assert.match((await run(['token', 'list'], env)).stdout, / 4KiB$/m);
+  const flag = ['--tokens-usage-file', `${file}.usage.json`];
+  assert.match((await run(['token', 'list', ...flag], env)).stdout, / 2KiB$/m);
   writeFileSync(`${file}.usage.json`, JSON.stringify({ month: '2020-01', bytes: { ci: 2048 } }));
   assert.match((await run(['token', 'list', '--tokens-file', file])).stdout, /5GiB +-$/m);
 });

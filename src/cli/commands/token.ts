@@ -85,7 +85,7 @@ export async function revokeToken(name: string, flags: TokenFlags): Promise<void
 
 export async function listTokensFile(flags: TokenFlags): Promise<void> {
   const file = await openFile(flags);
-  const used = await readUsed(flags.tokensUsageFile ?? usageFileOf(file.path));
+  const used = await readUsed(usagePathOf(flags, file.path));
   const entries = listTokens(file).map((entry) => describe(entry, used));
   if (flags.json === true) {
     answer(`${JSON.stringify(entries)}\n`);
@@ -120,6 +120,12 @@ export async function listTokensFile(flags: TokenFlags): Promise<void> {
 
 function showLimit([key, value]: [string, number]): string {
   return `${key}=${key.startsWith('bytes-') ? showSize(value) : value}`;
+}
+
+/** As the server takes it; a variable that is empty is none. */
+function usagePathOf({ tokensUsageFile }: TokenFlags, tokensPath: string): string {
+  const path = tokensUsageFile ?? process.env.SLUICEWAY_TOKENS_USAGE_FILE ?? '';
+  return path === '' ? usageFileOf(tokensPath) : path;
 }
 
 /** Bytes by token; empty when nobody has counted yet, or in another month. */
