@@ -18,6 +18,7 @@ import {
   installScript,
   type PackageSource,
 } from './installation.ts';
+import { PLAIN_YAML } from './plain-yaml.ts';
 import type { PlannedFile, SecretVariable } from './plan.ts';
 import { publishable, reachOf } from './reach.ts';
 import { groupOf, planUnit } from './systemd-unit.ts';
@@ -81,7 +82,7 @@ export function cloudConfig(given: GivenConfig, options: CloudConfigOptions): Cl
       write_files: written,
       runcmd: [['/bin/sh', `${homeOf(name)}/install.sh`]],
     },
-    { lineWidth: 0 },
+    PLAIN_YAML,
   );
   const isDigest = ({ role }: PlannedFile): boolean => role === 'tokens-file';
   const holdsSecrets =

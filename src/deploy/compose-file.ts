@@ -6,6 +6,7 @@
 import { stringify } from 'yaml';
 import { showTarget } from '../base/target.ts';
 import type { GivenConfig } from '../config/config.ts';
+import { PLAIN_YAML } from './plain-yaml.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { type ExposedPort, publishable, type Reach, reachOf } from './reach.ts';
 
@@ -46,7 +47,7 @@ export function composeFile(given: GivenConfig, { name, image }: ComposeOptions)
     ...(Object.keys(secrets).length === 0 ? {} : { secrets }),
     ...(reach.keepsState ? { volumes: { state: {} } } : {}),
   };
-  return `${comments(plan, reach, name).join('\n')}\n${stringify(body, { lineWidth: 0 })}`;
+  return `${comments(plan, reach, name).join('\n')}\n${stringify(body, PLAIN_YAML)}`;
 }
 
 function placeOf(file: PlannedFile): string {

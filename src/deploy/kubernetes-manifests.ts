@@ -8,6 +8,7 @@ import { stringify } from 'yaml';
 import { podText } from '../base/pod-text.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
+import { PLAIN_YAML } from './plain-yaml.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { publishable, type Reach, reachOf } from './reach.ts';
 
@@ -29,7 +30,7 @@ export function kubernetesManifests(given: GivenConfig, options: ManifestOptions
     deploymentOf(plan, reach, options),
     ...(plan.command === 'server' ? [serviceOf(reach, options)] : []),
   ];
-  const texts = documents.map((one) => stringify(one, { lineWidth: 0 }));
+  const texts = documents.map((one) => stringify(one, PLAIN_YAML));
   return `${comments(plan, reach, options).join('\n')}\n${texts.join('---\n')}`;
 }
 

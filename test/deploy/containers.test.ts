@@ -52,7 +52,8 @@ test('docker-compose accepts the files', async (t) => {
     writeFileSync(path.join(folder, name), '');
   }
   const tls = ['--tls-cert', 'cert.pem', '--tls-key', 'key.pem', '--error-pages', 'pages'];
-  for (const args of [SERVER, [...SERVER, ...tls, '--http-addr', ':80'], CLIENT]) {
+  const low = [...SERVER, ...tls, '--http-addr', ':80', '--admin-addr', 'off'];
+  for (const args of [SERVER, low, CLIENT]) {
     writeFileSync(path.join(folder, 'docker-compose.yaml'), await generate('compose', args));
     const done = await runProgram(t, {
       ...{ command: programs['docker-compose'], args: ['config'], cwd: folder },
@@ -114,6 +115,16 @@ test('a client of services on this machine is on its network, another is not', a
   assert.equal(service.network_mode, undefined);
   assert.deepEqual(service.env_file, ['./sluiceway.env']);
   assert.ok(service.command.includes('X-Cost: $$5 $$(HOME) $$$$'), service.command.join(' '));
+});
+
+test('readers of YAML 1.1, as docker-compose and kubectl are, see the same', async () => {
+  const args = ['--admin-addr', 'off', '--tcp-ports', '22,53'];
+  for (const form of ['compose', 'k8s', 'cloud-init']) {
+    const text = await generate(form, [...SERVER.slice(0, 3), ...args]);
+    const read = (version: '1.1' | '1.2') =>
+      parseAllDocuments(text, { version }).map((one) => one.toJS());
+    assert.deepEqual(read('1.1'), read('1.2'), form);
+  }
 });
 
 interface Container {
