@@ -1,10 +1,13 @@
 // How a connection goes through a proxy: agents for Node's requests, one a dial.
 //
 // Invariant: what a proxy answers is never taken for an answer of the server behind it: `onAnswer`
-// has the status of a CONNECT first; a dial that is given up leaves nothing behind. Must not know:
-// which proxy is to be taken, or what is said to the server.
+// has the status of a CONNECT first; a dial that is given up leaves nothing behind; a certificate
+// is that of the server and never of the proxy's name. Must not know: which proxy is to be taken,
+// or what is said to the server.
 
 import type { Agent } from 'node:http';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { unbracketed } from './ip.ts';
 
 export interface ProxyOptions {
   /** `http://`, `https://` or `socks5h://`, maybe with a login. */
@@ -31,6 +34,17 @@ export async function createProxyAgent(options: ProxyOptions): Promise<Agent> {
     });
   }
   return agent;
+}
+
+/**
+ * For the TLS of a request through an agent. An IP address is no server name, and the agents leave
+ * out the host: Node would compare the certificate with the name of the proxy, or `localhost`.
+ */
+export function identityBehindProxy(url: string) {
+  const host = unbracketed(new URL(url).hostname);
+  return {
+    checkServerIdentity: (_name: string, cert: PeerCertificate) => checkServerIdentity(host, cert),
+  };
 }
 
 /** For people: where it is, without its login. */

@@ -16,7 +16,12 @@ import {
   describeRefusedLogin,
 } from '../base/dial-failure.ts';
 import { SluicewayError } from '../base/errors.ts';
-import { createProxyAgent, describeProxy, describeProxyAnswer } from '../base/proxy-agent.ts';
+import {
+  createProxyAgent,
+  describeProxy,
+  describeProxyAnswer,
+  identityBehindProxy,
+} from '../base/proxy-agent.ts';
 import { describeTlsRefusal } from '../base/tls-refusal.ts';
 
 /** The subprotocol of version 1 (contract). */
@@ -153,7 +158,7 @@ class Dial {
   #createSocket(way: Agent | undefined): HandshakeSocket {
     const { url, token, agent, ca, own } = this.#options;
     return new HandshakeSocket(url, [SUBPROTOCOL], {
-      ...(way === undefined ? {} : { agent: way }),
+      ...(way === undefined ? {} : { agent: way, ...identityBehindProxy(url) }),
       perMessageDeflate: false,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       maxRedirects: 0,

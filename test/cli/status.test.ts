@@ -11,6 +11,8 @@ import { Masked } from '../../src/base/masked.ts';
 import { askForText, formatStatus, type Status } from '../../src/cli/commands/status.ts';
 import { CERT, KEY } from '../config/tls-pair.ts';
 import { freePort } from '../support/free-port.ts';
+import { startPassingProxy } from '../support/passing-proxy.ts';
+import { leafOf, newAuthority } from '../support/private-pki.ts';
 import { startRefusingProxy } from '../support/refusing-proxy.ts';
 import { run } from './run.ts';
 
@@ -199,4 +201,24 @@ test('what a proxy answers is its own, and nobody there is not the server', asyn
   await assert.rejects(via(`http://${nobody}`), {
     ...{ code: 'SLW_DIAL_FAILED', message: new RegExp(`nobody listens at ${nobody}: .*--proxy`) },
   });
+});
+
+test('through a proxy, a server given by address is believed under that address alone', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluiceway-status-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const authority = await newAuthority();
+  const tlsCa = join(folder, 'ca.pem');
+  writeFileSync(tlsCa, authority.cert);
+  const ask = async (name: string): Promise<string> => {
+    const leaf = await leafOf(authority, { names: [name] });
+    const server = createTlsServer({ ...leaf }, answering(JSON.stringify(STATUS)));
+    const port = await serve(t, server);
+    t.after(() => server.closeAllConnections());
+    const url = `wss://127.0.0.1:${port}/connect`;
+    const proxy = new Masked(`http://localhost:${await startPassingProxy(t, port)}`);
+    const trust = { ...CONFIG.trust, tlsCa, proxies: { [url]: proxy } };
+    return askForText({ ...CONFIG, url, trust }, BUILD);
+  };
+  assert.match(await ask('127.0.0.1'), /unruffled-banzai4/);
+  await assert.rejects(ask('localhost'), { code: 'SLW_TLS_REFUSED' });
 });

@@ -13,13 +13,20 @@ import { CERT } from '../config/tls-pair.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
+import { startPassingProxy } from '../support/passing-proxy.ts';
+import { leafOf, newAuthority } from '../support/private-pki.ts';
 import { startUpgrades } from './ws-pair.ts';
 
 const EVENT_MS = 15_000;
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /** Dials and gives the socket or the error, whichever comes; fails when both do. */
-async function dial(t: TestContext, url: string, ca?: string): Promise<Upgraded | SluicewayError> {
+async function dial(
+  t: TestContext,
+  url: string,
+  ca?: string,
+  proxy?: string,
+): Promise<Upgraded | SluicewayError> {
   const ended = Promise.withResolvers<Upgraded | SluicewayError>();
   let ends = 0;
   const end = (how: Upgraded | SluicewayError): void => {
@@ -28,7 +35,7 @@ async function dial(t: TestContext, url: string, ca?: string): Promise<Upgraded 
     ended.resolve(how);
   };
   dialWebSocket(
-    { url, token: 'the-token', agent: 'sluiceway/test', ca },
+    { url, token: 'the-token', agent: 'sluiceway/test', ca, proxy },
     { onUpgraded: end, onFailure: end },
   );
   const how = await within(EVENT_MS, `the dial to ${url} ends`, ended.promise);
@@ -194,6 +201,24 @@ test('a certificate is checked: by the system, or by the CA that was given', asy
   assert.ok('socket' in (await dial(t, url, CERT)));
   const plain = await startUpgrades(t, () => {});
   assert.equal((await failure(t, plain.replace('ws:', 'wss:'), CERT)).code, 'SLW_DIAL_FAILED');
+});
+
+test('through a proxy, the certificate of a server given by address is for that address', async (t) => {
+  const authority = await newAuthority();
+  // Either name of the proxy is what Node would compare with, were it not told.
+  for (const names of [['127.0.0.1'], ['localhost']]) {
+    const pair = await leafOf(authority, { names });
+    const url = await startUpgrades(t, () => {}, pair);
+    const port = await startPassingProxy(t, Number(new URL(url).port));
+    for (const scheme of ['http', 'socks5h']) {
+      for (const host of ['127.0.0.1', 'localhost']) {
+        const how = await dial(t, url, authority.cert, `${scheme}://${host}:${port}`);
+        const what = `${names} through ${scheme}://${host}`;
+        if (names[0] === '127.0.0.1') assert.ok('socket' in how, `${what}: ${how}`);
+        else assert.equal('code' in how && how.code, 'SLW_TLS_REFUSED', what);
+      }
+    }
+  }
 });
 
 test('a dial that was given up says nothing more', async (t) => {

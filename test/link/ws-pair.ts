@@ -22,9 +22,11 @@ const LOOPBACK = '127.0.0.1';
 export async function startUpgrades(
   t: TestContext,
   onUpgraded: (upgraded: Upgraded) => void,
-  isTls = false,
+  tls: boolean | { readonly cert: string; readonly key: string } = false,
 ): Promise<string> {
-  const server = isTls ? https.createServer({ cert: CERT, key: KEY }) : http.createServer();
+  const isTls = tls !== false;
+  const pair = tls === true ? { cert: CERT, key: KEY } : tls;
+  const server = isTls ? https.createServer({ ...pair }) : http.createServer();
   server.on('upgrade', (request, socket, head) => acceptUpgrade(request, socket, head, onUpgraded));
   server.listen(0, LOOPBACK);
   await once(server, 'listening');

@@ -9,7 +9,11 @@ import { describeDialFailure } from '../../base/dial-failure.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { http, https } from '../../base/http-modules.ts';
 import type { Masked } from '../../base/masked.ts';
-import { createProxyAgent, describeProxyAnswer } from '../../base/proxy-agent.ts';
+import {
+  createProxyAgent,
+  describeProxyAnswer,
+  identityBehindProxy,
+} from '../../base/proxy-agent.ts';
 import { describeTlsRefusal } from '../../base/tls-refusal.ts';
 import type { DialTrust } from '../../client/server-trust.ts';
 import { inWords } from '../output.ts';
@@ -40,6 +44,13 @@ export async function ask({
   const onAnswer = (status: number): void => {
     proxyStatus = status;
   };
+  const way =
+    proxy === undefined
+      ? {}
+      : {
+          agent: await createProxyAgent({ proxy, signal, onAnswer }),
+          ...identityBehindProxy(url.href),
+        };
   const options = {
     headers: {
       accept: 'application/json',
@@ -50,7 +61,7 @@ export async function ask({
     ...(isTls ? { rejectUnauthorized: true } : {}),
     ...(trust.ca === undefined ? {} : { ca: trust.ca }),
     ...trust.own,
-    ...(proxy === undefined ? {} : { agent: await createProxyAgent({ proxy, signal, onAnswer }) }),
+    ...way,
   };
   return new Promise((resolve, reject) => {
     const request = (isTls ? https : http).request(url, options);
