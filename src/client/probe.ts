@@ -72,10 +72,10 @@ function probeHttp(
 function trustOf({ host, serverName, ca, isUnverified }: UpstreamEntry) {
   // An IP address is no valid server name in TLS (RFC 6066 section 3).
   const isName = /[a-z]/i.test(host) && !host.includes(':');
-  const servername = serverName ?? (isName ? host : undefined);
   return {
     rejectUnauthorized: isUnverified !== true,
-    ...(servername === undefined ? {} : { servername }),
+    // Empty and not left out: a request would take it from its Host field, which host-header sets.
+    servername: serverName ?? (isName ? host : ''),
     ...(ca === undefined ? {} : { ca }),
   };
 }

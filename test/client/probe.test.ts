@@ -1,0 +1,38 @@
+// Goal: a look at an upstream over TLS verifies the name that a visitor's connection would. Method:
+// real TLS servers on loopback, with certificates for one name each.
+
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { UpstreamEntry } from '../../src/bridge/client-messages.ts';
+import { type Check, probeUpstream } from '../../src/client/probe.ts';
+import { leafOf, newAuthority, serveCa } from '../support/private-pki.ts';
+
+const TIMEOUT_MS = 10_000;
+const CHECKS: readonly Check[] = [{ kind: 'tcp' }, { kind: 'http', path: '/.well-known/ca.crt' }];
+
+/** An upstream by address, whose certificate is for `name`. */
+async function startEntry(t: TestContext, name: string): Promise<UpstreamEntry> {
+  const authority = await newAuthority();
+  const port = await serveCa(t, await leafOf(authority, { names: [name] }), authority.cert);
+  return {
+    ...{ name: 'a', label: 'a', host: '127.0.0.1', port, tls: true, proxyProtocol: 'off' },
+    ...{ ca: authority.cert, options: { 'host-header': ['api.internal'] } },
+  };
+}
+
+test('an upstream by address is verified by it, whatever Host it is asked with', async (t) => {
+  const right = await startEntry(t, '127.0.0.1');
+  const wrong = await startEntry(t, 'api.internal');
+  for (const check of CHECKS) {
+    assert.equal(await probeUpstream(right, check, TIMEOUT_MS), undefined, check.kind);
+    const reason = await probeUpstream(wrong, check, TIMEOUT_MS);
+    assert.equal(reason, 'ERR_TLS_CERT_ALTNAME_INVALID', check.kind);
+  }
+});
+
+test('a server name that was given is the one that is verified', async (t) => {
+  const entry = { ...(await startEntry(t, 'api.internal')), serverName: 'api.internal' };
+  for (const check of CHECKS) {
+    assert.equal(await probeUpstream(entry, check, TIMEOUT_MS), undefined, check.kind);
+  }
+});
