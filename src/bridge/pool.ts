@@ -45,7 +45,8 @@ export class ShardPool<Control extends Methods, Shard extends Methods> {
   readonly #slots = new Map<number, Slot<Control, Shard>>();
   readonly #timers = new Set<Timer>();
   #restartTimesMs: number[] = [];
-  #state: 'running' | 'stopping' | 'stopped' = 'running';
+  /** Given up, the shards that are left still run, until whoever was told stops them. */
+  #state: 'running' | 'given up' | 'stopping' | 'stopped' = 'running';
 
   constructor(options: ShardPoolOptions<Control, Shard>) {
     this.#options = options;
@@ -94,7 +95,7 @@ export class ShardPool<Control extends Methods, Shard extends Methods> {
 
   /** Tells all shards to stop and waits for their threads to end. */
   async stop(): Promise<void> {
-    if (this.#state !== 'running') return;
+    if (this.#state === 'stopping' || this.#state === 'stopped') return;
     this.#state = 'stopping';
     for (const timer of this.#timers) timer.cancel();
     const calls = [...this.#slots.values()].map(({ bridge }) => bridge.call('stop', undefined));
@@ -151,7 +152,7 @@ export class ShardPool<Control extends Methods, Shard extends Methods> {
 
   #giveUp(reason: string): void {
     if (this.#state !== 'running') return;
-    this.#state = 'stopping';
+    this.#state = 'given up';
     this.#options.onGiveUp(reason);
   }
 }

@@ -146,6 +146,17 @@ test('a shard out of memory gives up at once', async (t) => {
   assert.deepEqual([bench.pool.restarts, bench.gone], [0, [0]]);
 });
 
+test('what was given up can be stopped: the shards that are left end', async (t) => {
+  const bench = new Bench(t, { shards: 2 });
+  await Promise.all([bench.pool.start(0), bench.pool.start(1)]);
+  bench.bridge(0).tell('exhaust', undefined);
+  await bench.reason();
+  assert.equal(await bench.bridge(1).call('ping', undefined), 'pong');
+  await within(EVENT_MS, 'the pool stops', bench.pool.stop());
+  assert.deepEqual(bench.pool.bridges(), []);
+  assert.deepEqual([bench.gone, bench.giveUps, bench.pool.restarts], [[0], 1, 0]);
+});
+
 test('a shard that never comes up again gives up', async (t) => {
   const bench = new Bench(t, { agent: (start) => (start === 0 ? 'works' : 'is mute') });
   await bench.pool.start(0);
