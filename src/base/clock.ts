@@ -44,6 +44,20 @@ export function httpTimeOf(wallMs: number): string {
   return new Date(wallMs).toUTCString();
 }
 
+/**
+ * Has `work` come to its end within `delayMs`? Keeps the process alive meanwhile, and no longer. A
+ * rejection is passed on.
+ */
+export async function endsWithin(work: Promise<unknown>, delayMs: number): Promise<boolean> {
+  const late = Promise.withResolvers<false>();
+  const timer = setTimeout(() => late.resolve(false), Math.min(delayMs, TIMER_MS_MAX));
+  try {
+    return await Promise.race([work.then(() => true), late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Resolves after `delayMs`, and keeps the process alive meanwhile. */
 export function sleep(delayMs: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, Math.min(delayMs, TIMER_MS_MAX)));

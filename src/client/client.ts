@@ -5,7 +5,7 @@
 // is given up where the user set how often. Must not know: frames, sockets, what is printed where.
 
 import { randomBytes } from 'node:crypto';
-import { isoTimeOf, sleep, systemClock } from '../base/clock.ts';
+import { endsWithin, isoTimeOf, systemClock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Serve } from '../bridge/calls.ts';
@@ -323,7 +323,7 @@ class RunningClient implements Client {
     const calls = this.#pool
       .bridges()
       .map(([, bridge]) => bridge.call('drain', undefined, drainTimeoutMs + STOP_TIMEOUT_MS));
-    await Promise.race([Promise.allSettled(calls), sleep(drainTimeoutMs)]);
+    await endsWithin(Promise.allSettled(calls), drainTimeoutMs);
     await this.#end({ exitCode: 0 });
   }
 
@@ -334,7 +334,7 @@ class RunningClient implements Client {
     this.#dials.stop();
     this.#status?.close();
     this.#health.stop();
-    await Promise.race([this.#pool.stop(), sleep(STOP_TIMEOUT_MS)]);
+    await endsWithin(this.#pool.stop(), STOP_TIMEOUT_MS);
     await this.#folders.close();
     const { exitCode, message = '' } = ending;
     this.#onEvent({ event: 'ended', exitCode, reason: message });

@@ -6,7 +6,7 @@
 // again, each for a bounded time; `closed` settles exactly once. Must not know: payload, frames.
 
 import { hostname } from 'node:os';
-import { sleep, systemClock } from '../base/clock.ts';
+import { endsWithin, sleep, systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Serve } from '../bridge/calls.ts';
@@ -380,10 +380,7 @@ class RunningNode implements ExitNode {
     const calls = this.#shards.pool
       .bridges()
       .map(([, bridge]) => bridge.call('drain', { isMoved }, drainTimeoutMs + STOP_TIMEOUT_MS));
-    const isDrained = await Promise.race([
-      Promise.allSettled(calls).then(() => true),
-      sleep(drainTimeoutMs).then(() => false),
-    ]);
+    const isDrained = await endsWithin(Promise.allSettled(calls), drainTimeoutMs);
     if (!isDrained) this.#log.warn('drain timed out, streams that live are cut');
     await this.#end({ exitCode: 0 });
   }
@@ -392,7 +389,7 @@ class RunningNode implements ExitNode {
     if (this.#state === 'stopped') return;
     this.#state = 'stopped';
     this.#https?.stop();
-    await Promise.race([this.#shards.pool.stop(), sleep(STOP_TIMEOUT_MS)]);
+    await endsWithin(this.#shards.pool.stop(), STOP_TIMEOUT_MS);
     await this.#access.shares.close();
     this.#admin?.close();
     this.#closeWatches();

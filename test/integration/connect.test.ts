@@ -13,11 +13,15 @@ import { LOOPBACK, TOKEN } from '../support/configs.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startNode } from '../support/local-tunnel.ts';
+import { runProgram } from '../support/process.ts';
 import { PAIR_A } from '../support/test-pairs.ts';
 import { connectTo, echoOnce, get, startEcho, startHttp } from '../support/upstream.ts';
 
 const HOST = 'site.example.com';
 const WAIT_MS = 15_000;
+/** Less than a drain may take. */
+const PROGRAM_MS = 20_000;
+const LIBRARY = new URL('../../src/client/connect.ts', import.meta.url).href;
 /** Refuses most tunnels, and says so. */
 const NARROW = { flags: { 'tcp-ports': '1024-1025' }, complains: true };
 
@@ -157,4 +161,28 @@ test('an upstream that is not well keeps the call waiting, and other options hol
     options: { 'health-check': 'tcp', 'health-check-interval': '100ms' },
   });
   await assert.rejects(calling, { code: 'SLW_TIMEOUT' });
+});
+
+test('a program ends by itself once its tunnel is closed, or was none', async (t) => {
+  const node = await startNode(t);
+  const upstreams = { [HOST]: 'http://127.0.0.1:1' };
+  const options = { url: urlOf(node), token: TOKEN, upstreams, options: { shards: '2' } };
+  const nobody = `ws://${LOOPBACK}:${await freePort()}`;
+  for (const [told, whole] of [
+    ['closed', options],
+    ['SLW_TIMEOUT', { ...options, url: nobody, timeoutMs: 300 }],
+  ] as const) {
+    const program = `import { connect } from '${LIBRARY}';
+      const tunnel = await connect(${JSON.stringify(whole)}).catch(({ code }) => ({
+        close: () => console.log(code),
+      }));
+      await tunnel.close();
+      console.log('closed');`;
+    const { stdout, stderr, code } = await runProgram(t, {
+      ...{ command: process.execPath, args: ['--input-type=module', '-e', program] },
+      ms: PROGRAM_MS,
+    });
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout.split('\n')[0], told);
+  }
 });
