@@ -1,10 +1,12 @@
 // What people read: lines on stdout and stderr, aligned tables, and lengths of time in words.
 //
 // Invariant: answers go to stdout, everything else to stderr; a reader that went away (a closed
-// pipe) never ends the program; names from outside cannot move the terminal's cursor. Must not
-// know: what the answers are about.
+// pipe) never ends the program, and an answer that is lost otherwise (a full disk) is told and
+// fails a command that only answers; names from outside cannot move the terminal's cursor. Must
+// not know: what the answers are about.
 
 import { loggable } from '../base/loggable.ts';
+import { EXIT } from './exit-codes.ts';
 
 export { inBytes } from '../base/size-text.ts';
 
@@ -18,13 +20,37 @@ const UNITS: readonly (readonly [name: string, ms: number])[] = [
 /** Blanks behind the first column and behind each further one (contract: the status table). */
 const GAPS = [2, 3] as const;
 
-/** Writing to a pipe that nobody reads is an error event, which would end the process. */
+/** What cannot be written is an error event, which would end the process. */
 export function surviveClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', () => {
-      // Nobody is there to be told.
+      // Each write has one; the first is told below.
     });
   }
+  process.stdout.once('error', (error: NodeJS.ErrnoException) => {
+    // A reader that has read enough, as `head`, is no failure.
+    if (error.code === 'EPIPE') return;
+    complain(`cannot write to stdout: ${error.message}`);
+    // What runs until it is ended ends with a code of its own.
+    process.exitCode ||= EXIT.failure;
+  });
+}
+
+/** Resolves once something could not be written to stdout, for whatever reason. */
+export function stdoutFailure(): Promise<void> {
+  return new Promise((resolve) => {
+    process.stdout.once('error', () => resolve());
+  });
+}
+
+/** For what is told but once: rejects when it was not written. */
+export function answerOnce(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(text, (error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
 }
 
 export function answer(text: string): void {

@@ -27,7 +27,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     const chosen = await choose(argv);
     await chosen?.();
   } catch (error) {
-    process.exitCode = report(error);
+    // Help that could not be written has failed already.
+    process.exitCode = report(error) || process.exitCode;
   }
 }
 

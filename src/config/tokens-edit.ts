@@ -40,7 +40,8 @@ interface FileText {
   readonly text: string;
 }
 
-const EMPTY = 'tokens: []\n';
+/** A file that has none. */
+export const NO_TOKENS = 'tokens: []\n';
 const TEXT_TAG = 'tag:yaml.org,2002:str';
 
 /** What YAML reads as a number or a boolean keeps its text, which may be a name: `1e3`, `0x7E9`. */
@@ -105,7 +106,7 @@ export function rotateToken(file: FileText, name: string, hash: string): string 
 
 export function listTokens(file: FileText): readonly TokenEntry[] {
   const problems = new Problems();
-  const entries = readTokensFile({ path: file.path, text: file.text || EMPTY }, problems);
+  const entries = readTokensFile({ path: file.path, text: file.text || NO_TOKENS }, problems);
   problems.throwIfAny();
   return entries;
 }
@@ -116,7 +117,7 @@ function edit(
 ): string {
   // What is broken is mended by hand, not written over.
   listTokens(file);
-  const document = parseDocument(file.text || EMPTY, AS_WRITTEN);
+  const document = parseDocument(file.text || NO_TOKENS, AS_WRITTEN);
   if (!document.has('tokens')) document.set('tokens', document.createNode([]));
   const list = document.get('tokens');
   if (!isSeq(list)) return fail(file, 'the file must be "tokens:" and a list of tokens');

@@ -1,10 +1,41 @@
 import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { ConfigError, SluicewayError } from '../../src/base/errors.ts';
 import { EXIT, exitCodeOf } from '../../src/cli/exit-codes.ts';
 import { inWords, readTimestamp, table } from '../../src/cli/output.ts';
 import { securityFloor } from '../../src/cli/warnings.ts';
+import { within } from '../support/deadline.ts';
+import { ENTRY } from './run.ts';
+
+test('an answer that a full disk has lost fails the command', (t) => {
+  const full = openSync('/dev/full', 'w');
+  t.after(() => closeSync(full));
+  const generate = ['generate', 'systemd', 'server', '--token-file', '/etc/sluiceway/token'];
+  for (const args of [['version'], ['--help'], generate]) {
+    const { status, stderr } = spawnSync(process.execPath, [ENTRY, ...args], {
+      ...{ stdio: ['ignore', full, 'pipe'], encoding: 'utf8', timeout: 30_000 },
+    });
+    assert.equal(status, 1, `${args}: ${stderr}`);
+    assert.match(stderr, /^sluiceway: cannot write to stdout: ENOSPC/m);
+  }
+});
+
+test('a reader that has read enough is no failure', async (t) => {
+  const child = spawn(process.execPath, [ENTRY, '--help'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  child.stdout.destroy();
+  const ended = once(child, 'close') as Promise<[number]>;
+  const [stderr, [code]] = await Promise.all([text(child.stderr), within(30_000, 'end', ended)]);
+  assert.equal(code, 0);
+  assert.equal(stderr, '');
+});
 
 test('lengths of time are in the largest unit that fits', () => {
   const cases: readonly (readonly [number, string])[] = [

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -10,11 +12,12 @@ import { SluicewayError } from '../../src/base/errors.ts';
 import { Masked } from '../../src/base/masked.ts';
 import { askForText, formatStatus, type Status } from '../../src/cli/commands/status.ts';
 import { CERT, KEY } from '../config/tls-pair.ts';
+import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { startPassingProxy } from '../support/passing-proxy.ts';
 import { leafOf, newAuthority } from '../support/private-pki.ts';
 import { startRefusingProxy } from '../support/refusing-proxy.ts';
-import { run } from './run.ts';
+import { ENTRY, run } from './run.ts';
 
 const BUILD = { version: '0.1.0', commit: 'a1b2c3d' };
 const STATUS: Status = {
@@ -159,6 +162,21 @@ test('--watch asks again, and ends once the token is refused', async (t) => {
   assert.equal(stdout.match(/^Client ID/gm)?.length, 1);
   assert.match(stderr, /^sluiceway: .* answered 500, not 200\nsluiceway: .* refused the token;/);
   assert.equal(codes.length, 0);
+});
+
+test('--watch ends with whoever reads it', async (t) => {
+  const port = await serve(t, createServer(answering(JSON.stringify(STATUS))));
+  const url = `ws://127.0.0.1:${port}`;
+  const args = ['status', '--watch', '--watch-interval', '200ms', '--json', '--url', url];
+  const child = spawn(process.execPath, [ENTRY, ...args], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { PATH: process.env.PATH, SLUICEWAY_TOKEN: TOKEN },
+  });
+  t.after(() => child.kill('SIGKILL'));
+  await within(30_000, 'the first answer', once(child.stdout, 'data'));
+  const ended = once(child, 'close');
+  child.stdout.destroy();
+  assert.deepEqual(await within(10_000, 'it ends', ended), [0, null]);
 });
 
 /** What `status` is told of itself when nobody says more. */

@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { isoTimeOf, systemClock } from '../../src/base/clock.ts';
 import { scratchFolder } from '../support/programs.ts';
-import { run } from './run.ts';
+import { ENTRY, run } from './run.ts';
 
 const GOOD = `tokens:\n  - name: ci\n    hashes: [sha256:${'a'.repeat(64)}]\n`;
 const FAULTY = 'tokens:\n  - name: ci\n    hash: x\n';
@@ -42,6 +42,26 @@ test('a token is made, listed, rotated and revoked, and its secret is nowhere ke
   );
   assert.equal((await run(['token', 'revoke', 'ci'], env)).stdout, 'revoked ci\n');
   assert.deepEqual(JSON.parse((await run(['token', 'list', '--json'], env)).stdout), []);
+});
+
+test('a secret that could not be printed is not valid, and the command fails', async (t) => {
+  const file = path.join(scratchFolder(t), 'tokens.yaml');
+  const full = openSync('/dev/full', 'w');
+  t.after(() => closeSync(full));
+  const intoFull = (...args: readonly string[]) =>
+    spawnSync(process.execPath, [ENTRY, 'token', ...args, '--tokens-file', file], {
+      ...{ stdio: ['ignore', full, 'pipe'], encoding: 'utf8', timeout: 30_000 },
+    });
+  const listed = async () => (await run(['token', 'list', '--json', '--tokens-file', file])).stdout;
+  const made = intoFull('create', 'ci');
+  assert.equal(made.status, 1, made.stderr);
+  assert.match(made.stderr, /^sluiceway: cannot write to stdout: ENOSPC/m);
+  assert.match(made.stderr, /^sluiceway: the secret could not be shown; the tokens are as they/m);
+  assert.equal(await listed(), '[]\n');
+  writeFileSync(file, GOOD);
+  const rotated = intoFull('rotate', 'ci');
+  assert.equal(rotated.status, 1, rotated.stderr);
+  assert.equal(readFileSync(file, 'utf8'), GOOD);
 });
 
 test('of commands at the same time each is done', async (t) => {

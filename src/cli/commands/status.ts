@@ -3,7 +3,7 @@
 // Invariant: an answer is checked before it is shown; what runs on this machine is asked without
 // the options of a server, which are another command's. Must not know: how a server counts.
 
-import { sleep, systemClock } from '../../base/clock.ts';
+import { endsWithin, systemClock } from '../../base/clock.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { ServerTrust } from '../../client/server-trust.ts';
 import { controlUrl } from '../../config/address.ts';
@@ -11,7 +11,15 @@ import { resolveConfig, type StatusConfig } from '../../config/config.ts';
 import { VARIABLE_PREFIX, variableOf } from '../../config/merge.ts';
 import type { ConfigInput } from '../../config/resolve.ts';
 import { type BuildInfo, readBuildInfo } from '../build-info.ts';
-import { answer, complain, inBytes, inWords, readTimestamp, table } from '../output.ts';
+import {
+  answer,
+  complain,
+  inBytes,
+  inWords,
+  readTimestamp,
+  stdoutFailure,
+  table,
+} from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
 import { warnAtStart } from '../warnings.ts';
 import { ask } from './server-answer.ts';
@@ -59,10 +67,11 @@ export async function runStatus(flags: Flags): Promise<void> {
     answer(await askForText(config, build));
     return;
   }
-  for (;;) {
+  // Whoever read has read enough, as `grep -m1`.
+  const unread = stdoutFailure();
+  do {
     await showOnce(config, build);
-    await sleep(config.watchIntervalMs);
-  }
+  } while (!(await endsWithin(unread, config.watchIntervalMs)));
 }
 
 /**

@@ -1,8 +1,9 @@
 // `sluiceway token create|list|revoke|rotate`: manages the file of --tokens-file.
 //
-// Invariant: a secret is printed once, on stdout, and kept nowhere; the file is replaced whole, and
-// changed by one command at a time, as a token that was revoked meanwhile would come back. A
-// running server reads it again by itself. Must not know: what a token may do.
+// Invariant: a secret is printed once, on stdout, and kept nowhere; one that could not be printed
+// is valid nowhere; the file is replaced whole, and changed by one command at a time, as a token
+// that was revoked meanwhile would come back. A running server reads it again by itself. Must not
+// know: what a token may do.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { isoTimeOf, sleep, systemClock } from '../../base/clock.ts';
@@ -13,10 +14,17 @@ import { showPortRange } from '../../base/target.ts';
 import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS } from '../../base/token-limits.ts';
 import type { TokenEntry } from '../../config/config.ts';
 import { showSize } from '../../config/quantity.ts';
-import { addToken, listTokens, removeToken, rotateToken } from '../../config/tokens-edit.ts';
+import {
+  addToken,
+  listTokens,
+  NO_TOKENS,
+  removeToken,
+  rotateToken,
+} from '../../config/tokens-edit.ts';
 import { acquireLock, type Release } from '../../control/folder-lock.ts';
 import { monthOf, readUsage, usageFileOf } from '../../control/token-usage.ts';
-import { answer, table } from '../output.ts';
+import { EXIT } from '../exit-codes.ts';
+import { answer, answerOnce, complain, table } from '../output.ts';
 
 /** 256 bits: not to be guessed, and no reason to store it slowly. */
 const SECRET_BYTES = 32;
@@ -68,14 +76,12 @@ export async function createToken(name: string, flags: TokenFlags): Promise<void
     ...{ allowIps: flags.allowIp ?? [], expires: flags.expires, isAdmin: flags.admin === true },
     limits: limitsOf(flags),
   };
-  await changeFile(flags, (file) => addToken(file, token));
-  answer(`${secret}\n`);
+  await changeFile(flags, (file) => addToken(file, token), secret);
 }
 
 export async function rotateTokenSecret(name: string, flags: TokenFlags): Promise<void> {
   const { secret, hash } = createSecret();
-  await changeFile(flags, (file) => rotateToken(file, name, hash));
-  answer(`${secret}\n`);
+  await changeFile(flags, (file) => rotateToken(file, name, hash), secret);
 }
 
 export async function revokeToken(name: string, flags: TokenFlags): Promise<void> {
@@ -175,14 +181,30 @@ function limitsOf(flags: TokenFlags): Record<string, string | number> {
   return given;
 }
 
-/** Reads, changes and writes the file while no other command does. */
-async function changeFile(flags: TokenFlags, change: (file: TokensFile) => string): Promise<void> {
+/** Reads, changes and writes the file while no other command does, and shows the secret of it. */
+async function changeFile(
+  flags: TokenFlags,
+  change: (file: TokensFile) => string,
+  secret?: string,
+): Promise<void> {
   const release = await lockFile(pathOf(flags));
   try {
     const file = await openFile(flags);
     await writeFile(file.path, change(file));
+    if (secret !== undefined) await showSecret(secret, file);
   } finally {
     await release();
+  }
+}
+
+/** Nobody has a secret that was not shown: the file is put back. */
+async function showSecret(secret: string, before: TokensFile): Promise<void> {
+  try {
+    await answerOnce(`${secret}\n`);
+  } catch {
+    await writeFile(before.path, before.text || NO_TOKENS);
+    complain('the secret could not be shown; the tokens are as they were');
+    process.exitCode = EXIT.failure;
   }
 }
 
