@@ -154,8 +154,10 @@ function checkSite(port: number): Promise<void> {
 
 function nextInterrupt(): Promise<void> {
   return new Promise((resolve) => {
-    process.on('SIGINT', () => resolve());
-    process.on('SIGTERM', () => resolve());
+    // SIGHUP: the terminal was closed, and nobody is there to stop what was started.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(signal, () => resolve());
+    }
   });
 }
 
