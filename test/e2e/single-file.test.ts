@@ -71,6 +71,12 @@ test('one executable is the whole program', async (t) => {
     assert.equal(demo.code, 0, demo.stderr);
   });
 
+  await t.test('a unit that it writes starts it, and nothing else', async () => {
+    const unit = await run('generate', 'systemd', 'server', '--control-addr', ':8123');
+    assert.equal(unit.code, 0, unit.stderr);
+    assert.match(unit.stdout, new RegExp(`^ExecStart="?${program}"? "?server"?`, 'mu'));
+  });
+
   await t.test('a page, the dashboard, a successor and a drain', (t) => checkServer(t, program));
 
   await t.test('the licences of what is in it lie beside it', () => {

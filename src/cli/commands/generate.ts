@@ -5,6 +5,7 @@
 // know: what a deployment looks like.
 
 import { realpathSync } from 'node:fs';
+import { IS_SINGLE_FILE } from '../../base/embedded-file.ts';
 import { type GivenConfig, readGiven, resolveConfig } from '../../config/config.ts';
 import { FileElsewhere } from '../../config/elsewhere.ts';
 import { readBoth } from '../../config/problems.ts';
@@ -61,12 +62,18 @@ export function runGenerate(deployment: Deployment, { command, flags, own }: Wan
 
 /** What runs now, unless something else was asked for. */
 function programOf(given: readonly string[] | undefined): readonly string[] {
-  const words = given ?? [realpathSync(process.execPath), realpathSync(process.argv[1] ?? '')];
+  const words = given ?? running();
   const hidden = words.find((word) => word.startsWith('/') && !isPlain(word));
   if (hidden !== undefined) {
     complain(`warning: the service cannot see ${hidden}; install it elsewhere, such as in /opt`);
   }
   return words;
+}
+
+/** With real paths: a link may be of this shell alone. */
+function running(): readonly string[] {
+  const node = realpathSync(process.execPath);
+  return IS_SINGLE_FILE ? [node] : [node, realpathSync(process.argv[1] ?? '')];
 }
 
 /** A file that is not here, or not ours to read, is one of the machine that is deployed to. */
