@@ -5,11 +5,13 @@
 //     url: 'wss://tunnel.example.com:8123', token, upstreams: { 'example.com': 'http://127.0.0.1:3000' },
 //   });
 //
-// Invariant: reads no environment and no file of options, prints nothing, and ends no process; what
-// is wrong with the options is one error that lists it all. Must not know: how a client works.
+// Invariant: reads no environment but where the user's home is, and no file of options; prints
+// nothing, and ends no process; what is wrong with the options is one error that lists it all. Must
+// not know: how a client works.
 
 import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { TIMER_MS_MAX } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { createLogger } from '../base/log.ts';
@@ -102,6 +104,8 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
   readonly #urls = new Map<string, string>();
   /** The last of each server, by tunnel. */
   readonly #refusals = new Map<string, Map<string, Refusal>>();
+  /** Why there is no link, by server. */
+  readonly #outages = new Map<string, string>();
   readonly #locals: string[] = [];
   readonly #up = Promise.withResolvers<void>();
   #client: Client | undefined;
@@ -136,7 +140,8 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     signal?.addEventListener('abort', onAbort, { once: true });
     // Before there was anybody to hear it.
     if (signal?.aborted === true) onAbort();
-    const onLate = (): void => this.#up.reject(late(timeoutMs, this.#missingTexts()));
+    const onLate = (): void =>
+      this.#up.reject(late(timeoutMs, this.#missingTexts(), this.#outageTexts()));
     const timer = setTimeout(onLate, Math.min(timeoutMs, TIMER_MS_MAX));
     try {
       await this.#up.promise;
@@ -163,7 +168,13 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     });
   }
 
+  #outageTexts(): string[] {
+    return [...this.#outages].map(([server, why]) => `; ${server}: ${why}`);
+  }
+
   #onEvent(event: ClientEvent): void {
+    if (event.event === 'disconnected') this.#outages.set(event.server, event.reason);
+    if (event.event === 'connected') this.#outages.delete(event.server);
     if (event.event === 'tunnel-up') {
       this.#urls.set(event.tunnel, event.url);
       this.#refusals.get(event.tunnel)?.delete(event.server);
@@ -215,10 +226,21 @@ function configOf(options: ConnectOptions): ClientConfig {
   return resolveConfig({
     command: 'client',
     flags,
-    env: {},
+    // Servers are remembered where `sluiceway client` of the same user does.
+    env: { HOME: homeFolder() },
     defaults: { cores: 1, logFormat: 'json' },
     readFile: (path) => readFileSync(path, 'utf8'),
   });
+}
+
+/** A user that is in no list of users, as in containers, may have none. */
+function homeFolder(): string | undefined {
+  try {
+    return homedir();
+  } catch {
+    // The system's place is left.
+    return undefined;
+  }
 }
 
 function given(name: string, value: string | undefined): Record<string, string> {
@@ -234,9 +256,14 @@ function pairs(
   return texts.length === 0 ? {} : { [name]: texts };
 }
 
-function late(timeoutMs: number, missing: readonly string[]): SluicewayError {
+function late(
+  timeoutMs: number,
+  missing: readonly string[],
+  outages: readonly string[],
+): SluicewayError {
   const what = missing.length === 0 ? 'the local ports' : missing.join(', ');
-  return new SluicewayError('SLW_TIMEOUT', `not up within ${timeoutMs} ms: ${what}`);
+  const text = `not up within ${timeoutMs} ms: ${what}${outages.join('')}`;
+  return new SluicewayError('SLW_TIMEOUT', text);
 }
 
 function readVersion(): string {

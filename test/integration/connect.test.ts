@@ -3,7 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { test } from 'node:test';
 import { createServer } from 'node:tls';
@@ -14,6 +16,7 @@ import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startNode } from '../support/local-tunnel.ts';
 import { runProgram } from '../support/process.ts';
+import { scratchFolder } from '../support/programs.ts';
 import { PAIR_A } from '../support/test-pairs.ts';
 import { connectTo, echoOnce, get, startEcho, startHttp } from '../support/upstream.ts';
 
@@ -84,7 +87,8 @@ test('a wrong token, a refused tunnel and a silent server each have their code',
   });
   const nobody = `ws://${LOOPBACK}:${await freePort()}`;
   await assert.rejects(connect({ url: nobody, token: TOKEN, upstreams, timeoutMs: 700 }), {
-    ...{ code: 'SLW_TIMEOUT', message: `not up within 700 ms: ${HOST}` },
+    code: 'SLW_TIMEOUT',
+    message: new RegExp(`^not up within 700 ms: ${HOST}; ${nobody}/connect: nobody listens at .+`),
   });
   await node.untilMetric('sluiceway_links', (links) => links === 0);
 });
@@ -185,4 +189,24 @@ test('a program ends by itself once its tunnel is closed, or was none', async (t
     assert.equal(code, 0, stderr);
     assert.equal(stdout.split('\n')[0], told);
   }
+});
+
+test('the CA of a server by address is remembered in the home of the user', async (t) => {
+  const folder = scratchFolder(t);
+  const node = await startNode(t, {
+    flags: { 'auto-tls': true, 'auto-tls-dir': path.join(folder, 'tls') },
+  });
+  const server = `${LOOPBACK}:${node.controlPort}`;
+  const upstreams = { [HOST]: 'http://127.0.0.1:1' };
+  const options = { url: `wss://${server}`, token: TOKEN, upstreams };
+  const program = `import { connect } from '${LIBRARY}';
+    await (await connect(${JSON.stringify(options)})).close();`;
+  const home = path.join(folder, 'home');
+  const { code, stderr } = await runProgram(t, {
+    ...{ command: process.execPath, args: ['--input-type=module', '-e', program] },
+    ...{ env: { PATH: process.env.PATH, HOME: home }, ms: PROGRAM_MS },
+  });
+  assert.equal(code, 0, stderr);
+  const known = readFileSync(path.join(home, '.local/state/sluiceway/known-servers'), 'utf8');
+  assert.match(known, new RegExp(`^${server} sha256:`, 'm'));
 });
