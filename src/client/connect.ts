@@ -182,7 +182,9 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     if (event.event === 'forward-up') this.#locals.push(event.listen);
     if (event.event === 'tunnel-withdrawn') this.#urls.delete(event.tunnel);
     if (event.event === 'tunnel-refused') this.#onRefused(event);
-    const areForwardsUp = this.#locals.length >= this.#config.locals.length;
+    const { locals, localSocks } = this.#config;
+    const forwards = locals.length + (localSocks === undefined ? 0 : 1);
+    const areForwardsUp = this.#locals.length >= forwards;
     if (this.#missing().length === 0 && areForwardsUp) this.#up.resolve();
     this.emit('event', event);
   }

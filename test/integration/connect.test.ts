@@ -143,6 +143,18 @@ test('a call may wait for as long as a timer can', async (t) => {
   }
 });
 
+test('a call for a SOCKS proxy alone waits until a server is there for it', async (t) => {
+  const nobody = `ws://${LOOPBACK}:${await freePort()}`;
+  const options = { 'local-socks': '0' };
+  await assert.rejects(open(t, { url: nobody, token: TOKEN, options, timeoutMs: 700 }), {
+    code: 'SLW_TIMEOUT',
+    message: /^not up within 700 ms: the local ports; /,
+  });
+  const node = await startNode(t, { flags: { 'client-forwarding': `${LOOPBACK}:1` } });
+  const tunnel = await open(t, { url: urlOf(node), token: TOKEN, options });
+  assert.match(tunnel.locals.join(' '), /^127\.0\.0\.1:\d+$/);
+});
+
 test('a signal gives up', async () => {
   const nobody = `ws://${LOOPBACK}:${await freePort()}`;
   const upstreams = { [HOST]: 'http://127.0.0.1:1' };
