@@ -75,12 +75,16 @@ function startPacedRequests(load: TargetLoad, tally: Tally): Running {
   };
 }
 
-/** One request on a connection of its own: its status, or an error. */
-export async function probe(load: TargetLoad): Promise<number> {
+/** One request on a connection of its own: its status, or an error, such as of one without end. */
+export async function probe(load: TargetLoad, withinMs = ANSWER_MS_MAX): Promise<number> {
   const ask = asker(load, 1);
+  const ended = Promise.withResolvers<number>();
+  const timer = setTimeout(() => ended.reject(new SilentError()), withinMs);
   try {
-    return await new Promise((resolve, reject) => ask.ask(resolve, reject));
+    ask.ask(ended.resolve, ended.reject);
+    return await ended.promise;
   } finally {
+    clearTimeout(timer);
     ask.close();
   }
 }
@@ -94,8 +98,9 @@ interface Asker {
 function asker({ url, headers, ca }: TargetLoad, connections: number): Asker {
   const isSecure = url.protocol === 'https:';
   const keep = { keepAlive: true, maxSockets: connections, noDelay: true };
+  // Said here because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise decide.
   const agent = isSecure
-    ? new TlsAgent({ ...keep, ...(ca === undefined ? {} : { ca }) })
+    ? new TlsAgent({ ...keep, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
     : new PlainAgent(keep);
   const options = { agent, headers: headersOf(headers), timeout: ANSWER_MS_MAX };
   const start = isSecure ? tlsRequest : plainRequest;
@@ -125,7 +130,7 @@ function asker({ url, headers, ca }: TargetLoad, connections: number): Asker {
   };
 }
 
-/** Nothing was heard for ANSWER_MS_MAX. */
+/** Nothing was heard for ANSWER_MS_MAX, or no end of what was. */
 export class SilentError extends Error {
   constructor() {
     super(`no answer within ${ANSWER_MS_MAX / 1000} s`);

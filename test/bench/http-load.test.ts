@@ -2,17 +2,23 @@
 // is timed from its own request, and what was not is a failure.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
+import { probe, SilentError } from '../../native-free-bench/command/http-load.ts';
 import type { TargetReport } from '../../native-free-bench/command/report.ts';
 import type { Round } from '../../native-free-bench/command/tally.ts';
 import { measureRound } from '../../native-free-bench/command/target.ts';
+import { within } from '../support/deadline.ts';
+import { leafOf, newAuthority, serveCa } from '../support/private-pki.ts';
 import { runProgram } from '../support/process.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { ENTRY, environment } from '../support/tunnel.ts';
 import { startHttp, startTcp } from '../support/upstream.ts';
+
+/** Of an answer that never ends. */
+const PIECE_MS = 20;
 
 function load(port: number, connections = 1): Promise<Round> {
   return measureRound(
@@ -127,4 +133,41 @@ test('a target that is gone is dialled ten times a second on each connection', a
   assert.equal(answers, 0);
   const closed = failures.closed ?? 0;
   assert.ok(closed > 2 && closed <= 2 * (10 * seconds + 1), `${closed} in ${seconds} s`);
+});
+
+test('a target whose answer never ends is not waited for', async (t) => {
+  const port = await startHttp(t, (_request, response) => {
+    const more = (): void => {
+      if (response.destroyed) return;
+      response.write('data: x\n\n');
+      setTimeout(more, PIECE_MS);
+    };
+    more();
+  });
+  const url = new URL(`http://127.0.0.1:${port}/events`);
+  const options = { load: 'http', headers: [], connections: 1, perSecond: 0 } as const;
+  const probing = probe({ url, ...options }, 10 * PIECE_MS);
+  await assert.rejects(within(10_000, 'the probe ends', probing), SilentError);
+});
+
+test('a certificate that is not trusted ends it, whatever the environment says', async (t) => {
+  const authority = await newAuthority();
+  const port = await serveCa(t, await leafOf(authority), authority.cert);
+  const url = `https://127.0.0.1:${port}/.well-known/ca.crt`;
+  const bench = (...more: readonly string[]) =>
+    runProgram(t, {
+      command: process.execPath,
+      args: [
+        ...[ENTRY, 'bench', '--output', scratchFolder(t), '--url', url, '--connections', '2'],
+        ...['--duration', '1s', '--warm-up', '0ms', '--rounds', '1', ...more],
+      ],
+      env: environment({ [`NODE_TLS_${'REJECT_UNAUTHORIZED'}`]: '0' }),
+    });
+  const refused = await bench();
+  assert.equal(refused.code, 1, refused.stderr);
+  assert.match(refused.stderr, /cannot be loaded: (?:SELF_SIGNED|UNABLE_TO_VERIFY)/);
+  const ca = path.join(scratchFolder(t), 'ca.pem');
+  writeFileSync(ca, authority.cert);
+  const trusted = await bench('--tls-ca', ca);
+  assert.equal(trusted.code, 0, trusted.stderr);
 });
