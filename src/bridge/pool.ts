@@ -7,7 +7,7 @@
 
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { systemClock, type Timer } from '../base/clock.ts';
+import { endsWithin, systemClock, type Timer } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { Bridge, type Methods, type Serve } from './calls.ts';
 import type { ShardTask } from './shard-task.ts';
@@ -93,15 +93,22 @@ export class ShardPool<Control extends Methods, Shard extends Methods> {
     await onStart(shard, bridge);
   }
 
-  /** Tells all shards to stop and waits for their threads to end. */
-  async stop(): Promise<void> {
+  /**
+   * Tells all shards to stop and waits for their threads to end, `timeoutMs` at most: one that does
+   * not answer is ended, and would keep the process alive.
+   */
+  async stop(timeoutMs: number): Promise<void> {
     if (this.#state === 'stopping' || this.#state === 'stopped') return;
     this.#state = 'stopping';
     for (const timer of this.#timers) timer.cancel();
+    if (!(await endsWithin(this.#stopAll(), timeoutMs))) await this.destroy();
+    this.#state = 'stopped';
+  }
+
+  async #stopAll(): Promise<void> {
     const calls = [...this.#slots.values()].map(({ bridge }) => bridge.call('stop', undefined));
     await Promise.allSettled(calls);
     await this.#piscina.close({ force: false }).catch(() => undefined);
-    this.#state = 'stopped';
   }
 
   /** Ends all threads at once. */

@@ -334,7 +334,7 @@ class RunningClient implements Client {
     this.#dials.stop();
     this.#status?.close();
     this.#health.stop();
-    await endsWithin(this.#pool.stop(), STOP_TIMEOUT_MS);
+    await this.#pool.stop(STOP_TIMEOUT_MS);
     await this.#folders.close();
     const { exitCode, message = '' } = ending;
     this.#onEvent({ event: 'ended', exitCode, reason: message });

@@ -389,7 +389,7 @@ class RunningNode implements ExitNode {
     if (this.#state === 'stopped') return;
     this.#state = 'stopped';
     this.#https?.stop();
-    await endsWithin(this.#shards.pool.stop(), STOP_TIMEOUT_MS);
+    await this.#shards.pool.stop(STOP_TIMEOUT_MS);
     await this.#access.shares.close();
     this.#admin?.close();
     this.#closeWatches();

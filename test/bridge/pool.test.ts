@@ -97,8 +97,8 @@ test('shards start on threads of their own, answer, and stop', async (t) => {
       .toSorted(),
     [0, 1],
   );
-  await within(EVENT_MS, 'the pool stops', bench.pool.stop());
-  await bench.pool.stop();
+  await within(EVENT_MS, 'the pool stops', bench.pool.stop(EVENT_MS));
+  await bench.pool.stop(EVENT_MS);
   assert.deepEqual([bench.gone, bench.giveUps, bench.pool.restarts], [[], 0, 0]);
 });
 
@@ -152,9 +152,17 @@ test('what was given up can be stopped: the shards that are left end', async (t)
   bench.bridge(0).tell('exhaust', undefined);
   await bench.reason();
   assert.equal(await bench.bridge(1).call('ping', undefined), 'pong');
-  await within(EVENT_MS, 'the pool stops', bench.pool.stop());
+  await within(EVENT_MS, 'the pool stops', bench.pool.stop(EVENT_MS));
   assert.deepEqual(bench.pool.bridges(), []);
   assert.deepEqual([bench.gone, bench.giveUps, bench.pool.restarts], [[0], 1, 0]);
+});
+
+test('a shard that does not answer is ended when the time to stop is over', async (t) => {
+  const bench = new Bench(t, { shards: 2 });
+  await Promise.all([bench.pool.start(0), bench.pool.start(1)]);
+  bench.bridge(0).tell('hang', undefined);
+  await within(EVENT_MS, 'the pool stops', bench.pool.stop(300));
+  assert.deepEqual([bench.pool.bridges(), bench.gone, bench.giveUps], [[], [], 0]);
 });
 
 test('a shard that never comes up again gives up', async (t) => {
@@ -187,6 +195,6 @@ test('a pool that stops starts nothing again', async (t) => {
   await bench.pool.start(0);
   bench.bridge(0).tell('fall', undefined);
   await bench.log.line('shard failed');
-  await within(EVENT_MS, 'the pool stops', bench.pool.stop());
+  await within(EVENT_MS, 'the pool stops', bench.pool.stop(EVENT_MS));
   assert.deepEqual([bench.starts, bench.pool.restarts, bench.pool.bridges().length], [1, 0, 0]);
 });

@@ -36,7 +36,8 @@ async function forward(
   rules: readonly string[],
   more: Readonly<Record<string, string>> = {},
 ): Promise<Local> {
-  const node = await startNode(t, { flags: { 'client-forwarding': rules } });
+  const flags = rules.length === 0 ? {} : { 'client-forwarding': rules };
+  const node = await startNode(t, { flags });
   const port = await freePort();
   await startForward(t, node, `${port}:${target}`, more);
   return { node, port };

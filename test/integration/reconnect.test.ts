@@ -63,7 +63,7 @@ class Fleet {
     for (let number = 0; number < CLIENTS; number += 1) this.#addClient(url, `client-${number}`);
     undoAfter(t, async () => {
       for (const server of this.#servers) server.close();
-      await this.#pool.stop();
+      await this.#pool.stop(10_000);
     });
   }
 
