@@ -4,7 +4,8 @@
 //   group ──▶ rules, network, address ──▶ interface ──▶ machine; the group goes with all of it
 //
 // Invariant: the group carries the tag and holds nothing else, so that to delete it is to delete
-// everything; one that exists already is never used. Must not know: what runs on a machine.
+// everything; one that exists already is never used, and one whose name does not begin as ours do
+// is never deleted. Must not know: what runs on a machine.
 
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
@@ -25,6 +26,7 @@ import {
 import { orUndefined, orUnheard, type Rest, restOf, unlessGone, wordsAt } from './rest.ts';
 
 const TAG = 'sluiceway';
+const PREFIX = `${TAG}-`;
 const GROUPS_API = '2021-04-01';
 const NETWORK_API = '2024-05-01';
 const COMPUTE_API = '2024-07-01';
@@ -82,7 +84,7 @@ class Azure {
     const { name } = request;
     const choice = choose(request, this.#options, DEFAULTS);
     const location = choice.region;
-    const groupName = `${TAG}-${name}`;
+    const groupName = `${PREFIX}${name}`;
     const path = this.#groupPath(groupName);
     if ((await orUndefined(this.#rest.ask('GET', path, { answer: group }))) !== undefined) {
       throw new CloudRefusal('Azure', 0, `the resource group ${groupName} exists already`);
@@ -161,6 +163,7 @@ class Azure {
   }
 
   async get(id: string): Promise<Machine | undefined> {
+    if (!isOurs(id)) return undefined;
     const path = this.#groupPath(id);
     const found = await orUndefined(this.#rest.ask('GET', path, { answer: group }));
     return found === undefined ? undefined : await this.#machineIn(found);
@@ -178,7 +181,7 @@ class Azure {
     const ip = address?.properties.ipAddress;
     return machineAs(STATES, {
       id: name,
-      name: name.startsWith(`${TAG}-`) ? name.slice(TAG.length + 1) : name,
+      name: isOurs(name) ? name.slice(PREFIX.length) : name,
       status: state,
       region: location,
       address: ip,
@@ -201,6 +204,7 @@ class Azure {
 
   /** Accepted, and done within some minutes: the group is asked to go with all that is in it. */
   async delete(id: string): Promise<void> {
+    if (!isOurs(id)) return;
     await unlessGone(this.#rest.ask('DELETE', this.#groupPath(id)));
   }
 
@@ -212,6 +216,11 @@ class Azure {
   #providerPath(name: string, type: string): string {
     return `${this.#base}/resourceGroups/${encodeURIComponent(name)}/providers/${type}`;
   }
+}
+
+/** A group has its name from anybody, and all that is in it goes with it. */
+function isOurs(groupName: string): boolean {
+  return groupName.startsWith(PREFIX);
 }
 
 /** First of the priorities that are ours to choose. */

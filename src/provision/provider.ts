@@ -38,7 +38,7 @@ export interface Provider {
   /** A command for the machine that prints its public address, where it does not have it itself. */
   readonly addressCommand?: string;
   readonly create: (request: MachineRequest) => Promise<Machine>;
-  /** Undefined when there is none, or none any more. */
+  /** Undefined when there is none, or none any more; may be without our tag. */
   readonly get: (id: string) => Promise<Machine | undefined>;
   /** Those with the tag; `ending` with what is left of one that was not made or removed whole. */
   readonly list: () => Promise<readonly Machine[]>;

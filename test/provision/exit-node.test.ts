@@ -7,6 +7,8 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parse } from 'yaml';
+import { createGce } from '../../src/provision/gce.ts';
+import { createScaleway } from '../../src/provision/scaleway.ts';
 import { run } from '../cli/run.ts';
 import { commandWords, oneValue } from '../deploy/unit-words.ts';
 import { freePort } from '../support/free-port.ts';
@@ -14,7 +16,9 @@ import { startMachine } from '../support/machine.ts';
 import { startProcess } from '../support/process.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { ENTRY } from '../support/tunnel.ts';
+import { gceApi, KEY_FILE } from './apis/gce.ts';
 import { type HetznerApi, hetznerApi, TOKEN } from './apis/hetzner.ts';
+import { PROJECT, TOKEN as SCALEWAY_TOKEN, scalewayApi } from './apis/scaleway.ts';
 import { startStub } from './cloud-stub.ts';
 
 interface World {
@@ -91,6 +95,37 @@ test('a server is up, its client let in, and the machine listed and deleted', as
   const again = await run(['exit-node', 'delete', '4711', ...cloud], env);
   assert.deepEqual([again.code, again.stdout], [1, '']);
   assert.match(again.stderr, /^sluiceway: there is no machine '4711'\n$/u);
+});
+
+const REQUEST = { name: 'web', userData: () => '#cloud-config\n{}\n', ports: [] } as const;
+
+test('a machine of another, whose name is an id, is not there to be deleted', async (t) => {
+  const api = gceApi();
+  const { url: endpoint } = await startStub(t, api);
+  const credentials = { GOOGLE_APPLICATION_CREDENTIALS: KEY_FILE };
+  const provider = createGce({ credentials, tag: 'another', endpoint, sleep: async () => {} });
+  const { id } = await provider.create(REQUEST);
+  const cloud = ['--provider', 'gce', '--endpoint', endpoint];
+  const env = { SLUICEWAY_CREDENTIALS: KEY_FILE };
+  const ended = await run(['exit-node', 'delete', id, ...cloud], env);
+  assert.deepEqual([ended.code, ended.stdout], [1, '']);
+  assert.equal(ended.stderr, `sluiceway: there is no machine '${id}'\n`);
+  assert.deepEqual(api.left(), ['web', 'web']);
+});
+
+test('a machine is looked for in the region that its id names', async (t) => {
+  const api = scalewayApi();
+  const { url: endpoint } = await startStub(t, api);
+  const env = { SCW_SECRET_KEY: SCALEWAY_TOKEN, SCW_DEFAULT_PROJECT_ID: PROJECT };
+  const tag = 'sluiceway-exit-node';
+  const provider = createScaleway({ credentials: env, tag, endpoint, sleep: async () => {} });
+  const { id } = await provider.create(REQUEST);
+  api.boot();
+  const cloud = ['--provider', 'scaleway', '--endpoint', endpoint];
+  const elsewhere = { ...env, SCW_DEFAULT_ZONE: 'nl-ams-1' };
+  const ended = await run(['exit-node', 'delete', id, ...cloud], elsewhere);
+  assert.deepEqual([ended.code, ended.stdout], [0, `deleted ${id}\n`], ended.stderr);
+  assert.deepEqual(api.left(), []);
 });
 
 test('an interruption removes the machine and the token', async (t) => {

@@ -325,6 +325,17 @@ test('azure: a resource group of the name that is there already is not touched',
   assert.deepEqual(api.left(), ['sluiceway-edge-1']);
 });
 
+test('azure: a resource group that has not our name is not ours to end', async (t) => {
+  const { provider, api, stub } = await start(t, ROWS.azure as Row);
+  const { id } = await provider.create(REQUEST);
+  const asked = stub.asked.length;
+  const other = id.replace('sluiceway-', '');
+  assert.equal(await provider.get(other), undefined);
+  await provider.delete(other);
+  assert.equal(stub.asked.length, asked);
+  assert.deepEqual(api.left(), [id]);
+});
+
 test('azure: user data has the address, as it is known beforehand', async (t) => {
   const { provider, api } = await start(t, ROWS.azure as Row);
   await provider.create({ ...REQUEST, userData: (address) => `at ${address}` });

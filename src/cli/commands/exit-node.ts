@@ -2,7 +2,7 @@
 //
 // Invariant: credentials are read from the environment or a file and shown nowhere; a secret token
 // is in a file of mode 0600 alone; whatever ends `create`, nothing is left behind that is paid for,
-// or its id is said. Must not know: a provider's API.
+// or its id is said; nothing is deleted that `list` does not show. Must not know: a provider's API.
 
 import { randomBytes } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
@@ -122,8 +122,11 @@ export async function listNodes(flags: Flags): Promise<void> {
 
 export async function deleteNode(id: string, flags: Flags): Promise<void> {
   const own = resolveConfig(collectInput('exit-node delete', flags));
-  const provider = await open(own);
-  if ((await provider.get(id)) === undefined) {
+  // Where an id names a region, it is there that it is listed.
+  const [, region = own.region] = /^([a-z0-9-]+)\//.exec(id) ?? [];
+  const provider = await open(region === undefined ? own : { ...own, region });
+  // By the tag: an id may be a name that something else has, or a number with a slip in it.
+  if (!(await provider.list()).some((machine) => machine.id === id)) {
     throw new SluicewayError('SLW_CLOUD_REFUSED', `there is no machine ${quote(id)}`);
   }
   await provider.delete(id);
