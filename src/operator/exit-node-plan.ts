@@ -63,10 +63,7 @@ export function planExitNode(observed: ExitNodeObserved): Plan {
     const { name, uid } = metadata;
     return { actions: [{ do: 'delete', ref: { kind: 'ExitNode', name }, uid }], next: 'settled' };
   }
-  if (spec.allocation === 'PerTunnel') {
-    const message = 'each tunnel that names it gets an exit node like it';
-    return planReport(observed, { status: 'True', reason: 'Template', message }, {});
-  }
+  if (spec.allocation === 'PerTunnel') return planTemplate(observed);
   return spec.provision === undefined ? planGiven(observed) : planMachine(observed);
 }
 
@@ -87,6 +84,16 @@ function planRemoval(observed: ExitNodeObserved): Plan {
     actions: [{ do: 'delete', ref, uid: undefined }, finalizers(exitNode, 'remove')],
     next: 'settled',
   };
+}
+
+/** One that had a machine before it was a template is rid of it first. */
+function planTemplate(observed: ExitNodeObserved): Plan {
+  const left = planRemoval(observed);
+  if (left.next !== 'settled') return left;
+  const message = 'each tunnel that names it gets an exit node like it';
+  const verdict = { status: 'True', reason: 'Template', message } as const;
+  const plan = planReport(observed, verdict, {});
+  return { ...plan, actions: [...left.actions, ...plan.actions] };
 }
 
 function planGiven(observed: ExitNodeObserved): Plan {
@@ -318,7 +325,7 @@ function keptOf({ status = {} }: ExitNodeObject): ExitNodeStatus {
   };
 }
 
-function hasFinalizer({ metadata }: ExitNodeObject): boolean {
+export function hasFinalizer({ metadata }: ExitNodeObject): boolean {
   return metadata.finalizers?.includes(EXIT_NODE_FINALIZER) === true;
 }
 

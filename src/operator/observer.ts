@@ -5,7 +5,13 @@
 
 import { randomBytes } from 'node:crypto';
 import { claimsOf } from './claims.ts';
-import { type ExitNodeObserved, machineUrl, pinOf, tokenSecretOf } from './exit-node-plan.ts';
+import {
+  type ExitNodeObserved,
+  hasFinalizer,
+  machineUrl,
+  pinOf,
+  tokenSecretOf,
+} from './exit-node-plan.ts';
 import type { ExitNodeProbe } from './exit-node-probe.ts';
 import type { Inventory } from './inventory.ts';
 import type { MachineShop } from './machine-shop.ts';
@@ -47,7 +53,8 @@ export class Observer {
   async exitNode(exitNode: ExitNodeObject, now: string): Promise<ExitNodeObserved> {
     const { spec, status, metadata } = exitNode;
     const isTemplate = spec.allocation === 'PerTunnel';
-    const isProvisioned = spec.provision !== undefined && !isTemplate;
+    // A template that has had a machine of its own is looked after until that has gone.
+    const isProvisioned = spec.provision !== undefined && (!isTemplate || hasFinalizer(exitNode));
     const { machine, refusal } = isProvisioned
       ? await this.#options.shop.find(exitNode)
       : ({ machine: 'none', refusal: undefined } as const);

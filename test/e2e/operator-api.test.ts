@@ -169,6 +169,8 @@ test('definitions and roles', { timeout: 240_000 }, async (t) => {
     const udp = exitNodeOf({ provision: MACHINE, udpPorts: ['53'] });
     await assert.rejects(kube.apply(udp), /ports of a machine cannot be changed/);
     await assert.rejects(kube.apply(exitNodeOf(URL_AND_TOKEN)), /make another ExitNode/);
+    const template = exitNodeOf({ provision: MACHINE, allocation: 'PerTunnel' });
+    await assert.rejects(kube.apply(template), /allocation cannot be changed/);
   });
 
   await t.test('the examples are taken as they are', async () => {

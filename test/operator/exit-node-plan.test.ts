@@ -304,6 +304,26 @@ describe('an exit node on a machine of its own', () => {
     }
   });
 
+  const turned: readonly (readonly [string, Partial<ExitNodeObserved>, readonly string[]])[] = [
+    ['found', { machine: running }, ['remove-machine', 'waiting']],
+    ['perhaps there', { machine: 'unknown' }, ['remove-machine', 'waiting']],
+    [
+      'gone',
+      { machine: 'none' },
+      [
+        ...['delete Secret sluiceway/sluiceway-exit-node-own', 'finalizers '],
+        ...['status Template', 'tell Normal Template', 'settled'],
+      ],
+    ],
+  ];
+  for (const [name, over, expected] of turned) {
+    test(`that became a template, with its machine ${name}: ${expected.join(', ')}`, () => {
+      const { spec, ...rest } = machine();
+      const template = { ...rest, spec: { ...spec, allocation: 'PerTunnel' } } as const;
+      assert.deepEqual(summary(plan({ exitNode: template, ...over })), expected);
+    });
+  }
+
   test('that is a template for others has no machine', () => {
     const provision = { provider: 'fake', credentialsSecret: 'cloud' };
     const spec = { provision, allocation: 'PerTunnel' } as const;
