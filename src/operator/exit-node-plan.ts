@@ -5,8 +5,9 @@
 //   url:                                                       secret there --> asked --> Ready
 //
 // Invariant: pure; a machine is ordered only under a finalizer and after the order was written
-// down, and the finalizer goes only when no machine is found; the CA that was seen first is trusted
-// for as long as the machine is the same, whatever is missing meanwhile. Must not know: any cloud.
+// down, and the finalizer goes only when no machine is found and none may be listed yet; the CA
+// that was seen first is trusted for as long as the machine is the same, whatever is missing
+// meanwhile. Must not know: any cloud.
 
 import { wallMsOf } from '../base/clock.ts';
 import { unbracketed } from '../base/ip.ts';
@@ -23,7 +24,7 @@ export const EXIT_NODE_FINALIZER = `${GROUP}/machine`;
 export const MACHINE_CONTROL_PORT = 8123;
 /**
  * A cloud may list what it made only after a while: before that, an order whose answer was lost
- * is not given again. Guess.
+ * is not given again, nor taken to have made nothing. Guess.
  */
 const ORDER_GRACE_MS = 60_000;
 /** One that has stopped for so long is replaced. Longer than a provider's own restart. Guess. */
@@ -78,12 +79,22 @@ function planRemoval(observed: ExitNodeObserved): Plan {
     const next = refusal === undefined ? 'waiting' : 'blocked';
     return { actions: [...told, { do: 'remove-machine', exitNode: name }], next };
   }
+  if (mayBeListedYet(observed)) return { actions: [], next: 'waiting' };
   const name = ownSecretName(exitNode);
   const ref = { kind: 'Secret', namespace: settings.namespace, name } as const;
   return {
     actions: [{ do: 'delete', ref, uid: undefined }, finalizers(exitNode, 'remove')],
     next: 'settled',
   };
+}
+
+/** Ordered and never seen: what came of it may be listed in a moment. */
+function mayBeListedYet(observed: ExitNodeObserved): boolean {
+  const { metadata, status } = observed.exitNode;
+  if (status?.machine === undefined || status.machine.id !== '') return false;
+  // The note has the time of the first order, and there may have been others since.
+  const times = [status.machine.since, metadata.deletionTimestamp ?? ''];
+  return times.some((time) => ageOf(time, observed) < ORDER_GRACE_MS);
 }
 
 /** One that had a machine before it was a template is rid of it first. */
@@ -177,17 +188,21 @@ function planMissing(observed: ExitNodeObserved, machine: Exclude<Found, Machine
 /** Written down each time, for an operator that takes over in the middle. */
 function planOrder(observed: ExitNodeObserved, machine: 'none' | 'making'): Plan {
   const { exitNode, refusal, now } = observed;
-  const { state, since } = exitNode.status?.machine ?? {};
-  const ageMs = state === 'ordered' ? ageOf(since ?? '', observed) : Number.POSITIVE_INFINITY;
+  const known = exitNode.status?.machine;
+  const noted = known?.state === 'ordered' ? known : undefined;
+  const ageMs = noted === undefined ? Number.POSITIVE_INFINITY : ageOf(noted.since, observed);
+  const note = { id: '', state: 'ordered', since: now };
   const isUnderWay = machine === 'making';
   const orders = isUnderWay ? [] : [order(exitNode)];
   if (refusal !== undefined) {
-    const plan = planReport(observed, refused(refusal), secretOf(exitNode));
+    // The note stays: what seemed to be refused may have been heard.
+    const status = { machine: noted ?? note, ...secretOf(exitNode) };
+    const plan = planReport(observed, refused(refusal), status);
     return { actions: [...plan.actions, ...orders], next: 'blocked' };
   }
   const isLost = isUnderWay ? ageMs >= ORDER_GRACE_MS / 2 : ageMs >= ORDER_GRACE_MS;
   if (!isLost) return { actions: [], next: 'waiting' };
-  const status = { machine: { id: '', state: 'ordered', since: now }, ...secretOf(exitNode) };
+  const status = { machine: note, ...secretOf(exitNode) };
   const plan = planReport(observed, pending('Provisioning', 'a machine is being ordered'), status);
   return { actions: [...plan.actions, ...orders], next: 'waiting' };
 }

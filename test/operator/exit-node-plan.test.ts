@@ -271,6 +271,31 @@ describe('an exit node on a machine of its own', () => {
     });
   }
 
+  const late = ['delete Secret sluiceway/sluiceway-exit-node-own', 'finalizers ', 'settled'];
+  const ordersOf: readonly (readonly [string, string, string, readonly string[]])[] = [
+    ['ordered a moment ago', '2026-05-01T09:59:30Z', EARLIER, ['waiting']],
+    ['deleted a moment ago', EARLIER, '2026-05-01T09:59:30Z', ['waiting']],
+    ['ordered and deleted a minute ago', EARLIER, '2026-05-01T09:59:00Z', late],
+  ];
+  for (const [name, since, deletionTimestamp, expected] of ordersOf) {
+    test(`being deleted, with no machine listed, ${name}: ${expected.join(', ')}`, () => {
+      const one = machine(ordered(since), { deletionTimestamp });
+      assert.deepEqual(summary(plan({ exitNode: one, machine: 'none' })), expected);
+      const unheard = plan({ exitNode: one, machine: 'none', refusal: 'no answer' });
+      assert.deepEqual(summary(unheard), expected);
+    });
+  }
+
+  test('keeps the note of an order that seemed to be refused, and makes one before each', () => {
+    const { machine: note } = ordered('2026-05-01T09:59:59Z');
+    const refusal = 'no answer';
+    const again = plan({ exitNode: machine(ordered(note.since)), refusal });
+    assert.deepEqual(statusOf(again).machine, note);
+    const before = machine({ machine: { id: 'm-1', state: 'stopped', since: EARLIER } });
+    const first = plan({ exitNode: before, refusal });
+    assert.deepEqual(statusOf(first).machine, { ...note, since: NOW });
+  });
+
   test('goes when its tunnel has gone', () => {
     const made = plan({ exitNode: machine(), machine: running, hasOwner: false });
     assert.deepEqual(summary(made), ['delete ExitNode own', 'settled']);
