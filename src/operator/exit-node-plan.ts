@@ -127,21 +127,54 @@ function planGiven(observed: ExitNodeObserved): Plan {
 }
 
 function planMachine(observed: ExitNodeObserved): Plan {
-  const { exitNode, machine } = observed;
+  const { exitNode } = observed;
   const guard = hasFinalizer(exitNode) ? [] : [finalizers(exitNode, 'add')];
-  const token = observed.hasSecret ? [] : [createSecret(observed)];
-  const plan =
-    typeof machine === 'string' ? planMissing(observed, machine) : planFound(observed, machine);
+  const plan = planFor(observed);
+  // With an order alone: a machine that is there takes no token but the one that it was made with.
+  const isOrder = plan.actions.some((action) => action.do === 'create-machine');
+  const token = isOrder && !observed.hasSecret ? [createSecret(observed)] : [];
   return { ...plan, actions: [...guard, ...token, ...plan.actions] };
 }
 
-function planFound(observed: ExitNodeObserved, { id, state, address }: Machine): Plan {
-  const { exitNode, reach } = observed;
+function planFor(observed: ExitNodeObserved): Plan {
+  const { exitNode, machine, hasSecret } = observed;
+  const isThere =
+    typeof machine === 'object'
+      ? machine.state !== 'stopped'
+      : machine === 'unknown' && exitNode.status?.url !== undefined;
+  if (isThere && !hasSecret) return planTokenless(observed);
+  return typeof machine === 'string'
+    ? planMissing(observed, machine)
+    : planFound(observed, machine);
+}
+
+/** Clients that run have the token still, so what is known of the exit node stays. */
+function planTokenless(observed: ExitNodeObserved): Plan {
+  const { exitNode, machine, settings } = observed;
+  const kept = keptOf(exitNode);
+  const found = typeof machine === 'object' ? noteOf(observed, machine) : kept.machine;
+  const isSame = found?.id === kept.machine?.id;
+  const status = {
+    ...(isSame ? kept : secretOf(exitNode)),
+    ...(found === undefined ? {} : { machine: found }),
+  };
+  const message =
+    `the secret ${ownSecretName(exitNode)} in ${settings.namespace} has gone, and its machine ` +
+    'takes no other token: bring it back, or make the exit node anew';
+  return planReport(observed, { status: 'False', reason: 'TokenMissing', message }, status);
+}
+
+function noteOf({ exitNode, now }: ExitNodeObserved, { id, state }: Machine) {
   const known = exitNode.status?.machine;
-  const since = known?.id === id && known.state === state ? known.since : observed.now;
-  const machine = { id, state, since };
+  return { id, state, since: known?.id === id && known.state === state ? known.since : now };
+}
+
+function planFound(observed: ExitNodeObserved, found: Machine): Plan {
+  const { exitNode, reach } = observed;
+  const { id, state, address } = found;
+  const machine = noteOf(observed, found);
   const status = { machine, ...secretOf(exitNode) };
-  const ageMs = ageOf(since, observed);
+  const ageMs = ageOf(machine.since, observed);
   // Whatever the provider calls it: one that answers is left alone.
   const isUp = state === 'running' || reach.is === 'ready';
   if (isUp && address !== undefined) {

@@ -221,6 +221,36 @@ describe('an exit node on a machine of its own', () => {
     });
   }
 
+  const tokenless: Partial<ExitNodeObserved> = { hasSecret: false, reach: { is: 'unasked' } };
+  const served = machine({
+    ...{ url: 'wss://198.51.100.9:8123', addresses: ['198.51.100.9'], caFingerprint: 'sha256:ef' },
+    ...{ machine: { id: 'm-1', state: 'running', since: EARLIER } },
+    tokenSecret: { name: 'sluiceway-exit-node-own', key: 'token' },
+  });
+  for (const there of [running, { id: 'm-1', state: 'starting' }, 'unknown'] as const) {
+    test(`whose secret is lost gets no other token, ${JSON.stringify(there)}`, () => {
+      const made = plan({ exitNode: served, machine: there, ...tokenless });
+      const missing = ['status TokenMissing', 'tell Warning TokenMissing', 'blocked'];
+      assert.deepEqual(summary(made), missing);
+      const { url, addresses, caFingerprint } = statusOf(made);
+      const { status } = served;
+      assert.deepEqual(
+        [url, addresses, caFingerprint],
+        [status?.url, status?.addresses, status?.caFingerprint],
+      );
+    });
+  }
+
+  test('whose secret is lost gets another token with another machine', () => {
+    const gone = plan({ exitNode: served, machine: 'none', ...tokenless });
+    assert.deepEqual(summary(gone), [
+      ...['create Secret sluiceway/sluiceway-exit-node-own', 'status Provisioning'],
+      ...['tell Normal Provisioning', 'create-machine', 'waiting'],
+    ]);
+    const other = plan({ exitNode: served, machine: { ...running, id: 'm-2' }, ...tokenless });
+    assert.deepEqual([statusOf(other).url, statusOf(other).caFingerprint], [null, null]);
+  });
+
   test('has no address, and so no client, before its CA is pinned', () => {
     const made = statusOf(plan({ exitNode: machine(), machine: running, reach: away }));
     assert.deepEqual([made.url, made.addresses, made.caFingerprint], [null, null, null]);
