@@ -1,10 +1,12 @@
 // Machines of exit nodes: found, ordered and removed at the provider that the ExitNode names.
 //
 // Invariant: the tag is made of the object's uid, so that it is the same for every operator and for
-// nothing else; one order of an exit node is under way at most, however long a provider takes;
-// credentials and tokens are read when they are needed and kept nowhere. Must not know: any cloud.
+// nothing else; one order of an exit node is under way at most, however long a provider takes, and
+// one that was refused is given again later and later, however often it is asked for; credentials
+// and tokens are read when they are needed and kept nowhere. Must not know: any cloud.
 
-import { systemClock } from '../base/clock.ts';
+import { Backoff } from '../base/backoff.ts';
+import type { Clock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { Masked } from '../base/masked.ts';
 import { portsOf } from './claims.ts';
@@ -20,11 +22,16 @@ const ORDER_WAIT_MS = 10_000;
 const REFUSAL_LENGTH_MAX = 300;
 /** Guess: more machines than anybody orders at once. */
 const REFUSALS_MAX = 1000;
+const RETRY_BASE_MS = 2_000;
+/** With a look at exit nodes every half minute, tries are five minutes apart at most. */
+const RETRY_MAX_MS = 240_000;
 
 export interface MachineShopOptions {
   readonly cluster: Cluster;
   readonly namespace: string;
   readonly openProvider: OpenProvider;
+  readonly clock: Clock;
+  readonly random: () => number;
 }
 
 export interface Finding {
@@ -38,12 +45,20 @@ interface Order {
   readonly done: Promise<Outcome>;
 }
 
+interface Refusal {
+  readonly what: Order['what'];
+  readonly failure: unknown;
+  readonly backoff: Backoff;
+  /** The same is not asked for again before. */
+  readonly untilMs: number;
+}
+
 type Outcome = 'done' | 'under way' | { readonly failure: unknown };
 
 export class MachineShop {
   readonly #options: MachineShopOptions;
   /** What providers said last, by uid of the ExitNode. */
-  readonly #refusals = new Map<string, string>();
+  readonly #refusals = new Map<string, Refusal>();
   /** Under way, by uid: no more than there are exit nodes, and each ends as its requests do. */
   readonly #orders = new Map<string, Order>();
 
@@ -54,14 +69,14 @@ export class MachineShop {
   async find(exitNode: ExitNodeObject): Promise<Finding> {
     const uid = uidOf(exitNode);
     const order = this.#orders.get(uid);
-    if (order !== undefined) return { machine: order.what, refusal: this.#refusals.get(uid) };
+    if (order !== undefined) return { machine: order.what, refusal: this.#refusalOf(uid) };
     try {
       const provider = await this.#open(exitNode);
       const found = await inTime(provider.find(tagOf(exitNode), idOf(exitNode)));
       const isWanted = exitNode.metadata.deletionTimestamp === undefined;
       // An order that seemed to fail was heard after all.
       if (isWanted && found !== undefined && found.state !== 'stopped') this.#refusals.delete(uid);
-      return { machine: found ?? 'none', refusal: this.#refusals.get(uid) };
+      return { machine: found ?? 'none', refusal: this.#refusalOf(uid) };
     } catch (error) {
       return { machine: 'unknown', refusal: refusalOf(error) };
     }
@@ -99,7 +114,7 @@ export class MachineShop {
 
   /**
    * Joins the order that is under way, whatever it is: a next look asks for what is missing then.
-   * Resolves when it is done or goes on behind; throws when it failed meanwhile.
+   * Resolves when it is done or goes on behind; throws when it failed meanwhile, or a moment ago.
    */
   async #order(
     exitNode: ExitNodeObject,
@@ -109,11 +124,14 @@ export class MachineShop {
     const uid = uidOf(exitNode);
     let order = this.#orders.get(uid);
     if (order === undefined) {
-      order = { what, done: this.#carryOut(exitNode, act) };
+      const before = this.#refusals.get(uid);
+      const isHeld = before?.what === what && this.#options.clock.nowMs() < before.untilMs;
+      if (isHeld) throw before.failure;
+      order = { what, done: this.#carryOut(exitNode, what, act) };
       this.#orders.set(uid, order);
     }
     const { promise, resolve } = Promise.withResolvers<Outcome>();
-    const timer = systemClock.after(ORDER_WAIT_MS, () => resolve('under way'));
+    const timer = this.#options.clock.after(ORDER_WAIT_MS, () => resolve('under way'));
     const outcome = await Promise.race([order.done, promise]);
     timer.cancel();
     if (order.what === what && typeof outcome === 'object') throw outcome.failure;
@@ -121,6 +139,7 @@ export class MachineShop {
 
   async #carryOut(
     exitNode: ExitNodeObject,
+    what: Order['what'],
     act: (provider: MachineProvider) => Promise<void>,
   ): Promise<Outcome> {
     const uid = uidOf(exitNode);
@@ -129,13 +148,29 @@ export class MachineShop {
       this.#refusals.delete(uid);
       return 'done';
     } catch (failure) {
-      // Starts anew rather than grow, should objects vanish while they are in trouble.
-      if (this.#refusals.size >= REFUSALS_MAX) this.#refusals.clear();
-      this.#refusals.set(uid, refusalOf(failure));
+      this.#keep(uid, what, failure);
       return { failure };
     } finally {
       this.#orders.delete(uid);
     }
+  }
+
+  #keep(uid: string, what: Order['what'], failure: unknown): void {
+    const { clock, random } = this.#options;
+    const before = this.#refusals.get(uid);
+    const backoff =
+      before?.what === what
+        ? before.backoff
+        : new Backoff({ baseMs: RETRY_BASE_MS, maxMs: RETRY_MAX_MS, random });
+    const untilMs = clock.nowMs() + RETRY_BASE_MS + backoff.nextMs();
+    // Starts anew rather than grow, should objects vanish while they are in trouble.
+    if (this.#refusals.size >= REFUSALS_MAX) this.#refusals.clear();
+    this.#refusals.set(uid, { what, failure, backoff, untilMs });
+  }
+
+  #refusalOf(uid: string): string | undefined {
+    const refusal = this.#refusals.get(uid);
+    return refusal === undefined ? undefined : refusalOf(refusal.failure);
   }
 
   async #open({ spec }: ExitNodeObject): Promise<MachineProvider> {

@@ -89,7 +89,8 @@ export class Reconciler {
       'exit-node': queue('exit-node', (key) => this.#lookAtExitNode(key)),
     };
     const { openProvider } = options;
-    this.#shop = new MachineShop({ cluster, namespace: settings.namespace, openProvider });
+    const { namespace } = settings;
+    this.#shop = new MachineShop({ cluster, namespace, openProvider, clock, random });
     this.#observer = new Observer({
       ...{ inventory: this.inventory, shop: this.#shop, probe: new ExitNodeProbe(clock), settings },
       namespaces: options.namespaces,

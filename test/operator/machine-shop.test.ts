@@ -8,6 +8,7 @@ import type { Cluster } from '../../src/operator/cluster.ts';
 import type { Machine, MachineOrder, MachineProvider } from '../../src/operator/machine.ts';
 import { MachineShop } from '../../src/operator/machine-shop.ts';
 import type { ExitNodeObject } from '../../src/operator/objects.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { exitNode, NOW } from './objects.ts';
 
 const WAIT_MS = 10_000;
@@ -54,7 +55,10 @@ function shopOf(machine: () => Machine | undefined, secrets = SECRETS) {
   };
   const cluster = { get } as unknown as Cluster;
   const openProvider = async () => provider;
-  return { shop: new MachineShop({ cluster, namespace: 'sluiceway', openProvider }), calls };
+  const clock = new FakeClock();
+  const random = () => 0.5;
+  const shop = new MachineShop({ cluster, namespace: 'sluiceway', openProvider, clock, random });
+  return { shop, calls, clock };
 }
 
 const turn = async (): Promise<void> => {
@@ -75,14 +79,13 @@ test('an order that is answered at once is done', async () => {
   assert.deepEqual(await shop.find(own()), { machine: 'none', refusal: undefined });
 });
 
-test('one that takes longer goes on, and is not given again meanwhile', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+test('one that takes longer goes on, and is not given again meanwhile', async () => {
   let found: Machine | undefined;
-  const { shop, calls } = shopOf(() => found);
+  const { shop, calls, clock } = shopOf(() => found);
   for (let look = 0; look < 3; look += 1) {
     const making = shop.create(own());
     await turn();
-    t.mock.timers.tick(WAIT_MS);
+    clock.advance(WAIT_MS);
     await making;
     assert.deepEqual(await shop.find(own()), { machine: 'making', refusal: undefined });
   }
@@ -93,27 +96,60 @@ test('one that takes longer goes on, and is not given again meanwhile', async (t
   assert.deepEqual(await shop.find(own()), { machine: RUNNING, refusal: undefined });
 });
 
-test('one that is refused, now or later, is told in one line until another is done', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
-  const { shop, calls } = shopOf(() => undefined);
+test('one that is refused, now or later, is told in one line until another is done', async () => {
+  const { shop, calls, clock } = shopOf(() => undefined);
   const first = shop.create(own());
   await turn();
   calls[0]?.fail(new Error('quota\nexceeded'));
   await assert.rejects(first, /^Error: quota\nexceeded$/u);
   assert.deepEqual(await shop.find(own()), { machine: 'none', refusal: 'quota exceeded' });
+  clock.advance(WAIT_MS);
   const second = shop.create(own());
   await turn();
-  t.mock.timers.tick(WAIT_MS);
+  clock.advance(WAIT_MS);
   await second;
   assert.deepEqual(await shop.find(own()), { machine: 'making', refusal: 'quota exceeded' });
   calls[1]?.fail(new Error('still'));
   await shop.settled();
   assert.deepEqual(await shop.find(own()), { machine: 'none', refusal: 'still' });
+  clock.advance(WAIT_MS);
   const third = shop.create(own());
   await turn();
   calls[2]?.answer();
   await third;
   assert.deepEqual(await shop.find(own()), { machine: 'none', refusal: undefined });
+});
+
+test('one that is refused is given again later and later, however often it is asked for', async () => {
+  const { shop, calls, clock } = shopOf(() => undefined);
+  const triedMs: number[] = [];
+  for (let looks = 0; looks < 120; looks += 1) {
+    const before = calls.length;
+    const refused = assert.rejects(shop.create(own()), /quota exceeded/u);
+    await turn();
+    const call = calls[before];
+    if (call !== undefined) triedMs.push(clock.nowMs());
+    call?.fail(new Error('quota exceeded'));
+    await refused;
+    assert.equal((await shop.find(own())).refusal, 'quota exceeded');
+    clock.advance(30_000);
+  }
+  const gaps = triedMs.slice(1).map((atMs, index) => atMs - (triedMs[index] ?? 0));
+  assert.ok(gaps.length < 40, String(gaps));
+  assert.deepEqual(gaps.slice(-3), [150_000, 150_000, 150_000]);
+});
+
+test('what was refused keeps nothing else from being done', async () => {
+  const { shop, calls } = shopOf(() => undefined);
+  const making = shop.create(own());
+  await turn();
+  calls[0]?.fail(new Error('quota exceeded'));
+  await assert.rejects(making);
+  const removing = shop.remove(own({ meta: { deletionTimestamp: NOW } }));
+  await turn();
+  assert.equal(calls[1]?.what, 'remove sluiceway-e-1 undefined');
+  calls[1]?.answer();
+  await removing;
 });
 
 test('what seemed to fail and is there all the same is no refusal', async () => {
@@ -127,9 +163,8 @@ test('what seemed to fail and is there all the same is no refusal', async () => 
   assert.deepEqual(await shop.find(own()), { machine: RUNNING, refusal: undefined });
 });
 
-test('a removal waits for the order before it, and names what is known', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
-  const { shop, calls } = shopOf(() => RUNNING);
+test('a removal waits for the order before it, and names what is known', async () => {
+  const { shop, calls, clock } = shopOf(() => RUNNING);
   const status = { machine: { id: 'm-1', state: 'running', since: NOW } };
   const going = own({ meta: { deletionTimestamp: NOW }, status });
   const making = shop.create(own());
@@ -137,7 +172,7 @@ test('a removal waits for the order before it, and names what is known', async (
   const removing = shop.remove(going);
   await turn();
   assert.equal(calls.length, 1);
-  t.mock.timers.tick(WAIT_MS);
+  clock.advance(WAIT_MS);
   await Promise.all([making, removing]);
   calls[0]?.answer();
   await shop.settled();

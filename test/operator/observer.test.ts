@@ -31,7 +31,8 @@ function observer(): Observer {
     ...{ cluster, clock, namespace, namespaces: [], random: () => 0.5, log: SILENT_LOG },
     ...{ onChange: () => {}, onSynced: () => {}, onBroken: () => {} },
   });
-  const shop = new MachineShop({ cluster, namespace, openProvider: async () => provider });
+  const openProvider = async () => provider;
+  const shop = new MachineShop({ cluster, namespace, openProvider, clock, random: () => 0.5 });
   const probe = new ExitNodeProbe(clock);
   return new Observer({ inventory, shop, probe, settings: SETTINGS, namespaces: [] });
 }
