@@ -31,8 +31,7 @@ export async function deleteVolume(
   own: Volume & { readonly zone: string },
   sleep: ProviderOptions['sleep'],
 ): Promise<void> {
-  const api = isBlock(own) ? '/block/v1' : '/instance/v1';
-  const path = `${api}/zones/${own.zone}/volumes/${encodeURIComponent(own.id)}`;
+  const path = pathOf(own);
   const attempt = async (): Promise<true | undefined> => {
     const state = isBlock(own) ? await blockState(rest, path) : await localState(rest, path);
     if (state === undefined || GONE.has(state)) return true;
@@ -41,6 +40,19 @@ export async function deleteVolume(
     return true;
   };
   await untilThere(attempt, { sleep, provider: 'Scaleway', what: `the end of ${own.id}` });
+}
+
+/** Rejects where one of Block Storage cannot even be looked at, which needs a right of its own. */
+export async function lookAtVolume(
+  rest: Rest,
+  own: Volume & { readonly zone: string },
+): Promise<void> {
+  if (isBlock(own)) await blockState(rest, pathOf(own));
+}
+
+function pathOf(own: Volume & { readonly zone: string }): string {
+  const api = isBlock(own) ? '/block/v1' : '/instance/v1';
+  return `${api}/zones/${own.zone}/volumes/${encodeURIComponent(own.id)}`;
 }
 
 async function blockState(rest: Rest, path: string): Promise<string | undefined> {

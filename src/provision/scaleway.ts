@@ -4,8 +4,8 @@
 //   end:    terminated with its local disk, or deleted when it does not run ──▶ the disk that stays
 //
 // Invariant: ours carry the tag; an id names its zone, as nothing is found without it; the disk
-// that was made with an instance ends with it, and no other. Must not know: what runs on an
-// instance.
+// that was made with an instance ends with it, and no other; an instance does not end before its
+// disk could be seen. Must not know: what runs on an instance.
 
 import { z } from 'zod';
 import { LeftBehind, orUndone, untilThere } from './making.ts';
@@ -29,7 +29,7 @@ import {
   withToken,
   wordsAt,
 } from './rest.ts';
-import { deleteVolume, isBlock, type Volume, volume } from './scaleway-volume.ts';
+import { deleteVolume, isBlock, lookAtVolume, type Volume, volume } from './scaleway-volume.ts';
 
 const PER_PAGE = 100;
 const DEFAULTS = { region: 'fr-par-1', size: 'DEV1-S', image: 'debian_bookworm' };
@@ -136,6 +136,8 @@ async function remove(rest: Rest, id: string, sleep: ProviderOptions['sleep']): 
   const attempt = async (): Promise<'stays' | 'goes' | undefined> => {
     const found = await find(rest, id);
     disk = found?.volumes['0'] ?? disk;
+    // While the server is there it is found again: without it, nobody would know of its disk.
+    if (found !== undefined && disk !== undefined) await lookAtVolume(rest, { zone, ...disk });
     return await end(rest, id, found?.state);
   };
   const what = `the end of ${id}`;

@@ -318,6 +318,24 @@ test('scaleway: a disk that cannot be deleted is named', async (t) => {
   });
 });
 
+test('scaleway: a machine stays while its disk may not even be looked at', async (t) => {
+  const calm = scaleway.scalewayBlockApi();
+  const message = 'insufficient permissions: read block_volume';
+  const locked: CloudApi = {
+    ...calm,
+    answer: (asked, ports) =>
+      asked.path.startsWith('/block/')
+        ? { status: 403, json: { type: 'permissions_denied', message } }
+        : calm.answer(asked, ports),
+    boot: () => calm.boot(),
+  };
+  const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
+  const { id } = await provider.create(REQUEST);
+  api.boot();
+  assert.match((await refusalOf(provider.delete(id))).message, /read block_volume$/u);
+  assert.equal((await provider.get(id))?.state, 'running');
+});
+
 test('azure: a resource group of the name that is there already is not touched', async (t) => {
   const { provider, api } = await start(t, ROWS.azure as Row);
   await provider.create(REQUEST);
