@@ -88,6 +88,12 @@ export class Observer {
     return this.#options.inventory.tunnels().some((tunnel) => tunnel.metadata.uid === uid);
   }
 
+  /** One that is for the namespaces of another operator alone is left to that. */
+  isOurs({ spec }: ExitNodeObject): boolean {
+    const { allowedNamespaces = [] } = spec;
+    return allowedNamespaces.length === 0 || allowedNamespaces.some((name) => this.isWatched(name));
+  }
+
   isWatched(namespace: string): boolean {
     const { namespaces } = this.#options;
     return namespaces.length === 0 || namespaces.includes(namespace);

@@ -265,7 +265,7 @@ export class Reconciler {
 
   async #lookAtExitNode(key: string): Promise<Plan['next']> {
     const exitNode = this.inventory.exitNode(key);
-    if (exitNode === undefined) return 'settled';
+    if (exitNode === undefined || !this.#observer.isOurs(exitNode)) return 'settled';
     const observed = await this.#observer.exitNode(exitNode, this.#now());
     try {
       return await this.#execute(planExitNode(observed));

@@ -16,15 +16,22 @@ import { clientDeployment } from '../../src/operator/client-deployment.ts';
 import { Cluster } from '../../src/operator/cluster.ts';
 import { covers } from '../../src/operator/drift.ts';
 import { Leadership } from '../../src/operator/leadership.ts';
-import type { ClientSettings, KubeObject, ServiceObject } from '../../src/operator/objects.ts';
+import type {
+  ClientSettings,
+  ExitNodeObject,
+  KubeObject,
+  ServiceObject,
+} from '../../src/operator/objects.ts';
+import { Reconciler } from '../../src/operator/reconciler.ts';
 import { SETTINGS, tunnel } from '../operator/objects.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { startRelay } from '../support/cut-relay.ts';
 import { eventually } from '../support/deadline.ts';
-import { type Kube, pathOf, startKube } from '../support/kube.ts';
+import { type Kube, type List, pathOf, startKube } from '../support/kube.ts';
 import { leafOf, newAuthority } from '../support/private-pki.ts';
 import { startProcess } from '../support/process.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
+import { SILENT_LOG } from '../support/silent-log.ts';
 import { ENTRY, environment, parseLine } from '../support/tunnel.ts';
 
 const CONVERGE_MS = 60_000;
@@ -211,6 +218,10 @@ test('definitions and roles', { timeout: 240_000 }, async (t) => {
 
   await t.test('a pod finds its cluster by its service account', () => runInPod(kube, t));
 
+  await t.test('an exit node for the namespaces of another operator is left alone', () =>
+    share(kube),
+  );
+
   await t.test('watches that break are taken up again', () => breakWatches(kube, t));
 });
 
@@ -264,6 +275,38 @@ async function storeClients(kube: Kube): Promise<void> {
     assert.ok(covers(found, wanted), JSON.stringify(client));
     await kube.remove(pathOf(wanted));
   }
+}
+
+async function share(kube: Kube): Promise<void> {
+  const exitNodes = '/apis/sluiceway.dev/v1alpha1/exitnodes';
+  const namespacesOf = { theirs: ['other'], mine: ['other', 'default'], everybodys: undefined };
+  for (const [name, allowedNamespaces] of Object.entries(namespacesOf)) {
+    await kube.apply({
+      ...exitNodeOf({ ...URL_AND_TOKEN, allowedNamespaces }),
+      metadata: { name },
+    });
+  }
+  const { items } = await kube.send<List<ExitNodeObject>>(exitNodes);
+  let looks = 0;
+  const reconciler = new Reconciler({
+    ...{ cluster: Cluster.open(kube.operatorConfig), settings: SETTINGS, log: SILENT_LOG },
+    ...{ clock: systemClock, random: Math.random, identity: 'one', leads: () => true },
+    ...{ namespaces: ['default'], resyncMs: CONVERGE_MS, openProvider: async () => undefined },
+    onReconciled: (queue) => {
+      if (queue === 'exit-node') looks += 1;
+    },
+    onBroken: () => assert.fail('a watch broke'),
+  });
+  reconciler.start();
+  reconciler.lead();
+  await eventually(CONVERGE_MS, 'each exit node was looked at', async () => {
+    assert.ok(looks >= items.length, `${looks} of ${items.length}`);
+  });
+  await reconciler.stop();
+  const reasonOf = async (name: string) =>
+    (await kube.send<ExitNodeObject>(`${exitNodes}/${name}`)).status?.conditions?.[0]?.reason;
+  const reasons = await Promise.all(Object.keys(namespacesOf).map(reasonOf));
+  assert.deepEqual(reasons, [undefined, 'TokenMissing', 'TokenMissing']);
 }
 
 async function contend(kube: Kube): Promise<void> {
