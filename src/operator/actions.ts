@@ -26,6 +26,8 @@ export type Action =
       /** Refused when the object is not the one that was looked at. */
       readonly resourceVersion: string | undefined;
     }
+  /** Of what may be gone, and is not watched any more: what is answered does not matter. */
+  | { readonly do: 'take-back-status'; readonly ref: ObjectRef; readonly status: object }
   | { readonly do: 'tell'; readonly event: EventOrder }
   | { readonly do: 'create-machine'; readonly exitNode: string }
   | { readonly do: 'remove-machine'; readonly exitNode: string };

@@ -23,6 +23,7 @@ import { newsOf, READY } from './tunnel-plan.ts';
 
 /** Among the conditions of a Service, which are shared with others. */
 export const SERVICE_CONDITION = `${GROUP}/Ready`;
+const NO_CONDITION = { $patch: 'delete', type: SERVICE_CONDITION };
 /** Of a port that the annotations leave out, in the form that Kubernetes asks of such words. */
 const NOT_PUBLIC = `${GROUP}/NotPublic`;
 
@@ -42,7 +43,9 @@ export function planBalancer(observed: BalancerObserved): Plan {
   const owner = tunnel === undefined ? undefined : serviceOwner(tunnel);
   const isOwn = owner !== undefined && owner.uid === service?.metadata.uid;
   if (service === undefined || service.metadata.deletionTimestamp !== undefined) {
-    return { actions: owner === undefined ? [] : remove(tunnel), next: 'settled' };
+    const removal = owner === undefined ? [] : remove(tunnel);
+    const isLeft = service === undefined && tunnel !== undefined && removal.length > 0;
+    return { actions: [...(isLeft ? [takeBack(tunnel)] : []), ...removal], next: 'settled' };
   }
   const reading = readBalancer(service, settings);
   if (reading.is === 'foreign') {
@@ -166,9 +169,16 @@ function forget(service: ServiceObject, tunnel: TunnelObject | undefined): reado
   return [
     statusAction(service, {
       ...(isOwn ? { loadBalancer: { ingress: null } } : {}),
-      conditions: [{ $patch: 'delete', type: SERVICE_CONDITION }],
+      conditions: [NO_CONDITION],
     }),
   ];
+}
+
+/** A Service that is no LoadBalancer any more is not seen, and may still say that it is ready. */
+function takeBack({ metadata }: TunnelObject): Action {
+  const { name, namespace } = metadata;
+  const status = { conditions: [NO_CONDITION] };
+  return { do: 'take-back-status', ref: { kind: 'Service', namespace, name }, status };
 }
 
 function statusAction({ metadata }: ServiceObject, status: object): Action {

@@ -77,6 +77,9 @@ export class Executor {
         this.#learn(await cluster.writeStatus(action.ref, action.status, version), versions);
         break;
       }
+      case 'take-back-status':
+        await this.#takeBack(action.ref, action.status);
+        break;
       case 'tell':
         await this.#tell(action.event);
         break;
@@ -95,6 +98,15 @@ export class Executor {
     } catch (error) {
       const isThere = error instanceof KubeError && error.answered === 409;
       if (!isThere) throw error;
+    }
+  }
+
+  async #takeBack(ref: ObjectRef, status: object): Promise<void> {
+    try {
+      await this.#options.cluster.writeStatus(ref, status, undefined);
+    } catch (error) {
+      const isGone = error instanceof KubeError && error.answered === 404;
+      if (!isGone) throw error;
     }
   }
 

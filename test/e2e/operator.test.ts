@@ -422,6 +422,7 @@ test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
     await isClosed(webPort);
     const { status } = await kube.send<ServiceObject>(`${SERVICES}/taken`);
     assert.equal(status?.loadBalancer?.ingress, undefined);
+    assert.ok(!status?.conditions?.some(({ type }) => type === CONDITION));
   });
 
   await t.test('a Service that opts out loses its tunnel and its address', async () => {

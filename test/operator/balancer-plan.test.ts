@@ -317,7 +317,12 @@ describe('what is planned', () => {
     TunnelObject | undefined,
     readonly string[],
   ])[] = [
-    ['gone, with its tunnel', undefined, served, ['delete Tunnel shop/web', 'settled']],
+    [
+      'gone or no LoadBalancer, with its tunnel',
+      undefined,
+      served,
+      ['take-back-status', 'delete Tunnel shop/web', 'settled'],
+    ],
     ['gone, with a tunnel of somebody else', undefined, tunnel(), ['settled']],
     [
       'being deleted',
