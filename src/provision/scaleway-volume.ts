@@ -4,11 +4,12 @@
 //   its server ends ──▶ nothing uses it any more ──▶ deleted
 //
 // Invariant: it is deleted when it is free, and the wait for that has an end; one that is gone is
-// no error. Must not know: which server it is of.
+// no error; one of Block Storage has the name and the tag of its server, and is listed by that.
+// Must not know: which server it is of.
 
 import { z } from 'zod';
 import { untilThere } from './making.ts';
-import type { ProviderOptions } from './provider.ts';
+import { CloudRefusal, type ProviderOptions } from './provider.ts';
 import { orUndefined, type Rest, unlessGone } from './rest.ts';
 
 export const volume = z.object({ id: z.string(), volume_type: z.string() });
@@ -23,7 +24,59 @@ const FREE: ReadonlySet<string> = new Set(['available', 'error']);
 const GONE: ReadonlySet<string> = new Set(['deleting', 'deleted']);
 
 export function isBlock({ volume_type: type }: Volume): boolean {
-  return type === 'sbs_volume';
+  return type === BLOCK;
+}
+
+export const BLOCK = 'sbs_volume';
+const PER_PAGE = 100;
+const listed = z.object({ id: z.string(), name: z.string(), status: z.string() });
+/** Without the right to look there is none that we could have marked. */
+const NONE: ReadonlySet<number> = new Set([403, 404]);
+
+/** While it is made nothing can be changed of it. */
+export async function markVolume(
+  rest: Rest,
+  own: Volume & { readonly zone: string },
+  mark: { readonly name: string; readonly tag: string },
+  sleep: ProviderOptions['sleep'],
+): Promise<void> {
+  if (!isBlock(own)) return;
+  const path = pathOf(own);
+  const attempt = async (): Promise<true | undefined> =>
+    (await blockState(rest, path)) === 'creating' ? undefined : true;
+  await untilThere(attempt, { sleep, provider: 'Scaleway', what: `the disk ${own.id}` });
+  await rest.ask('PATCH', path, { json: { name: mark.name, tags: [mark.tag] } });
+}
+
+/** Those of Block Storage with the tag. */
+export async function listVolumes(
+  rest: Rest,
+  zone: string,
+  tag: string,
+): Promise<readonly (Volume & { readonly name: string })[]> {
+  const answer = z.object({ volumes: z.array(listed) });
+  const all: z.infer<typeof listed>[] = [];
+  for (let page = 1; ; page += 1) {
+    const query = `tags=${encodeURIComponent(tag)}&page_size=${PER_PAGE}&page=${page}`;
+    const path = `/block/v1/zones/${zone}/volumes?${query}`;
+    const found = await rest.ask('GET', path, { answer }).catch((error: unknown) => {
+      if (error instanceof CloudRefusal && NONE.has(error.answered)) return { volumes: [] };
+      throw error;
+    });
+    all.push(...found.volumes.filter(({ status }) => !GONE.has(status)));
+    if (found.volumes.length < PER_PAGE) break;
+  }
+  return all.map(({ id, name }) => ({ id, name, volume_type: BLOCK }));
+}
+
+export async function findVolume(
+  rest: Rest,
+  zone: string,
+  id: string,
+): Promise<{ readonly name: string } | undefined> {
+  const path = pathOf({ zone, id, volume_type: BLOCK });
+  const found = await orUndefined(rest.ask('GET', path, { answer: listed }));
+  return found === undefined || GONE.has(found.status) ? undefined : found;
 }
 
 export async function deleteVolume(

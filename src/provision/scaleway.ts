@@ -5,7 +5,8 @@
 //
 // Invariant: ours carry the tag; an id names its zone, as nothing is found without it; the disk
 // that was made with an instance ends with it, and no other; an instance does not end before its
-// disk could be seen. Must not know: what runs on an instance.
+// disk could be seen, and a disk of Block Storage that outlives it is listed as a machine that
+// ends. Must not know: what runs on an instance.
 
 import { z } from 'zod';
 import { LeftBehind, orUndone, untilThere } from './making.ts';
@@ -29,10 +30,22 @@ import {
   withToken,
   wordsAt,
 } from './rest.ts';
-import { deleteVolume, isBlock, lookAtVolume, type Volume, volume } from './scaleway-volume.ts';
+import {
+  BLOCK,
+  deleteVolume,
+  findVolume,
+  isBlock,
+  listVolumes,
+  lookAtVolume,
+  markVolume,
+  type Volume,
+  volume,
+} from './scaleway-volume.ts';
 
 const PER_PAGE = 100;
 const DEFAULTS = { region: 'fr-par-1', size: 'DEV1-S', image: 'debian_bookworm' };
+/** In front of the id of a disk that is listed in place of its server. */
+const DISK = 'volume-';
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const server = z.object({
@@ -70,6 +83,11 @@ export function createScaleway(options: ProviderOptions): Provider {
         const made = await make(rest, { name: request.name, choice, project, tag: options.tag });
         const id = joinId(made.zone, made.id);
         register(`the server ${id}`, async () => await remove(rest, id, options.sleep));
+        const disk = made.volumes['0'];
+        const mark = { name: request.name, tag: options.tag };
+        if (disk !== undefined) {
+          await markVolume(rest, { zone: made.zone, ...disk }, mark, options.sleep);
+        }
         await rest.ask('PATCH', `${pathOf(id)}/user_data/cloud-init`, {
           text: request.userData(),
           contentType: 'text/plain',
@@ -78,22 +96,48 @@ export function createScaleway(options: ProviderOptions): Provider {
         return { ...machineOf(made), state: 'starting' as const };
       }),
     get: async (id) => {
+      const [zone, own] = splitId('Scaleway', id);
+      if (isDisk(own)) {
+        const disk = await findVolume(rest, zone, own.slice(DISK.length));
+        return disk === undefined ? undefined : leftoverOf(id, disk.name);
+      }
       const found = await find(rest, id);
       return found === undefined ? undefined : machineOf(found);
     },
-    list: async () => {
-      const all: Machine[] = [];
-      for (let page = 1; ; page += 1) {
-        const query = `tags=${encodeURIComponent(options.tag)}&per_page=${PER_PAGE}&page=${page}`;
-        const path = `/instance/v1/zones/${options.region ?? DEFAULTS.region}/servers?${query}`;
-        const answer = z.object({ servers: z.array(server) });
-        const { servers } = await rest.ask('GET', path, { answer });
-        all.push(...servers.map(machineOf));
-        if (servers.length < PER_PAGE) return all;
-      }
-    },
+    list: async () => await list(rest, options.region ?? DEFAULTS.region, options.tag),
     delete: async (id) => await remove(rest, id, options.sleep),
   };
+}
+
+async function list(rest: Rest, zone: string, tag: string): Promise<readonly Machine[]> {
+  // Before the servers: the disk of one that is made meanwhile would be taken for a leftover.
+  const disks = await listVolumes(rest, zone, tag);
+  const all: Server[] = [];
+  for (let page = 1; ; page += 1) {
+    const query = `tags=${encodeURIComponent(tag)}&per_page=${PER_PAGE}&page=${page}`;
+    const path = `/instance/v1/zones/${zone}/servers?${query}`;
+    const answer = z.object({ servers: z.array(server) });
+    const { servers } = await rest.ask('GET', path, { answer });
+    all.push(...servers);
+    if (servers.length < PER_PAGE) break;
+  }
+  const used = new Set(all.map(({ volumes }) => volumes['0']?.id));
+  const left = disks.filter(({ id }) => !used.has(id));
+  return [...all.map(machineOf), ...left.map(({ id, name }) => leftoverOf(diskId(zone, id), name))];
+}
+
+function isDisk(own: string): boolean {
+  return own.startsWith(DISK);
+}
+
+function diskId(zone: string, id: string): string {
+  return joinId(zone, `${DISK}${id}`);
+}
+
+/** A disk whose server has ended, as a machine that ends. */
+function leftoverOf(id: string, name: string): Machine {
+  const [region] = splitId('Scaleway', id);
+  return { id, name, state: 'ending', region };
 }
 
 interface Making {
@@ -131,7 +175,12 @@ async function find(rest: Rest, id: string): Promise<Server | undefined> {
 }
 
 async function remove(rest: Rest, id: string, sleep: ProviderOptions['sleep']): Promise<void> {
-  const [zone] = splitId('Scaleway', id);
+  const [zone, own] = splitId('Scaleway', id);
+  if (isDisk(own)) {
+    const left = { zone, id: own.slice(DISK.length), volume_type: BLOCK };
+    await deleteVolume(rest, left, sleep);
+    return;
+  }
   let disk: Volume | undefined;
   const attempt = async (): Promise<'stays' | 'goes' | undefined> => {
     const found = await find(rest, id);
@@ -146,7 +195,8 @@ async function remove(rest: Rest, id: string, sleep: ProviderOptions['sleep']): 
   try {
     await deleteVolume(rest, { zone, ...disk }, sleep);
   } catch (why) {
-    throw new LeftBehind(`${id} has ended`, `its disk ${zone}/${disk.id}`, why);
+    const left = isBlock(disk) ? diskId(zone, disk.id) : joinId(zone, disk.id);
+    throw new LeftBehind(`${id} has ended`, `its disk ${left}`, why);
   }
 }
 

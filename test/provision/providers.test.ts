@@ -311,7 +311,7 @@ test('scaleway: a disk that cannot be deleted is named', async (t) => {
   await assert.rejects(provider.delete(id), {
     code: 'SLW_CLOUD_REFUSED',
     message: new RegExp(
-      `^${id} has ended; its disk fr-par-1/7fe25caf\\S+ was left behind and must be deleted: ` +
+      `^${id} has ended; its disk fr-par-1/volume-7fe25caf\\S+ was left behind and must be deleted: ` +
         'Scaleway: insufficient permissions: write block_volume$',
       'u',
     ),
@@ -321,10 +321,11 @@ test('scaleway: a disk that cannot be deleted is named', async (t) => {
 test('scaleway: a machine stays while its disk may not even be looked at', async (t) => {
   const calm = scaleway.scalewayBlockApi();
   const message = 'insufficient permissions: read block_volume';
+  let isLocked = false;
   const locked: CloudApi = {
     ...calm,
     answer: (asked, ports) =>
-      asked.path.startsWith('/block/')
+      isLocked && asked.path.startsWith('/block/')
         ? { status: 403, json: { type: 'permissions_denied', message } }
         : calm.answer(asked, ports),
     boot: () => calm.boot(),
@@ -332,8 +333,38 @@ test('scaleway: a machine stays while its disk may not even be looked at', async
   const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
   const { id } = await provider.create(REQUEST);
   api.boot();
+  isLocked = true;
   assert.match((await refusalOf(provider.delete(id))).message, /read block_volume$/u);
-  assert.equal((await provider.get(id))?.state, 'running');
+  assert.deepEqual(
+    (await provider.list()).map(({ id: one, state }) => [one, state]),
+    [[id, 'running']],
+  );
+});
+
+test('scaleway: a disk that outlived its machine is listed, and deleted as one', async (t) => {
+  const real = scaleway.scalewayBlockApi();
+  let isHeld = true;
+  const held: CloudApi = {
+    ...real,
+    answer: (asked, ports) =>
+      isHeld && asked.method === 'DELETE' && asked.path.startsWith('/block/')
+        ? { status: 503, json: {} }
+        : real.answer(asked, ports),
+  };
+  const { provider } = await start(t, { ...(ROWS.scaleway as Row), api: () => held });
+  const { id } = await provider.create(REQUEST);
+  real.boot();
+  await assert.rejects(provider.delete(id));
+  assert.equal(await provider.get(id), undefined);
+  const [left, ...others] = await provider.list();
+  assert.deepEqual(
+    [left?.name, left?.state, left?.region, others],
+    [...['edge-1', 'ending', 'fr-par-1'], []],
+  );
+  assert.deepEqual(await provider.get(left?.id ?? ''), left);
+  isHeld = false;
+  await provider.delete(left?.id ?? '');
+  assert.deepEqual([await provider.list(), real.left()], [[], []]);
 });
 
 test('azure: a resource group of the name that is there already is not touched', async (t) => {

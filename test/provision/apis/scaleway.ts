@@ -37,6 +37,18 @@ interface Kept {
   isSeen: boolean;
 }
 
+const mark = z.strictObject({
+  name: z.string().optional(),
+  tags: z.array(z.string()).optional(),
+  size: z.number().int().optional(),
+  perf_iops: z.number().int().optional(),
+});
+interface Disk {
+  readonly mark: z.infer<typeof mark>;
+  /** Since its server has gone. */
+  readonly wasSeen: boolean;
+}
+
 /** Where disks of each kind are. */
 const VOLUMES = {
   l_ssd: '/instance/v1/zones/fr-par-1/volumes',
@@ -64,8 +76,7 @@ const show = (id: string, { create: body, state }: Kept, type: VolumeType) => ({
 
 class ScalewayApi implements CloudApi {
   readonly #servers = new Map<string, Kept>();
-  /** By id; true when it was seen since its server has gone. */
-  readonly #volumes = new Map<string, boolean>();
+  readonly #volumes = new Map<string, Disk>();
   readonly #type: VolumeType;
   #isRefusing = false;
 
@@ -73,20 +84,42 @@ class ScalewayApi implements CloudApi {
     this.#type = type;
   }
 
-  #volume(method: string, id: string): Answer | undefined {
-    const wasSeen = this.#volumes.get(id);
-    if (wasSeen === undefined) return undefined;
+  #showVolume(id: string, { mark: { name = 'root', tags = [] }, wasSeen }: Disk) {
+    return { id, name, tags, status: wasSeen ? 'available' : 'in_use' };
+  }
+
+  #listVolumes(tag: string): Answer {
+    const ours = [...this.#volumes].filter(
+      ([
+        ,
+        {
+          mark: { tags = [] },
+        },
+      ]) => tags.includes(tag),
+    );
+    const volumes = ours.map(([id, disk]) => this.#showVolume(id, disk));
+    return { status: 200, json: { volumes, total_count: volumes.length } };
+  }
+
+  #volume(asked: Asked, id: string): Answer | undefined {
+    const { method } = asked;
+    const disk = this.#volumes.get(id);
+    if (disk === undefined) return undefined;
     const server = [...this.#servers.keys()].find((one) => volumeOf(one) === id);
     if (method === 'GET') {
-      this.#volumes.set(id, server === undefined);
+      this.#volumes.set(id, { ...disk, wasSeen: server === undefined });
       if (this.#type === 'sbs_volume') {
         // It is let go a while after its server.
-        return { status: 200, json: { id, status: wasSeen ? 'available' : 'in_use' } };
+        return { status: 200, json: this.#showVolume(id, disk) };
       }
       const holder = server === undefined ? null : { id: server, name: '' };
       return { status: 200, json: { volume: { id, state: 'available', server: holder } } };
     }
-    assert.deepEqual([method, server, wasSeen], ['DELETE', undefined, true]);
+    if (method === 'PATCH') {
+      this.#volumes.set(id, { ...disk, mark: readBody(asked, mark) });
+      return { status: 200, json: {} };
+    }
+    assert.deepEqual([method, server, disk.wasSeen], ['DELETE', undefined, true]);
     this.#volumes.delete(id);
     return { status: 204 };
   }
@@ -130,7 +163,7 @@ class ScalewayApi implements CloudApi {
         isSeen: false,
       };
       this.#servers.set(made, kept);
-      this.#volumes.set(volumeOf(made), false);
+      this.#volumes.set(volumeOf(made), { mark: {}, wasSeen: false });
       return { status: 201, json: { server: show(made, kept, this.#type) } };
     }
     if (path === base && method === 'GET') {
@@ -139,8 +172,9 @@ class ScalewayApi implements CloudApi {
       const servers = ours.map(([key, one]) => show(key, one, this.#type));
       return { status: 200, json: { servers } };
     }
+    if (path === VOLUMES.sbs_volume) return this.#listVolumes(query.get('tags') ?? '');
     if (path.startsWith(`${VOLUMES[this.#type]}/`)) {
-      return this.#volume(method, path.slice(VOLUMES[this.#type].length + 1));
+      return this.#volume(asked, path.slice(VOLUMES[this.#type].length + 1));
     }
     const [, id = '', rest = ''] = /\/servers\/([\w-]+)(\/.*)?$/u.exec(path) ?? [];
     const one = this.#servers.get(id);
