@@ -104,10 +104,13 @@ export class ReadPool {
   readonly #freeWide = new FreeBuffers(FREE_WIDE_MAX);
   readonly #loans = new WeakMap<ArrayBufferLike, Loan>();
   #lentCount = 0;
+  /** What copies are put into, from `#copiesEnd` on. */
+  #copies: Loan | undefined;
+  #copiesEnd = 0;
 
   /** Buffers of which somebody has not released all bytes. */
   get lentCount(): number {
-    return this.#lentCount;
+    return this.#lentCount - (this.#isCopiesRoomAlone() ? 1 : 0);
   }
 
   /** Buffers that wait for the next read. */
@@ -183,6 +186,45 @@ export class ReadPool {
     return loan.whole.subarray(HEADROOM_BYTES, HEADROOM_BYTES + bytes);
   }
 
+  /**
+   * A copy of `piece`, of READ_BYTES at most, on loan: behind other copies in one buffer, at its
+   * beginning again when nobody has any of them (0055). All of the buffer is lent meanwhile, the
+   * room behind the last copy to the pool itself.
+   *
+   *   | headroom | copy | copy | copy | room |
+   */
+  copy(piece: Uint8Array): Buffer {
+    const bytes = piece.length;
+    assert(bytes > 0 && bytes <= READ_BYTES, 'a copy is of one read');
+    const loan = this.#roomForCopy(bytes);
+    const from = HEADROOM_BYTES + this.#copiesEnd;
+    this.#copiesEnd += bytes;
+    const copy = loan.whole.subarray(from, from + bytes);
+    copy.set(piece);
+    return copy;
+  }
+
+  #roomForCopy(bytes: number): Loan {
+    const loan = this.#copies;
+    if (this.#isCopiesRoomAlone()) {
+      this.#copiesEnd = 0;
+      if (loan !== undefined) loan.bytes = READ_BYTES;
+    }
+    if (loan !== undefined && this.#copiesEnd + bytes <= READ_BYTES) return loan;
+    const buffer = this.take();
+    this.lend(buffer, READ_BYTES);
+    const next = this.#loans.get(buffer.buffer) as Loan;
+    if (loan !== undefined) this.#releaseOf(loan, READ_BYTES - this.#copiesEnd);
+    this.#copies = next;
+    this.#copiesEnd = 0;
+    return next;
+  }
+
+  /** Has every copy been released? */
+  #isCopiesRoomAlone(): boolean {
+    return this.#copies?.bytes === READ_BYTES - this.#copiesEnd;
+  }
+
   /** The first `bytes` of a buffer from `take`, which may be READ_BUFFER_BYTES, to read into. */
   room(buffer: Buffer, bytes: number): Buffer {
     if (bytes === buffer.length) return buffer;
@@ -200,7 +242,10 @@ export class ReadPool {
   release(piece: Uint8Array, bytes: number): void {
     if (bytes === 0) return;
     const loan = this.#loans.get(piece.buffer);
-    if (loan === undefined) return;
+    if (loan !== undefined) this.#releaseOf(loan, bytes);
+  }
+
+  #releaseOf(loan: Loan, bytes: number): void {
     assert(bytes <= loan.bytes, 'every lent byte is released once');
     loan.bytes -= bytes;
     if (loan.bytes > 0) return;

@@ -1,6 +1,6 @@
 // How bytes come out of a socket: into buffers of the pool, which is the cheapest way there is.
 //
-//   small read: the thread's one shared buffer --copy--> piece
+//   small read: the thread's one shared buffer --copy--> piece    (of 4 KiB or more: a lent one)
 //   large read: a buffer of the socket's own --lent--> piece  (until 8 small ones, 30 s without)
 //   TLS:        | record | record | ... | last |  --lent--> piece     (whole records are gathered)
 //
@@ -17,6 +17,8 @@ import { READ_BUFFER_BYTES, READ_BYTES, readPool, WIDE_BUFFER_BYTES } from '../b
 
 /** From here on lending costs less than copying (measured with prototypes: 16 KiB). */
 const LEND_BYTES_MIN = 16 * 1024;
+/** From here on a copy on loan costs less than one in memory of Node's (0055). */
+const LEND_COPY_BYTES_MIN = 4 * 1024;
 /** What Node's TLS gives at a time when there is more: a whole record's text (RFC 8446 5.1). */
 const RECORD_BYTES = 16 * 1024;
 /** Small reads in a row after which a socket gives its own buffer back. Guess. */
@@ -116,9 +118,11 @@ export class SocketReads {
     }
     const buffer = this.#buffer;
     if (bytes < LEND_BYTES_MIN) {
+      const read = buffer.subarray(0, bytes);
+      const piece = bytes < LEND_COPY_BYTES_MIN ? Buffer.from(read) : readPool.copy(read);
       this.#smallReads += 1;
       if (this.#smallReads === SMALL_READS_MAX) this.#useShared();
-      this.sink.onRead(Buffer.from(buffer.subarray(0, bytes)));
+      this.sink.onRead(piece);
       return true;
     }
     this.#hold();

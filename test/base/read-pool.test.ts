@@ -164,28 +164,54 @@ test('a part of a wide one that must wait is copied into a read of its own', () 
 });
 
 test('what one borrower reads is never what another has, whatever the order of events', () => {
-  const step = fc.record({ lends: fc.boolean(), bytes: fc.integer({ min: 1, max: 4096 }) });
+  const step = fc.record({
+    does: fc.constantFrom('lend', 'copy', 'copy', 'release', 'release'),
+    bytes: fc.oneof(fc.integer({ min: 1, max: 4096 }), fc.integer({ min: 1, max: READ_BYTES })),
+    which: fc.nat(),
+  });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
       const pool = new ReadPool();
       const held: { piece: Buffer; mark: number }[] = [];
-      for (const [index, { lends, bytes }] of steps.entries()) {
-        const first = held[0];
-        if (lends || first === undefined) {
-          const piece = pool.lend(pool.take(), bytes).fill(index & 0xff);
-          held.push({ piece, mark: index & 0xff });
-          continue;
+      for (const [index, { does, bytes, which }] of steps.entries()) {
+        const mark = index & 0xff;
+        const at = which % Math.max(held.length, 1);
+        const one = held[at];
+        if (does === 'copy') held.push({ piece: pool.copy(Buffer.alloc(bytes, mark)), mark });
+        else if (does === 'lend' || one === undefined) {
+          held.push({ piece: pool.lend(pool.take(), bytes).fill(mark), mark });
+        } else {
+          assert.ok(one.piece.equals(Buffer.alloc(one.piece.length, one.mark)));
+          const part = Math.min(bytes, one.piece.length);
+          pool.release(one.piece, part);
+          one.piece = one.piece.subarray(part);
+          if (one.piece.length === 0) held.splice(at, 1);
         }
-        assert.ok(first.piece.every((octet) => octet === first.mark));
-        const part = Math.min(bytes, first.piece.length);
-        pool.release(first.piece, part);
-        first.piece = first.piece.subarray(part);
-        if (first.piece.length === 0) held.shift();
+        assert.equal(pool.lentCount, new Set(held.map(({ piece }) => piece.buffer)).size);
       }
-      assert.equal(pool.lentCount, held.length);
     }),
     { seed: SEED, numRuns: 200 },
   );
+});
+
+test('copies share a buffer, which is used from its beginning when nobody has any of them', () => {
+  const pool = new ReadPool();
+  const one = pool.copy(Buffer.from('one'));
+  const other = pool.copy(Buffer.from('other'));
+  assert.equal(other.buffer, one.buffer);
+  assert.deepEqual([other.byteOffset - one.byteOffset, pool.lentCount], [3, 1]);
+  pool.release(one, 3);
+  // What does not fit goes into the next buffer; the first one is free with its last copy.
+  const large = pool.copy(Buffer.alloc(READ_BYTES - 4));
+  assert.notEqual(large.buffer, one.buffer);
+  assert.deepEqual([pool.lentCount, pool.freeCount, other.toString()], [2, 0, 'other']);
+  pool.release(other, 5);
+  assert.deepEqual([pool.lentCount, pool.freeCount], [1, 1]);
+  pool.release(large, large.length);
+  assert.equal(pool.lentCount, 0);
+  const again = pool.copy(Buffer.alloc(READ_BYTES));
+  assert.deepEqual([again.buffer, again.byteOffset], [large.buffer, large.byteOffset]);
+  assert.throws(() => pool.copy(Buffer.alloc(READ_BYTES + 1)), /a copy is of one read/);
 });
 
 test('memory of another thread is lent where it is filled, then is free here', () => {
