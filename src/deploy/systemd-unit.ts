@@ -37,6 +37,13 @@ export interface PlannedUnit {
   readonly variables: readonly SecretVariable[];
 }
 
+/**
+ * What is as large as a buffer that sockets read into goes back to the system when it is freed: by
+ * itself glibc raises its threshold above that, and keeps it (docs/operating/tuning.md). Between
+ * Node's blocks of 64 KiB, which come and go all the time, and `base/read-pool.ts`'s.
+ */
+const ENVIRONMENT = 'GLIBC_TUNABLES=glibc.malloc.mmap_threshold=65600';
+
 /** Set by systemd 247 and later in a service with credentials. */
 const CREDENTIALS = `\${CREDENTIALS_DIRECTORY}`;
 
@@ -87,6 +94,7 @@ function unitLines(plan: Plan, reach: Reach, options: UnitOptions): string[] {
     `TimeoutStopSec=${reach.stopSeconds}`,
     'KillMode=mixed',
     'LimitNOFILE=1048576',
+    `Environment=${ENVIRONMENT}`,
     ...hardening(reach),
     '',
     '[Install]',
