@@ -187,15 +187,16 @@ export class ReadPool {
   }
 
   /**
-   * A copy of `piece`, of READ_BYTES at most, on loan: behind other copies in one buffer, at its
+   * A copy of `piece`, of less than READ_BYTES, on loan: behind other copies in one buffer, at its
    * beginning again when nobody has any of them (0055). All of the buffer is lent meanwhile, the
-   * room behind the last copy to the pool itself.
+   * room behind the last copy to the pool itself: a byte at least, or the last copy's release would
+   * make it free while it is filled here.
    *
    *   | headroom | copy | copy | copy | room |
    */
   copy(piece: Uint8Array): Buffer {
     const bytes = piece.length;
-    assert(bytes > 0 && bytes <= READ_BYTES, 'a copy is of one read');
+    assert(bytes > 0 && bytes < READ_BYTES, 'a copy is of a part of a read');
     const loan = this.#roomForCopy(bytes);
     const from = HEADROOM_BYTES + this.#copiesEnd;
     this.#copiesEnd += bytes;
@@ -210,7 +211,7 @@ export class ReadPool {
       this.#copiesEnd = 0;
       if (loan !== undefined) loan.bytes = READ_BYTES;
     }
-    if (loan !== undefined && this.#copiesEnd + bytes <= READ_BYTES) return loan;
+    if (loan !== undefined && this.#copiesEnd + bytes < READ_BYTES) return loan;
     const buffer = this.take();
     this.lend(buffer, READ_BYTES);
     const next = this.#loans.get(buffer.buffer) as Loan;

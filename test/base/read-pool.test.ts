@@ -166,7 +166,12 @@ test('a part of a wide one that must wait is copied into a read of its own', () 
 test('what one borrower reads is never what another has, whatever the order of events', () => {
   const step = fc.record({
     does: fc.constantFrom('lend', 'copy', 'copy', 'release', 'release'),
-    bytes: fc.oneof(fc.integer({ min: 1, max: 4096 }), fc.integer({ min: 1, max: READ_BYTES })),
+    // A quarter, as four of them fill a buffer.
+    bytes: fc.oneof(
+      fc.integer({ min: 1, max: 4096 }),
+      fc.integer({ min: 1, max: READ_BYTES - 1 }),
+      fc.constant(READ_BYTES / 4),
+    ),
     which: fc.nat(),
   });
   fc.assert(
@@ -209,9 +214,26 @@ test('copies share a buffer, which is used from its beginning when nobody has an
   assert.deepEqual([pool.lentCount, pool.freeCount], [1, 1]);
   pool.release(large, large.length);
   assert.equal(pool.lentCount, 0);
-  const again = pool.copy(Buffer.alloc(READ_BYTES));
+  const again = pool.copy(Buffer.alloc(READ_BYTES - 1));
   assert.deepEqual([again.buffer, again.byteOffset], [large.buffer, large.byteOffset]);
-  assert.throws(() => pool.copy(Buffer.alloc(READ_BYTES + 1)), /a copy is of one read/);
+  assert.throws(() => pool.copy(Buffer.alloc(READ_BYTES)), /a copy is of a part of a read/);
+});
+
+test("what copies are put into is in nobody else's hands, however well they fill it", () => {
+  const pool = new ReadPool();
+  const quarter = READ_BYTES / 4;
+  assert.equal(Number.isInteger(quarter), true);
+  for (const sizes of [[READ_BYTES - 1], [quarter, quarter, quarter, quarter]]) {
+    const copies = sizes.map((bytes) => pool.copy(Buffer.alloc(bytes, 'a')));
+    for (const copy of copies) pool.release(copy, copy.length);
+    assert.equal(pool.lentCount, 0);
+    const copy = pool.copy(Buffer.from('mine'));
+    const taken = Array.from({ length: pool.freeCount + 1 }, () => pool.take());
+    for (const buffer of taken) pool.lend(buffer, READ_BYTES).fill('b');
+    assert.equal(copy.toString(), 'mine');
+    pool.release(copy, copy.length);
+    for (const buffer of taken) pool.release(buffer, READ_BYTES);
+  }
 });
 
 test('memory of another thread is lent where it is filled, then is free here', () => {

@@ -7,7 +7,7 @@ import { EventEmitter, once } from 'node:events';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
-import { readPool } from '../../src/base/read-pool.ts';
+import { READ_BYTES, readPool } from '../../src/base/read-pool.ts';
 import {
   areReadsPooled,
   type ReadSink,
@@ -109,6 +109,38 @@ test('a small read is memory of its own: the next one does not change it', async
   await second.until(5);
   assert.equal(first.pieces[0]?.toString(), 'first');
   assert.equal(first.lentReads, 0);
+});
+
+test('reads of 4 to 16 KiB are lent, and stay what they are whatever others read', async (t) => {
+  // Eight of them fill a buffer to its last byte.
+  const bytes = READ_BYTES / 8;
+  assert.equal(Number.isInteger(bytes), true);
+  const pairs = await Promise.all(Array.from({ length: 9 }, () => createSocketPair(t)));
+  const bulk = await createSocketPair(t);
+  const bulkReads = read(bulk.ours);
+  let held: Buffer[] = [];
+  const arrivals = new EventEmitter();
+  const onRead = (piece: Buffer): void => {
+    held.push(piece);
+    arrivals.emit('read');
+  };
+  for (const { ours } of pairs) new SocketReads(ours, { onRead });
+  for (let round = 0; round < 20; round += 1) {
+    const mark = 65 + round;
+    for (const { theirs } of pairs.slice(round % 2)) {
+      const arrived = once(arrivals, 'read');
+      theirs.write(Buffer.alloc(bytes, mark));
+      await arrived;
+    }
+    bulk.theirs.write(Buffer.alloc(MIB, 'b'));
+    await bulkReads.until((round + 1) * MIB);
+    for (const piece of held) {
+      assert.ok(readPool.isLent(piece) && piece.equals(Buffer.alloc(piece.length, mark)));
+      readPool.release(piece, piece.length);
+    }
+    held = [];
+  }
+  assert.equal(readPool.lentCount, 0);
 });
 
 test('nothing is read while the socket is paused, and nothing is lost by it', async (t) => {
