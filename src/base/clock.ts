@@ -46,7 +46,7 @@ export function httpTimeOf(wallMs: number): string {
 
 /**
  * Has `work` come to its end within `delayMs`? Keeps the process alive meanwhile, and no longer. A
- * rejection is passed on.
+ * rejection is passed on. Asked but once: each time leaves something with `work` until it ends.
  */
 export async function endsWithin(work: Promise<unknown>, delayMs: number): Promise<boolean> {
   const late = Promise.withResolvers<false>();
@@ -58,7 +58,16 @@ export async function endsWithin(work: Promise<unknown>, delayMs: number): Promi
   }
 }
 
-/** Resolves after `delayMs`, and keeps the process alive meanwhile. */
-export function sleep(delayMs: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.min(delayMs, TIMER_MS_MAX)));
+/** Resolves after `delayMs`, or once `signal` is aborted; keeps the process alive meanwhile. */
+export function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, Math.min(delayMs, TIMER_MS_MAX));
+    if (signal?.aborted === true) end();
+    else signal?.addEventListener('abort', end);
+  });
 }

@@ -36,11 +36,11 @@ export function surviveClosedPipes(): void {
   });
 }
 
-/** Resolves once something could not be written to stdout, for whatever reason. */
-export function stdoutFailure(): Promise<void> {
-  return new Promise((resolve) => {
-    process.stdout.once('error', () => resolve());
-  });
+/** Aborted once something could not be written to stdout, for whatever reason. */
+export function stdoutFailure(): AbortSignal {
+  const failure = new AbortController();
+  process.stdout.once('error', () => failure.abort());
+  return failure.signal;
 }
 
 /** For what is told but once: rejects when it was not written. */

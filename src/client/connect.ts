@@ -140,8 +140,10 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     signal?.addEventListener('abort', onAbort, { once: true });
     // Before there was anybody to hear it.
     if (signal?.aborted === true) onAbort();
-    const onLate = (): void =>
-      this.#up.reject(late(timeoutMs, this.#missingTexts(), this.#outageTexts()));
+    const onLate = (): void => {
+      const reasons = { missing: this.#missingTexts(), outages: this.#outageTexts() };
+      this.#up.reject(late(timeoutMs, reasons));
+    };
     const timer = setTimeout(onLate, Math.min(timeoutMs, TIMER_MS_MAX));
     try {
       await this.#up.promise;
@@ -228,7 +230,7 @@ function configOf(options: ConnectOptions): ClientConfig {
   return resolveConfig({
     command: 'client',
     flags,
-    // Servers are remembered where `sluiceway client` of the same user does.
+    // Servers are remembered where `sluiceway client` does that has no other place by environment.
     env: { HOME: homeFolder() },
     defaults: { cores: 1, logFormat: 'json' },
     readFile: (path) => readFileSync(path, 'utf8'),
@@ -260,8 +262,7 @@ function pairs(
 
 function late(
   timeoutMs: number,
-  missing: readonly string[],
-  outages: readonly string[],
+  { missing, outages }: Readonly<Record<'missing' | 'outages', readonly string[]>>,
 ): SluicewayError {
   const what = missing.length === 0 ? 'the local ports' : missing.join(', ');
   const text = `not up within ${timeoutMs} ms: ${what}${outages.join('')}`;

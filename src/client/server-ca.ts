@@ -93,14 +93,20 @@ async function checkFingerprint(
   const [first] = known;
   if (first === undefined) return true;
   if (known.some((one) => one.fingerprint === fingerprint)) return false;
-  throw changed(server, `${knownServers} line ${first.line}`, { first, fingerprint });
+  throw changed(server, { knownServers, first, fingerprint });
 }
 
-function changed(
-  server: string,
-  place: string,
-  { first, fingerprint }: { readonly first: KnownServer; readonly fingerprint: string },
-): SluicewayError {
+interface ChangedCa {
+  /** The file. */
+  readonly knownServers: string;
+  /** What it has of the server. */
+  readonly first: KnownServer;
+  /** What the server shows. */
+  readonly fingerprint: string;
+}
+
+function changed(server: string, { knownServers, first, fingerprint }: ChangedCa): SluicewayError {
+  const place = `${knownServers} line ${first.line}`;
   return refused(
     server,
     `its CA has changed, or somebody answers in its place: ${place} ` +
@@ -130,7 +136,7 @@ async function remember({ knownServers }: TrustConfig, server: string, fingerpri
   }
   const [first] = known;
   if (first !== undefined) {
-    throw changed(server, `${knownServers} line ${first.line}`, { first, fingerprint });
+    throw changed(server, { knownServers, first, fingerprint });
   }
 }
 

@@ -18,6 +18,7 @@ import { hidingKinds, type LoginGain } from '../http/head-writer.ts';
 import { octets } from '../http/octets.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import { visitorOf, visitorScheme } from '../http/trusted-forwarding.ts';
+import type { ShownPassword } from './admitted-passwords.ts';
 import type { HttpContext } from './http-context.ts';
 import type { SessionScope } from './login-sessions.ts';
 
@@ -60,6 +61,8 @@ export class VisitorGate {
   readonly #context: HttpContext;
   readonly #origin: VisitorOrigin;
   #known: Known | undefined;
+  /** What let the last such request in. */
+  #remembered: ShownPassword | undefined;
 
   constructor(context: HttpContext, origin: VisitorOrigin) {
     this.#context = context;
@@ -164,7 +167,11 @@ export class VisitorGate {
   #rememberPassword(head: RequestParser, shown: string | undefined, tunnel: string): void {
     if (shown === undefined || !isPassword(shown)) return;
     const address = visitorOf(head, this.#origin);
-    this.#context.passwords.remember({ address, tunnel, field: shown });
+    const last = this.#remembered;
+    // Once a connection, and not a digest for each request.
+    if (last?.field === shown && last.tunnel === tunnel && last.address === address) return;
+    this.#remembered = { address, tunnel, field: shown };
+    this.#context.passwords.remember(this.#remembered);
   }
 
   #sessionOf(head: RequestParser, cookies: string, scope: SessionScope): LoginSession | undefined {

@@ -86,9 +86,9 @@ test('a wrong token, a refused tunnel and a silent server each have their code',
     code: 'SLW_TUNNEL_PORT_NOT_ALLOWED',
   });
   const nobody = `ws://${LOOPBACK}:${await freePort()}`;
-  await assert.rejects(connect({ url: nobody, token: TOKEN, upstreams, timeoutMs: 700 }), {
+  await assert.rejects(connect({ url: nobody, token: TOKEN, upstreams, timeoutMs: 5000 }), {
     code: 'SLW_TIMEOUT',
-    message: new RegExp(`^not up within 700 ms: ${HOST}; ${nobody}/connect: nobody listens at .+`),
+    message: new RegExp(`^not up within 5000 ms: ${HOST}; ${nobody}/connect: nobody listens at .+`),
   });
   await node.untilMetric('sluiceway_links', (links) => links === 0);
 });
@@ -146,9 +146,9 @@ test('a call may wait for as long as a timer can', async (t) => {
 test('a call for a SOCKS proxy alone waits until a server is there for it', async (t) => {
   const nobody = `ws://${LOOPBACK}:${await freePort()}`;
   const options = { 'local-socks': '0' };
-  await assert.rejects(open(t, { url: nobody, token: TOKEN, options, timeoutMs: 700 }), {
+  await assert.rejects(open(t, { url: nobody, token: TOKEN, options, timeoutMs: 5000 }), {
     code: 'SLW_TIMEOUT',
-    message: /^not up within 700 ms: the local ports; /,
+    message: /^not up within 5000 ms: the local ports; /,
   });
   const node = await startNode(t, { flags: { 'client-forwarding': `${LOOPBACK}:1` } });
   const tunnel = await open(t, { url: urlOf(node), token: TOKEN, options });

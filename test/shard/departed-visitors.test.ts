@@ -171,7 +171,7 @@ test('a request that moves on toward a slow upstream keeps its visitor', async (
   const before = stream.queuedBytes;
   while (stream.queuedBytes === before) {
     peer.socket.resume();
-    await once(peer.socket, 'data');
+    await within(WAIT_MS, 'some of the request', once(peer.socket, 'data'));
     peer.socket.pause();
     await turns(3);
   }

@@ -3,7 +3,7 @@
 // Invariant: an answer is checked before it is shown; what runs on this machine is asked without
 // the options of a server, which are another command's. Must not know: how a server counts.
 
-import { endsWithin, systemClock } from '../../base/clock.ts';
+import { sleep, systemClock } from '../../base/clock.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { ServerTrust } from '../../client/server-trust.ts';
 import { controlUrl } from '../../config/address.ts';
@@ -69,9 +69,10 @@ export async function runStatus(flags: Flags): Promise<void> {
   }
   // Whoever read has read enough, as `grep -m1`.
   const unread = stdoutFailure();
-  do {
+  while (!unread.aborted) {
     await showOnce(config, build);
-  } while (!(await endsWithin(unread, config.watchIntervalMs)));
+    await sleep(config.watchIntervalMs, unread);
+  }
 }
 
 /**
