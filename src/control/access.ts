@@ -6,8 +6,8 @@
 //   another shared token, by reload --> gate --> likewise
 //
 // Invariant: a file that cannot be read leaves the tokens as they are, and says why; a token that
-// was removed or has ended ends its links within five seconds, on every file system. Must not
-// know: links, shards, or how a request came.
+// was removed or has ended ends its links within five seconds of the file's last change, on every
+// file system; what was cut changes nothing. Must not know: links, shards, or how a request came.
 
 import type { Clock, Timer } from '../base/clock.ts';
 import { readIfThere } from '../base/durable-file.ts';

@@ -63,7 +63,7 @@ export interface RenewalAdvice {
 /** What orders need of an issuer. */
 export interface Issuer {
   order(request: OrderRequest): Promise<{ readonly cert: string; readonly key: string }>;
-  /** Undefined: it gives no such advice. Also while an order is made. */
+  /** May be asked while an order is made. Undefined: the issuer gives no such advice. */
   advice(ariId: string): Promise<RenewalAdvice | undefined>;
 }
 

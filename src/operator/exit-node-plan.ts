@@ -94,7 +94,7 @@ function mayBeListedYet(observed: ExitNodeObserved): boolean {
   if (status?.machine === undefined || status.machine.id !== '') return false;
   // The note has the time of the first order, and there may have been others since.
   const times = [status.machine.since, metadata.deletionTimestamp ?? ''];
-  return times.some((time) => ageOf(time, observed) < ORDER_GRACE_MS);
+  return times.some((time) => isWithin(ageOf(time, observed), ORDER_GRACE_MS));
 }
 
 /** One that had a machine before it was a template is rid of it first. */
@@ -233,11 +233,16 @@ function planOrder(observed: ExitNodeObserved, machine: 'none' | 'making'): Plan
     const plan = planReport(observed, refused(refusal), status);
     return { actions: [...plan.actions, ...orders], next: 'blocked' };
   }
-  const isLost = isUnderWay ? ageMs >= ORDER_GRACE_MS / 2 : ageMs >= ORDER_GRACE_MS;
-  if (!isLost) return { actions: [], next: 'waiting' };
+  if (isWithin(ageMs, isUnderWay ? ORDER_GRACE_MS / 2 : ORDER_GRACE_MS))
+    return { actions: [], next: 'waiting' };
   const status = { machine: note, ...secretOf(exitNode) };
   const plan = planReport(observed, pending('Provisioning', 'a machine is being ordered'), status);
   return { actions: [...plan.actions, ...orders], next: 'waiting' };
+}
+
+/** What a clock that was wrong has noted far ahead is no reason to wait. */
+function isWithin(ageMs: number, graceMs: number): boolean {
+  return ageMs > -graceMs && ageMs < graceMs;
 }
 
 /** A time that cannot be read is long ago. */

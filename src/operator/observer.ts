@@ -88,9 +88,13 @@ export class Observer {
     return this.#options.inventory.tunnels().some((tunnel) => tunnel.metadata.uid === uid);
   }
 
-  /** One that is for the namespaces of another operator alone is left to that. */
-  isOurs({ spec }: ExitNodeObject): boolean {
-    const { allowedNamespaces = [] } = spec;
+  /**
+   * One that is for the namespaces of another operator alone is left to that. Not its end: there
+   * may be no other, and its machine is found by its uid, whoever ends it.
+   */
+  isOurs(exitNode: ExitNodeObject): boolean {
+    const { allowedNamespaces = [] } = exitNode.spec;
+    if (exitNode.metadata.deletionTimestamp !== undefined && hasFinalizer(exitNode)) return true;
     return allowedNamespaces.length === 0 || allowedNamespaces.some((name) => this.isWatched(name));
   }
 

@@ -31,9 +31,13 @@ export const BLOCK = 'sbs_volume';
 const PER_PAGE = 100;
 const listed = z.object({ id: z.string(), name: z.string(), status: z.string() });
 /** Without the right to look there is none that we could have marked. */
-const NONE: ReadonlySet<number> = new Set([403, 404]);
+const FORBIDDEN = 403;
+const NONE: ReadonlySet<number> = new Set([FORBIDDEN, 404]);
 
-/** While it is made nothing can be changed of it. */
+/**
+ * While it is made nothing can be changed of it. Without the right to Block Storage it stays
+ * without a mark, and the machine can be used.
+ */
 export async function markVolume(
   rest: Rest,
   own: Volume & { readonly zone: string },
@@ -44,8 +48,12 @@ export async function markVolume(
   const path = pathOf(own);
   const attempt = async (): Promise<true | undefined> =>
     (await blockState(rest, path)) === 'creating' ? undefined : true;
-  await untilThere(attempt, { sleep, provider: 'Scaleway', what: `the disk ${own.id}` });
-  await rest.ask('PATCH', path, { json: { name: mark.name, tags: [mark.tag] } });
+  try {
+    await untilThere(attempt, { sleep, provider: 'Scaleway', what: `the disk ${own.id}` });
+    await rest.ask('PATCH', path, { json: { name: mark.name, tags: [mark.tag] } });
+  } catch (error) {
+    if (!(error instanceof CloudRefusal && error.answered === FORBIDDEN)) throw error;
+  }
 }
 
 /** Those of Block Storage with the tag. */

@@ -94,7 +94,7 @@ const REFUSED: readonly {
   {
     chart: 'operator',
     set: ['options.metrics-addr=off'],
-    says: /options\.metrics-addr is set by the chart/u,
+    says: /options\.metrics-addr cannot be set/u,
   },
 ];
 

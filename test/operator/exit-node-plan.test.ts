@@ -96,6 +96,11 @@ describe('an exit node on a machine of its own', () => {
       ['waiting'],
     ],
     [
+      'ordered by a clock that was ahead',
+      { exitNode: machine(ordered('2026-05-01T16:00:00Z')) },
+      ['status Provisioning', 'tell Normal Provisioning', 'create-machine', 'waiting'],
+    ],
+    [
       'ordered long ago and never seen',
       { exitNode: machine(ordered(EARLIER)) },
       ['status Provisioning', 'tell Normal Provisioning', 'create-machine', 'waiting'],
@@ -306,6 +311,7 @@ describe('an exit node on a machine of its own', () => {
     ['ordered a moment ago', '2026-05-01T09:59:30Z', EARLIER, ['waiting']],
     ['deleted a moment ago', EARLIER, '2026-05-01T09:59:30Z', ['waiting']],
     ['ordered and deleted a minute ago', EARLIER, '2026-05-01T09:59:00Z', late],
+    ['ordered by a clock that was ahead', '2026-05-01T16:00:00Z', EARLIER, late],
   ];
   for (const [name, since, deletionTimestamp, expected] of ordersOf) {
     test(`being deleted, with no machine listed, ${name}: ${expected.join(', ')}`, () => {

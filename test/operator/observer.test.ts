@@ -17,7 +17,7 @@ import { exitNode, NOW, SETTINGS } from './objects.ts';
 
 const STARTING: Machine = { id: 'm-1', state: 'starting' };
 
-function observer(): Observer {
+function observer(namespaces: readonly string[] = []): Observer {
   const provider: MachineProvider = {
     find: async () => STARTING,
     create: async () => assert.fail('nothing is ordered'),
@@ -34,7 +34,7 @@ function observer(): Observer {
   const openProvider = async () => provider;
   const shop = new MachineShop({ cluster, namespace, openProvider, clock, random: () => 0.5 });
   const probe = new ExitNodeProbe(clock);
-  return new Observer({ inventory, shop, probe, settings: SETTINGS, namespaces: [] });
+  return new Observer({ inventory, shop, probe, settings: SETTINGS, namespaces });
 }
 
 const provision = { provider: 'fake', credentialsSecret: 'cloud' };
@@ -54,3 +54,19 @@ for (const [name, spec, finalizers, expected] of kinds) {
     assert.deepEqual((await observer().exitNode(one, NOW)).machine, expected);
   });
 }
+
+test('an exit node for unwatched namespaces is left alone, but for its end when it has a machine', () => {
+  const spec = { provision, allowedNamespaces: ['team-b'] };
+  const deletionTimestamp = NOW;
+  const finalizers = [EXIT_NODE_FINALIZER];
+  const [here, there] = [observer(['team-a']), observer(['team-b'])];
+  for (const [meta, isOurs] of [
+    [{}, false],
+    [{ finalizers }, false],
+    [{ deletionTimestamp, finalizers: [] }, false],
+    [{ deletionTimestamp, finalizers }, true],
+  ] as const) {
+    const one = exitNode({ spec, status: {}, meta });
+    assert.deepEqual([here.isOurs(one), there.isOurs(one)], [isOurs, true]);
+  }
+});

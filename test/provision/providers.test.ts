@@ -318,28 +318,30 @@ test('scaleway: a disk that cannot be deleted is named', async (t) => {
   });
 });
 
-test('scaleway: a machine stays while its disk may not even be looked at', async (t) => {
-  const calm = scaleway.scalewayBlockApi();
-  const message = 'insufficient permissions: read block_volume';
-  let isLocked = false;
-  const locked: CloudApi = {
-    ...calm,
-    answer: (asked, ports) =>
-      isLocked && asked.path.startsWith('/block/')
-        ? { status: 403, json: { type: 'permissions_denied', message } }
-        : calm.answer(asked, ports),
-    boot: () => calm.boot(),
-  };
-  const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
-  const { id } = await provider.create(REQUEST);
-  api.boot();
-  isLocked = true;
-  assert.match((await refusalOf(provider.delete(id))).message, /read block_volume$/u);
-  assert.deepEqual(
-    (await provider.list()).map(({ id: one, state }) => [one, state]),
-    [[id, 'running']],
-  );
-});
+for (const when of ['from the beginning', 'later']) {
+  test(`scaleway: a machine is made, and stays while its disk may not even be looked at ${when}`, async (t) => {
+    const calm = scaleway.scalewayBlockApi();
+    const message = 'insufficient permissions: read block_volume';
+    let isLocked = when === 'from the beginning';
+    const locked: CloudApi = {
+      ...calm,
+      answer: (asked, ports) =>
+        isLocked && asked.path.startsWith('/block/')
+          ? { status: 403, json: { type: 'permissions_denied', message } }
+          : calm.answer(asked, ports),
+      boot: () => calm.boot(),
+    };
+    const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
+    const { id } = await provider.create(REQUEST);
+    api.boot();
+    isLocked = true;
+    assert.match((await refusalOf(provider.delete(id))).message, /read block_volume$/u);
+    assert.deepEqual(
+      (await provider.list()).map(({ id: one, state }) => [one, state]),
+      [[id, 'running']],
+    );
+  });
+}
 
 test('scaleway: a disk that outlived its machine is listed, and deleted as one', async (t) => {
   const real = scaleway.scalewayBlockApi();

@@ -202,7 +202,9 @@ async function showSecret(secret: string, before: TokensFile): Promise<void> {
   try {
     await answerOnce(`${secret}\n`);
   } catch {
-    await writeFile(before.path, before.text || NO_TOKENS);
+    // With an end: a server that has read the secret meanwhile takes no file that seems to be cut.
+    const text = before.text || NO_TOKENS;
+    await writeFile(before.path, text.endsWith('\n') ? text : `${text}\n`);
     complain('the secret could not be shown; the tokens are as they were');
     process.exitCode = EXIT.failure;
   }
