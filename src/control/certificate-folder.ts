@@ -12,7 +12,7 @@
 
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, parse } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { createFile, readIfThere, replaceFile, sweepTemporaries } from '../base/durable-file.ts';
 import { SluicewayError } from '../base/errors.ts';
@@ -24,7 +24,7 @@ import { acquireLock, errorCodeOf, type Release } from './folder-lock.ts';
 const ORDER_TIMES_MAX = 32;
 const ACCOUNT = 'account.pem';
 /** Files of a name, but for those that were set aside. */
-const OF_NAME = /^([^.].*)\.(?:pem|orders|lock)$/u;
+const EXTENSIONS: ReadonlySet<string> = new Set(['.pem', '.orders', '.lock']);
 /** After a certificate's end. Guess: no issuer and no client is away for a month to come back. */
 export const KEPT_AFTER_END_MS = 30 * 86_400_000;
 /** Names in one sweep, for orders wait meanwhile; more than clients may add between two. */
@@ -143,8 +143,9 @@ export class CertificateFolder {
   async #names(): Promise<ReadonlySet<string>> {
     const names = new Set<string>();
     for (const file of await this.#guard(() => readdir(this.path))) {
-      const stem = file === ACCOUNT ? undefined : OF_NAME.exec(file)?.[1];
-      if (stem !== undefined) names.add(stem.replace(/^_/, '*'));
+      const { name: stem, ext } = parse(file);
+      const isOfName = file !== ACCOUNT && !stem.startsWith('.') && EXTENSIONS.has(ext);
+      if (isOfName) names.add(stem.replace(/^_/, '*'));
     }
     return names;
   }
