@@ -211,11 +211,12 @@ export class SocketReads {
     this.#idleTicks += 1;
     if (this.#idleTicks < IDLE_TICKS_MAX || this.#gathered > 0) return;
     const handle = handleOf(this.socket);
-    if (handle?.useUserBuffer === undefined || this.#returns === RETURNS_MAX) return;
+    if (slots === undefined || handle?.useUserBuffer === undefined) return;
+    if (this.#returns === RETURNS_MAX) return;
     this.#returns += 1;
     this.#leave();
     this.#useShared();
-    Reflect.set(this.socket, slots?.buffer ?? '', shared);
+    Reflect.set(this.socket, slots.buffer, shared);
     handle.useUserBuffer(shared);
   }
 

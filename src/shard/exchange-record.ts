@@ -15,8 +15,6 @@ import type { Trace } from './trace.ts';
 export class ExchangeRecord {
   /** When the last request was counted, which is when it was done with. */
   countedMs = 0;
-  /** Between that and the head of the request at hand. */
-  idleMs = 0;
   tunnel: string | undefined;
   method = '';
   /** It has arrived, and is not counted yet. */
@@ -35,6 +33,11 @@ export class ExchangeRecord {
     this.#owner = owner;
   }
 
+  /** Between the request before and the head of the one at hand, which is not counted yet. */
+  get idleMs(): number {
+    return this.#startMs - this.countedMs;
+  }
+
   /** Of the last request: as the access log has it, else the peer. */
   get visitor(): string {
     return this.#note?.visitor ?? this.#owner.forwarding.origin.address;
@@ -46,7 +49,6 @@ export class ExchangeRecord {
     this.tunnel = tunnel;
     this.method = head?.method ?? '';
     this.#startMs = nowMs;
-    this.idleMs = nowMs - this.countedMs;
     this.#note = this.#context.access?.note(this.#owner.forwarding.origin, head);
     this.trace = this.#context.inspector?.arrive(this.#owner, head, tunnel);
   }

@@ -294,17 +294,22 @@ test('scaleway: a machine that starts is ended when it has started', async (t) =
   assert.deepEqual(api.left(), []);
 });
 
-test('scaleway: a disk that cannot be deleted is named', async (t) => {
+/** Scaleway to a key that lacks a right to Block Storage, where `isLocked` says so. */
+function withoutRight(right: string, isLocked: (asked: Asked) => boolean): CloudApi {
   const calm = scaleway.scalewayBlockApi();
-  const message = 'insufficient permissions: write block_volume';
-  const locked: CloudApi = {
+  const message = `insufficient permissions: ${right}`;
+  return {
     ...calm,
     answer: (asked, ports) =>
-      asked.method === 'DELETE' && asked.path.startsWith('/block/')
+      isLocked(asked) && asked.path.startsWith('/block/')
         ? { status: 403, json: { type: 'permissions_denied', message } }
         : calm.answer(asked, ports),
     boot: () => calm.boot(),
   };
+}
+
+test('scaleway: a disk that cannot be deleted is named', async (t) => {
+  const locked = withoutRight('write block_volume', ({ method }) => method === 'DELETE');
   const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
   const { id } = await provider.create(REQUEST);
   api.boot();
@@ -320,17 +325,8 @@ test('scaleway: a disk that cannot be deleted is named', async (t) => {
 
 for (const when of ['from the beginning', 'later']) {
   test(`scaleway: a machine is made, and stays while its disk may not even be looked at ${when}`, async (t) => {
-    const calm = scaleway.scalewayBlockApi();
-    const message = 'insufficient permissions: read block_volume';
     let isLocked = when === 'from the beginning';
-    const locked: CloudApi = {
-      ...calm,
-      answer: (asked, ports) =>
-        isLocked && asked.path.startsWith('/block/')
-          ? { status: 403, json: { type: 'permissions_denied', message } }
-          : calm.answer(asked, ports),
-      boot: () => calm.boot(),
-    };
+    const locked = withoutRight('read block_volume', () => isLocked);
     const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
     const { id } = await provider.create(REQUEST);
     api.boot();
