@@ -73,7 +73,10 @@ class FreeBuffers {
     return buffer;
   }
 
-  /** Those over the limit as well, until the next `shrink`: the caller may look at it still. */
+  /**
+   * Those over the limit as well, until the next `shrink`, as the caller may look at it still: no
+   * more than were taken at once.
+   */
   give(buffer: Buffer): void {
     this.#buffers.push(buffer);
   }
