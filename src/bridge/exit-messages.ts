@@ -162,6 +162,8 @@ export interface TunnelAnswer {
   readonly name: string;
   readonly code: ErrorCode | '';
   readonly reason: string;
+  /** `https` for an HTTP tunnel whose name has a certificate here; a client's server says it. */
+  readonly scheme?: string | undefined;
 }
 
 /** What control asks or tells a shard of the exit node. */

@@ -28,7 +28,7 @@ export class TunnelBoard {
   /** True when a refused tunnel may be accepted later. */
   report(url: string, results: readonly TunnelAnswer[]): boolean {
     let isWorthRetrying = false;
-    for (const { name, code, reason } of results) {
+    for (const { name, code, reason, scheme } of results) {
       const spec = this.#options.tunnels.find((tunnel) => tunnel.name === name);
       if (spec === undefined) continue;
       const key = `${url} ${name}`;
@@ -42,7 +42,7 @@ export class TunnelBoard {
         this.#options.onEvent({ event: 'tunnel-refused', tunnel: name, server: url, code, reason });
       } else if (!wasUp) {
         this.#options.log.info({ tunnel: name, url }, 'tunnel up');
-        const [shown, upstream] = describe(spec, url);
+        const [shown, upstream] = describe(spec, url, scheme === 'https' ? 'https' : 'http');
         const about = { tunnel: name, url: shown, upstream, server: url };
         this.#options.onEvent({ event: 'tunnel-up', ...about });
       }
@@ -67,11 +67,15 @@ export function isRetryable(code: string): boolean {
   return Object.hasOwn(ERRORS, code) && ERRORS[code as ErrorCode].retryable;
 }
 
-/** `http://example.com` and `http://127.0.0.1:3000`, `tcp://host:2222` and `127.0.0.1:22`,
+/** `https://example.com` and `http://127.0.0.1:3000`, `tcp://host:2222` and `127.0.0.1:22`,
  * `udp://host:5353` and `127.0.0.1:53`, `tls://example.com` and `127.0.0.1:443`. */
-function describe({ name, kind, upstream }: TunnelSpec, url: string): [url: string, to: string] {
+function describe(
+  { name, kind, upstream }: TunnelSpec,
+  url: string,
+  visitorScheme: 'http' | 'https',
+): [url: string, to: string] {
   const { path, folder } = upstream;
-  if (folder !== undefined) return [`http://${name}`, `fileserver:${folder}`];
+  if (folder !== undefined) return [`${visitorScheme}://${name}`, `fileserver:${folder}`];
   const address = path === undefined ? showTarget(upstream) : `unix:${path}`;
   if (kind === 'tcp' || kind === 'udp') {
     const port = name.slice(kind.length + 1);
@@ -79,5 +83,5 @@ function describe({ name, kind, upstream }: TunnelSpec, url: string): [url: stri
   }
   if (kind === 'tls') return [name.replace(':', '://'), address];
   const scheme = upstream.tls ? 'https' : 'http';
-  return [`http://${name}`, `${path === undefined ? `${scheme}://` : ''}${address}`];
+  return [`${visitorScheme}://${name}`, `${path === undefined ? `${scheme}://` : ''}${address}`];
 }

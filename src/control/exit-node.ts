@@ -334,6 +334,7 @@ class RunningNode implements ExitNode {
       answers: this.#answers,
       own: this.#own,
       onTunnelUp: (tunnel) => this.#https?.onTunnel(tunnel),
+      isHttps: (tunnel) => this.#https?.isFor(tunnel) === true,
       tunnelLog: this.#tunnelLog,
       log: this.#log,
     });

@@ -26,6 +26,8 @@ export interface ControlParts {
   readonly answers: Answers;
   readonly own: OwnCounts;
   readonly onTunnelUp: (tunnel: string) => void;
+  /** Do visitors reach it by HTTPS? */
+  readonly isHttps: (tunnel: string) => boolean;
   readonly tunnelLog: TunnelLog;
   readonly log: Logger;
 }
@@ -58,7 +60,7 @@ export function serveShard(shard: number, parts: ControlParts): Serve<ExitContro
 }
 
 async function register(
-  { registry, onTunnelUp, tunnelLog }: ControlParts,
+  { registry, onTunnelUp, isHttps, tunnelLog }: ControlParts,
   link: string,
   tunnels: ExitControlMethods['register']['takes']['tunnels'],
 ): Promise<ExitControlMethods['register']['gives']> {
@@ -72,5 +74,7 @@ async function register(
     tunnelLog.tell(link, client, answer);
     if (answer.code === '') onTunnelUp(answer.name);
   }
-  return results;
+  return results.map((answer) =>
+    answer.code === '' && isHttps(answer.name) ? { ...answer, scheme: 'https' } : answer,
+  );
 }

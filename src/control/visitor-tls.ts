@@ -151,17 +151,30 @@ export class VisitorTls {
 
   /** A client serves `tunnel` from now on: the configuration may allow its host a certificate. */
   onTunnel(tunnel: string): void {
-    const patterns = this.#options.config.letsEncrypt?.onDemand ?? [];
-    const host = tunnel.split('/', 1)[0] ?? '';
-    // Nor is `tls:HOST` one: what is passed through has its upstream's certificate.
-    if (!isCertificateHost(host)) return;
-    if (!patterns.some((pattern) => coversName(pattern, host))) return;
-    const { certificates, letsEncrypt } = this.#options.config;
-    const own = [...certificates.map(({ name }) => name), ...(letsEncrypt?.domains ?? [])];
-    if (own.some((name) => coversName(name, host))) return;
+    const host = hostOf(tunnel);
+    if (!this.#isOnDemand(host) || this.#isConfigured(host)) return;
     // What is not kept is never forgotten either.
     if (this.#orders?.keep(host, true) !== true) return;
     this.#tunnels.set(host, new Set([...this.#servedTunnels(host), tunnel]));
+  }
+
+  /** Is there a certificate for its host, or will one be ordered? Not for `tls:HOST`. */
+  isFor(tunnel: string): boolean {
+    const host = hostOf(tunnel);
+    return this.#isConfigured(host) || this.#isOnDemand(host);
+  }
+
+  /** Of a tunnel for all names below one, a certificate for those. */
+  #isConfigured(host: string): boolean {
+    const { certificates, letsEncrypt } = this.#options.config;
+    const names = [...certificates.map(({ name }) => name), ...(letsEncrypt?.domains ?? [])];
+    return names.some((name) => name === host || coversName(name, host));
+  }
+
+  #isOnDemand(host: string): boolean {
+    const patterns = this.#options.config.letsEncrypt?.onDemand ?? [];
+    // Nor is `tls:HOST` one: what is passed through has its upstream's certificate.
+    return isCertificateHost(host) && patterns.some((pattern) => coversName(pattern, host));
   }
 
   #servedTunnels(host: string): readonly string[] {
@@ -234,6 +247,10 @@ export class VisitorTls {
   ): Promise<void> {
     await Promise.allSettled(this.#options.bridges().map((bridge) => bridge.call(method, takes)));
   }
+}
+
+function hostOf(tunnel: string): string {
+  return tunnel.split('/', 1)[0] ?? '';
 }
 
 function plainPair({ name, cert, key }: CheckedPair): CertificatePair {

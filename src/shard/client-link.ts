@@ -205,10 +205,11 @@ export class ClientLink implements SessionEvents, ForwardLink {
       this.#controls.spendTunnels(results.length);
       bridge.tell('registered', {
         link: dial.link,
-        results: results.map(({ name, code, reason }) => ({
+        results: results.map(({ name, code, reason, scheme }) => ({
           name: loggable(name),
           code: code as ErrorCode | '',
           reason: loggable(reason),
+          scheme,
         })),
       });
     } else {

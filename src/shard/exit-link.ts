@@ -54,7 +54,7 @@ const RESULTS_BYTES_MAX = CONTROL_BODY_BYTES_MAX - 1024;
 /** For people; the code says the same to programs. */
 const REASON_LENGTH_MAX = 120;
 /** Keys and lengths of one result in msgpack. */
-const RESULT_OVERHEAD_BYTES = 30;
+const RESULT_OVERHEAD_BYTES = 45;
 /** Ids left at which a client is told to dial another link: more than one link can open in all the
  * time that it then has. */
 const IDS_LEFT_MIN = 1 << 22;

@@ -89,6 +89,8 @@ export interface TunnelResult {
   readonly code: string;
   /** For people. */
   readonly reason: string;
+  /** How visitors reach an HTTP tunnel, where it is `https`: with a certificate for its name. */
+  readonly scheme?: string | undefined;
 }
 
 export interface Registered {
@@ -183,6 +185,7 @@ export function decodeRegistered(bytes: Uint8Array): Registered {
         name: text(result, 'name'),
         code: text(result, 'code'),
         reason: text(result, 'reason'),
+        ...(result.has('scheme') ? { scheme: text(result, 'scheme') } : {}),
       };
     }),
   };

@@ -46,6 +46,18 @@ test('a tunnel has one line when it comes up, whatever the number of links', () 
   ]);
 });
 
+test('visitors who come by HTTPS have its URL, whatever else a server says', () => {
+  const { board, lines } = createBoard();
+  board.report(SERVER, [{ ...up('example.com'), scheme: 'https' }]);
+  board.report(SERVER, [{ ...up('*.secure.example'), scheme: 'gopher' }]);
+  board.report(SERVER, [{ ...up('tcp:2222'), scheme: 'https' }]);
+  assert.deepEqual(lines, [
+    'https://example.com -> http://127.0.0.1:3000',
+    'http://*.secure.example -> https://inside:443',
+    'tcp://exit.example:2222 -> [::1]:22',
+  ]);
+});
+
 test('another server has lines of its own', () => {
   const { board, lines } = createBoard();
   board.report(SERVER, [up('example.com')]);

@@ -17,21 +17,22 @@ import { scratchFolder } from '../support/programs.ts';
 const NAMES_MAX = 1000;
 const WAIT_MS = 5000;
 
-function createTls(t: TestContext) {
+function createTls(t: TestContext, names: Partial<Record<'files' | 'domains', string[]>> = {}) {
   const served = new Set<string>();
   const asked: string[] = [];
   const clock = new FakeClock();
   const dir = scratchFolder(t);
   const letsEncrypt = {
-    domains: [],
+    domains: names.domains ?? [],
     onDemand: ['*.test'],
     issuer: 'https://ca.test/dir',
     dir,
     challenge: 'auto',
   } as const;
   const addr = { host: '127.0.0.1', port: 0 };
+  const certificates = (names.files ?? []).map((name) => ({ name, cert: '', key: '' }));
   const tls = new VisitorTls({
-    config: { addr, certificates: [], redirect: false, hstsMaxAgeSeconds: 0, letsEncrypt },
+    config: { addr, certificates, redirect: false, hstsMaxAgeSeconds: 0, letsEncrypt },
     hasHttp: true,
     bridges: () => [],
     isServed: (tunnel) => {
@@ -84,4 +85,24 @@ test('only hosts whose TLS ends here, and that may be in a certificate, are visi
   clock.advance(0);
   await eventually(WAIT_MS, 'the visits', async () => assert.ok(asked.includes('b.test/c')));
   assert.deepEqual(new Set(asked), new Set(['b.test/c']));
+});
+
+test('a tunnel is reached by HTTPS when its name has a certificate, or will have one', (t) => {
+  const files = ['shop.example', '*.wild.example'];
+  const { tls } = createTls(t, { files, domains: ['www.example'] });
+  const isFor = (tunnel: string): boolean => tls.isFor(tunnel);
+  const right = ['shop.example', 'shop.example/api', 'a.wild.example', '*.wild.example'];
+  assert.deepEqual(
+    [...right, 'www.example', 'any.test'].filter((name) => !isFor(name)),
+    [],
+  );
+  const none = [
+    '*',
+    'other.example',
+    'a.b.wild.example',
+    'wild.example',
+    '*.www.example',
+    '*.test',
+  ];
+  assert.deepEqual([...none, 'tls:shop.example', 'tcp:443', 'a_b.test'].filter(isFor), []);
 });

@@ -64,9 +64,13 @@ async function startSite(
     ],
   });
   const to = `http://${LOOPBACK}:${upstreamPort}`;
-  await startClient(t, server, {
+  const client = await startClient(t, server, {
     args: ['--upstream', `a.test=${to}`, '--upstream', `x.wild.test=${to}`],
   });
+  assert.deepEqual(client.stdout.toSorted(), [
+    `https://a.test -> ${to}`,
+    `https://x.wild.test -> ${to}`,
+  ]);
   return { server, port, folder, put: (pair) => void write('a', pair) };
 }
 

@@ -114,7 +114,14 @@ const MESSAGES: readonly Message[] = [
   {
     name: 'REGISTERED',
     decode: decodeRegistered,
-    fields: { call: 0, results: [RESULT, { name: 'a', code: '', reason: '' }] },
+    fields: {
+      call: 0,
+      results: [
+        RESULT,
+        { name: 'a', code: '', reason: '' },
+        { name: 'b', code: '', reason: '', scheme: 'https' },
+      ],
+    },
     refused: {
       call: [...NOT_INTEGER, 2 ** 32],
       results: [
@@ -124,6 +131,7 @@ const MESSAGES: readonly Message[] = [
         [{ ...RESULT, name: null }],
         [{ ...RESULT, code: 32 }],
         [{ name: 'a', code: '' }],
+        [{ ...RESULT, scheme: 443 }],
         MANY.map(() => RESULT),
       ],
     },
