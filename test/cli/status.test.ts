@@ -16,6 +16,7 @@ import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { startPassingProxy } from '../support/passing-proxy.ts';
 import { leafOf, newAuthority } from '../support/private-pki.ts';
+import { scratchFolder } from '../support/programs.ts';
 import { startRefusingProxy } from '../support/refusing-proxy.ts';
 import { ENTRY, run } from './run.ts';
 
@@ -101,6 +102,21 @@ describe('the command', { concurrency: 2 }, () => {
       stdout: `${body}\n`,
       stderr: '',
     });
+  });
+
+  test("the client's forwards in the environment mean nothing to it", async (t) => {
+    const port = await serve(t, createServer(answering(JSON.stringify(STATUS))));
+    const args = ['status', '--url', `ws://127.0.0.1:${port}`];
+    const env = { SLUICEWAY_TOKEN: TOKEN, SLUICEWAY_LOCAL: '4222:nats:4222\n5432:db:5432' };
+    const { code, stderr } = await run(args, env);
+    assert.deepEqual([code, stderr], [0, '']);
+    const folder = scratchFolder(t);
+    const local = await run(args, {
+      ...env,
+      SLUICEWAY_LOCAL: 'true',
+      SLUICEWAY_STATUS_DIR: folder,
+    });
+    assert.doesNotMatch(local.stdout, /^Querying server/u, 'as a switch it still counts');
   });
 
   test('ends with code 3 and a hint when the token is refused', async (t) => {

@@ -80,12 +80,21 @@ export async function runStatus(flags: Flags): Promise<void> {
  * client's SLUICEWAY_URL may name three servers, and SLUICEWAY_CONFIG a file with a server's keys.
  */
 function collect(flags: Flags): ConfigInput<'status'> {
-  if (flags.local !== 'true' && flags.local !== true) return collectInput('status', flags);
+  if (flags.local !== 'true' && flags.local !== true) {
+    return collectInput('status', flags, withoutForwards(process.env));
+  }
   const own = new Set(LOCAL_OPTIONS.map(variableOf));
   const env = Object.entries(process.env).filter(
     ([name]) => !name.startsWith(VARIABLE_PREFIX) || own.has(name),
   );
   return collectInput('status', flags, Object.fromEntries(env));
+}
+
+/** The variable of --local is a switch here and the client's list of forwards there, as `docker
+ * exec` finds it. */
+function withoutForwards(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { [variableOf('local')]: local, ...others } = env;
+  return local === undefined || /^\s*(?:true|false)\s*$/u.test(local) ? env : others;
 }
 
 /** A server that is away may come back; a refused token will not become right. */
