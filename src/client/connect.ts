@@ -91,7 +91,7 @@ export async function connect(options: ConnectOptions): Promise<Tunnel> {
   signal?.throwIfAborted();
   const tunnel = new RunningTunnel(config);
   try {
-    await tunnel.start(options.logLevel ?? 'silent', timeoutMs, signal);
+    await tunnel.start(timeoutMs, signal);
   } catch (error) {
     await tunnel.close();
     throw error;
@@ -126,8 +126,9 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     return this.#locals;
   }
 
-  async start(level: LogLevel, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const log = createLogger({ level, format: 'json', component: 'client' });
+  async start(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const { logLevel: level, logFormat: format } = this.#config;
+    const log = createLogger({ level, format, component: 'client' });
     const version = readVersion();
     const onEvent = (event: ClientEvent): void => this.#onEvent(event);
     this.#client = await startClient(this.#config, { log, version, onEvent });
@@ -224,7 +225,7 @@ function configOf(options: ConnectOptions): ClientConfig {
     ...given('proxy', options.proxy),
     ...given('id', options.id),
     // Who runs a program knows its tunnels.
-    'log-level': options.logLevel ?? 'silent',
+    'log-level': options.logLevel ?? options.options?.['log-level'] ?? 'silent',
     'status-dir': options.options?.['status-dir'] ?? 'off',
   };
   return resolveConfig({

@@ -203,6 +203,29 @@ test('a program ends by itself once its tunnel is closed, or was none', async (t
   }
 });
 
+test('the log is as the options by name say, as it is by `logLevel`', async (t) => {
+  const node = await startNode(t, { flags: {} });
+  const whole = { url: `ws://${LOOPBACK}:${node.controlPort}`, token: TOKEN };
+  const upstreams = { [HOST]: 'http://127.0.0.1:1' };
+  const stderrOf = async (options: object): Promise<string> => {
+    const program = `import { connect } from '${LIBRARY}';
+      await (await connect(${JSON.stringify({ ...whole, upstreams, ...options })})).close();`;
+    const { stderr, code } = await runProgram(t, {
+      ...{ command: process.execPath, args: ['--input-type=module', '-e', program] },
+      ms: PROGRAM_MS,
+    });
+    assert.equal(code, 0, stderr);
+    return stderr;
+  };
+  assert.equal(await stderrOf({}), '');
+  assert.match(await stderrOf({ logLevel: 'info' }), /"msg":"tunnel up"/u);
+  const byName = { 'log-level': 'info', 'log-format': 'pretty' };
+  const pretty = await stderrOf({ options: byName });
+  assert.match(pretty, /tunnel up/u);
+  assert.doesNotMatch(pretty, /^\{/mu, 'no line of it is JSON');
+  assert.equal(await stderrOf({ options: byName, logLevel: 'silent' }), '');
+});
+
 test('the CA of a server by address is remembered in the home of the user', async (t) => {
   const folder = scratchFolder(t);
   const node = await startNode(t, {
