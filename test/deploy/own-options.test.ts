@@ -3,10 +3,11 @@
 // program prints the same deployment in each way.
 
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { variableOf } from '../../src/config/merge.ts';
+import { SCHEMA } from '../../src/config/schema.ts';
 import { run } from '../cli/run.ts';
 import { scratchFolder } from '../support/programs.ts';
 
@@ -93,6 +94,22 @@ test('all that is wrong is said at once, with where it came from', async () => {
     "sluiceway: 'SLUICEWAY_NAMESPACES' (environment): unknown variable; did you mean SLUICEWAY_NAMESPACE?",
     "sluiceway: --image (environment variable SLUICEWAY_IMAGE): 'a b' is no image; write NAME:TAG or NAME@sha256:…",
   ]);
+});
+
+test('variables of the Compose files are options, or have another prefix', () => {
+  const options = new Set(Object.values(SCHEMA).flatMap((table) => Object.keys(table)));
+  const known = new Set([...options].map(variableOf));
+  for (const file of ['compose.yaml', 'compose.client.yaml']) {
+    const text = readFileSync(path.join(import.meta.dirname, '../../docker', file), 'utf8');
+    const names = [...text.matchAll(/\$\{(SLUICEWAY_[A-Z_]+)/gu)].map(([, name]) => name ?? '');
+    assert.ok(names.length > 0, file);
+    assert.deepEqual(
+      names.filter((name) => !known.has(name)),
+      [],
+    );
+    // An option of a machine's system, and of what `generate` prints: not of these files.
+    assert.ok(!names.includes('SLUICEWAY_IMAGE'), file);
+  }
 });
 
 test('a port that the system chooses cannot be published', async () => {

@@ -193,13 +193,13 @@ async function checkCompose(t: TestContext, docker: Docker): Promise<void> {
   writeFileSync(token, TOKEN);
   chmodSync(token, 0o644);
   Object.assign(docker.env, {
-    SLUICEWAY_IMAGE: IMAGE,
+    TUNNEL_IMAGE: IMAGE,
     SLUICEWAY_TOKEN_FILE: token,
-    SLUICEWAY_HOST: HOST,
+    TUNNEL_HOST: HOST,
     // No more than a machine of tests may give.
-    SLUICEWAY_NOFILE: '4096',
-    SLUICEWAY_CONTROL_PORT: `127.0.0.1:${first}`,
-    SLUICEWAY_HTTP_PORT: `127.0.0.1:${first + 1}`,
+    TUNNEL_NOFILE: '4096',
+    TUNNEL_CONTROL_PORT: `127.0.0.1:${first}`,
+    TUNNEL_HTTP_PORT: `127.0.0.1:${first + 1}`,
   });
   const files = [
     'docker/compose.yaml',
