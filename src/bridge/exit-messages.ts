@@ -198,6 +198,8 @@ export type ExitShardMethods = {
     takes: { id: string };
     gives: { readonly id: string } | { readonly problem: string } | undefined;
   };
+  /** Their client has dialled anew: those that are silent may be gone. */
+  doubtLinks: { takes: { links: readonly string[] }; gives: unknown };
   closeLinks: { takes: { links: readonly string[]; code: ErrorCode }; gives: unknown };
   certificates: { takes: CertificateChange; gives: unknown };
   /** Answer these from now on, and no others. */

@@ -252,6 +252,7 @@ class RunningNode implements ExitNode {
       publish: (changes) => this.#shards.tellAll((bridge) => bridge.tell('route', changes)),
       openPort: (name) => this.#openPort(name),
       closePort: (name) => this.#ports.close(name),
+      doubtLinks: (shard, links) => this.#shards.pool.bridge(shard)?.tell('doubtLinks', { links }),
       closeLinks: (shard, links, code) =>
         this.#shards.pool.bridge(shard)?.tell('closeLinks', { links, code }),
     });

@@ -63,6 +63,7 @@ export interface RegistryOptions {
   /** Opens or closes a tunnel's port on every shard. Rejects with a SluicewayError. */
   readonly openPort: (name: string) => Promise<void>;
   readonly closePort: (name: string) => Promise<void>;
+  readonly doubtLinks: (shard: number, links: readonly string[]) => void;
   readonly closeLinks: (shard: number, links: readonly string[], code: ErrorCode) => void;
 }
 
@@ -172,6 +173,7 @@ export class Registry {
 
   /** A link was greeted. Raises a SluicewayError when it must not stay. */
   hello(hello: LinkHello, shard: number): void {
+    this.#doubtLinksOf(hello);
     if (this.#links.size >= LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     this.#clients.admit(hello);
     let client = this.#clients.get(hello.client);
@@ -239,13 +241,29 @@ export class Registry {
   }
 
   #endLinksOf(over: readonly string[], code: ErrorCode): void {
-    const byShard = new Map<number, string[]>();
-    for (const link of over) {
-      const shard = this.#links.get(link)?.shard ?? 0;
-      byShard.set(shard, [...(byShard.get(shard) ?? []), link]);
-      this.linkGone(link);
-    }
+    const byShard = this.#byShard(over);
+    for (const link of over) this.linkGone(link);
     for (const [shard, links] of byShard) this.#options.closeLinks(shard, links, code);
+  }
+
+  /**
+   * A client that dials once more may have lost a link of which the server has heard nothing, as
+   * when a router on the way forgot it: that one hangs visitors, and counts, until it is known to
+   * be dead. Told before anything is refused, so that there is room at the next try.
+   */
+  #doubtLinksOf({ client, instance }: LinkHello): void {
+    const known = this.#clients.get(client);
+    if (known?.instance !== instance) return;
+    for (const [shard, links] of this.#byShard(known.links)) this.#options.doubtLinks(shard, links);
+  }
+
+  #byShard(keys: Iterable<string>): ReadonlyMap<number, readonly string[]> {
+    const byShard = new Map<number, string[]>();
+    for (const key of keys) {
+      const shard = this.#links.get(key)?.shard ?? 0;
+      byShard.set(shard, [...(byShard.get(shard) ?? []), key]);
+    }
+    return byShard;
   }
 
   async #registerOne(link: string, offer: TunnelRequest): Promise<TunnelAnswer> {

@@ -18,6 +18,14 @@ const SPREAD = 0.2;
 /** Weight of a new sample in the smoothed round trip (RFC 6298: 1/8). */
 const SMOOTHING = 1 / 8;
 
+/**
+ * Silence from doubt to death, and no less than four round trips: TCP has sent a ping again four
+ * times by then (RFC 6298: after 0.2, 0.6, 1.4 and 3 s), and what waits before it on a slow line
+ * is answered by credit. Guess.
+ */
+const DOUBT_MS = 5000;
+const DOUBT_ROUND_TRIPS = 4;
+
 /** Values of our own are below those of marks. */
 const PINGS_MASK = 0x7fff_ffff;
 
@@ -29,6 +37,8 @@ export class Keepalive {
   readonly #options: KeepaliveOptions;
   #heardMs: number;
   #heardBytes = 0;
+  /** Since when the peer is in doubt; undefined: it is not. */
+  #doubtedMs: number | undefined;
   #tickedMs: number;
   #pingMs: number;
   #sentMs = -1;
@@ -44,15 +54,33 @@ export class Keepalive {
 
   /** What to do now, one of TICK. `receivedBytes` is the link's running count. */
   tick(nowMs: number, receivedBytes: number): number {
-    if (receivedBytes !== this.#heardBytes) {
-      this.#heardBytes = receivedBytes;
-      this.#heardMs = nowMs;
-    }
+    this.#hear(nowMs, receivedBytes);
     // Timers come before sockets: only what was silent then, too, has been read since.
     const silentMs = this.#tickedMs - this.#heardMs;
+    const doubtedMs = this.#tickedMs - (this.#doubtedMs ?? this.#tickedMs);
     this.#tickedMs = nowMs;
     if (silentMs >= this.#options.deadAfterMs) return TICK.DEAD;
+    if (doubtedMs >= Math.max(DOUBT_MS, DOUBT_ROUND_TRIPS * this.roundTripMs)) return TICK.DEAD;
     return nowMs >= this.#pingMs ? TICK.PING : TICK.NOTHING;
+  }
+
+  /** Something says that the peer may be gone; true: ask it, as no ping is under way. */
+  doubt(nowMs: number, receivedBytes: number): boolean {
+    this.#hear(nowMs, receivedBytes);
+    this.#doubtedMs ??= nowMs;
+    return this.#sentMs < 0;
+  }
+
+  #hear(nowMs: number, receivedBytes: number): void {
+    if (receivedBytes === this.#heardBytes) return;
+    this.#heardBytes = receivedBytes;
+    this.#heardMs = nowMs;
+    this.#doubtedMs = undefined;
+  }
+
+  /** Has nothing come since it was doubted? */
+  isDoubted(receivedBytes: number): boolean {
+    return this.#doubtedMs !== undefined && receivedBytes === this.#heardBytes;
   }
 
   /** The value for a ping that is sent now: `mark` where that is one, which measures more. */

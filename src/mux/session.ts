@@ -188,6 +188,18 @@ export class Session implements LinkSink, StreamCarrier {
     this.#link.close(code);
   }
 
+  /** Its peer has dialled anew, and may have lost this link: an answer is wanted soon. */
+  doubt(): void {
+    if (this.#phase !== PHASE.ACTIVE && this.#phase !== PHASE.LEAVING) return;
+    const nowMs = this.#options.clock.nowMs();
+    if (this.#keepalive.doubt(nowMs, this.#link.receivedBytes)) this.#ping();
+  }
+
+  /** Was it doubted, and is silent since then? */
+  get isDoubted(): boolean {
+    return this.#keepalive.isDoubted(this.#link.receivedBytes);
+  }
+
   /** Time passes: pings, deadlines. About once a second. */
   tick(nowMs: number): void {
     if (this.#phase === PHASE.ENDED) return;

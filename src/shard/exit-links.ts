@@ -44,6 +44,10 @@ export class ExitLinks {
     return [...this.#byKey.values()];
   }
 
+  isDoubted(key: string): boolean {
+    return this.#byKey.get(key)?.session.isDoubted === true;
+  }
+
   canOpen(key: string): boolean {
     return this.#byKey.get(key)?.session.canOpen === true;
   }
@@ -106,6 +110,10 @@ export class ExitLinks {
 
   grant(grants: ExitShardMethods['grants']['takes']): void {
     for (const { link, grant } of grants) this.#byKey.get(link)?.grant(grant);
+  }
+
+  doubt(keys: readonly string[]): void {
+    for (const key of keys) this.#byKey.get(key)?.session.doubt();
   }
 
   close(keys: readonly string[], code: ErrorCode): void {

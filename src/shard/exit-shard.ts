@@ -175,6 +175,10 @@ class ExitShard implements ShardOwner, StreamOpener {
 
   // --- StreamOpener: what the router asks ---------------------------------------------------
 
+  isDoubted(link: string, shard: number): boolean {
+    return shard === this.#task.shard && this.#links.isDoubted(link);
+  }
+
   canOpen(link: string, shard: number): boolean {
     if (shard !== this.#task.shard) return this.#mesh.canOpen(shard);
     return this.#links.canOpen(link);
@@ -220,6 +224,7 @@ class ExitShard implements ShardOwner, StreamOpener {
         const trace = this.#inspector.traceOf(id);
         return trace === undefined ? undefined : this.#ingress.http.replay(trace);
       },
+      doubtLinks: ({ links }: ExitShardMethods['doubtLinks']['takes']) => this.#links.doubt(links),
       closeLinks: ({ links, code }: ExitShardMethods['closeLinks']['takes']) =>
         this.#links.close(links, code),
       certificates: (change: CertificateChange) => this.#ingress.https.setCertificates(change),

@@ -40,6 +40,9 @@ export interface VisitorInfo {
 /** Opens streams on links: this shard's own by key, others' by their shard. */
 export interface StreamOpener {
   canOpen(link: string, shard: number): boolean;
+  /** May the link be gone, as its client has dialled anew and it is silent? Of other shards' links
+   * nothing is known. */
+  isDoubted(link: string, shard: number): boolean;
   open(shard: number, request: OpenRequest, sink: StreamSink): Stream | ErrorCode;
 }
 
@@ -295,6 +298,8 @@ export class ShardRouter implements Router {
   }
 
   #isBetter(route: Route, best: Route): boolean {
+    const isDoubted = this.#opener.isDoubted(route.link, route.shard);
+    if (isDoubted !== this.#opener.isDoubted(best.link, best.shard)) return !isDoubted;
     if (route.client !== best.client) {
       // The streams that each would have for its weight; counts are small, and exact.
       const [mine, theirs] = [route.client.meter.streams + 1, best.client.meter.streams + 1];

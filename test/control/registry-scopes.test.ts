@@ -14,6 +14,7 @@ const PLAIN: RegistryOptions = {
   publish: () => undefined,
   openPort: async () => undefined,
   closePort: async () => undefined,
+  doubtLinks: () => undefined,
   closeLinks: () => undefined,
 };
 
@@ -28,6 +29,7 @@ class ScopedBench {
   constructor() {
     this.registry = new Registry({
       ...PLAIN,
+      doubtLinks: () => undefined,
       closeLinks: (_shard, links, code) =>
         this.closed.push(...links.map((link) => [link, code] as const)),
       scopes: {
@@ -116,6 +118,7 @@ test('a link that leaves serves nothing from then on, and can still be ended', a
     publish: (changes) => published.push(...changes.map(({ kind, link }) => `${kind} ${link}`)),
     openPort: async () => {},
     closePort: async () => {},
+    doubtLinks: () => undefined,
     closeLinks: (_shard, links) => ended.push(...links),
   });
   const about = { instance: 'i', agent: 'x', remoteAddress: '192.0.2.1:7' };

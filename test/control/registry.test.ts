@@ -53,6 +53,7 @@ class Bench {
   readonly steps: string[] = [];
   /** Steps under way. */
   readonly pending: PortStep[] = [];
+  readonly doubted: { shard: number; links: readonly string[] }[] = [];
   readonly openPorts = new Set<string>();
   /** Ends steps by themselves. */
   isPrompt = true;
@@ -65,6 +66,7 @@ class Bench {
       publish: (changes) => this.replica.apply(changes),
       openPort: (name) => this.#step('open', name),
       closePort: (name) => this.#step('close', name),
+      doubtLinks: (shard, links) => this.doubted.push({ shard, links }),
       closeLinks: (shard, links, code) => this.closedLinks.push({ shard, links, code }),
     });
   }
@@ -397,6 +399,7 @@ test('what a client declares goes with its route, and anew when it has changed',
     publish: (published) => changes.push(...published),
     openPort: async () => undefined,
     closePort: async () => undefined,
+    doubtLinks: () => undefined,
     closeLinks: () => undefined,
   });
   const about = { agent: 'sluiceway/1', remoteAddress: '192.0.2.1:1' };
@@ -431,4 +434,24 @@ test('what a client declares goes with its route, and anew when it has changed',
   assert.deepEqual(await codes('0-2', { ...offer('x'), name: 'tcp:2222' }), ['SLW_TUNNEL_OPTION']);
   assert.equal(registry.isServed('a.example/api'), true);
   assert.equal(registry.isServed('tcp:2222'), false);
+});
+
+test('links of a client that dials once more are doubted, also when it is refused', () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'a', 'first', 0);
+  bench.hello('1-1', 'a', 'first', 1);
+  bench.hello('0-2', 'b', 'first', 0);
+  bench.doubted.length = 0;
+  bench.hello('1-2', 'a', 'first', 1);
+  assert.deepEqual(bench.doubted, [
+    { shard: 0, links: ['0-1'] },
+    { shard: 1, links: ['1-1'] },
+  ]);
+  for (let link = 3; link < 64; link += 1) bench.hello(`1-${link}`, 'a');
+  bench.doubted.length = 0;
+  assert.throws(() => bench.hello('1-64', 'a'), { code: 'SLW_LINK_LIMIT' });
+  assert.ok(bench.doubted.some(({ links }) => links.includes('0-1')));
+  bench.doubted.length = 0;
+  bench.hello('0-9', 'a', 'second');
+  assert.deepEqual(bench.doubted, [], 'another instance replaces it');
 });

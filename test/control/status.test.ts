@@ -20,6 +20,7 @@ test('names every client, what it serves and what went through, as visitors see 
     publish: () => {},
     openPort: async () => {},
     closePort: async () => {},
+    doubtLinks: () => undefined,
     closeLinks: () => {},
   });
   const hello = { instance: 'i', agent: 'sluiceway/0.9.1', remoteAddress: '192.0.2.1:77' };
@@ -94,6 +95,7 @@ test('the mode says what visitors can come by', () => {
     publish: () => {},
     openPort: async () => {},
     closePort: async () => {},
+    doubtLinks: () => undefined,
     closeLinks: () => {},
   });
   const totals = new SampleBook().totals();

@@ -208,3 +208,28 @@ async function serves(
   await startLocalClient(t, node, { flags: { tcp: `${port}=127.0.0.1:${upstream}` } });
   assert.equal((await visit(t, port)).name, 'a');
 }
+
+test('a client that lost its links before the server did is served by its new ones', async (t) => {
+  const upstream = await startNamed(t, 'a');
+  const port = await freePort();
+  const node = await startNode(t, { complains: true });
+  const relay = await startRelay(t, node.controlPort);
+  await startLocalClient(t, node, {
+    flags: { tcp: `${port}=127.0.0.1:${upstream}` },
+    port: relay.port,
+    complains: true,
+  });
+  await untilLinks(node, 2);
+  const ups = node.log.all('client link up').length;
+  relay.cutClients();
+  await eventually(10_000, 'it has dialled anew', async () => {
+    assert.ok(node.log.all('client link up').length >= ups + 2);
+  });
+  // Long before --link-dead-after, which is 30 s.
+  await eventually(12_000, 'the old links are known to be dead', async () => {
+    assert.equal(await node.metric('sluiceway_links'), 2);
+  });
+  for (let visitor = 0; visitor < 6; visitor += 1) {
+    assert.equal((await visit(t, port)).name, 'a');
+  }
+});

@@ -65,6 +65,7 @@ function startShards(t: TestContext, openThere: OpenThere, stays: 'stays' | 'is 
   });
   const own = new LoopbackOpener();
   const opener: StreamOpener = {
+    isDoubted: () => false,
     canOpen: (link, shard) => (shard === HERE ? own.canOpen(link) : here.canOpen(shard)),
     open: (shard, request, sink) =>
       shard === HERE ? own.open(shard, request, sink) : here.open(shard, request, sink),

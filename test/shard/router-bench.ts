@@ -21,6 +21,12 @@ export class NotingOpener implements StreamOpener {
   readonly full = new Set<string>();
   readonly peer = new RawPeer();
 
+  readonly doubted = new Set<string>();
+
+  isDoubted(link: string): boolean {
+    return this.doubted.has(link);
+  }
+
   canOpen(link: string): boolean {
     return !this.full.has(link);
   }

@@ -363,3 +363,16 @@ test('a stream comes with the rules of the client that was chosen for it', (t) =
   bench.apply('add', 'a', 'two/1');
   assert.equal(bench.opened('a').way.edits, undefined);
 });
+
+test('a link that may be gone is chosen last, and when there is no other', (t) => {
+  const bench = new Bench(t);
+  for (const link of ['a/1', 'a/2', 'b/1']) bench.apply('add', 'x.example', link);
+  bench.opener.doubted.add('a/1');
+  for (let visitor = 0; visitor < 12; visitor += 1) bench.open('x.example');
+  const chosen = bench.opener.chosen.map(({ link }) => link);
+  assert.ok(!chosen.includes('a/1'), String(chosen));
+  assert.ok(chosen.includes('a/2') && chosen.includes('b/1'), String(chosen));
+  for (const link of ['a/2', 'b/1']) bench.opener.full.add(link);
+  bench.open('x.example');
+  assert.equal(bench.opener.chosen.at(-1)?.link, 'a/1');
+});

@@ -57,6 +57,15 @@ export class CutRelay {
     }
   }
 
+  /** The client's side is reset and the server hears nothing, as when a router forgets a way. */
+  cutClients(): void {
+    this.freeze();
+    for (const [client] of this.#pairs) {
+      client.removeAllListeners('close');
+      cutSocket(client);
+    }
+  }
+
   /** Cuts everything, now and later. */
   goDown(): void {
     this.#state = 'down';

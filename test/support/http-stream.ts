@@ -185,6 +185,10 @@ export class LoopbackOpener implements StreamOpener {
   readonly ports = new Map<string, number>();
   readonly streams: LoopbackStream[] = [];
 
+  isDoubted(): boolean {
+    return false;
+  }
+
   canOpen(link: string): boolean {
     return this.ports.has(link);
   }
