@@ -47,6 +47,7 @@ async function metricNames(): Promise<ReadonlySet<string>> {
       tunnelClients: new Map(),
       clients: 0,
       links: 0,
+      memory: { level: 0, limitBytes: 1e9 },
       shardRestarts: 0,
       logDropped: 0,
       version: '1',
@@ -132,6 +133,7 @@ const CASES: Readonly<
     series: 'sluiceway_auth_failures_total{reason="wrong"}',
     ...{ bad: '0+60x60', good: '0+1x60' },
   },
+  SluicewayMemory: { series: 'sluiceway_memory_pressure', bad: '2x60', good: '1x60' },
   SluicewayLogDropped: { series: 'sluiceway_log_dropped_total', bad: '0+5x60', good: '5x60' },
 };
 

@@ -8,6 +8,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
 import type { ForwardRule } from '../base/forward-rules.ts';
+import type { Pressure } from '../base/memory-pressure.ts';
 import type { OfferedOptions, TunnelOptions } from '../base/tunnel-options.ts';
 import type { InspectedDetail, InspectedRequest } from './inspected.ts';
 import type { LoginControlMethods, LoginSettings } from './login-messages.ts';
@@ -198,6 +199,8 @@ export type ExitShardMethods = {
     takes: { id: string };
     gives: { readonly id: string } | { readonly problem: string } | undefined;
   };
+  /** How much of its memory the process has in use. */
+  pressure: { takes: { level: Pressure }; gives: unknown };
   /** Their client has dialled anew: those that are silent may be gone. */
   doubtLinks: { takes: { links: readonly string[] }; gives: unknown };
   closeLinks: { takes: { links: readonly string[]; code: ErrorCode }; gives: unknown };

@@ -95,6 +95,7 @@ export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   'tunnel-bytes-in-per-second-max': 'live',
   'tunnel-bytes-out-per-second-max': 'live',
   'request-body-max': 'live',
+  'memory-max': 'live',
 };
 
 export interface Changes {
@@ -157,6 +158,7 @@ function mergeConfig(running: ServerConfig, next: ServerConfig): ServerConfig {
     drainTimeoutMs: next.drainTimeoutMs,
     logLevel: next.logLevel,
     limits: next.limits,
+    memoryMax: next.memoryMax,
     inspect: next.inspect,
     tuning: {
       ...running.tuning,

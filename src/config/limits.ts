@@ -5,7 +5,7 @@
 // know: how they are held.
 
 import type { VisitorLimits } from '../base/visitor-limits.ts';
-import { type Option, one, type ValuesOf } from './option.ts';
+import { InvalidText, type Kind, kindOf, type Option, one, type ValuesOf } from './option.ts';
 import { integer, size } from './quantity.ts';
 
 const KIB = 1024;
@@ -22,6 +22,32 @@ function bytes(min: number, help: string): Option<number> {
   const kind = size({ min, max: TIB, offWord: 'off' });
   return one(kind, { default: 'off', help, isTuning: true });
 }
+
+/** Bytes, what the container or machine has, or no limit. */
+export type MemoryMax = number | 'auto' | 'off';
+
+/** Below, the program itself is above it at rest. */
+const MEMORY_MIN = 128 * KIB * KIB;
+
+function memoryMax(): Kind<MemoryMax> {
+  const bytes = size({ min: MEMORY_MIN, max: TIB });
+  const read = (text: string): MemoryMax | InvalidText => {
+    if (text === 'auto' || text === 'off') return text;
+    const read = bytes.read(text);
+    if (!(read instanceof InvalidText)) return read;
+    return new InvalidText(`${read.message}, or auto or off`);
+  };
+  const show = (max: MemoryMax): string => (typeof max === 'number' ? bytes.show(max) : max);
+  return kindOf('size', 'SIZE', read, show);
+}
+
+export const MEMORY_OPTION = {
+  'memory-max': one(memoryMax(), {
+    default: 'auto',
+    help: 'memory near which visitors are turned away; auto is the container or the machine',
+    isTuning: true,
+  }),
+};
 
 export const LIMIT_OPTIONS = {
   'visitor-connections-per-ip-max': count('visitor connections of one address at once'),

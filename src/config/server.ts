@@ -17,7 +17,7 @@ import { forwardRule } from './forward.ts';
 import { HTTPS_OPTIONS } from './https.ts';
 import { buildHttps, type HttpsConfig } from './https-check.ts';
 import { buildInspect, INSPECT_OPTIONS } from './inspect.ts';
-import { buildLimits, LIMIT_OPTIONS } from './limits.ts';
+import { buildLimits, LIMIT_OPTIONS, MEMORY_OPTION, type MemoryMax } from './limits.ts';
 import { LOG_OPTIONS, type LogLevel } from './log.ts';
 import { network } from './network.ts';
 import { type OidcConfig, oidcIssuer } from './oidc.ts';
@@ -126,6 +126,7 @@ export const SERVER_OPTIONS = {
   ...SHARED_TUNING,
   ...SERVER_TUNING,
   ...LIMIT_OPTIONS,
+  ...MEMORY_OPTION,
 };
 
 type ServerValues = ValuesOf<typeof SERVER_OPTIONS>;
@@ -180,6 +181,7 @@ export interface ServerConfig {
   /** A folder. */
   readonly errorPages?: string;
   readonly limits: VisitorLimits;
+  readonly memoryMax: MemoryMax;
   readonly inspect: InspectSettings;
   readonly allowFaults: boolean;
   readonly fault?: Fault;
@@ -226,6 +228,7 @@ export function buildServer(
     ],
     ...present('errorPages', values['error-pages']),
     limits: buildLimits(values),
+    memoryMax: values['memory-max'],
     inspect: buildInspect(values),
     allowFaults: values['allow-faults'],
     ...present('fault', values.fault),

@@ -21,6 +21,7 @@ import { type ControlTls, openControlTls } from './control-tls.ts';
 import { ExitShards, type PreparedTask, prepareTask, type ShardBridge } from './exit-shards.ts';
 import { HandOver } from './hand-over.ts';
 import { LoginDesk } from './login-desk.ts';
+import { MemoryWatch } from './memory-watch.ts';
 import { OwnCounts } from './own-counts.ts';
 import { type Predecessor, succeed } from './predecessor.ts';
 import { PublicPorts } from './public-ports.ts';
@@ -76,6 +77,7 @@ class RunningNode implements ExitNode {
   readonly #ports: PublicPorts;
   readonly #https: VisitorTls | undefined;
   readonly #handOver: HandOver | undefined;
+  readonly #memory: MemoryWatch;
   #admin: AdminPort | undefined;
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
   #settle: (ending: Ending) => void = () => {};
@@ -106,6 +108,11 @@ class RunningNode implements ExitNode {
     this.#https = this.#createHttps();
     this.#handOver = this.#createHandOver();
     this.#shards = this.#createShards(task);
+    this.#memory = new MemoryWatch({
+      max: config.memoryMax,
+      tell: (level) => this.#shards.tellAll((bridge) => bridge.tell('pressure', { level })),
+      ...{ clock: systemClock, log: this.#log },
+    });
     this.#readings = this.#createReadings();
     this.#answers = this.#createAnswers();
   }
@@ -192,6 +199,7 @@ class RunningNode implements ExitNode {
     this.#config = config;
     this.#log.level = config.logLevel;
     this.#access.share(config.token);
+    this.#memory.setMax(config.memoryMax);
     this.#shards.apply(config);
   }
 
@@ -235,6 +243,7 @@ class RunningNode implements ExitNode {
   async #bringUp(shard: number, bridge: ShardBridge): Promise<void> {
     this.#access.shares.bringUp(shard, bridge);
     this.#logins.bringUp(bridge);
+    bridge.tell('pressure', { level: this.#memory.level });
     bridge.tell('route', this.#registry.snapshot());
     this.#https?.bringUp(bridge);
     if (this.#state === 'draining') return;
@@ -355,6 +364,7 @@ class RunningNode implements ExitNode {
         acmeOrders: this.#https?.orders ?? new Map(),
         tokenLimited: this.#access.shares.limited(),
         reloads: this.#tls.reloads,
+        memory: this.#memory,
       }),
     });
   }
@@ -399,6 +409,7 @@ class RunningNode implements ExitNode {
   }
 
   #closeWatches(): void {
+    this.#memory.stop();
     this.#tls.close();
     this.#access.close();
     this.#logins.close();

@@ -18,6 +18,8 @@ export interface ControlCounts {
   readonly authFailures: ReadonlyMap<string, number>;
   /** Answers of the control port: `code path` to count. */
   readonly controlRequests: ReadonlyMap<string, number>;
+  /** Of the process, as the shards were told. */
+  readonly memory: { readonly level: number; readonly limitBytes: number };
   readonly shardRestarts: number;
   readonly logDropped: number;
   /** Ends of validity in seconds since the epoch, by certificate. */
@@ -179,6 +181,12 @@ const ROWS: readonly Row[] = [
   ),
   row('sluiceway_accept_errors_total', 'counter', 'Failed accepts.', ({ totals }) =>
     [...totals.acceptErrors].map(([code, value]) => ({ value, labels: { code } })),
+  ),
+  row('sluiceway_memory_pressure', 'gauge', '0 none, 1 high, 2 severe, 3 full.', ({ counts }) =>
+    one(counts.memory.level),
+  ),
+  row('sluiceway_memory_limit_bytes', 'gauge', 'What --memory-max means here.', ({ counts }) =>
+    one(counts.memory.limitBytes),
   ),
   row('sluiceway_shard_restarts_total', 'counter', 'Shards started again.', ({ counts }) =>
     one(counts.shardRestarts),

@@ -18,6 +18,7 @@ const REASONS = [
   // A peer of --accept-proxy-protocol, who must say who visits and cannot.
   'proxy',
   'draining',
+  'memory',
   // The kernel would not send it: too long for the way, a firewall, or no room for it.
   'send',
   // The upstream's machine said that nobody listens there.

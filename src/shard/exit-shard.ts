@@ -6,6 +6,7 @@
 
 import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
+import { memoryPressure } from '../base/memory-pressure.ts';
 import { networkSet } from '../base/network-set.ts';
 import { Bridge } from '../bridge/calls.ts';
 import type {
@@ -231,6 +232,9 @@ class ExitShard implements ShardOwner, StreamOpener {
       challenges: (list: readonly Challenge[]) => this.#ingress.https.challenges.set(list),
       ticketKey: (key: Uint8Array) => this.#ingress.https.store.setTicketKey(key),
       sample: ({ loop }: { readonly loop: LoopWatch }) => this.#sample(loop),
+      pressure: ({ level }: ExitShardMethods['pressure']['takes']) => {
+        memoryPressure.level = level;
+      },
       move: () => this.#links.leave('SLW_LINK_MOVED'),
       drain: ({ isMoved }: ExitShardMethods['drain']['takes']) => this.#drain(isMoved),
       stop: () => this.#stop(),

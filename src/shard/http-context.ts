@@ -7,6 +7,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { LoginThrottle } from '../base/login-throttle.ts';
+import { memoryPressure, PRESSURE } from '../base/memory-pressure.ts';
 import type { AddressSet } from '../base/network-set.ts';
 import { RequestParser } from '../http/request-head.ts';
 import { ResponseParser } from '../http/response-head.ts';
@@ -108,6 +109,11 @@ export class HttpContext {
   readonly slab = new Slab();
   readonly farewells = new Farewells();
   state: 'serving' | 'draining' = 'serving';
+
+  /** May a visitor's connection have another request? Not while it drains, or wants for memory. */
+  get keepsVisitors(): boolean {
+    return this.state === 'serving' && memoryPressure.level < PRESSURE.SEVERE;
+  }
   readonly #trustedProxies: AddressSet | undefined;
   readonly #requestParsers: RequestParser[] = [];
   readonly #responseParsers: ResponseParser[] = [];

@@ -301,7 +301,7 @@ export class HttpExchange implements StreamSink {
 
   #mayKeepVisitor(parser: ResponseParser, isDecoded: boolean): boolean {
     const hasEnd = parser.framing !== 'until-close' && !isDecoded;
-    const isServing = this.#context.state === 'serving';
+    const isServing = this.#context.keepsVisitors;
     return this.#wantsKeepAlive && hasEnd && isServing && this.#state === 'waiting';
   }
 

@@ -12,6 +12,7 @@ import type { RemoteInfo } from 'node:dgram';
 import type { Clock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { plainAddress } from '../base/ip.ts';
+import { memoryPressure, PRESSURE } from '../base/memory-pressure.ts';
 import type { AddressSet } from '../base/network-set.ts';
 import { Roster } from '../base/roster.ts';
 import type { Listening, ListenRequest } from '../bridge/exit-messages.ts';
@@ -183,6 +184,7 @@ export class UdpIngress {
     // Nobody can be answered on port 0.
     if (fromPort === 0) return 'refused';
     if (this.#state === 'draining') return 'draining';
+    if (memoryPressure.level === PRESSURE.FULL) return 'memory';
     return this.#options.proxies?.has(address) === true ? 'proxy' : undefined;
   }
 

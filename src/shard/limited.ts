@@ -13,6 +13,7 @@ const LIMITS = [
   'tunnel-bytes-in-per-second',
   'tunnel-bytes-out-per-second',
   'request-body',
+  'memory',
 ] as const;
 
 export type Limit = (typeof LIMITS)[number];

@@ -6,6 +6,7 @@
 
 import { addressKey } from '../base/address-key.ts';
 import type { ErrorCode } from '../base/errors.ts';
+import { memoryPressure, PRESSURE } from '../base/memory-pressure.ts';
 import type { Limit } from './limited.ts';
 
 /** Visitors beyond the limit who get an answer at the same time. Guess. */
@@ -53,6 +54,10 @@ export class VisitorLedger {
     if (surplus >= 0) {
       this.#onLimited('visitor-connections');
       return { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: surplus < SURPLUS_MAX };
+    }
+    if (memoryPressure.level === PRESSURE.FULL) {
+      this.#onLimited('memory');
+      return { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: true };
     }
     if (connectionsPerAddressMax === 0 || address === '') return WELCOME;
     const mine = this.#addresses.get(addressKey(address)) ?? 0;

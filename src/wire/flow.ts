@@ -11,6 +11,7 @@
 
 import { assert } from '../base/assert.ts';
 import { WireError } from '../base/errors.ts';
+import { memoryPressure, PRESSURE } from '../base/memory-pressure.ts';
 import {
   CREDIT_FAR_MS,
   CREDIT_GRANT_BYTES_FAR,
@@ -59,6 +60,7 @@ export class SessionMemory {
 
   /** No window grows, those that have grown give it back, and new ones are small. */
   get isShort(): boolean {
+    if (memoryPressure.level >= PRESSURE.HIGH) return true;
     return this.heldBytes > this.limits.memoryBytes * SHORT_SHARE;
   }
 

@@ -45,6 +45,7 @@ const ROWS: readonly (readonly [string, string, 'live' | 'restart'])[] = [
   ['tunnel-bytes-in-per-second-max', '7KiB', 'live'],
   ['tunnel-bytes-out-per-second-max', '7KiB', 'live'],
   ['request-body-max', '7', 'live'],
+  ['memory-max', '512MiB', 'live'],
   ['inspect', 'a.example', 'live'],
   ['inspect-requests', '7', 'live'],
   ['inspect-body-max', '7', 'live'],

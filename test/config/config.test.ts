@@ -46,6 +46,7 @@ describe('the server configuration', () => {
         tunnelBytesOutPerSecondMax: 0,
         requestBodyBytesMax: 0,
       },
+      memoryMax: 'auto',
       inspect: { tunnels: [], requestsMax: 100, bodyBytesMax: 0 },
       allowFaults: false,
     });

@@ -46,3 +46,20 @@ for (const [name, [key, text, value]] of Object.entries(TABLE)) {
     }
   });
 }
+
+test('--memory-max is auto, off or a size, by flag, variable and file', () => {
+  const maxOf = (text: string): readonly unknown[] =>
+    [
+      configInput('server', { flags: { 'memory-max': text } }),
+      configInput('server', { env: { SLUICEWAY_TOKEN: TOKEN, SLUICEWAY_MEMORY_MAX: text } }),
+      configInput('server', { file: { path: 'x.yaml', text: `memory-max: ${text}\n` } }),
+    ].map((input) => resolveConfig(input).memoryMax);
+  assert.equal(resolveConfig(configInput('server')).memoryMax, 'auto');
+  assert.deepEqual(new Set(maxOf('512MiB')), new Set([512 * 1024 * 1024]));
+  assert.deepEqual(new Set(maxOf('off')), new Set(['off']));
+  assert.deepEqual(new Set(maxOf('auto')), new Set(['auto']));
+  for (const wrong of ['', '0', 'none', '127MiB', '-1', 'Off', '99999GiB']) {
+    const input = configInput('server', { flags: { 'memory-max': wrong } });
+    assert.match(problemsOf(() => resolveConfig(input)).join(), /--memory-max/u);
+  }
+});

@@ -22,6 +22,7 @@ const COUNTS: ControlCounts = {
     ['200 /status', 6],
     ['404 _other', 7],
   ]),
+  memory: { level: 0, limitBytes: 1e9 },
   shardRestarts: 1,
   acmeOrders: new Map([['ok', 2]]),
   logDropped: 2,

@@ -15,7 +15,13 @@ import { shardSample } from './shard-sample.ts';
 const COUNTS: ControlCounts = {
   tunnelClients: new Map(),
   ...{ clients: 1, links: 2, connects: new Map(), authFailures: new Map([['wrong', 3]]) },
-  ...{ controlRequests: new Map(), shardRestarts: 4, logDropped: 0, acmeOrders: new Map() },
+  ...{
+    controlRequests: new Map(),
+    memory: { level: 0, limitBytes: 1e9 },
+    shardRestarts: 4,
+    logDropped: 0,
+    acmeOrders: new Map(),
+  },
   certificates: [
     ['late', 2000],
     ['soon', 1000],

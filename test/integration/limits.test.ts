@@ -250,3 +250,18 @@ test('--error-pages: visitors get the page of that folder', async (t) => {
   const missed = await get(t, { port: on.node.httpPort, host: 'unknown.example' });
   assert.deepEqual([missed.status, missed.body], [404, '<p>nobody is here</p>']);
 });
+
+test('--memory-max: nobody new is let in near it, who is in goes on, and health answers', async (t) => {
+  // The process of a test has more than that before it has begun.
+  const on = await scene(t, {}, { SLUICEWAY_MEMORY_MAX: '128MiB' });
+  const socket = await connectTo(t, on.tcpPort);
+  await echoBytes(socket, Buffer.from('hi'));
+  await on.node.untilMetric('sluiceway_memory_pressure', (level) => level === 3);
+  const refused = await ask(t, on);
+  assert.deepEqual([refused.status, refused.headers['retry-after']], [503, '5']);
+  assert.equal(await isCut(on.tcpPort), true);
+  assert.equal((await echoBytes(socket, Buffer.from('still'))).toString(), 'still');
+  assert.equal(await limited(on.node, 'memory'), 2);
+  const health = await fetch(`http://127.0.0.1:${on.node.controlPort}/healthz`);
+  assert.equal(health.status, 200);
+});

@@ -412,7 +412,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
     ...['header-timeout', 'body-idle-timeout', 'keep-alive-timeout', 'upstream-response-timeout'],
     // Shared by all visitors: they bound load, as test/integration/limits.test.ts shows.
     ...['tunnel-connections-max', 'requests-per-second-max', 'tunnel-requests-per-second-max'],
-    ...['tunnel-bytes-in-per-second-max', 'tunnel-bytes-out-per-second-max'],
+    ...['tunnel-bytes-in-per-second-max', 'tunnel-bytes-out-per-second-max', 'memory-max'],
     ...['udp-flows-max', 'udp-new-flows-per-second-max', 'udp-idle-timeout', 'udp-addr'],
   ],
   client: [

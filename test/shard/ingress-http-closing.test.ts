@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { memoryPressure, PRESSURE } from '../../src/base/memory-pressure.ts';
 import { type AskControl, LoginAnswers } from '../../src/shard/login-answers.ts';
 import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -268,6 +269,29 @@ test('drains: idle connections close, busy ones after their response', async (t)
   assert.match(await busy.readEnd(), /\r\nConnection: close\r\n\r\nok$/);
   streamingPeer.send('k');
   assert.equal(await streaming.readEnd(), 'k');
+});
+
+test('answers close their connections while the process is short of memory', async (t) => {
+  t.after(() => {
+    memoryPressure.level = PRESSURE.NONE;
+  });
+  const edge = await startEdge(t);
+  const upstream = await edge.upstream('a.example');
+  const visitor = await edge.visit();
+  visitor.send(GET);
+  const peer = await upstream.next();
+  await peer.read(HEAD_END);
+  peer.send(OK);
+  await visitor.read('ok');
+  memoryPressure.level = PRESSURE.SEVERE;
+  visitor.send(GET);
+  await peer.read(HEAD_END);
+  peer.send(OK);
+  assert.match(await visitor.readEnd(), /\r\nConnection: close\r\n\r\nok$/);
+  const late = await edge.visit();
+  late.send(GET);
+  (await upstream.next()).send(OK);
+  assert.match(await late.readEnd(), /\r\nConnection: close\r\n\r\nok$/);
 });
 
 test('drains without a hurry: an idle connection may ask once more, for a while', async (t) => {

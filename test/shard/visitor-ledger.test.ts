@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { memoryPressure, PRESSURE } from '../../src/base/memory-pressure.ts';
 import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
 
 const SEED = Date.now() % 0x7fff_ffff;
@@ -66,4 +67,18 @@ test('who is refused is told, up to a bound that is smaller for one address', ()
     ...['visitor-connections-per-ip', 'visitor-connections-per-ip'],
     ...['visitor-connections', 'visitor-connections'],
   ]);
+});
+
+test('nobody is let in while memory is full, and is told so', (t) => {
+  t.after(() => {
+    memoryPressure.level = PRESSURE.NONE;
+  });
+  const limited: string[] = [];
+  const limits = { visitorConnectionsMax: 100, connectionsPerAddressMax: 0 };
+  const ledger = new VisitorLedger(limits, (limit) => limited.push(limit));
+  memoryPressure.level = PRESSURE.SEVERE;
+  assert.equal(ledger.judge('192.0.2.1').code, 'SLW_NONE');
+  memoryPressure.level = PRESSURE.FULL;
+  assert.deepEqual(ledger.judge('192.0.2.1'), { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: true });
+  assert.deepEqual(limited, ['memory']);
 });

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AssertionFailure } from '../../src/base/assert.ts';
+import { memoryPressure, PRESSURE } from '../../src/base/memory-pressure.ts';
 import { grantBytesMin, ReceiveWindow, SendCredit, SessionMemory } from '../../src/wire/flow.ts';
 import {
   CREDIT_INITIAL,
@@ -280,4 +281,21 @@ test('a window with an end to its growth stops there', () => {
   window.growthBytesMax = 10 * KIB;
   useUp(window, 10, 0);
   assert.equal(window.windowBytes, 100 * KIB, 'and never shrinks for it');
+});
+
+test('windows neither grow nor begin large while the memory of the process is short', (t) => {
+  t.after(() => {
+    memoryPressure.level = PRESSURE.NONE;
+  });
+  const memory = createMemory({ memoryBytes: 8 * MIB, windowMaxBytes: MIB });
+  const grown = new ReceiveWindow(memory, 262_144);
+  for (let nowMs = 1000; nowMs < 1200; nowMs += 4 * RTT_MS) useUp(grown, nowMs, RTT_MS);
+  assert.equal(grown.windowBytes, MIB);
+  memoryPressure.level = PRESSURE.HIGH;
+  for (let round = 0; round < 10; round += 1) useUp(grown, 2000 + round, RTT_MS);
+  assert.equal(grown.windowBytes, 262_144);
+  const young = new ReceiveWindow(memory, 262_144);
+  for (let nowMs = 3000; nowMs < 3200; nowMs += 4 * RTT_MS) useUp(young, nowMs, RTT_MS);
+  assert.equal(young.windowBytes, 262_144);
+  assert.equal(memory.initialWindowBytes(), 65_536);
 });

@@ -1,0 +1,104 @@
+// Watches how much memory the process has in use, of what it may have, and tells the shards.
+//
+//            80 %            92 %              95 %
+//   NONE ----------> HIGH ----------> SEVERE ----------> FULL       down again 3 % below each
+//
+// Invariant: a level is told when it changes, and to a shard that starts; `off` is NONE. Must not
+// know: what shards do at a level.
+
+import { totalmem } from 'node:os';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import { PRESSURE, type Pressure } from '../base/memory-pressure.ts';
+import type { MemoryMax } from '../config/limits.ts';
+
+export interface MemoryWatchOptions {
+  readonly max: MemoryMax;
+  readonly tell: (level: Pressure) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Resident bytes of the process. */
+  readonly usedBytes?: () => number;
+}
+
+const TICK_MS = 1000;
+/** Shares of the limit from which on each level holds (design: reliability 4.2). */
+const FROM: Readonly<Record<Pressure, number>> = {
+  [PRESSURE.NONE]: 0,
+  [PRESSURE.HIGH]: 0.8,
+  [PRESSURE.SEVERE]: 0.92,
+  [PRESSURE.FULL]: 0.95,
+};
+/** Below the share by so much it ends, so that it does not come and go with each second. Guess. */
+const EASE = 0.03;
+const LEVELS = [PRESSURE.FULL, PRESSURE.SEVERE, PRESSURE.HIGH] as const;
+const WORDS: Readonly<Record<Pressure, string>> = {
+  [PRESSURE.NONE]: 'none',
+  [PRESSURE.HIGH]: 'high: windows stop growing',
+  [PRESSURE.SEVERE]: 'severe: answers end their connections',
+  [PRESSURE.FULL]: 'full: no visitor is let in',
+};
+
+export class MemoryWatch {
+  readonly #options: MemoryWatchOptions;
+  #limitBytes: number;
+  #level: Pressure = PRESSURE.NONE;
+  #timer: Timer | undefined;
+
+  constructor(options: MemoryWatchOptions) {
+    this.#options = options;
+    this.#limitBytes = limitOf(options.max);
+    this.#next();
+  }
+
+  get level(): Pressure {
+    return this.#level;
+  }
+
+  /** Infinity when it is off. */
+  get limitBytes(): number {
+    return this.#limitBytes;
+  }
+
+  /** From now on. */
+  setMax(max: MemoryMax): void {
+    this.#limitBytes = limitOf(max);
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  #next(): void {
+    this.#timer = this.#options.clock.after(TICK_MS, () => {
+      this.#look();
+      this.#next();
+    });
+  }
+
+  #look(): void {
+    const { usedBytes = () => process.memoryUsage.rss(), tell, log } = this.#options;
+    const used = usedBytes();
+    const share = used / this.#limitBytes;
+    const level = levelOf(share, this.#level);
+    if (level === this.#level) return;
+    const isWorse = level > this.#level;
+    this.#level = level;
+    tell(level);
+    const about = { level: WORDS[level], usedBytes: used, limitBytes: this.#limitBytes };
+    if (isWorse) log.warn(about, 'memory is running out');
+    else log.info(about, 'memory is given back');
+  }
+}
+
+function levelOf(share: number, now: Pressure): Pressure {
+  return LEVELS.find((level) => share >= FROM[level] - (level <= now ? EASE : 0)) ?? PRESSURE.NONE;
+}
+
+/** What the container may have, or else the machine has. */
+function limitOf(max: MemoryMax): number {
+  if (max === 'off') return Number.POSITIVE_INFINITY;
+  if (max !== 'auto') return max;
+  const [container, machine] = [process.constrainedMemory(), totalmem()];
+  return container > 0 ? Math.min(container, machine) : machine;
+}
