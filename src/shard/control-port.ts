@@ -1,7 +1,8 @@
 // The control port in a shard: link upgrades, and plain requests that control answers.
 //
-// Invariant: no frame is read before control has allowed the token; what is refused gets a
-// constant body; heads, times and bodies are bounded, as Node's defaults are wrong for an edge.
+// Invariant: no frame is read before control has allowed the token, and none of an address that is
+// not on the list when its link begins; what is refused gets a constant body; heads, times and
+// bodies are bounded, as Node's defaults are wrong for an edge.
 // Must not know: tokens, or what the plain answers say.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
@@ -150,6 +151,8 @@ async function upgrade(
     return refuse(options, socket, 503, '/connect');
   }
   if (socket.destroyed) return;
+  // The list may have changed since, and who had no link then was not cut.
+  if (isTurnedAway(options, request.socket)) return;
   if (!offersSubprotocol(request)) return refuse(options, socket, 426, '/connect');
   acceptUpgrade(request, socket, head, (upgraded) => {
     socket.off('error', onError);
