@@ -1,18 +1,24 @@
 // Who is connected: clients by id, how often each started, whether a scope has room for one, and
 // what it lets one serve.
 //
-// Invariant: one client an id; nobody ends the client of another owner; a limit of a scope counts
-// all clients that the scope let in. Must not know: shards, tunnels that are routed, or tokens.
+// Invariant: one client an id; who was replaced does not come back while its successor is there;
+// nobody ends the client of another owner; a limit of a scope counts all clients that the scope let
+// in. Must not know: shards, tunnels that are routed, or tokens.
 
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import type { LinkHello } from '../bridge/exit-messages.ts';
 
 /** Clients whose starts are counted; the one that started longest ago is forgotten. Guess. */
 const KNOWN_CLIENTS_MAX = 10_000;
+/** Instances that a client came after, one after the other. Guess: more than are started together
+ * by mistake. */
+const REPLACED_MAX = 16;
 
 export interface Client {
   readonly id: string;
   readonly instance: string;
+  /** Instances that it and those before it replaced, the last ones. */
+  readonly replaced: readonly string[];
   readonly agent: string;
   /** Of its first link. */
   readonly remoteAddress: string;
@@ -86,11 +92,14 @@ export class Clients {
     return this.#byId.values();
   }
 
-  /** Raises a SluicewayError when the scope of the hello's credential has no room for it. */
+  /** Raises a SluicewayError when its instance was replaced by the one that is there, or the scope
+   * of the hello's credential has no room for it. */
   admit({ client, instance, credential = '', remoteAddress }: LinkHello): void {
     const { scopes } = this.#options;
-    if (scopes === undefined) return;
     const same = this.#byId.get(client);
+    // Under way when its client was told to end: were it let in, the newer one would end, too.
+    if (same?.replaced.includes(instance) === true) throw new SluicewayError('SLW_LINK_REPLACED');
+    if (scopes === undefined) return;
     const owner = scopes.ownerOf(credential);
     // Whoever may serve something of its own may not end another's client.
     if (same !== undefined && scopes.ownerOf(same.credential) !== owner) {
@@ -115,10 +124,13 @@ export class Clients {
     }
   }
 
-  add(hello: LinkHello): Client {
+  /** `before`: whose place it takes. */
+  add(hello: LinkHello, before?: Client): Client {
+    const replaced = before === undefined ? [] : [...before.replaced, before.instance];
     const client: Client = {
       id: hello.client,
       instance: hello.instance,
+      replaced: replaced.slice(-REPLACED_MAX),
       agent: hello.agent,
       remoteAddress: hello.remoteAddress,
       identity: hello.identity,

@@ -4,7 +4,8 @@
 //
 // Invariant: a tunnel's port is open on every shard or on none, and only while somebody serves it;
 // every change of routes has a number and goes to every shard in order; a new instance of a client
-// replaces the old one at once. Must not know: sockets, tokens, or how shards are reached.
+// replaces the old one at once, and an old one no new one. Must not know: sockets, tokens, or how
+// shards are reached.
 
 import { isDeepStrictEqual } from 'node:util';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
@@ -177,11 +178,10 @@ export class Registry {
     if (this.#links.size >= LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     this.#clients.admit(hello);
     let client = this.#clients.get(hello.client);
-    if (client !== undefined && client.instance !== hello.instance) {
-      this.#endLinksOf([...client.links], 'SLW_LINK_REPLACED');
-      client = undefined;
+    if (client?.instance !== hello.instance) {
+      if (client !== undefined) this.#endLinksOf([...client.links], 'SLW_LINK_REPLACED');
+      client = this.#clients.add(hello, client);
     }
-    client ??= this.#clients.add(hello);
     if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     client.links.add(hello.link);
     const { credential = '', remoteAddress } = hello;

@@ -8,6 +8,8 @@ export interface NaiveLink {
   readonly instance: string;
   readonly shard: number;
   readonly tunnels: Set<string>;
+  /** Instances of its client that came before its own. */
+  readonly before: ReadonlySet<string>;
 }
 
 export class NaiveRegistry {
@@ -15,12 +17,20 @@ export class NaiveRegistry {
   /** Host names that were ever served; ports are forgotten with their last link. */
   readonly known = new Set<string>();
 
-  hello(link: string, entry: Omit<NaiveLink, 'tunnels'>): void {
+  /** Was it let in? */
+  hello(link: string, entry: Omit<NaiveLink, 'tunnels' | 'before'>): boolean {
+    const before = new Set<string>();
+    for (const { client, instance, before: earlier } of this.links.values()) {
+      if (client !== entry.client) continue;
+      if (earlier.has(entry.instance)) return false;
+      for (const one of [...earlier, instance]) if (one !== entry.instance) before.add(one);
+    }
     for (const [key, other] of [...this.links]) {
       if (other.client === entry.client && other.instance !== entry.instance)
         this.links.delete(key);
     }
-    this.links.set(link, { ...entry, tunnels: new Set() });
+    this.links.set(link, { ...entry, tunnels: new Set(), before });
+    return true;
   }
 
   register(link: string, name: string): void {

@@ -10,6 +10,8 @@ import type { RouteChange } from '../../src/bridge/exit-messages.ts';
 import { Registry } from '../../src/control/registry.ts';
 import { NaiveRegistry } from './naive-registry.ts';
 
+const REPLACED = { code: 'SLW_LINK_REPLACED' };
+
 /** What a shard makes of changes; newest number wins, as in the router. */
 class Replica {
   readonly tunnels = new Map<string, Set<string>>();
@@ -291,6 +293,34 @@ test('one client holds so many links and tunnels and no more', async () => {
   assert.deepEqual(await bench.register('0-1', 'n0.example'), [''], 'the same on another link');
 });
 
+test('a replaced client that still has a HELLO under way ends alone', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'c', 'a');
+  bench.hello('0-2', 'c', 'b');
+  await bench.register('0-2', 'a.example');
+  assert.throws(() => bench.hello('0-3', 'c', 'a'), REPLACED);
+  bench.hello('1-1', 'c', 'third', 1);
+  assert.throws(() => bench.hello('0-4', 'c', 'a'), REPLACED, 'by whom the newest replaced');
+  assert.throws(() => bench.hello('0-5', 'c', 'b'), REPLACED);
+  assert.deepEqual(
+    bench.closedLinks.map(({ links }) => links),
+    [['0-1'], ['0-2']],
+  );
+  assert.equal(bench.registry.clientOf('1-1')?.instance, 'third');
+  assert.equal(bench.registry.linksCount, 1);
+  bench.registry.linkGone('1-1');
+  bench.hello('0-6', 'c', 'a');
+  assert.equal(bench.registry.clientOf('0-6')?.instance, 'a', 'nobody else is there any more');
+});
+
+test('so many replaced clients are remembered and no more', () => {
+  const bench = new Bench();
+  for (let start = 0; start <= 17; start += 1) bench.hello(`0-${start}`, 'c', `i${start}`);
+  assert.throws(() => bench.hello('1-1', 'c', 'i1', 1), REPLACED);
+  bench.hello('1-0', 'c', 'i0', 1);
+  assert.equal(bench.registry.clientOf('1-0')?.instance, 'i0');
+});
+
 // --- against the model ---------------------------------------------------------------------------
 
 const LINKS = ['0-1', '0-2', '1-1', '1-2', '2-1'] as const;
@@ -322,8 +352,11 @@ function run(bench: Bench, model: NaiveRegistry, command: Command): Promise<unkn
   switch (kind) {
     case 'hello':
       if (model.links.has(link)) return undefined;
-      bench.hello(link, client, instance, shard);
-      model.hello(link, { client, instance, shard });
+      if (model.hello(link, { client, instance, shard })) {
+        bench.hello(link, client, instance, shard);
+      } else {
+        assert.throws(() => bench.hello(link, client, instance, shard), REPLACED);
+      }
       return undefined;
     case 'register':
       model.register(link, name);
