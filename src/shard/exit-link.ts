@@ -60,6 +60,10 @@ const RESULT_OVERHEAD_BYTES = 45;
 const IDS_LEFT_MIN = 1 << 22;
 /** For a client to have another link: the longest back-off, and a dial. */
 const PARTING_MS = 40_000;
+/** For control to answer a REGISTER. It may wait for shards that stand still: for the end of a step
+ * before, for the port to open and for it to be closed again, a call's 10 s each, and for the same
+ * of another link of the client. */
+const REGISTER_TIMEOUT_MS = 60_000;
 /** What a client may be called; the log and metrics show it. */
 const CLIENT_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
@@ -275,9 +279,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
 
   async #register(call: number, tunnels: readonly TunnelRequest[]): Promise<void> {
     try {
-      const link = this.key;
-      const known = tunnels.filter(({ name }) => this.#knows(name));
-      const results = await this.#options.bridge.call('register', { link, tunnels: known });
+      const results = await this.#askControl(tunnels.filter(({ name }) => this.#knows(name)));
       if (!this.#isGreeted) return;
       const others = tunnels.filter(({ name }) => !this.#knows(name)).map(unknownKind);
       for (const part of packResults([...results, ...others])) {
@@ -285,6 +287,20 @@ export class ExitLink implements SessionEvents, ForwardScope {
       }
     } catch (error) {
       this.#refuse(error);
+    }
+  }
+
+  /** Tunnels that control does not answer for are refused for now: streams live on the link. */
+  async #askControl(tunnels: readonly TunnelRequest[]): Promise<readonly TunnelAnswer[]> {
+    const { bridge, log } = this.#options;
+    const link = this.key;
+    try {
+      return await bridge.call('register', { link, tunnels }, REGISTER_TIMEOUT_MS);
+    } catch (error) {
+      if (!(error instanceof SluicewayError)) throw error;
+      const { code, message: reason } = error;
+      log.warn({ link, code, reason }, 'control did not answer');
+      return tunnels.map(({ name }) => ({ name, code, reason }));
     }
   }
 
@@ -297,7 +313,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
     if (this.#state === 'ended') return;
     const code = error instanceof SluicewayError ? error.code : 'SLW_SHARD_FAILED';
     this.#options.log.warn({ link: this.key, code }, 'link refused');
-    this.session.close(code.startsWith('SLW_LINK_') ? code : 'SLW_LINK_LIMIT');
+    this.session.close(code.startsWith('SLW_LINK_') ? code : 'SLW_LINK_ENDED');
   }
 }
 

@@ -4,13 +4,9 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import { systemClock } from '../../src/base/clock.ts';
-import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
+import { ERRORS, type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
 import { Bridge, type Serve } from '../../src/bridge/calls.ts';
-import type {
-  ExitControlMethods,
-  ExitShardMethods,
-  TunnelRequest,
-} from '../../src/bridge/exit-messages.ts';
+import type { ExitControlMethods, ExitShardMethods } from '../../src/bridge/exit-messages.ts';
 import { WsLink } from '../../src/link/ws-link.ts';
 import type { Session } from '../../src/mux/session.ts';
 import { type Stream, UNSET_SINK } from '../../src/mux/stream.ts';
@@ -21,6 +17,7 @@ import { createSession } from '../../src/shard/session-settings.ts';
 import { TokenBudgets } from '../../src/shard/token-budgets.ts';
 import { FRAME, STREAM_ID_MAX } from '../../src/wire/frame.ts';
 import {
+  decodeRegistered,
   decodeWelcome,
   encodeHello,
   encodeRegister,
@@ -29,7 +26,7 @@ import {
 import { CLIENT_TUNNELS_MAX, REGISTER_TUNNELS_MAX } from '../../src/wire/limits.ts';
 import { createUpgradedPair } from '../link/ws-pair.ts';
 import { undoAfter } from '../support/cleanup.ts';
-import { eventually } from '../support/deadline.ts';
+import { eventually, within } from '../support/deadline.ts';
 import { SILENT_LOG } from '../support/silent-log.ts';
 import { shardSettings } from './settings.ts';
 
@@ -49,14 +46,22 @@ interface Scene {
   readonly links: ExitLinks;
   /** What links were told to do without, and what ended them, in order. */
   readonly log: string[];
-  /** Until then control has not answered a HELLO. */
-  readonly answer: () => void;
+  /** Until then control has not answered a HELLO; with an error it fails. */
+  readonly answer: (error?: SluicewayError) => void;
   /** A client that has said HELLO, or nothing; what it hears. */
   readonly join: (says?: 'hello' | 'nothing') => Promise<string[]>;
   /** The clients' ends. */
   readonly ends: readonly WsLink[];
   readonly sessions: readonly Session[];
+  /** The first answer to a REGISTER: tunnels with the code of each. */
+  readonly registered: Promise<(readonly [name: string, code: string])[]>;
 }
+
+/** How control answers a REGISTER. */
+type Register = Serve<ExitControlMethods>['register'];
+
+const acceptAll: Register = ({ tunnels }) =>
+  tunnels.map(({ name }) => ({ name, code: '', reason: '' }));
 
 /** Where the ids of the first link begin: its visitors', and its client's own. */
 interface FirstIds {
@@ -64,17 +69,21 @@ interface FirstIds {
   readonly client?: number;
 }
 
-function startScene(t: TestContext, firstIds: FirstIds = {}): Scene {
+function startScene(
+  t: TestContext,
+  firstIds: FirstIds = {},
+  onRegister: Register = acceptAll,
+): Scene {
+  const registered = Promise.withResolvers<(readonly [name: string, code: string])[]>();
   const log: string[] = [];
   const ends: WsLink[] = [];
   const sessions: Session[] = [];
-  const asked = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<SluicewayError | undefined>();
   const { port1, port2 } = new MessageChannel();
   const hello = { node: 'test', shards: 1, grant: {}, spreadMs: 0 };
   const control = {
-    hello: () => asked.promise.then(() => hello),
-    register: ({ tunnels }: { tunnels: readonly TunnelRequest[] }) =>
-      tunnels.map(({ name }) => ({ name, code: '', reason: '' })),
+    hello: () => asked.promise.then((error) => (error ? Promise.reject(error) : hello)),
+    register: onRegister,
     unregister: () => undefined,
     linkGone: () => undefined,
     linkLeaving: ({ link }: { link: string }) => log.push(`control: ${link} leaves`),
@@ -113,7 +122,10 @@ function startScene(t: TestContext, firstIds: FirstIds = {}): Scene {
       firstId: sessions.length === 0 ? firstIds.client : undefined,
       events: {
         onControl(type, body) {
-          if (type === FRAME.REGISTERED) return;
+          if (type === FRAME.REGISTERED) {
+            const { results } = decodeRegistered(body);
+            return registered.resolve(results.map(({ name, code }) => [name, code]));
+          }
           assert.equal(type, FRAME.WELCOME);
           heard.push('welcome');
           session.activate(decodeWelcome(body).limits);
@@ -130,16 +142,19 @@ function startScene(t: TestContext, firstIds: FirstIds = {}): Scene {
     });
     sessions.push(session);
     session.start();
-    if (says === 'nothing') return heard;
-    const limits = session.announce();
-    const names = { client: 'c', instance: 'i', agent: 'test' };
-    session.sendControl(
-      FRAME.HELLO,
-      encodeHello({ versions: [1], features: [], ...names, limits }),
-    );
+    if (says === 'hello') sayHello(session);
     return heard;
   };
-  return { links, log, join, ends, sessions, answer: asked.resolve };
+  return {
+    ...{ links, log, join, ends, sessions, registered: registered.promise },
+    answer: (error) => asked.resolve(error),
+  };
+}
+
+function sayHello(session: Session): void {
+  const limits = session.announce();
+  const names = { client: 'c', instance: 'i', agent: 'test' };
+  session.sendControl(FRAME.HELLO, encodeHello({ versions: [1], features: [], ...names, limits }));
 }
 
 test('what all links were told is told to those that were being greeted, until they may stay', async (t) => {
@@ -255,6 +270,53 @@ for (const size of [1, REGISTER_TUNNELS_MAX]) {
     await soon(() => assert.equal(log.at(-1), 'SLW_LINK_ENDED'));
   });
 }
+
+/** A link whose REGISTER control has been asked about, and after so long still thinks about. */
+async function startAsking(t: TestContext, forMs: number) {
+  const [asked, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const scene = startScene(t, {}, async (body) => {
+    asked.resolve();
+    await released.promise;
+    return acceptAll(body);
+  });
+  scene.answer();
+  await scene.join();
+  await soon(() => assert.equal(scene.links.canOpen('0-1'), true));
+  // A call between threads has a timer.
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  register(scene.ends[0], ['tcp:2000', 'a.example']);
+  await asked.promise;
+  t.mock.timers.tick(forMs);
+  t.mock.timers.reset();
+  const registered = within(WAIT_MS, 'an answer', scene.registered);
+  return { ...scene, registered, release: released.resolve };
+}
+
+test('control may wait for other shards before it answers a REGISTER', async (t) => {
+  const { links, registered, release } = await startAsking(t, 50_000);
+  release();
+  assert.deepEqual(await registered, [
+    ['tcp:2000', ''],
+    ['a.example', ''],
+  ]);
+  assert.equal(links.canOpen('0-1'), true);
+});
+
+test('a REGISTER that control does not answer is refused for now, and its link stays', async (t) => {
+  const { links, log, registered } = await startAsking(t, 60_000);
+  assert.deepEqual(await registered, [
+    ['tcp:2000', 'SLW_CALL_TIMEOUT'],
+    ['a.example', 'SLW_CALL_TIMEOUT'],
+  ]);
+  assert.deepEqual([links.canOpen('0-1'), log], [true, []]);
+});
+
+test('a client of which control did not hear in time is not told of too many links', async (t) => {
+  const { join, answer } = startScene(t);
+  const heard = await join();
+  answer(new SluicewayError('SLW_CALL_TIMEOUT'));
+  await soon(() => assert.deepEqual(heard, ['SLW_LINK_ENDED', 'ended: SLW_LINK_ENDED']));
+});
 
 test('a client that offers its tunnels without end loses its link', async (t) => {
   const { links, log, join, ends, answer } = startScene(t);
