@@ -1,7 +1,7 @@
 // A link at the client: dial, HELLO, WELCOME, the tunnels on offer, streams, and its end.
 //
 //   dialling --101--> greeting --WELCOME, told to control--> welcomed --keep--> kept, REGISTER
-//                                       kept --GOAWAY 27--> moved: it serves, and opens nothing
+//                  kept, or before keep --GOAWAY 27--> moved: it serves, and opens nothing
 //                                       kept, moved --GOAWAY, ours or theirs--> leaving
 //                                       kept --our ids are used up--> spent --no stream--> closed
 //
@@ -144,7 +144,9 @@ export class ClientLink implements SessionEvents, ForwardLink {
 
   /** Registers `offers`, in as many messages as they need. */
   offer(offers: readonly TunnelOffer[]): void {
-    if (this.#state === 'welcomed') this.#state = 'kept';
+    if (this.#state === 'welcomed') {
+      this.#state = this.#goAways.has('SLW_LINK_MOVED') ? 'moved' : 'kept';
+    }
     if (!this.#isOffered) return;
     const known = this.#canUdp ? offers : offers.filter(({ name }) => !isUdpTunnel(name));
     if (known.length < offers.length) this.#refuseUdp(offers);

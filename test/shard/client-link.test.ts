@@ -141,6 +141,20 @@ test('what is not well is withdrawn from a link that has moved, too', async (t) 
   assert.ok(!received().includes(register), 'nobody comes by it any more');
 });
 
+test('a link that is to move before control keeps it serves, and opens nothing', async (t) => {
+  const { link, socket, received, goneAway } = await startScene(t);
+  socket.send(valueFrame(FRAME.GOAWAY, 0, ERRORS.SLW_LINK_MOVED.wire));
+  await soon(() => assert.deepEqual(goneAway, ['SLW_LINK_MOVED']));
+  const tunnels = [{ name: 'a.test', label: 'a' }];
+  link.offer(tunnels);
+  assert.equal(link.canForward, false);
+  const register = Buffer.from(encodeRegister({ call: 1, tunnels }));
+  await soon(() => assert.ok(received().includes(register)));
+  link.change(['a.test'], []);
+  const withdrawn = Buffer.from(encodeUnregister({ names: ['a.test'] }));
+  await soon(() => assert.ok(received().includes(withdrawn)));
+});
+
 test('why a server takes no new streams is told once a reason, however often it says so', async (t) => {
   const { link, socket, goneAway, results } = await startScene(t);
   link.offer([{ name: 'a.test', label: 'a' }]);
