@@ -110,11 +110,12 @@ export class PublicPorts {
       await this.#listen(shard, bridge, { name, host, port: wanted, reusePort }, port);
     }
     for (const name of tunnels.openPorts()) {
+      // Closed since: who opens it again asks this shard, too.
+      if (!tunnels.isPortOpen(name)) continue;
       await this.#listen(shard, bridge, this.#request(name));
-      // It may have been closed on the others while this one was opening it.
-      if (tunnels.isPortOpen(name)) continue;
-      this.#fds.delete(name);
-      await bridge.call('unlisten', { name });
+      // Closed meanwhile: this shard was told, too, behind this; only its answer came later. The
+      // port may be open there again.
+      if (!tunnels.isPortOpen(name)) this.#forget(name, shard);
     }
   }
 
@@ -163,6 +164,13 @@ export class PublicPorts {
     this.#fds.delete(name);
     const { bridges } = this.#options;
     await Promise.allSettled([...bridges()].map(([, bridge]) => bridge.call('unlisten', { name })));
+  }
+
+  /** A shard's descriptors, until it says others. */
+  #forget(name: string, shard: number): void {
+    const byShard = this.#fds.get(name);
+    byShard?.delete(shard);
+    if (byShard?.size === 0) this.#fds.delete(name);
   }
 
   /** `port`: the one that was configured, by which a predecessor's socket is found. */
