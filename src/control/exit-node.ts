@@ -389,6 +389,8 @@ class RunningNode implements ExitNode {
     this.#log.info({ drainDelayMs: delayMs, drainTimeoutMs }, 'draining');
     this.#https?.stopOrders();
     await sleep(delayMs);
+    // A shard that is being started would listen behind its drain, beside whoever follows.
+    this.#ports.stopOpening();
     const calls = this.#shards.pool
       .bridges()
       .map(([, bridge]) => bridge.call('drain', { isMoved }, drainTimeoutMs + STOP_TIMEOUT_MS));

@@ -2,8 +2,10 @@
 //
 // Invariant: a port is the same one in every shard that accepts, and open in all of them or in
 // none; it is claimed before shards share it. A shard that starts gets what is open, whatever
-// opens or closes meanwhile. Must not know: who serves a tunnel, or what comes in.
+// opens or closes meanwhile, and none is told to listen behind a drain. Must not know: who serves a
+// tunnel, or what comes in.
 
+import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { isUdpTunnel, type PortName, readPortName } from '../base/port-name.ts';
 import type { Bridge } from '../bridge/calls.ts';
@@ -34,14 +36,16 @@ export interface OpenTunnels {
   isPortOpen(name: string): boolean;
 }
 
-/** Who can come: `control` is clients alone, `visitors` is all but clients. */
-type Stage = 'none' | 'control' | 'visitors' | 'all';
+/** Who can come: `control` is clients alone, `visitors` is all but clients; `over` is nobody any
+ * more, by ports of tunnels neither. */
+type Stage = 'none' | 'control' | 'visitors' | 'all' | 'over';
 
 const IS_OPEN: Readonly<Record<Stage, (name: string) => boolean>> = {
   none: () => false,
   control: (name) => name === 'control',
   visitors: (name) => name !== 'control',
   all: () => true,
+  over: () => false,
 };
 
 export class PublicPorts {
@@ -80,6 +84,11 @@ export class PublicPorts {
     await this.#unlisten('control');
   }
 
+  /** Of what is under way nothing more is opened: the shards are about to close what they have. */
+  stopOpening(): void {
+    this.#stage = 'over';
+  }
+
   /** Every listening socket, for a successor. */
   sockets(): InheritedSocket[] {
     const own = this.#listeners().map(({ name, host, port }) => ({ name, host, port }));
@@ -111,7 +120,7 @@ export class PublicPorts {
     }
     for (const name of tunnels.openPorts()) {
       // Closed since: who opens it again asks this shard, too.
-      if (!tunnels.isPortOpen(name)) continue;
+      if (this.#stage === 'over' || !tunnels.isPortOpen(name)) continue;
       await this.#listen(shard, bridge, this.#request(name));
       // Closed meanwhile: this shard was told, too, behind this; only its answer came later. The
       // port may be open there again.
@@ -145,6 +154,7 @@ export class PublicPorts {
       // A shard may start meanwhile, and what it was brought up with did not have this port.
       for (let next = this.#nextToAsk(asked); next !== undefined; next = this.#nextToAsk(asked)) {
         const [shard, bridge] = next;
+        if (this.#stage === 'over') throw new SluicewayError('SLW_TUNNEL_SHUTDOWN');
         asked.add(bridge);
         await this.#listen(shard, bridge, request);
       }

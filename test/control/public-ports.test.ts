@@ -1,6 +1,6 @@
-// Goal: a port is open in all shards or in none, whatever opens, closes and starts meanwhile.
-// Method: shards that only note which ports they have open, over real bridges; what they hold back
-// they answer when the test says so.
+// Goal: a port is open in all shards or in none, whatever opens, closes and starts meanwhile, and
+// nothing opens behind a drain. Method: shards that only note which ports they have open, over real
+// bridges; what they hold back they answer when the test says so.
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
@@ -177,4 +177,30 @@ test('a port that closes while a shard comes up with it is open in none', async 
     assert.deepEqual([...open].toSorted(), ['control', 'http']);
   }
   for (const name of [first, second]) assert.equal(place.fdsOf(name), undefined);
+});
+
+test('behind a drain a shard that comes up opens nothing more', async (t) => {
+  const { place } = await startPlace(t);
+  const shard = place.start(1, 'control');
+  const up = place.bringUp(1);
+  await shard.asked('control', 1);
+  place.ports.stopOpening();
+  shard.release();
+  await up;
+  assert.deepEqual(shard.steps, ['listen control']);
+});
+
+test('behind a drain a tunnel that was being opened is refused, and open in no shard', async (t) => {
+  const { place } = await startPlace(t);
+  const late = `tcp:${await freePort()}`;
+  const [first, second] = [place.shards.get(0), place.shards.get(1)];
+  assert.ok(first !== undefined && second !== undefined);
+  first.held = late;
+  const opening = place.serve(late);
+  await first.asked(late, 1);
+  place.ports.stopOpening();
+  first.release();
+  await assert.rejects(opening, { code: 'SLW_TUNNEL_SHUTDOWN' });
+  assert.ok(!second.steps.includes(`listen ${late}`));
+  assert.ok(!first.open.has(late));
 });
