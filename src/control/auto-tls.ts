@@ -3,9 +3,10 @@
 //   start: the stored leaf, if it is for the same names and not due --due, or other names--> a new
 //   leaf of the same CA --> told to whoever serves
 //
-// Invariant: a leaf is renewed after two thirds of its life, by its own dates; what cannot be
-// stored is served all the same and said; no timer is longer than half a day, so that a machine
-// that slept or a clock that was set is noticed. Must not know: sockets, shards.
+// Invariant: a leaf is renewed after two thirds of its life, by its own dates; while this runs its
+// CA stays the same until its end, whatever becomes of the folder; what cannot be stored is served
+// all the same and said; no timer is longer than half a day, so that a machine that slept or a
+// clock that was set is noticed. Must not know: sockets, shards.
 
 import { createHash, X509Certificate } from 'node:crypto';
 import { hostname, networkInterfaces } from 'node:os';
@@ -43,28 +44,30 @@ export class AutoTls {
   #onChange: (isRenewed: boolean) => void = () => {};
   #state: 'open' | 'closed' = 'open';
 
-  private constructor(options: AutoTlsOptions, store: CertificateStore) {
+  private constructor(options: AutoTlsOptions, store: CertificateStore, authority: KeyPair) {
     this.#options = options;
     this.#store = store;
-    this.#authority = { cert: '', key: '' };
-    this.#leaf = this.#authority;
+    this.#authority = authority;
+    this.#leaf = { cert: '', key: '' };
   }
 
   /** Loads or makes CA and leaf. Rejects with a ConfigError when the folder cannot be used. */
   static async open(options: AutoTlsOptions): Promise<AutoTls> {
     const { folder, log, clock } = options;
     const store = new CertificateStore(folder, log);
-    const autoTls = new AutoTls(options, store);
+    const nowMs = clock.wallMs();
     try {
-      await store.prepare(clock.wallMs());
-      await autoTls.#loadOrMake((error) => {
+      await store.prepare(nowMs);
+      const authority = await store.authority(nowMs, () => newAuthority(nowMs));
+      const autoTls = new AutoTls(options, store, authority);
+      await autoTls.#loadLeaf((error) => {
         throw error;
       });
+      return autoTls;
     } catch (cause) {
       const detail = `--auto-tls-dir ${folder}: ${(cause as Error).message}`;
       throw new ConfigError([detail], { cause });
     }
-    return autoTls;
   }
 
   get leaf(): KeyPair {
@@ -91,24 +94,40 @@ export class AutoTls {
     this.#timer?.cancel();
   }
 
+  /**
+   * A CA that is not at its end stays: another one would lock out all clients that know this. A
+   * folder that lost it gets it back, and one that has another is used at the next start.
+   */
+  async #keepAuthority(): Promise<void> {
+    const { clock, log, folder } = this.#options;
+    const nowMs = clock.wallMs();
+    const inUse = this.#authority;
+    const isOver = nowMs >= endMs(inUse);
+    const kept = await this.#store.authority(nowMs, async () => {
+      if (isOver) return newAuthority(nowMs);
+      log.warn({ folder }, 'the CA in use was not in its folder, and is put back');
+      return inUse;
+    });
+    if (kept.cert === inUse.cert) return;
+    const fingerprint = fingerprintOf(kept.cert);
+    if (isOver) {
+      this.#authority = kept;
+      log.warn({ fingerprint }, 'the CA is at its end: another is in use');
+    } else log.warn({ fingerprint, folder }, 'another CA is in the folder: used at the next start');
+  }
+
   /** `onTrouble` is told what the store refused; what is in memory does for a while. */
-  async #loadOrMake(onTrouble: (error: unknown) => void): Promise<void> {
+  async #loadLeaf(onTrouble: (error: unknown) => void): Promise<void> {
     const { clock, names: given } = this.#options;
     const nowMs = clock.wallMs();
-    const maker = () => import('./private-ca.ts');
-    try {
-      const make = async (): Promise<KeyPair> => (await maker()).makeAuthority(nowMs);
-      this.#authority = await this.#store.authority(nowMs, make);
-    } catch (error) {
-      onTrouble(error);
-    }
     this.#names = unique([...(given.length > 0 ? given : foundNames()), ...OWN_NAMES]);
     const stored = await this.#store.leaf(this.#authority).catch(onTrouble);
     if (typeof stored === 'object' && this.#isGood(stored, nowMs)) {
       this.#leaf = stored;
       return;
     }
-    this.#leaf = await (await maker()).issueLeaf(this.#authority, this.#names, nowMs);
+    const { issueLeaf } = await import('./private-ca.ts');
+    this.#leaf = await issueLeaf(this.#authority, this.#names, nowMs);
     await this.#store.saveLeaf(this.#leaf).catch(onTrouble);
   }
 
@@ -138,7 +157,8 @@ export class AutoTls {
       log.error({ err: (error as Error).message }, 'certificate store failed');
       this.#onChange(false);
     };
-    await this.#loadOrMake(onTrouble).catch(onTrouble);
+    await this.#keepAuthority().catch(onTrouble);
+    await this.#loadLeaf(onTrouble).catch(onTrouble);
     this.#checkAfter(Math.max(RETRY_MS, this.#untilDueMs()));
     if (this.#leaf === before || this.#state === 'closed') return;
     log.info({ notAfter: new X509Certificate(this.#leaf.cert).validTo }, 'certificate renewed');
@@ -150,6 +170,16 @@ export class AutoTls {
 export function fingerprintOf(cert: string): string {
   const { raw } = new X509Certificate(cert);
   return `sha256:${createHash('sha256').update(raw).digest('hex')}`;
+}
+
+/** Loaded when it is needed: most starts find what they need. */
+async function newAuthority(nowMs: number): Promise<KeyPair> {
+  const { makeAuthority } = await import('./private-ca.ts');
+  return makeAuthority(nowMs);
+}
+
+function endMs({ cert }: KeyPair): number {
+  return new X509Certificate(cert).validToDate.getTime();
 }
 
 function dueMs({ cert }: KeyPair): number {

@@ -100,7 +100,7 @@ export class CertificateStore {
       await fs.rm(aside);
       return;
     }
-    this.#log.warn({ path, aside }, 'broken or expired: set aside, a new one is made');
+    this.#log.warn({ path, aside }, 'broken or expired: set aside and replaced');
   }
 
   async #closeToOthers(path: string): Promise<void> {

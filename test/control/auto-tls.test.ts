@@ -132,6 +132,63 @@ test('a leaf is renewed after two thirds of its life, by short timers', async (t
   assert.equal((await bench.open()).leaf.cert, autoTls.leaf.cert);
 });
 
+const LOSSES: readonly [name: string, lose: (bench: Bench) => void][] = [
+  ['lost', (bench) => rmSync(bench.file('ca.pem'))],
+  ['broken', (bench) => writeFileSync(bench.file('ca.pem'), 'no PEM at all')],
+  [
+    'lost with all the folder',
+    (bench) =>
+      readdirSync(bench.folder).forEach((name) => {
+        rmSync(bench.file(name));
+      }),
+  ],
+];
+
+for (const [name, lose] of LOSSES) {
+  test(`a CA whose file is ${name} stays in use, and is put back by a renewal`, async (t) => {
+    const bench = new Bench(t);
+    const autoTls = await bench.open();
+    const { ca } = autoTls;
+    const before = readFileSync(bench.file('ca.pem'), 'utf8');
+    lose(bench);
+    assert.equal(await renewal(bench, autoTls), true);
+    assert.equal(autoTls.ca, ca);
+    assert.ok(new X509Certificate(autoTls.leaf.cert).verify(new X509Certificate(ca).publicKey));
+    assert.equal(readFileSync(bench.file('ca.pem'), 'utf8'), before);
+    assert.equal(readFileSync(bench.file('ca.crt'), 'utf8'), ca);
+    assert.equal(bench.lines.all('the CA in use was not in its folder, and is put back').length, 1);
+    assert.equal((await bench.open()).leaf.cert, autoTls.leaf.cert);
+  });
+}
+
+test('another CA in the folder is used at the next start, and said', async (t) => {
+  const bench = new Bench(t);
+  const autoTls = await bench.open();
+  const { ca } = autoTls;
+  const other = new Bench(t);
+  const stranger = await other.open();
+  writeFileSync(bench.file('ca.pem'), readFileSync(other.file('ca.pem')));
+  assert.equal(await renewal(bench, autoTls), true);
+  assert.equal(autoTls.ca, ca);
+  const [said] = bench.lines.all('another CA is in the folder: used at the next start');
+  assert.equal(said?.fingerprint, fingerprintOf(stranger.ca));
+  assert.equal((await bench.open()).ca, stranger.ca);
+});
+
+test('a CA that ends while it is in use is replaced, and its fingerprint told', async (t) => {
+  const bench = new Bench(t);
+  const autoTls = await bench.open();
+  const { ca } = autoTls;
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  bench.clock.advance(3660 * DAY_MS);
+  autoTls.watch(resolve);
+  bench.clock.advance(1);
+  assert.equal(await within(10_000, 'a renewal', promise), true);
+  assert.notEqual(autoTls.ca, ca);
+  const [said] = bench.lines.all('the CA is at its end: another is in use');
+  assert.equal(said?.fingerprint, fingerprintOf(autoTls.ca));
+});
+
 test('a start after the end of the leaf makes a new one', async (t) => {
   const bench = new Bench(t);
   const first = await bench.open();
