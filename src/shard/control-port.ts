@@ -117,6 +117,8 @@ async function answer(
       authorization: request.headers.authorization,
       ...peerOf(options, request.socket),
     });
+    // Kept alive it would be refused for ever, with a certificate that is good.
+    if (options.tls.isOutdated(request.socket)) response.setHeader('connection', 'close');
     response.writeHead(status, headers).end(request.method === 'HEAD' ? undefined : body);
   } catch (error) {
     options.log.warn({ err: String(error) }, 'control did not answer');
@@ -143,7 +145,11 @@ async function upgrade(
     const answer = await options.bridge.call('authorize', { authorization, ...peer });
     if (answer.access === 'throttled') return refuse(options, socket, 429, '/connect');
     if (answer.access === 'unavailable') return refuse(options, socket, 503, '/connect');
-    if (answer.access !== 'allowed') return refuse(options, socket, 401, '/connect');
+    if (answer.access !== 'allowed') {
+      // A client ends at a 401, and this one has only to come again.
+      const status = options.tls.isOutdated(request.socket) ? 503 : 401;
+      return refuse(options, socket, status, '/connect');
+    }
     const { credential } = answer;
     if (credential !== undefined) peer = { ...peer, credential };
   } catch (error) {

@@ -2,8 +2,8 @@
 //
 // Invariant: nothing below TLS 1.2, no cipher without forward secrecy, no renegotiation; a new
 // certificate is for new connections and cuts none; a client is known by its certificate only
-// when that was verified against the CA of --client-ca, which is the one of when its connection
-// came. Must not know: what an identity may do.
+// when the CA of --client-ca verified that, which is the one of when its connection came; what an
+// older CA said is told apart from a refusal. Must not know: what an identity may do.
 
 import { constants } from 'node:crypto';
 import type { Server } from 'node:http';
@@ -32,8 +32,8 @@ const HANDSHAKE_TIMEOUT_MS = 10_000;
 const IDENTITY = /^[A-Za-z0-9._-]{1,64}$/;
 
 export class ControlPortTls {
-  /** Which CA a connection's certificate was verified against. */
-  readonly #verifiedBy = new WeakMap<Socket, string>();
+  /** Which CA a connection's certificate was judged by, well or not. */
+  readonly #judgedBy = new WeakMap<Socket, string>();
   /** The CA of those that shake hands, by both addresses: TLS gives another socket back. */
   readonly #shaking = new Map<string, { readonly clientCa: string }>();
   #current: PortTls | undefined;
@@ -62,7 +62,7 @@ export class ControlPortTls {
       const key = connectionKey(socket);
       const clientCa = this.#shaking.get(key)?.clientCa;
       this.#shaking.delete(key);
-      if (clientCa !== undefined) this.#verifiedBy.set(socket, clientCa);
+      if (clientCa !== undefined) this.#judgedBy.set(socket, clientCa);
     });
     return this.#server;
   }
@@ -87,7 +87,7 @@ export class ControlPortTls {
   /** The name in the client's certificate, or undefined when it has none that counts. */
   identityOf(socket: Socket): string | undefined {
     const { clientCa } = this.#current ?? {};
-    if (clientCa === undefined || this.#verifiedBy.get(socket) !== clientCa) return undefined;
+    if (clientCa === undefined || this.#judgedBy.get(socket) !== clientCa) return undefined;
     if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return undefined;
@@ -95,6 +95,16 @@ export class ControlPortTls {
     const dnsName = valueIn(certificate.subjectAltName ?? '', ', ', 'DNS:');
     const name = commonName ?? dnsName ?? '';
     return IDENTITY.test(name) ? name : undefined;
+  }
+
+  /**
+   * True for a certificate that was judged by another CA than the current one: it has no name here,
+   * and may have one on a new connection.
+   */
+  isOutdated(socket: Socket): boolean {
+    const judgedBy = this.#judgedBy.get(socket);
+    if (judgedBy === undefined || judgedBy === this.#current?.clientCa) return false;
+    return socket instanceof TLSSocket && socket.getPeerX509Certificate() !== undefined;
   }
 }
 

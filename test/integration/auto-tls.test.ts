@@ -3,11 +3,12 @@
 
 import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { request } from 'node:https';
+import { Agent, type RequestOptions, request } from 'node:https';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
 import type { ClientConfig } from '../../src/config/config.ts';
+import { undoAfter } from '../support/cleanup.ts';
 import { LOOPBACK } from '../support/configs.ts';
 import { eventually } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
@@ -22,6 +23,13 @@ import { runProgram } from '../support/process.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
 
 const STOP_MS = 20_000;
+const UPGRADE = {
+  connection: 'Upgrade',
+  upgrade: 'websocket',
+  'sec-websocket-version': '13',
+  'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+  'sec-websocket-protocol': 'sluiceway.1',
+};
 
 interface Secure {
   readonly node: LocalNode;
@@ -284,16 +292,66 @@ test('a server that took over goes with --client-ca when that is replaced', asyn
   });
 });
 
-/** What /status answers to whoever shows `pair`. */
-function statusCode(node: LocalNode, pair: { cert: string; key: string }): Promise<number> {
+test('who came before --client-ca was changed is sent back, not refused for ever', async (t) => {
+  if (requirePrograms(t, ['openssl']) === undefined) return;
+  const folder = scratchFolder(t);
+  const [old, next] = [new ClientCa(folder, 'old'), new ClientCa(folder, 'next')];
+  const clientCa = path.join(folder, 'client-ca.pem');
+  copyFileSync(old.ca, clientCa);
+  const { node } = await startSecure(t, { config: { clientCa }, complains: true });
+  const [pair, nextPair] = [old.issue('one', '/CN=edge-1'), next.issue('two', '/CN=edge-2')];
+  const [scraper, dialler, newcomer] = [keptAlive(t), keptAlive(t), keptAlive(t)];
+  assert.equal(await statusCode(node, pair, { agent: scraper }), 200);
+  for (const [own, agent] of [
+    [pair, dialler],
+    [nextPair, newcomer],
+  ] as const) {
+    assert.equal(await statusCode(node, own, { agent, path: '/healthz' }), 200);
+  }
+  writeFileSync(clientCa, readFileSync(old.ca, 'utf8') + readFileSync(next.ca, 'utf8'));
+  await eventually(STOP_MS, 'both shards go with the new CA', async () => {
+    for (let ask = 0; ask < 8; ask += 1) assert.equal(await statusCode(node, nextPair), 200);
+  });
+  assert.equal(await statusCode(node, pair, { agent: scraper }), 401);
+  assert.equal(await statusCode(node, pair, { agent: scraper }), 200);
+  const dial = { path: '/connect', headers: UPGRADE };
+  for (const [own, agent] of [
+    [pair, dialler],
+    [nextPair, newcomer],
+  ] as const) {
+    assert.equal(await statusCode(node, own, { ...dial, agent }), 503);
+    assert.equal(await statusCode(node, own, { ...dial, agent }), 101);
+  }
+  const stranger = new ClientCa(folder, 'stranger').issue('three', '/CN=edge-3');
+  assert.equal(await statusCode(node, stranger, dial), 401);
+});
+
+/** One connection, for as long as the server keeps it. */
+function keptAlive(t: TestContext): Agent {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  undoAfter(t, () => agent.destroy());
+  return agent;
+}
+
+/** What is answered to whoever shows `pair`, at /status if not elsewhere. */
+function statusCode(
+  node: LocalNode,
+  pair: { cert: string; key: string },
+  where: Pick<RequestOptions, 'agent' | 'path' | 'headers'> = {},
+): Promise<number> {
   const ca = readFileSync(`${String(node.log.all('auto TLS')[0]?.folder)}/ca.crt`, 'utf8');
   const [cert, key] = [readFileSync(pair.cert), readFileSync(pair.key)];
-  const options = { host: LOOPBACK, port: node.controlPort, path: '/status', ca, cert, key };
+  const place = { host: LOOPBACK, port: node.controlPort, path: '/status', agent: false as const };
   return new Promise((resolve, reject) => {
-    request({ ...options, agent: false }, (response) => {
+    request({ ...place, ca, cert, key, ...where }, (response) => {
       response.resume();
-      resolve(response.statusCode ?? 0);
+      // Not before: an agent has its connection back by then.
+      response.on('close', () => resolve(response.statusCode ?? 0));
     })
+      .on('upgrade', (_response, socket) => {
+        socket.destroy();
+        resolve(101);
+      })
       .on('error', reject)
       .end();
   });
