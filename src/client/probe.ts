@@ -6,6 +6,7 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { http, https } from '../base/http-modules.ts';
+import { trustIn } from '../base/own-authorities.ts';
 import type { UpstreamEntry } from '../bridge/client-messages.ts';
 import type { HealthCheck } from '../config/config.ts';
 
@@ -76,6 +77,6 @@ function trustOf({ host, serverName, ca, isUnverified }: UpstreamEntry) {
     rejectUnauthorized: isUnverified !== true,
     // Empty and not left out: a request would take it from its Host field, which host-header sets.
     servername: serverName ?? (isName ? host : ''),
-    ...(ca === undefined ? {} : { ca }),
+    ...trustIn(ca),
   };
 }

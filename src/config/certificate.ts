@@ -34,13 +34,27 @@ export function checkAuthorities(
   problems: Problems,
 ): void {
   if (checkCertificate(file, readFile, problems) === undefined) return;
-  const areAuthorities = attempt(file, 'holds a certificate that is broken', problems, () =>
-    pemBlocks(readText(file, readFile))
-      .filter(({ label }) => label === 'CERTIFICATE')
-      .every(({ text }) => new X509Certificate(text).ca),
+  const wrong = attempt(file, 'holds a certificate that is broken', problems, () =>
+    authoritiesProblem(readText(file, readFile)),
   );
-  if (areAuthorities !== false) return;
-  problems.add(`${file.label}: the file holds a certificate that is not of an authority`);
+  if (wrong !== undefined) problems.add(`${file.label}: the file ${wrong}`);
+}
+
+/**
+ * Why a server would trust nobody by these certificates of authorities, or not only by them.
+ * Throws for one that is broken.
+ */
+export function authoritiesProblem(text: string): string | undefined {
+  const found = pemBlocks(text)
+    .filter(({ label }) => label === 'CERTIFICATE')
+    .map((block) => new X509Certificate(block.text));
+  // Node would trust the whole world's in their place.
+  if (found.length === 0) return 'holds no certificate in PEM format';
+  if (!found.every(({ ca }) => ca)) return 'holds a certificate that is not of an authority';
+  // A server of Node's verifies up to a root, and an intermediate alone would let nobody in.
+  if (found.some((one) => one.checkIssued(one))) return undefined;
+  const names = found.map(({ subject }) => subject.replaceAll('\n', ', ')).join('; ');
+  return `holds no root, a CA that signed itself, up to which a client is verified, but ${names}`;
 }
 
 export function checkCertificatePair(

@@ -13,6 +13,7 @@ import acme from 'acme-client';
 import { wallMsOf } from '../base/clock.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { https } from '../base/http-modules.ts';
+import { trustIn } from '../base/own-authorities.ts';
 import { type RenewalWindow, readWindow } from './renewal.ts';
 
 export type ChallengeKind = 'http-01' | 'tls-alpn-01' | 'dns-01';
@@ -207,7 +208,7 @@ export class AcmeIssuer implements Issuer {
     // Without keep-alive: orders are rare, and an idle connection may be gone unnoticed.
     defaults.httpsAgent = new https.Agent({
       keepAlive: false,
-      ...(ca === undefined ? {} : { ca }),
+      ...trustIn(ca),
     });
     // Every answer comes as an error: acme-client wants to see it first, and to retry.
     interceptors.response.clear();

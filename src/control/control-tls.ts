@@ -1,8 +1,8 @@
 // What the control port speaks TLS with: its pair, from files or made, and the CA of its clients.
 //
 // Invariant: what cannot be used is found before a socket opens; later a broken new file changes
-// nothing but a counter and the log. A CA file without a certificate in it is never taken, as
-// Node would trust the whole world's CAs in its place. Must not know: who serves with it.
+// nothing but a counter and the log. A CA file by which nobody or everybody would be trusted is
+// never taken. Must not know: who serves with it.
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -12,6 +12,7 @@ import { ConfigError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { pemBlocks } from '../base/pem.ts';
 import type { PortTls } from '../bridge/shard-task.ts';
+import { authoritiesProblem } from '../config/certificate.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { AutoTls, fingerprintOf } from './auto-tls.ts';
 import { FileWatch } from './file-watch.ts';
@@ -164,11 +165,8 @@ async function readPair(certPath: string, keyPath: string): Promise<{ cert: stri
 async function readClientCa(path: string): Promise<string> {
   try {
     const text = await readFile(path, 'utf8');
-    const certificates = certificatesIn(text);
-    if (certificates.length === 0) throw new Error('holds no certificate in PEM format');
-    if (!certificates.every((pem) => new X509Certificate(pem).ca)) {
-      throw new Error('holds a certificate that is not of an authority');
-    }
+    const problem = authoritiesProblem(text);
+    if (problem !== undefined) throw new Error(problem);
     return text;
   } catch (cause) {
     throw new ConfigError([`--client-ca: ${(cause as Error).message}`], { cause });

@@ -16,6 +16,7 @@ import {
   describeRefusedLogin,
 } from '../base/dial-failure.ts';
 import { SluicewayError } from '../base/errors.ts';
+import { trustIn } from '../base/own-authorities.ts';
 import {
   createProxyAgent,
   describeProxy,
@@ -168,7 +169,7 @@ class Dial {
         'user-agent': agent,
         ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
       },
-      ...(ca === undefined ? {} : { ca }),
+      ...trustIn(ca),
       ...own,
     });
   }

@@ -9,6 +9,7 @@ import { connect as connectTls, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
+import { trustIn } from '../base/own-authorities.ts';
 import { isUdpTunnel, readPortName } from '../base/port-name.ts';
 import { Roster } from '../base/roster.ts';
 import type { UpstreamEntry } from '../bridge/client-messages.ts';
@@ -162,6 +163,6 @@ function dial({ path, host, port, tls, ca, serverName, isUnverified }: UpstreamE
     ...options,
     rejectUnauthorized,
     ...named,
-    ...(ca === undefined ? {} : { ca }),
+    ...trustIn(ca),
   });
 }

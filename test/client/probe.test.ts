@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { UpstreamEntry } from '../../src/bridge/client-messages.ts';
 import { type Check, probeUpstream } from '../../src/client/probe.ts';
-import { leafOf, newAuthority, serveCa } from '../support/private-pki.ts';
+import { leafOf, makeChain, newAuthority, serveCa } from '../support/private-pki.ts';
+import { requirePrograms, scratchFolder } from '../support/programs.ts';
 
 const TIMEOUT_MS = 10_000;
 const CHECKS: readonly Check[] = [{ kind: 'tcp' }, { kind: 'http', path: '/.well-known/ca.crt' }];
@@ -34,5 +35,17 @@ test('a server name that was given is the one that is verified', async (t) => {
   const entry = { ...(await startEntry(t, 'api.internal')), serverName: 'api.internal' };
   for (const check of CHECKS) {
     assert.equal(await probeUpstream(entry, check, TIMEOUT_MS), undefined, check.kind);
+  }
+});
+
+test('an intermediate alone is trusted for what it signed, as for visitors', async (t) => {
+  if (requirePrograms(t, ['openssl']) === undefined) return;
+  const { leaf, issuing, sibling } = makeChain(scratchFolder(t));
+  const port = await serveCa(t, leaf, issuing);
+  const entry = { ...(await startEntry(t, '127.0.0.1')), port };
+  for (const check of CHECKS) {
+    assert.equal(await probeUpstream({ ...entry, ca: issuing }, check, TIMEOUT_MS), undefined);
+    const reason = await probeUpstream({ ...entry, ca: sibling }, check, TIMEOUT_MS);
+    assert.equal(reason, 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', check.kind);
   }
 });

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { resolveConfig } from '../../src/config/config.ts';
-import { leafOf, newAuthority } from '../support/private-pki.ts';
+import { ClientCa, leafOf, newAuthority } from '../support/private-pki.ts';
+import { requirePrograms, scratchFolder } from '../support/programs.ts';
 import { configInput, problemsOf } from './input.ts';
 import { CERT, KEY, OTHER_KEY } from './tls-pair.ts';
 
@@ -82,4 +84,21 @@ test('--tls-ca must hold a certificate', () => {
     problemsOf(() => resolveConfig(wrong)),
     ['--tls-ca (flag): the file holds no certificate in PEM format'],
   );
+});
+
+test('--client-ca must hold a root, as an intermediate alone would let nobody in', (t) => {
+  if (requirePrograms(t, ['openssl']) === undefined) return;
+  const root = new ClientCa(scratchFolder(t), 'root');
+  const issuing = readFileSync(new ClientCa(root.folder, 'issuing', root).ca, 'utf8');
+  const texts: Readonly<Record<string, string>> = {
+    'issuing.pem': issuing,
+    'both.pem': issuing + readFileSync(root.ca, 'utf8'),
+  };
+  const resolve = (file: string) => {
+    const flags = { 'auto-tls': 'true', 'client-ca': file };
+    return resolveConfig(configInput('server', { flags, readFile: (path) => texts[path] ?? '' }));
+  };
+  assert.equal(resolve('both.pem').clientCa, 'both.pem');
+  const [problem = ''] = problemsOf(() => resolve('issuing.pem'));
+  assert.match(problem, /^--client-ca \(flag\): the file holds no root, .* but CN=issuing$/);
 });

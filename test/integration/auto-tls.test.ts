@@ -272,6 +272,10 @@ test('a client with a certificate of --client-ca needs no token; no other gets i
   writeFileSync(clientCa, '');
   await node.untilMetric('sluiceway_config_reloads_total{result="failed"}', (count) => count >= 1);
   assert.equal(await statusCode(node, good), 401);
+  // And one without a root nobody's.
+  copyFileSync(new ClientCa(folder, 'issuing', ca).ca, clientCa);
+  await node.untilMetric('sluiceway_config_reloads_total{result="failed"}', (count) => count >= 2);
+  await node.log.line('certificate files: the old ones stay in use', { err: /no root/ });
 });
 
 test('a server that took over goes with --client-ca when that is replaced', async (t) => {

@@ -14,7 +14,8 @@ import { undoAfter } from '../support/cleanup.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { startPassingProxy } from '../support/passing-proxy.ts';
-import { leafOf, newAuthority } from '../support/private-pki.ts';
+import { leafOf, makeChain, newAuthority } from '../support/private-pki.ts';
+import { requirePrograms, scratchFolder } from '../support/programs.ts';
 import { startUpgrades } from './ws-pair.ts';
 
 const EVENT_MS = 15_000;
@@ -201,6 +202,18 @@ test('a certificate is checked: by the system, or by the CA that was given', asy
   assert.ok('socket' in (await dial(t, url, CERT)));
   const plain = await startUpgrades(t, () => {});
   assert.equal((await failure(t, plain.replace('ws:', 'wss:'), CERT)).code, 'SLW_DIAL_FAILED');
+});
+
+test('a CA that is an intermediate is trusted for what it signed, without its root', async (t) => {
+  if (requirePrograms(t, ['openssl']) === undefined) return;
+  const { leaf, issuing, sibling } = makeChain(scratchFolder(t));
+  const url = await startUpgrades(t, ({ socket }) => undoAfter(t, () => void socket.destroy()), {
+    ...leaf,
+    cert: leaf.cert + issuing,
+  });
+  assert.ok('socket' in (await dial(t, url, issuing)));
+  assert.equal((await failure(t, url, sibling)).code, 'SLW_TLS_REFUSED');
+  assert.equal((await failure(t, url)).code, 'SLW_TLS_REFUSED');
 });
 
 test('through a proxy, the certificate of a server given by address is for that address', async (t) => {

@@ -17,6 +17,8 @@ import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { LogLines } from '../support/log-lines.ts';
+import { makeChain } from '../support/private-pki.ts';
+import { requirePrograms, scratchFolder } from '../support/programs.ts';
 
 const LIMITS = {
   tcpIdleTimeoutMs: 0,
@@ -81,8 +83,8 @@ function codeOf(wire: unknown): ErrorCode {
   return (found?.[0] ?? assert.fail()) as ErrorCode;
 }
 
-async function startBench(t: TestContext): Promise<Bench> {
-  const server = tls.createServer({ cert: CERT, key: KEY });
+async function startBench(t: TestContext, pair = { cert: CERT, key: KEY }): Promise<Bench> {
+  const server = tls.createServer(pair);
   server.on('tlsClientError', () => {
     // Who does not trust us goes away.
   });
@@ -135,6 +137,18 @@ test('a CA of its own is trusted, for the name that the certificate has', async 
     'opened',
   );
   assert.equal(bench.names.at(-1), 'localhost');
+});
+
+test('an intermediate alone is trusted for what it signed, and for nothing beside it', async (t) => {
+  if (requirePrograms(t, ['openssl']) === undefined) return;
+  const { leaf, issuing, sibling } = makeChain(scratchFolder(t));
+  for (const cert of [leaf.cert, leaf.cert + issuing]) {
+    const bench = await startBench(t, { ...leaf, cert });
+    assert.equal(await bench.visit({ ca: issuing }), 'opened');
+    assert.equal(await bench.visit({ ca: sibling }), 'SLW_STREAM_UNREACHABLE');
+    assert.equal(await bench.visit({}), 'SLW_STREAM_UNREACHABLE');
+    assert.equal(await bench.visit({ ca: leaf.cert }), 'opened', 'the certificate itself');
+  }
 });
 
 test('any certificate will do where that was asked for', async (t) => {

@@ -5,7 +5,7 @@
 // not know: what a client makes of them.
 
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -14,6 +14,7 @@ import { issueLeaf, type KeyPair, makeAuthority } from '../../src/control/privat
 import { undoAfter } from './cleanup.ts';
 
 export const DAY_MS = 86_400_000;
+const LOCAL_NAMES = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
 
 export interface LeafOptions {
   readonly names?: readonly string[];
@@ -50,6 +51,27 @@ export async function serveCa(
   return (server.address() as AddressInfo).port;
 }
 
+/** PEM of a leaf for this machine and of what is above and beside it. */
+export interface Chain {
+  readonly leaf: { readonly cert: string; readonly key: string };
+  /** The intermediate that signed the leaf. */
+  readonly issuing: string;
+  /** Another intermediate of the same root. */
+  readonly sibling: string;
+}
+
+export function makeChain(folder: string): Chain {
+  const root = new ClientCa(folder, 'root');
+  const [issuing, sibling] = [
+    new ClientCa(folder, 'issuing', root),
+    new ClientCa(folder, 'sibling', root),
+  ];
+  const { cert, key } = issuing.issue('leaf', '/CN=leaf', LOCAL_NAMES);
+  const read = (file: string): string => readFileSync(file, 'utf8');
+  const leaf = { cert: read(cert), key: read(key) };
+  return { leaf, issuing: read(issuing.ca), sibling: read(sibling.ca) };
+}
+
 export interface ClientPair {
   readonly cert: string;
   readonly key: string;
@@ -61,10 +83,15 @@ export class ClientCa {
   readonly ca: string;
   readonly #name: string;
 
-  constructor(folder: string, name = 'ca') {
+  /** A root, or an intermediate of `signer`, which has its files in the same folder. */
+  constructor(folder: string, name = 'ca', signer?: ClientCa) {
     this.folder = folder;
     this.#name = name;
     this.ca = path.join(folder, `${name}.crt`);
+    if (signer !== undefined) {
+      signer.issue(name, `/CN=${name}`, 'basicConstraints=critical,CA:true');
+      return;
+    }
     this.#openssl(
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
       ...['-days', '10', '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.crt`],

@@ -9,6 +9,7 @@ import { describeDialFailure } from '../../base/dial-failure.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { http, https } from '../../base/http-modules.ts';
 import type { Masked } from '../../base/masked.ts';
+import { trustIn } from '../../base/own-authorities.ts';
 import {
   createProxyAgent,
   describeProxyAnswer,
@@ -59,7 +60,7 @@ export async function ask({
     signal,
     // Said here because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise decide.
     ...(isTls ? { rejectUnauthorized: true } : {}),
-    ...(trust.ca === undefined ? {} : { ca: trust.ca }),
+    ...trustIn(trust.ca),
     ...trust.own,
     ...way,
   };
