@@ -100,14 +100,17 @@ export class Upstreams {
 
   /** Visitors see a 502, and only this says why. */
   #watchTrust(socket: TLSSocket, tunnel: string): void {
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      // Of a socket that was trusted the relay tells enough.
-      if (socket.authorized || error.code === 'ECONNREFUSED') return;
+    const tell = (error: NodeJS.ErrnoException): void => {
+      if (error.code === 'ECONNREFUSED') return;
       const { clock, log } = this.#options;
       if (!this.#told.isNews(tunnel, clock.nowMs())) return;
       const detail = { code: error.code, reason: loggable(error.message) };
       log.error({ tunnel, ...detail }, 'no TLS connection to the upstream');
-    });
+    };
+    socket.once('error', tell);
+    // Of what comes later the relay tells enough. Not `authorized`: that is false for ever where
+    // any certificate will do.
+    socket.once('secureConnect', () => socket.off('error', tell));
   }
 
   sweep(nowMs: number): void {

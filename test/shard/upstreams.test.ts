@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
@@ -36,6 +37,8 @@ class Bench {
   readonly names: (string | false)[] = [];
   readonly #upstreams: Upstreams;
   readonly #port: number;
+  /** Below TLS, where a connection can be reset. */
+  readonly #accepted: Socket[] = [];
 
   constructor(meters: Meters, server: tls.Server, port: number) {
     this.#port = port;
@@ -45,6 +48,7 @@ class Bench {
       meters,
       log: this.log.log,
     });
+    server.on('connection', (socket) => this.#accepted.push(socket));
     server.on('secureConnection', (socket) => {
       this.names.push(socket.servername ?? false);
       socket.on('data', (piece: Buffer) => this.heard.push(piece.toString()));
@@ -53,6 +57,23 @@ class Bench {
 
   /** Serves one stream on which SAID comes at once; gives what became of it. */
   async visit(entry: Partial<UpstreamEntry>): Promise<'opened' | ErrorCode> {
+    const { found } = await this.#begin(entry);
+    this.#upstreams.cutAll();
+    return found;
+  }
+
+  /** The same, and the upstream resets the connection; gives what its stream ends with. */
+  async visitAndReset(entry: Partial<UpstreamEntry>): Promise<ErrorCode> {
+    const { found, peer } = await this.#begin(entry);
+    assert.equal(found, 'opened');
+    this.#accepted.at(-1)?.resetAndDestroy();
+    return eventually(WAIT_MS, 'RST', async () => {
+      const reset = peer.written().find(({ type }) => type === FRAME.RST);
+      return codeOf(reset?.content);
+    });
+  }
+
+  async #begin(entry: Partial<UpstreamEntry>) {
     const { host = 'localhost', ...more } = entry;
     this.#upstreams.replace([
       { name: 'a', label: 'a', host, port: this.#port, tls: true, proxyProtocol: 'off', ...more },
@@ -62,19 +83,17 @@ class Bench {
     });
     const id = peer.open();
     peer.deliver(bodyFrame(FRAME.DATA, id, SAID));
-    let found: 'opened' | ErrorCode | undefined;
-    await eventually(WAIT_MS, 'OPENED or RST', async () => {
+    const found = await eventually<'opened' | ErrorCode>(WAIT_MS, 'an answer', async () => {
       for (const { type, content } of peer.written()) {
-        if (type === FRAME.OPENED) found ??= 'opened';
-        if (type === FRAME.RST) found ??= codeOf(content);
+        if (type === FRAME.OPENED) return 'opened';
+        if (type === FRAME.RST) return codeOf(content);
       }
-      assert.ok(found !== undefined, 'no answer yet');
+      return assert.fail('no answer yet');
     });
     if (found === 'opened') {
       await eventually(WAIT_MS, 'what was said', async () => assert.ok(this.heard.length > 0));
     }
-    this.#upstreams.cutAll();
-    return found ?? assert.fail();
+    return { found, peer };
   }
 }
 
@@ -154,5 +173,13 @@ test('an intermediate alone is trusted for what it signed, and for nothing besid
 test('any certificate will do where that was asked for', async (t) => {
   const bench = await startBench(t);
   assert.equal(await bench.visit({ isUnverified: true }), 'opened');
+  assert.deepEqual(bench.log.complaints(), []);
+});
+
+test('a connection that was made and is reset later is no failure of TLS', async (t) => {
+  const bench = await startBench(t);
+  for (const trust of [{ ca: CERT }, { isUnverified: true }]) {
+    assert.equal(await bench.visitAndReset(trust), 'SLW_STREAM_RESET');
+  }
   assert.deepEqual(bench.log.complaints(), []);
 });
