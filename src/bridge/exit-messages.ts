@@ -35,6 +35,9 @@ export interface Listening {
  * now, as an issuer of tokens does not answer. */
 export type Access = 'allowed' | 'refused' | 'throttled' | 'unavailable';
 
+/** By which a link came: a port of visitors may take links, too. */
+export type LinkPort = 'control' | 'visitors';
+
 export interface LinkHello {
   readonly link: string;
   readonly client: string;
@@ -45,6 +48,8 @@ export interface LinkHello {
   readonly identity?: string;
   /** Names the token that let it in; absent when a certificate did. No secret. */
   readonly credential?: string;
+  /** Absent: the control port. */
+  readonly port?: LinkPort;
 }
 
 /** What a client that was let in may do by the token that let it in. */
@@ -210,7 +215,7 @@ export type ExitShardMethods = {
   /** What session tickets are sealed with from now on. */
   ticketKey: { takes: Uint8Array; gives: unknown };
   sample: { takes: { loop: LoopWatch }; gives: ShardSample };
-  /** Tell clients that a successor takes new links; these go on. */
+  /** Tell clients of the control port that a successor takes new links; these go on. */
   move: { takes: undefined; gives: unknown };
   /** Stop accepting, tell clients to go unless they moved; answered when no stream is left. */
   drain: { takes: { isMoved: boolean }; gives: unknown };

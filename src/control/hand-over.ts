@@ -23,7 +23,7 @@ const MOVE_MS_MAX = 30_000;
 /** Descriptors given to one process. Guess: thousands of TCP tunnels, well below open files. */
 const SOCKETS_MAX = 4096;
 
-/** Who has to have come to the successor before it serves visitors. */
+/** Who has to have come to the successor before it serves visitors: clients of the control port. */
 export interface Moving {
   readonly tunnels: readonly string[];
   readonly clients: readonly string[];
@@ -55,13 +55,10 @@ export type StartSuccessor = (
 export interface HandOverOptions {
   readonly start: StartSuccessor;
   readonly ports: Pick<PublicPorts, 'sockets' | 'leaveControl' | 'advance'>;
-  readonly registry: OpenTunnels & {
-    servedTunnels(): string[];
-    readonly clients: Iterable<{ readonly id: string }>;
-  };
+  readonly registry: OpenTunnels & { moving(): Moving };
   /** Undefined: there is no admin address. */
   readonly adminSocket: () => InheritedSocket | undefined;
-  /** That a successor takes new links. */
+  /** Those of the control port: that a successor takes new links. */
   readonly tellClients: () => void;
   /** The successor serves: nothing new is for this process. */
   readonly onDone: () => void;
@@ -125,12 +122,11 @@ export class HandOver {
     this.#phase = 'moving';
     this.#setDeadline(MOVE_MS_MAX, 'clients did not move in time');
     const { ports, registry, tellClients, log } = this.#options;
-    const clients = [...registry.clients].map(({ id }) => id);
-    log.info({ clients: clients.length }, 'clients move to the successor');
+    log.info({ clients: registry.moving().clients.length }, 'clients move to the successor');
     // Told last: whoever comes finds the successor alone on the control port.
     await ports.leaveControl();
     if (this.#phase !== 'moving') return;
-    this.#successor?.move({ tunnels: registry.servedTunnels(), clients });
+    this.#successor?.move(registry.moving());
     tellClients();
   }
 

@@ -14,11 +14,13 @@ import { readOffered, type TunnelOptions } from '../base/tunnel-options.ts';
 import { providerOf } from '../base/visitor-login.ts';
 import type {
   LinkHello,
+  LinkPort,
   RouteChange,
   TunnelAnswer,
   TunnelRequest,
 } from '../bridge/exit-messages.ts';
 import { type Client, Clients, type Holder, type Scopes } from './clients.ts';
+import type { Moving } from './hand-over.ts';
 import { spreadOf } from './return-spread.ts';
 import { checkTunnelName, isHttpTunnel, isPassthrough } from './tunnel-name.ts';
 import { TunnelPorts } from './tunnel-ports.ts';
@@ -41,6 +43,7 @@ export interface HeldLink extends Holder {
 interface LinkEntry extends HeldLink {
   readonly client: Client;
   readonly shard: number;
+  readonly port: LinkPort;
   /** `leaving`: it takes no streams, and no tunnel is added to it. */
   state: 'serving' | 'leaving';
   readonly tunnels: Map<string, TunnelOptions | undefined>;
@@ -113,9 +116,12 @@ export class Registry {
     return this.#clients.has(id);
   }
 
-  /** Tunnels that somebody serves now. */
-  servedTunnels(): string[] {
-    return [...this.#tunnels.keys()].filter((name) => this.isServed(name));
+  /** Who can come to a successor that has the control port alone, and what they serve now. */
+  moving(): Moving {
+    const links = [...this.#links.values()].filter(({ port }) => port === 'control');
+    const clients = new Set(links.map(({ client }) => client.id));
+    const tunnels = new Set(links.flatMap((link) => [...link.tunnels.keys()]));
+    return { clients: [...clients], tunnels: [...tunnels] };
   }
 
   /** How many clients serve each known tunnel. */
@@ -184,8 +190,8 @@ export class Registry {
     }
     if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
     client.links.add(hello.link);
-    const { credential = '', remoteAddress } = hello;
-    const held = { credential, remoteAddress, tunnels: new Map() };
+    const { credential = '', remoteAddress, port = 'control' } = hello;
+    const held = { credential, remoteAddress, port, tunnels: new Map() };
     this.#links.set(hello.link, { client, shard, state: 'serving', ...held });
   }
 

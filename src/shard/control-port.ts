@@ -14,7 +14,7 @@ import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
 import type { Bridge } from '../bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
+import type { ExitControlMethods, ExitShardMethods, LinkPort } from '../bridge/exit-messages.ts';
 import { acceptUpgrade, offersSubprotocol, type Upgraded } from '../link/ws-handshake.ts';
 import type { Knock } from './link-door.ts';
 import { ControlPortTls } from './port-tls.ts';
@@ -63,6 +63,8 @@ export interface LinkPeer {
   readonly identity?: string;
   /** Names the token that let it in, where there are several. */
   readonly credential?: string;
+  /** Absent: the control port. */
+  readonly port?: LinkPort;
 }
 
 export interface ControlPortOptions {
@@ -162,9 +164,10 @@ async function upgrade(
   if (!offersSubprotocol(request)) return refuse(options, socket, 426, '/connect');
   acceptUpgrade(request, socket, head, (upgraded) => {
     socket.off('error', onError);
-    knocks.get(request.socket)?.onUpgraded();
+    const knock = knocks.get(request.socket);
+    knock?.onUpgraded();
     options.bridge.tell('answered', { path: '/connect', status: 101 });
-    options.onLink(upgraded, peer);
+    options.onLink(upgraded, { ...peer, port: knock === undefined ? 'control' : 'visitors' });
   });
 }
 

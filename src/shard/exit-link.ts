@@ -20,6 +20,7 @@ import type {
   ClientGrant,
   ExitControlMethods,
   ExitShardMethods,
+  LinkPort,
   TunnelAnswer,
   TunnelRequest,
 } from '../bridge/exit-messages.ts';
@@ -74,6 +75,8 @@ export interface ExitLinkOptions {
   readonly remoteAddress: string;
   readonly identity?: string;
   readonly credential?: string;
+  /** By which it came; absent: the control port. */
+  readonly port?: LinkPort;
   readonly settings: ShardSettings;
   readonly bridge: Bridge<ExitShardMethods, ExitControlMethods>;
   readonly clock: Clock;
@@ -107,6 +110,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
   /** Why it parts. */
   #partCode: ErrorCode = 'SLW_NONE';
   readonly remoteAddress: string;
+  readonly port: LinkPort;
   /** What its token allows it to reach; undefined: all that the server allows. */
   rules: ForwardRules | undefined;
   #token: string | undefined;
@@ -119,6 +123,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
     this.key = options.key;
     this.#options = options;
     this.remoteAddress = options.remoteAddress;
+    this.port = options.port ?? 'control';
     this.#sinceMs = options.clock.nowMs();
     const { link, settings, clock, firstId } = options;
     this.session = createSession({ link, events: this, settings, opens: 'even', clock, firstId });
@@ -253,6 +258,7 @@ export class ExitLink implements SessionEvents, ForwardScope {
         instance,
         agent,
         remoteAddress,
+        port: this.port,
         ...(identity === undefined ? {} : { identity }),
         ...(credential === undefined ? {} : { credential }),
       });

@@ -1,17 +1,19 @@
 // The links of one shard of the exit node: from the upgrade of a client's socket to its end.
 //
-// Invariant: a key is used once; what all links were told last is told to those that were being
-// greeted then, too; a link that has ended is nobody's route. Must not know: what links carry, or
-// how sockets are upgraded.
+// Invariant: a key is used once; what the links of a port were told last is told to those that
+// were being greeted then, too; a link that has ended is nobody's route. Must not know: what links
+// carry, or how sockets are upgraded.
 
 import type { ErrorCode } from '../base/errors.ts';
-import type { ExitShardMethods } from '../bridge/exit-messages.ts';
+import type { ExitShardMethods, LinkPort } from '../bridge/exit-messages.ts';
 import type { Upgraded } from '../link/ws-handshake.ts';
 import { WsLink } from '../link/ws-link.ts';
 import type { OpenRequest } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { LinkPeer } from './control-port.ts';
 import { ExitLink, type ExitLinkOptions } from './exit-link.ts';
+
+const LINK_PORTS: readonly LinkPort[] = ['control', 'visitors'];
 
 /** What every link gets alike. */
 type Shared = Pick<
@@ -33,7 +35,8 @@ export class ExitLinks {
   readonly #options: ExitLinksOptions;
   readonly #byKey = new Map<string, ExitLink>();
   #addedCount = 0;
-  #leaving: ErrorCode | undefined;
+  /** What links were told last, by the port by which they came. */
+  readonly #leaving = new Map<LinkPort, ErrorCode>();
 
   constructor(options: ExitLinksOptions) {
     this.#options = options;
@@ -77,7 +80,8 @@ export class ExitLinks {
       firstId: this.#addedCount === 1 ? firstId : undefined,
       link: new WsLink({ socket, head, mask: 'none' }),
       onActive: () => {
-        if (this.#leaving !== undefined) exitLink.leave(this.#leaving);
+        const code = this.#leaving.get(exitLink.port);
+        if (code !== undefined) exitLink.leave(code);
       },
       onLeaving: () => onLeaving(key),
       onIdle,
@@ -94,17 +98,17 @@ export class ExitLinks {
     for (const exitLink of this.#byKey.values()) exitLink.tick(nowMs);
   }
 
-  /** Tells all, and those to come, that they take no new streams. */
-  leave(code: ErrorCode): void {
-    this.#leaving = code;
-    for (const exitLink of this.list()) exitLink.leave(code);
+  /** Tells all of these ports, and those to come, that they take no new streams. */
+  leave(code: ErrorCode, ports = LINK_PORTS): void {
+    for (const port of ports) this.#leaving.set(port, code);
+    for (const exitLink of this.list()) if (ports.includes(exitLink.port)) exitLink.leave(code);
   }
 
   /** Links that come are here to stay again: after a take-over that failed. Gives those whose
    * clients were told to dial another. */
   stay(): readonly ExitLink[] {
-    const told = this.#leaving === undefined ? [] : this.list();
-    this.#leaving = undefined;
+    const told = this.list().filter(({ port }) => this.#leaving.has(port));
+    this.#leaving.clear();
     return told;
   }
 

@@ -235,7 +235,8 @@ class ExitShard implements ShardOwner, StreamOpener {
       pressure: ({ level }: ExitShardMethods['pressure']['takes']) => {
         memoryPressure.level = level;
       },
-      move: () => this.#links.leave('SLW_LINK_MOVED'),
+      // Whoever came by a port of visitors would find this process there again.
+      move: () => this.#links.leave('SLW_LINK_MOVED', ['control']),
       drain: ({ isMoved }: ExitShardMethods['drain']['takes']) => this.#drain(isMoved),
       stop: () => this.#stop(),
     };
@@ -290,8 +291,9 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#listeners.closeAll();
     this.#ingress.http.drain(isMoved);
     this.#ingress.udp.drain(isMoved);
-    // Links that moved serve what visitors of this process still ask for.
-    if (!isMoved) this.#links.leave('SLW_LINK_DRAINING');
+    // Links that move serve what visitors of this process still ask for.
+    if (isMoved) this.#links.leave('SLW_LINK_MOVED', ['visitors']);
+    else this.#links.leave('SLW_LINK_DRAINING');
     return this.life.drain();
   }
 

@@ -34,8 +34,7 @@ class Place {
         advance: async (stage) => void note(`open ${stage}`),
       },
       registry: {
-        clients: [{ id: 'alpha' }],
-        servedTunnels: () => ['example.com'],
+        moving: () => ({ clients: ['alpha'], tunnels: ['example.com'] }),
         openPorts: () => [],
         isPortOpen: () => false,
       },

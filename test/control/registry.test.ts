@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
-import type { RouteChange } from '../../src/bridge/exit-messages.ts';
+import type { LinkPort, RouteChange } from '../../src/bridge/exit-messages.ts';
 import { Registry } from '../../src/control/registry.ts';
 import { NaiveRegistry } from './naive-registry.ts';
 
@@ -133,6 +133,24 @@ test('links of one instance join: one client, one count, tunnels on each link', 
   await settle();
   assert.deepEqual(replica.routes(), ['a.example 1-1', 'tcp:2000 1-1']);
   assert.deepEqual(bench.steps, ['open tcp:2000'], 'and stays while somebody serves it');
+});
+
+test('who came by the port of visitors alone is not waited for when the control port moves', async () => {
+  const bench = new Bench();
+  const about = { instance: 'i', agent: 'sluiceway/1', remoteAddress: '192.0.2.1:1' };
+  const serve = async (link: string, client: string, port: LinkPort, ...names: string[]) => {
+    bench.registry.hello({ link, client, port, ...about }, 0);
+    await bench.register(link, ...names);
+  };
+  await serve('0-1', 'early', 'control', 'a.example', 'both.example');
+  await serve('0-2', 'late', 'visitors', 'b.example', 'both.example');
+  await serve('0-3', 'two-ways', 'visitors', 'c.example');
+  await serve('0-4', 'two-ways', 'control', 'c.example');
+  bench.registry.linkLeaving('0-4');
+  assert.deepEqual(bench.registry.moving(), {
+    clients: ['early', 'two-ways'],
+    tunnels: ['a.example', 'both.example'],
+  });
 });
 
 test('a new instance replaces the old one: its links are closed, its routes are gone', async () => {

@@ -6,9 +6,9 @@ import assert from 'node:assert/strict';
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { type ExitNode, startServer } from '../../src/control/exit-node.ts';
-import type { SuccessorEvents } from '../../src/control/hand-over.ts';
+import type { Moving, SuccessorEvents } from '../../src/control/hand-over.ts';
 import { undoAfter } from '../support/cleanup.ts';
-import { LOOPBACK, serverConfig } from '../support/configs.ts';
+import { type Flags, LOOPBACK, serverConfig } from '../support/configs.ts';
 import { eventually } from '../support/deadline.ts';
 import { startLocalClient } from '../support/local-tunnel.ts';
 import { LogLines } from '../support/log-lines.ts';
@@ -21,18 +21,24 @@ interface Place {
   readonly log: LogLines;
   /** What the successor was told. */
   readonly told: string[];
+  /** Who was to come to it. */
+  readonly moves: Moving[];
   events(): SuccessorEvents;
 }
 
-async function startPlace(t: TestContext): Promise<Place> {
+async function startPlace(t: TestContext, flags: Flags = {}): Promise<Place> {
   const log = new LogLines('control');
-  const told: string[] = [];
+  const [told, moves]: [string[], Moving[]] = [[], []];
   let events: SuccessorEvents | undefined;
-  const node = await startServer(serverConfig({ shards: '1' }), {
+  const node = await startServer(serverConfig({ shards: '1', ...flags }), {
     ...{ log: log.log, version: '0.0.0-test' },
     successor: (_sockets, given) => {
       events = given;
-      return { pid: 1, move: () => told.push('move'), end: () => told.push('end') };
+      const move = (moving: Moving): void => {
+        told.push('move');
+        moves.push(moving);
+      };
+      return { pid: 1, move, end: () => told.push('end') };
     },
   });
   undoAfter(t, async () => {
@@ -45,7 +51,7 @@ async function startPlace(t: TestContext): Promise<Place> {
   };
   const given = (): SuccessorEvents => events ?? assert.fail('nobody was started');
   const [controlPort, httpPort] = [portOf('control'), portOf('http')];
-  return { node, controlPort, httpPort, log, told, events: given };
+  return { node, controlPort, httpPort, log, told, moves, events: given };
 }
 
 /** Passes everything on; what a client says behind its upgrade waits for `release`. */
@@ -159,4 +165,30 @@ test('a link that is older than a move that came to nothing serves what is well,
   await eventually(10_000, 'the newer link serves', async () =>
     assert.equal((await visit()).status, 200),
   );
+});
+
+test('who came by the port of visitors stays until that is handed on, and is not waited for', async (t) => {
+  const place = await startPlace(t, { 'control-on-http': true });
+  const site = await startHttp(t, (_request, response) => response.end('served'));
+  const come = (id: string, port: number) => {
+    const flags = { upstream: `${id}.test=http://127.0.0.1:${site}`, links: '1', id };
+    return startLocalClient(t, place, { flags, port, complains: true });
+  };
+  const late = await come('late', place.httpPort);
+  const early = await come('early', place.controlPort);
+  place.node.takeOver();
+  place.events().onPrepared();
+  const moved = { code: 'SLW_LINK_MOVED' };
+  await early.log.line('server takes no new streams here', moved);
+  assert.deepEqual(place.moves, [{ clients: ['early'], tunnels: ['early.test'] }]);
+  // One that comes now stays as well, and had been told behind the others.
+  const last = await come('last', place.httpPort);
+  const page = await get(t, { port: place.httpPort, host: 'late.test' });
+  assert.deepEqual([page.status, page.body], [200, 'served']);
+  for (const { log } of [late, last]) {
+    assert.deepEqual(log.all('server takes no new streams here'), []);
+    assert.equal(log.all('link up').length, 1);
+  }
+  place.events().onReady();
+  for (const { log } of [late, last]) await log.line('server takes no new streams here', moved);
 });

@@ -6,7 +6,12 @@ import { MessageChannel } from 'node:worker_threads';
 import { systemClock } from '../../src/base/clock.ts';
 import { ERRORS, type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
 import { Bridge, type Serve } from '../../src/bridge/calls.ts';
-import type { ExitControlMethods, ExitShardMethods } from '../../src/bridge/exit-messages.ts';
+import type {
+  ExitControlMethods,
+  ExitShardMethods,
+  LinkPort,
+  TunnelRequest,
+} from '../../src/bridge/exit-messages.ts';
 import { WsLink } from '../../src/link/ws-link.ts';
 import type { Session } from '../../src/mux/session.ts';
 import { type Stream, UNSET_SINK } from '../../src/mux/stream.ts';
@@ -49,7 +54,7 @@ interface Scene {
   /** Until then control has not answered a HELLO; with an error it fails. */
   readonly answer: (error?: SluicewayError) => void;
   /** A client that has said HELLO, or nothing; what it hears. */
-  readonly join: (says?: 'hello' | 'nothing') => Promise<string[]>;
+  readonly join: (says?: 'hello' | 'nothing', port?: LinkPort) => Promise<string[]>;
   /** The clients' ends. */
   readonly ends: readonly WsLink[];
   readonly sessions: readonly Session[];
@@ -111,10 +116,10 @@ function startScene(
     onEnd: (code) => log.push(code),
     ...(firstIds.visitors === undefined ? {} : { firstId: firstIds.visitors }),
   });
-  const join = async (says = 'hello'): Promise<string[]> => {
+  const join = async (says = 'hello', port?: LinkPort): Promise<string[]> => {
     const heard: string[] = [];
     const { client, server } = await createUpgradedPair(t);
-    links.add(server, { remoteAddress: '127.0.0.1' });
+    links.add(server, { remoteAddress: '127.0.0.1', ...(port === undefined ? {} : { port }) });
     const link = new WsLink({ ...client, mask: 'zero' });
     ends.push(link);
     const session = createSession({
@@ -168,6 +173,20 @@ test('what all links were told is told to those that were being greeted, until t
   await soon(() => assert.deepEqual(late, ['welcome']));
   await soon(() => assert.equal(links.canOpen('0-2'), true));
   assert.equal(links.canOpen('0-1'), false);
+});
+
+test('what links of one port are told is not for those of the other, in greeting or not', async (t) => {
+  const { links, join, answer } = startScene(t);
+  answer();
+  const heard = [await join('hello', 'visitors'), await join('hello', 'control')];
+  await soon(() => assert.equal(links.canOpen('0-1') && links.canOpen('0-2'), true));
+  links.leave('SLW_LINK_MOVED', ['control']);
+  heard.push(await join('hello', 'visitors'), await join('hello', 'control'));
+  const moved = ['welcome', 'SLW_LINK_MOVED'];
+  await soon(() => assert.deepEqual(heard, [['welcome'], moved, ['welcome'], moved]));
+  links.leave('SLW_LINK_MOVED', ['visitors']);
+  heard.push(await join('hello', 'visitors'));
+  await soon(() => assert.deepEqual(heard, Array(5).fill(moved)));
 });
 
 test('a client that says nothing has ten seconds, whatever the others do', async (t) => {
@@ -327,6 +346,18 @@ test('a client that offers its tunnels without end loses its link', async (t) =>
     for (const names of runsOf(REGISTER_TUNNELS_MAX)) register(ends[0], names);
   }
   await soon(() => assert.equal(log.at(-1), 'SLW_WIRE_FLOOD'));
+});
+
+test('of a move that failed only those go that were told of it', async (t) => {
+  const { links, join, answer } = startScene(t);
+  answer();
+  for (const port of ['control', 'visitors'] as const) await join('hello', port);
+  await soon(() => assert.equal(links.canOpen('0-1') && links.canOpen('0-2'), true));
+  links.leave('SLW_LINK_MOVED', ['control']);
+  assert.deepEqual(
+    links.stay().map(({ key }) => key),
+    ['0-1'],
+  );
 });
 
 test('links that were told of a move that failed go when their clients had time to come', async (t) => {
