@@ -68,14 +68,19 @@ export async function findPredecessor(): Promise<Predecessor | undefined> {
   if (!isSuccessor) return undefined;
   const said = await nextMessage();
   if (said?.kind !== 'sockets') throw new Error('the predecessor left no sockets');
+  let served: ReadonlySet<string> = new Set();
   return {
     inheritance: new Inheritance(said.sockets, closeSync),
     prepared: async () => {
       const answer = nextMessage();
       say({ kind: 'prepared' });
-      const moving = await answer;
-      return moving?.kind === 'moving' ? moving.moving : { tunnels: [], clients: [] };
+      const answered = await answer;
+      if (answered?.kind !== 'moving') return { tunnels: [], clients: [] };
+      const { moving } = answered;
+      served = new Set(moving.served ?? moving.tunnels);
+      return moving;
     },
+    serves: (tunnel) => process.connected && served.has(tunnel),
     ready: () => say({ kind: 'ready' }, () => leaveChannel()),
     get isGone(): boolean {
       return !process.connected;

@@ -376,7 +376,8 @@ class RunningNode implements ExitNode {
       isReady: () =>
         this.#state === 'ready' ||
         (this.#state === 'starting' && this.#options.predecessor !== undefined),
-      isServed: (tunnel) => this.#registry.isServed(tunnel),
+      isServed: (tunnel) =>
+        this.#registry.isServed(tunnel) || this.#options.predecessor?.serves(tunnel) === true,
       status: () => this.#readings.status(),
       metrics: () => this.#readings.metrics(),
       ca: () => this.#tls.ca,

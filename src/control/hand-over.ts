@@ -27,6 +27,8 @@ const SOCKETS_MAX = 4096;
 export interface Moving {
   readonly tunnels: readonly string[];
   readonly clients: readonly string[];
+  /** All tunnels that this process serves, of others too; absent: an older one does not say. */
+  readonly served?: readonly string[];
 }
 
 /** A process that takes over. */

@@ -20,6 +20,8 @@ export interface Predecessor {
   prepared(): Promise<Moving>;
   /** Tells it that visitors are served here. */
   ready(): void;
+  /** Does it serve visitors of the tunnel, as far as it said? */
+  serves(tunnel: string): boolean;
   readonly isGone: boolean;
 }
 

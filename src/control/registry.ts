@@ -121,7 +121,8 @@ export class Registry {
     const links = [...this.#links.values()].filter(({ port }) => port === 'control');
     const clients = new Set(links.map(({ client }) => client.id));
     const tunnels = new Set(links.flatMap((link) => [...link.tunnels.keys()]));
-    return { clients: [...clients], tunnels: [...tunnels] };
+    const served = [...this.#tunnels.keys()].filter((name) => this.isServed(name));
+    return { clients: [...clients], tunnels: [...tunnels], served };
   }
 
   /** How many clients serve each known tunnel. */

@@ -150,6 +150,7 @@ test('who came by the port of visitors alone is not waited for when the control 
   assert.deepEqual(bench.registry.moving(), {
     clients: ['early', 'two-ways'],
     tunnels: ['a.example', 'both.example'],
+    served: ['a.example', 'both.example', 'b.example', 'c.example'],
   });
 });
 

@@ -124,6 +124,46 @@ test('a server is replaced under load, again and again: no request fails', async
   assert.equal(ready.status, 200);
 });
 
+test('a balancer that asks for a tunnel is told that it is served, all the time', async (t) => {
+  const upstream = await startHttp(t, (_request, response) => response.end('hello'));
+  const server = await startServer(t, { args: ['--control-on-http'] });
+  endSuccessors(t, server);
+  const come = async (name: string, port: number): Promise<string> => {
+    const url = `ws://127.0.0.1:${port}`;
+    const args = ['--upstream', `${name}=http://127.0.0.1:${upstream}`];
+    await startClient(t, server, { url, args });
+    return name;
+  };
+  const early: string[] = [];
+  for (const name of ['a.test', 'b.test', 'c.test'])
+    early.push(await come(name, server.controlPort));
+  const late = await come('late.test', server.httpPort);
+  // Node closes with a listener who has just come there: without an answer, which is no 503.
+  const ask = async (tunnel: string): Promise<number> => {
+    const url = `http://127.0.0.1:${server.controlPort}/readyz?tunnel=${tunnel}`;
+    const options = { headers: { connection: 'close' } };
+    return (await fetch(url, options).catch(() => fetch(url, options))).status;
+  };
+  const answers = new Map<string, number>();
+  const done = takeOver(server, server.process.pid, 1).then(() => 'done');
+  for (let end = ''; end === ''; end = await Promise.race([done, pause(EVERY_MS, '')])) {
+    for (const tunnel of early) {
+      const answer = `${tunnel} ${await ask(tunnel)}`;
+      answers.set(answer, (answers.get(answer) ?? 0) + 1);
+    }
+  }
+  t.diagnostic(JSON.stringify([...answers]));
+  assert.deepEqual(
+    [...answers.keys()],
+    early.map((tunnel) => `${tunnel} 200`),
+  );
+  // Its client is told to come only now.
+  await eventually(10_000, 'the last client has come', async () =>
+    assert.equal(await ask(late), 200),
+  );
+  assert.equal(await ask('unknown.test'), 503);
+});
+
 /** Rejects unless the control port shows the certificate of `name`. */
 function shows(server: TestServer, name: string, cert: string): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -180,7 +180,8 @@ test('who came by the port of visitors stays until that is handed on, and is not
   place.events().onPrepared();
   const moved = { code: 'SLW_LINK_MOVED' };
   await early.log.line('server takes no new streams here', moved);
-  assert.deepEqual(place.moves, [{ clients: ['early'], tunnels: ['early.test'] }]);
+  const served = ['late.test', 'early.test'];
+  assert.deepEqual(place.moves, [{ clients: ['early'], tunnels: ['early.test'], served }]);
   // One that comes now stays as well, and had been told behind the others.
   const last = await come('last', place.httpPort);
   const page = await get(t, { port: place.httpPort, host: 'late.test' });

@@ -38,6 +38,7 @@ const GONE: Predecessor = {
   inheritance: new Inheritance([], () => undefined),
   prepared: async () => ({ tunnels: [], clients: [] }),
   ready: () => undefined,
+  serves: () => false,
   isGone: true,
 };
 
