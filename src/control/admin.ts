@@ -1,9 +1,10 @@
 // The admin address: opens it, with the dashboard and the endpoints behind it.
 //
-// Invariant: a socket of a predecessor is used before one is opened. Must not know: how requests
-// are answered.
+// Invariant: a socket of a predecessor is used before one is opened; with a predecessor it opens
+// last, and that it can is known first. Must not know: how requests are answered.
 
 import { systemClock } from '../base/clock.ts';
+import { SluicewayError } from '../base/errors.ts';
 import type { InspectSettings } from '../base/inspection.ts';
 import type { Logger } from '../base/log.ts';
 import type { ServerConfig } from '../config/config.ts';
@@ -13,6 +14,7 @@ import type { Answers } from './answers.ts';
 import { Dashboard } from './dashboard.ts';
 import type { Inheritance } from './inheritance.ts';
 import { RequestInspector } from './inspector.ts';
+import { claimPort } from './ports.ts';
 import type { Readings } from './readings.ts';
 
 export interface AdminOptions {
@@ -24,6 +26,20 @@ export interface AdminOptions {
   readonly bridges: ConstructorParameters<typeof RequestInspector>[0]['bridges'];
   readonly inspect: () => InspectSettings;
   readonly log: Logger;
+}
+
+/** Rejects with a SluicewayError when an address that no predecessor had cannot be opened. */
+export async function claimAdmin(
+  address: ServerConfig['adminAddr'],
+  inheritance: Inheritance,
+): Promise<void> {
+  if (address === 'off' || inheritance.has({ name: 'admin', ...address })) return;
+  try {
+    await claimPort(address.host, address.port);
+  } catch (cause) {
+    const detail = `--admin-addr: ${(cause as Error).message}`;
+    throw new SluicewayError('SLW_LISTEN_FAILED', detail, { cause });
+  }
 }
 
 /** Undefined where there is none. */

@@ -13,7 +13,7 @@ import type { Serve } from '../bridge/calls.ts';
 import type { ExitControlMethods } from '../bridge/exit-messages.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { AccessControl } from './access.ts';
-import { openAdmin } from './admin.ts';
+import { claimAdmin, openAdmin } from './admin.ts';
 import type { AdminPort } from './admin-port.ts';
 import { Answers } from './answers.ts';
 import { ConfigReload } from './config-reload.ts';
@@ -213,6 +213,8 @@ class RunningNode implements ExitNode {
   async #openPorts(): Promise<void> {
     const { predecessor } = this.#options;
     if (predecessor === undefined) await this.#openAdmin();
+    // It opens last: what cannot be opened is to end this process while nobody has moved.
+    else await claimAdmin(this.#config.adminAddr, predecessor.inheritance);
     await this.#ports.claim();
     await this.#shards.start();
     if (predecessor !== undefined) await this.#succeed(predecessor);

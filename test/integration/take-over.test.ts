@@ -1,4 +1,5 @@
-// Goal: clients are told of a move at whatever moment they come, and stay when it came to nothing.
+// Goal: clients are told of a move at whatever moment they come, and stay when it came to nothing;
+// what a successor cannot open ends it before anybody moves.
 // Method: a node in this process with a successor that the test plays, and a relay that holds back
 // what a client says.
 
@@ -7,6 +8,8 @@ import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { type ExitNode, startServer } from '../../src/control/exit-node.ts';
 import type { Moving, SuccessorEvents } from '../../src/control/hand-over.ts';
+import { Inheritance } from '../../src/control/inheritance.ts';
+import type { Predecessor } from '../../src/control/predecessor.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { type Flags, LOOPBACK, serverConfig } from '../support/configs.ts';
 import { eventually } from '../support/deadline.ts';
@@ -192,4 +195,24 @@ test('who came by the port of visitors stays until that is handed on, and is not
   }
   place.events().onReady();
   for (const { log } of [late, last]) await log.line('server takes no new streams here', moved);
+});
+
+test('an admin address that is taken ends a successor before anybody moves', async (t) => {
+  const taken = await startHttp(t, (_request, response) => response.end('another program'));
+  const steps: string[] = [];
+  const predecessor: Predecessor = {
+    inheritance: new Inheritance([], () => undefined),
+    prepared: async () => {
+      steps.push('prepared');
+      return { clients: [], tunnels: [] };
+    },
+    ready: () => void steps.push('ready'),
+    serves: () => false,
+    isGone: false,
+  };
+  const config = serverConfig({ shards: '1', 'admin-addr': `${LOOPBACK}:${taken}` });
+  const { log } = new LogLines('control');
+  const starting = startServer(config, { log, version: '0.0.0-test', predecessor });
+  await assert.rejects(starting, { code: 'SLW_LISTEN_FAILED', message: /--admin-addr/u });
+  assert.deepEqual(steps, []);
 });
