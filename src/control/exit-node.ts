@@ -29,6 +29,7 @@ import { Readings } from './readings.ts';
 import { Registry } from './registry.ts';
 import { serveShard } from './serve-shard.ts';
 import type { Ending, ExitNode, StartOptions } from './start-options.ts';
+import { TakenPorts } from './taken-ports.ts';
 import { TunnelLog } from './tunnel-log.ts';
 import { VisitorTls } from './visitor-tls.ts';
 
@@ -75,6 +76,7 @@ class RunningNode implements ExitNode {
   readonly #own: OwnCounts;
   readonly #tunnelLog: TunnelLog;
   readonly #ports: PublicPorts;
+  readonly #tunnelPorts: TakenPorts;
   readonly #https: VisitorTls | undefined;
   readonly #handOver: HandOver | undefined;
   readonly #memory: MemoryWatch;
@@ -99,6 +101,11 @@ class RunningNode implements ExitNode {
       bridges: () => this.#shards.pool.bridges(),
       log: this.#log,
       inheritance: options.predecessor?.inheritance,
+    });
+    this.#tunnelPorts = new TakenPorts({
+      open: (name) => this.#openPort(name),
+      isUnderWay: () => this.#isSucceeding || this.#handOver?.isUnderWay === true,
+      clock: systemClock,
     });
     this.#tls = tls;
     this.#access = this.#createAccess();
@@ -138,6 +145,10 @@ class RunningNode implements ExitNode {
   /** Or the first shard alone? */
   get #acceptsEverywhere(): boolean {
     return this.#accepting > 1;
+  }
+
+  get #isSucceeding(): boolean {
+    return this.#state === 'starting' && this.#options.predecessor !== undefined;
   }
 
   async start(): Promise<void> {
@@ -261,7 +272,7 @@ class RunningNode implements ExitNode {
       hasLoginProvider: (name) => this.#logins.hasProvider(name),
       scopes: this.#access,
       publish: (changes) => this.#shards.tellAll((bridge) => bridge.tell('route', changes)),
-      openPort: (name) => this.#openPort(name),
+      openPort: (name) => this.#tunnelPorts.open(name),
       closePort: (name) => this.#ports.close(name),
       doubtLinks: (shard, links) => this.#shards.pool.bridge(shard)?.tell('doubtLinks', { links }),
       closeLinks: (shard, links, code) =>
@@ -375,9 +386,7 @@ class RunningNode implements ExitNode {
     return new Answers({
       judge: (request) => this.#access.judge(request),
       // While it takes over, visitors are served by the predecessor.
-      isReady: () =>
-        this.#state === 'ready' ||
-        (this.#state === 'starting' && this.#options.predecessor !== undefined),
+      isReady: () => this.#state === 'ready' || this.#isSucceeding,
       isServed: (tunnel) =>
         this.#registry.isServed(tunnel) || this.#options.predecessor?.serves(tunnel) === true,
       status: () => this.#readings.status(),

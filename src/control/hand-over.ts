@@ -13,6 +13,7 @@
 
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { readPortName } from '../base/port-name.ts';
 import type { InheritedSocket } from './inheritance.ts';
 import type { OpenTunnels, PublicPorts } from './public-ports.ts';
 
@@ -75,9 +76,16 @@ export class HandOver {
   #phase: Phase = 'idle';
   #successor: Successor | undefined;
   #deadline: Timer | undefined;
+  /** Listeners whose sockets the successor has. */
+  #offered: ReadonlySet<string> = new Set();
 
   constructor(options: HandOverOptions) {
     this.#options = options;
+  }
+
+  /** Has a successor, or had one until now, copies of the listening sockets? */
+  get isUnderWay(): boolean {
+    return this.#phase !== 'idle' && this.#phase !== 'done';
   }
 
   begin(): void {
@@ -97,6 +105,7 @@ export class HandOver {
       return;
     }
     this.#phase = 'starting';
+    this.#offered = new Set(offered.map(({ name }) => name));
     this.#setDeadline(START_MS_MAX, 'it did not start in time');
     try {
       this.#successor = start(offered, {
@@ -128,7 +137,11 @@ export class HandOver {
     // Told last: whoever comes finds the successor alone on the control port.
     await ports.leaveControl();
     if (this.#phase !== 'moving') return;
-    this.#successor?.move(registry.moving());
+    const moving = registry.moving();
+    // A port that is younger than the successor cannot open there before it is closed here.
+    const canOpen = (name: string): boolean =>
+      readPortName(name) === undefined || this.#offered.has(name);
+    this.#successor?.move({ ...moving, tunnels: moving.tunnels.filter(canOpen) });
     tellClients();
   }
 

@@ -13,6 +13,8 @@ class Place {
   readonly steps: string[] = [];
   events: SuccessorEvents | undefined;
   startFails = false;
+  /** Ports of tunnels that were not offered to the successor. */
+  younger: readonly string[] = [];
   readonly handOver: HandOver;
 
   constructor(fds: readonly number[] = [9]) {
@@ -34,7 +36,7 @@ class Place {
         advance: async (stage) => void note(`open ${stage}`),
       },
       registry: {
-        moving: () => ({ clients: ['alpha'], tunnels: ['example.com'] }),
+        moving: () => ({ clients: ['alpha'], tunnels: ['example.com', ...this.younger] }),
         openPorts: () => [],
         isPortOpen: () => false,
       },
@@ -138,5 +140,31 @@ test('a socket without a descriptor is a reason not to begin', () => {
     const place = new Place(fds);
     place.handOver.begin();
     assert.deepEqual(place.steps, []);
+  }
+});
+
+test('a port that is younger than the successor is not waited for there', async () => {
+  const place = new Place();
+  place.handOver.begin();
+  place.younger = ['tcp:2222', 'udp:53'];
+  place.events?.onPrepared();
+  await turn();
+  assert.deepEqual(place.steps, WHOLE);
+});
+
+test('a take-over is under way from its beginning until it is done, or has failed', async () => {
+  for (const end of ['serves', 'fails', 'fails early'] as const) {
+    const place = new Place();
+    const { handOver } = place;
+    assert.equal(handOver.isUnderWay, false);
+    handOver.begin();
+    assert.equal(handOver.isUnderWay, true);
+    if (end !== 'fails early') place.events?.onPrepared();
+    await turn();
+    assert.equal(handOver.isUnderWay, true);
+    if (end === 'serves') place.events?.onReady();
+    else place.events?.onEnd('it ended with 1');
+    await turn();
+    assert.equal(handOver.isUnderWay, false, end);
   }
 });

@@ -4,6 +4,7 @@
 // what a client says.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { type ExitNode, startServer } from '../../src/control/exit-node.ts';
@@ -13,9 +14,10 @@ import type { Predecessor } from '../../src/control/predecessor.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { type Flags, LOOPBACK, serverConfig } from '../support/configs.ts';
 import { eventually } from '../support/deadline.ts';
+import { freePort } from '../support/free-port.ts';
 import { startLocalClient } from '../support/local-tunnel.ts';
 import { LogLines } from '../support/log-lines.ts';
-import { get, startHttp } from '../support/upstream.ts';
+import { connectTo, echoOnce, get, startEcho, startHttp } from '../support/upstream.ts';
 
 interface Place {
   readonly node: ExitNode;
@@ -215,4 +217,81 @@ test('an admin address that is taken ends a successor before anybody moves', asy
   const starting = startServer(config, { log, version: '0.0.0-test', predecessor });
   await assert.rejects(starting, { code: 'SLW_LISTEN_FAILED', message: /--admin-addr/u });
   assert.deepEqual(steps, []);
+});
+
+/** A client with a site and a TCP port, which is refused or waited for once the site is there. */
+async function startTwoTunnels(t: TestContext, port: number, tcpPort: number) {
+  const site = await startHttp(t, (_request, response) => response.end('served'));
+  const echo = await startEcho(t);
+  const flags = {
+    ...{ links: '1', id: 'two', upstream: `a.test=http://127.0.0.1:${site}` },
+    tcp: `${tcpPort}=127.0.0.1:${echo}`,
+  };
+  const place = { controlPort: port };
+  return startLocalClient(t, place, { flags, waits: false, complains: true });
+}
+
+/** Is the port open for visitors, and was it never refused? */
+async function expectOpened(t: TestContext, log: LogLines, port: number): Promise<void> {
+  await log.line('tunnel up', { tunnel: `tcp:${port}` });
+  assert.deepEqual(log.all('tunnel refused'), []);
+  assert.equal(await echoOnce(await connectTo(t, port), 'hello'), 'hello');
+}
+
+/** Has the port as the other process of a take-over has it. */
+async function occupy(t: TestContext, port: number): Promise<() => Promise<void>> {
+  const server = createServer();
+  server.listen(port, LOOPBACK);
+  await once(server, 'listening');
+  const release = async (): Promise<void> => {
+    if (server.listening) await new Promise((resolve) => server.close(resolve));
+  };
+  undoAfter(t, release);
+  return release;
+}
+
+test('a port that the successor has a copy of opens when a take-over came to nothing', async (t) => {
+  const place = await startPlace(t);
+  const tcpPort = await freePort();
+  place.node.takeOver();
+  const release = await occupy(t, tcpPort);
+  const { log } = await startTwoTunnels(t, place.controlPort, tcpPort);
+  await log.line('link up');
+  await eventually(10_000, 'what it offered is being opened', async () =>
+    assert.equal((await get(t, { port: place.httpPort, host: 'a.test' })).status, 200),
+  );
+  await release();
+  place.events().onEnd('it ended with 1');
+  await expectOpened(t, log, tcpPort);
+});
+
+test('a port that the old process has opened since opens here when it is closed there', async (t) => {
+  const [controlPort, tcpPort] = [await freePort(), await freePort()];
+  const release = await occupy(t, tcpPort);
+  let isGone = false;
+  const predecessor: Predecessor = {
+    inheritance: new Inheritance([], () => undefined),
+    prepared: async () => ({ clients: ['two', 'never'], tunnels: ['a.test'] }),
+    ready: () => undefined,
+    serves: () => false,
+    get isGone(): boolean {
+      return isGone;
+    },
+  };
+  const config = serverConfig({ shards: '1', 'control-addr': `${LOOPBACK}:${controlPort}` });
+  const { log: serverLog } = new LogLines('control');
+  const starting = startServer(config, { log: serverLog, version: '0.0.0-test', predecessor });
+  undoAfter(t, async () => {
+    isGone = true;
+    const node = await starting;
+    node.stop();
+    await node.closed;
+  });
+  const ready = `http://${LOOPBACK}:${controlPort}/readyz?tunnel=a.test`;
+  const { log } = await startTwoTunnels(t, controlPort, tcpPort);
+  await eventually(10_000, 'what it offered is being opened', async () =>
+    assert.equal((await fetch(ready, { headers: { connection: 'close' } })).status, 200),
+  );
+  await release();
+  await expectOpened(t, log, tcpPort);
 });

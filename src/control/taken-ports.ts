@@ -1,0 +1,58 @@
+// Ports of tunnels while one process takes over from another, which may have them still: who wants
+// one waits a moment for it, as it is the other's to close.
+//
+// Invariant: the wait is bounded for each port, whoever asks and however often, and well below what
+// a registration may take; without a take-over nobody waits, as a port is then another program's.
+// Must not know: how ports are opened, or which of the two processes this is.
+
+import { type Clock, sleep } from '../base/clock.ts';
+import { SluicewayError } from '../base/errors.ts';
+
+/** Half of what a call from a shard may take. Longer than clients of one take-over need to come. */
+const WAIT_MS_MAX = 5000;
+const AGAIN_MS = 50;
+
+export interface TakenPortsOptions {
+  /** Opens a port on every shard. Rejects with a SluicewayError. */
+  readonly open: (name: string) => Promise<void>;
+  /** Is a take-over under way? */
+  readonly isUnderWay: () => boolean;
+  readonly clock: Clock;
+}
+
+export class TakenPorts {
+  readonly #options: TakenPortsOptions;
+  /** Since when ports that were taken are waited for; no more than there are ports. */
+  readonly #sinceMs = new Map<string, number>();
+
+  constructor(options: TakenPortsOptions) {
+    this.#options = options;
+  }
+
+  async open(name: string): Promise<void> {
+    const { open, isUnderWay } = this.#options;
+    // Asked before: when it ends meanwhile, the port is about to be free.
+    const waits = isUnderWay();
+    for (;;) {
+      try {
+        await open(name);
+        this.#sinceMs.delete(name);
+        return;
+      } catch (error) {
+        if (!waits || !isTaken(error) || this.#waitedMs(name) >= WAIT_MS_MAX) throw error;
+      }
+      await sleep(AGAIN_MS);
+    }
+  }
+
+  #waitedMs(name: string): number {
+    const nowMs = this.#options.clock.nowMs();
+    const sinceMs = this.#sinceMs.get(name) ?? nowMs;
+    this.#sinceMs.set(name, sinceMs);
+    return nowMs - sinceMs;
+  }
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof SluicewayError && error.code === 'SLW_TUNNEL_PORT_TAKEN';
+}
