@@ -5,106 +5,13 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
-import { type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
+import { SluicewayError } from '../../src/base/errors.ts';
 import type { LinkPort, RouteChange } from '../../src/bridge/exit-messages.ts';
 import { Registry } from '../../src/control/registry.ts';
 import { NaiveRegistry } from './naive-registry.ts';
+import { Bench, Replica } from './registry-bench.ts';
 
 const REPLACED = { code: 'SLW_LINK_REPLACED' };
-
-/** What a shard makes of changes; newest number wins, as in the router. */
-class Replica {
-  readonly tunnels = new Map<string, Set<string>>();
-  number = 0;
-
-  apply(changes: readonly RouteChange[]): void {
-    for (const change of changes) {
-      assert.ok(change.number > this.number, `number ${change.number} after ${this.number}`);
-      this.number = change.number;
-      const links = this.tunnels.get(change.tunnel) ?? new Set();
-      if (change.kind === 'forget') this.tunnels.delete(change.tunnel);
-      else this.tunnels.set(change.tunnel, links);
-      if (change.kind === 'add' && change.link !== '') links.add(change.link);
-      if (change.kind === 'remove') links.delete(change.link);
-    }
-  }
-
-  names(): string[] {
-    return [...this.tunnels.keys()].sort();
-  }
-
-  routes(): string[] {
-    const routes = [...this.tunnels].flatMap(([tunnel, links]) =>
-      [...links].map((link) => `${tunnel} ${link}`),
-    );
-    return routes.sort();
-  }
-}
-
-interface PortStep {
-  readonly what: 'open' | 'close';
-  readonly name: string;
-  readonly done: (error?: SluicewayError) => void;
-}
-
-class Bench {
-  readonly registry: Registry;
-  readonly replica = new Replica();
-  readonly closedLinks: { shard: number; links: readonly string[]; code: ErrorCode }[] = [];
-  /** Everything that was asked for, in order. */
-  readonly steps: string[] = [];
-  /** Steps under way. */
-  readonly pending: PortStep[] = [];
-  readonly doubted: { shard: number; links: readonly string[] }[] = [];
-  readonly openPorts = new Set<string>();
-  /** Ends steps by themselves. */
-  isPrompt = true;
-
-  constructor() {
-    this.registry = new Registry({
-      isPortAllowed: ({ port }) => port >= 1024,
-      hasHttps: true,
-      wallMs: () => 0,
-      publish: (changes) => this.replica.apply(changes),
-      openPort: (name) => this.#step('open', name),
-      closePort: (name) => this.#step('close', name),
-      doubtLinks: (shard, links) => this.doubted.push({ shard, links }),
-      closeLinks: (shard, links, code) => this.closedLinks.push({ shard, links, code }),
-    });
-  }
-
-  hello(link: string, client: string, instance = 'first', shard = 0): void {
-    const remoteAddress = '192.0.2.1:1';
-    this.registry.hello({ link, client, instance, agent: 'sluiceway/1', remoteAddress }, shard);
-  }
-
-  async register(link: string, ...names: string[]): Promise<string[]> {
-    const offers = names.map((name) => ({ name, label: `${name}=label` }));
-    const answers = await this.registry.register(link, offers);
-    return answers.map(({ code }) => code);
-  }
-
-  #step(what: 'open' | 'close', name: string): Promise<void> {
-    this.steps.push(`${what} ${name}`);
-    assert.ok(!this.pending.some((step) => step.name === name), `two steps for ${name} at once`);
-    assert.equal(this.openPorts.has(name), what === 'close', `${what} of ${name}, which is so`);
-    return new Promise((resolve, reject) => {
-      const step: PortStep = {
-        what,
-        name,
-        done: (error) => {
-          this.pending.splice(this.pending.indexOf(step), 1);
-          if (what === 'close') this.openPorts.delete(name);
-          else if (error === undefined) this.openPorts.add(name);
-          if (error === undefined) resolve();
-          else reject(error);
-        },
-      };
-      this.pending.push(step);
-      if (this.isPrompt) setImmediate(() => step.done());
-    });
-  }
-}
 
 /** Lets everything that was begun go on as far as it can. */
 async function settle(turns = 6): Promise<void> {

@@ -10,7 +10,6 @@ import type {
   ExitControlMethods,
   ExitShardMethods,
   LinkPort,
-  TunnelRequest,
 } from '../../src/bridge/exit-messages.ts';
 import { WsLink } from '../../src/link/ws-link.ts';
 import type { Session } from '../../src/mux/session.ts';
