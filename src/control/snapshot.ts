@@ -3,7 +3,8 @@
 //   reading, 1 s, reading --> rates of that second; the last ten seconds --> latency, errors
 //
 // Invariant: a figure that is not known yet is null, never a zero that looks measured; lists are
-// bounded, the busiest first, and say how many there are. Must not know: who looks.
+// bounded, those in their rows and the texts of clients too, the busiest first, and say how many
+// there are. Must not know: who looks.
 
 import { REQUEST_BUCKETS_SECONDS } from '../bridge/shard-sample.ts';
 import type { Status, StatusClient } from './answers.ts';
@@ -12,6 +13,11 @@ import type { Totals } from './samples.ts';
 
 /** Rows of a list; more would be read by nobody, and sent each second. Guess. */
 const ROWS_MAX = 200;
+/** Upstreams in a client's row. A client may have a thousand, and 200 such clients would be 100 MB
+ * a second to write; more than a few are no reading. Guess. */
+const UPSTREAMS_SHOWN_MAX = 8;
+/** Of a text that a client chose, which may be 512 long. Guess: `NAME=URL` is some 60. */
+const TEXT_SHOWN_LENGTH_MAX = 100;
 /** Latency and errors are of so long: a second of a quiet tunnel says little. */
 const WINDOW_MS = 10_000;
 /** Readings kept for the window: one a second, and one more. */
@@ -33,6 +39,13 @@ export interface TunnelRow {
   readonly bytesOutPerSecond: number | null;
   readonly bytesIn: number;
   readonly bytesOut: number;
+}
+
+/** A client of the status document without its lists. */
+export interface ClientRow extends Omit<StatusClient, 'tunnels'> {
+  /** The first ones, in short. */
+  readonly upstreams: readonly string[];
+  readonly tunnelsCount: number;
 }
 
 /** All rates are of the time since the snapshot before; `In` is from visitors, `Out` to them. */
@@ -61,7 +74,7 @@ export interface Snapshot {
   readonly tunnelsCount: number;
   readonly tunnels: readonly TunnelRow[];
   readonly clientsCount: number;
-  readonly clients: readonly StatusClient[];
+  readonly clients: readonly ClientRow[];
   readonly certificates: readonly { readonly name: string; readonly notAfterMs: number }[];
 }
 
@@ -118,7 +131,7 @@ export class Snapshots {
       tunnelsCount: tunnels.length,
       tunnels: tunnels.slice(0, ROWS_MAX),
       clientsCount: clients.length,
-      clients: clients.slice(0, ROWS_MAX),
+      clients: clients.slice(0, ROWS_MAX).map(clientRowOf),
       certificates: [...counts.certificates]
         .map(([name, seconds]) => ({ name, notAfterMs: seconds * 1000 }))
         .sort((a, b) => a.notAfterMs - b.notAfterMs)
@@ -243,6 +256,21 @@ function shardsOf({ loopDelays }: Totals): Snapshot['shards'] {
       loopP99Ms: p99 * 1000,
       loopMaxMs: max * 1000,
     }));
+}
+
+function clientRowOf({ tunnels, upstreams, ...client }: StatusClient): ClientRow {
+  return {
+    ...client,
+    version: cut(client.version),
+    ...(client.identity === undefined ? {} : { identity: cut(client.identity) }),
+    upstreams: upstreams.slice(0, UPSTREAMS_SHOWN_MAX).map(cut),
+    tunnelsCount: tunnels.length,
+  };
+}
+
+function cut(text: string): string {
+  const isLong = text.length > TEXT_SHOWN_LENGTH_MAX;
+  return isLong ? `${text.slice(0, TEXT_SHOWN_LENGTH_MAX)}…` : text;
 }
 
 function byId(a: StatusClient, b: StatusClient): number {

@@ -137,6 +137,19 @@ test('lists are bounded, the busiest first, and say how many there are', () => {
   assert.equal(more.clients[0]?.clientID, 'c299');
 });
 
+test('a client with a thousand tunnels and long labels is a row like another', () => {
+  const names = Array.from({ length: 1000 }, (_none, index) => `t${index}.example`);
+  const upstreams = names.map((name) => `${name}=`.padEnd(512, 'x'));
+  const large = { ...client('large', names), upstreams, version: 'v'.repeat(512) };
+  const usual = { ...client('usual', ['a.example']), upstreams: ['http://a'] };
+  const { clients } = new Snapshots().take(reading({}, [large, usual]), at(1));
+  const [row, other] = clients;
+  assert.deepEqual([row?.upstreams.length, row?.tunnelsCount], [8, 1000]);
+  assert.match(row?.upstreams[0] ?? '', /^t0\.example=x{89}…$/u);
+  assert.ok(JSON.stringify(row).length < 1500, `${JSON.stringify(row).length} characters`);
+  assert.deepEqual([other?.upstreams, other?.tunnelsCount], [['http://a'], 1]);
+});
+
 test('a tunnel without clients and streams is not listed', () => {
   const { tunnels } = new Snapshots().take(
     reading({ tunnels: [{ ...tunnel(5, 5, 'gone'), streams: 0 }, tunnel(1, 1, 'left')] }),

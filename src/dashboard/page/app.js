@@ -65,7 +65,7 @@ const tables = {
     empty: 'No client is connected.',
     columns: [
       { title: 'Client', cell: (row) => row.clientID },
-      later({ title: 'Serves', cell: (row) => row.upstreams.join(', ') }),
+      later({ title: 'Serves', cell: (row) => show.some(row.upstreams, row.tunnelsCount) }),
       later({ title: 'From', cell: (row) => row.remoteAddr }),
       later({ title: 'Token', cell: (row) => row.token ?? row.identity ?? '–' }),
       later({ title: 'Version', cell: (row) => row.version }),

@@ -92,6 +92,12 @@ export function plural(value, one, many) {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
+/** The first few of a list, and how many there are beside them. */
+export function some(shown, all) {
+  const text = shown.join(', ');
+  return all > shown.length ? `${text}, … and ${all - shown.length} more` : text;
+}
+
 /** Three digits that say something. */
 function trim(value) {
   if (value === 0) return '0';
