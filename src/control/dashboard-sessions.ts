@@ -8,16 +8,16 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
+import { dashboardCookieOf } from '../base/dashboard-cookie.ts';
 import type { Holder } from './clients.ts';
 
 const SESSION_MS = 12 * 3_600_000;
 /** Guess: a team with its browsers; more is somebody who opens them by program. */
 const SESSIONS_MAX = 64;
 const ID_BYTES = 32;
-const COOKIE = 'sluiceway_session';
 const ATTRIBUTES = 'Path=/; HttpOnly; SameSite=Strict';
-/** Of a Cookie header: ours is first, or behind others of the same host. */
-const ID = /(?:^|; )sluiceway_session=([A-Za-z0-9_-]{43})(?:;|$)/;
+/** Of a Cookie header: ours is first, or behind others of the same host, as of another port. */
+const ID = /(?:^|; )sluiceway_session(?:_\d{1,5})?=([A-Za-z0-9_-]{43})(?=;|$)/g;
 const COOKIE_HEADER_LENGTH_MAX = 8192;
 
 export interface DashboardSessionsOptions {
@@ -43,19 +43,19 @@ export class DashboardSessions {
     return this.#sessions.size;
   }
 
-  /** Gives the Set-Cookie field. */
-  open(credential: string): string {
+  /** Gives the Set-Cookie field; `authority` is that of the login. */
+  open(credential: string, authority: string): string {
     const id = randomBytes(ID_BYTES).toString('base64url');
     const endMs = this.#options.clock.nowMs() + SESSION_MS;
     const [oldest] = this.#sessions.keys();
     if (this.#sessions.size >= SESSIONS_MAX && oldest !== undefined) this.#sessions.delete(oldest);
     this.#sessions.set(digestOf(id), { credential, endMs });
-    return `${COOKIE}=${id}; Max-Age=${SESSION_MS / 1000}; ${ATTRIBUTES}`;
+    return `${dashboardCookieOf(authority)}=${id}; Max-Age=${SESSION_MS / 1000}; ${ATTRIBUTES}`;
   }
 
   /** Does the cookie of a request from this address belong to a session that still is? */
   isOpen(cookie: string | undefined, remoteAddress: string): boolean {
-    const key = keyOf(cookie);
+    const key = this.#keyOf(cookie);
     const session = key === undefined ? undefined : this.#sessions.get(key);
     if (key === undefined || session === undefined) return false;
     const { clock, mayLook } = this.#options;
@@ -66,17 +66,18 @@ export class DashboardSessions {
   }
 
   /** Gives the Set-Cookie field that makes a browser forget. */
-  close(cookie: string | undefined): string {
-    const key = keyOf(cookie);
+  close(cookie: string | undefined, authority: string): string {
+    const key = this.#keyOf(cookie);
     if (key !== undefined) this.#sessions.delete(key);
-    return `${COOKIE}=; Max-Age=0; ${ATTRIBUTES}`;
+    return `${dashboardCookieOf(authority)}=; Max-Age=0; ${ATTRIBUTES}`;
   }
-}
 
-function keyOf(cookie = ''): string | undefined {
-  if (cookie.length > COOKIE_HEADER_LENGTH_MAX) return undefined;
-  const id = ID.exec(cookie)?.[1];
-  return id === undefined ? undefined : digestOf(id);
+  /** Of a session that is known: another exit node's on this machine may be sent with it. */
+  #keyOf(cookie = ''): string | undefined {
+    if (cookie.length > COOKIE_HEADER_LENGTH_MAX) return undefined;
+    const keys = [...cookie.matchAll(ID)].map(([, id = '']) => digestOf(id));
+    return keys.find((key) => this.#sessions.has(key));
+  }
 }
 
 /** The id is 256 random bits: a plain digest cannot be searched, nor timed to any use. */

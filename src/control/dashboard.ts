@@ -181,11 +181,13 @@ export class Dashboard {
     }
     const { credential } = found;
     this.#options.log.info({ remoteAddress }, 'login to the dashboard');
-    redirect(visit, '/', { 'set-cookie': this.#sessions.open(credential) });
+    const { host = '' } = request.headers;
+    redirect(visit, '/', { 'set-cookie': this.#sessions.open(credential, host) });
   }
 
   #logout(visit: Visit): void {
-    redirect(visit, '/login', { 'set-cookie': this.#sessions.close(visit.request.headers.cookie) });
+    const { cookie, host = '' } = visit.request.headers;
+    redirect(visit, '/login', { 'set-cookie': this.#sessions.close(cookie, host) });
   }
 
   /** Is there a session to log out of? */

@@ -3,13 +3,49 @@
 // Invariant: linear, and nothing is decoded: a value that we gave out comes back byte for byte, and
 // any other is nobody's. Must not know: what a cookie is for.
 
+import { DASHBOARD_COOKIE } from '../base/dashboard-cookie.ts';
 import { KIND } from './field-kind.ts';
 import type { HeadParser } from './head-parser.ts';
+import { octets } from './octets.ts';
 
-/** Begins names of cookies that are for the exit node alone, behind `__Host-` if it is there. */
+/** Begins names of logins' cookies, for the exit node alone, behind `__Host-` if it is there. */
 export const OWN_COOKIE = 'slw-login';
 /** With it a cookie is of one host, and came over https (RFC 6265bis 4.1.3.2). */
 export const HOST_PREFIX = '__Host-';
+
+const OWN_NAMES = [OWN_COOKIE, DASHBOARD_COOKIE].map(octets);
+/** All of them begin with it. */
+const FIRST_OCTET = 0x73;
+
+/** Which cookies of a request are not for the upstream. */
+export interface HiddenCookies {
+  /** Those of logins; without providers they may be another exit node's, behind this one. */
+  readonly logins: 'hidden' | 'passed';
+  /** The dashboard's has this name here, where the upstream may be the dashboard itself. */
+  readonly dashboard: string;
+}
+
+/** May one of them be the exit node's own? Without an allocation, as each request is asked. */
+export function mayHoldOwnCookie({ bytes, base, fields }: HeadParser): boolean {
+  for (let index = 0; index < fields.count; index += 1) {
+    if (fields.kinds[index] !== KIND.COOKIE) continue;
+    const end = base + fields.valueEnd(index);
+    for (let at = base + fields.valueStart(index); at < end; at += 1) {
+      if (bytes[at] === FIRST_OCTET && isOwnAt(bytes, at, end)) return true;
+    }
+  }
+  return false;
+}
+
+function isOwnAt(bytes: Uint8Array, start: number, end: number): boolean {
+  for (const name of OWN_NAMES) {
+    let same = 0;
+    while (same < name.length && start + same < end && bytes[start + same] === name[same])
+      same += 1;
+    if (same === name.length) return true;
+  }
+  return false;
+}
 
 /** All cookies of a request, as one field would say them. */
 export function cookiesOf({ bytes, base, fields }: HeadParser): string {
@@ -33,15 +69,17 @@ export function cookieOf(cookies: string, name: string): string | undefined {
   return undefined;
 }
 
-/** Names of the exit node's own cookies among them. */
+/** Names of logins' cookies among them. */
 export function ownCookieNames(cookies: string): string[] {
   return cookies.includes(OWN_COOKIE) ? cookies.split(';').map(nameOf).filter(isOwn) : [];
 }
 
-/** The line of all cookies but the exit node's own; nothing when no other is there. */
-export function otherCookiesLine(cookies: string): Buffer {
+/** The line of all cookies but the hidden ones; undefined: none is hidden. */
+export function otherCookiesLine(cookies: string, hidden: HiddenCookies): Buffer | undefined {
   const pairs = cookies.split(';').map((pair) => pair.trim());
-  const others = pairs.filter((pair) => pair !== '' && !isOwn(nameOf(pair)));
+  const passed = pairs.filter((pair) => !isHidden(nameOf(pair), hidden));
+  if (passed.length === pairs.length) return undefined;
+  const others = passed.filter((pair) => pair !== '');
   return Buffer.from(others.length === 0 ? '' : `Cookie: ${others.join('; ')}\r\n`, 'latin1');
 }
 
@@ -51,6 +89,15 @@ function nameOf(pair: string): string {
 }
 
 function isOwn(name: string): boolean {
-  const bare = name.startsWith(HOST_PREFIX) ? name.slice(HOST_PREFIX.length) : name;
-  return bare.startsWith(OWN_COOKIE);
+  return bareOf(name).startsWith(OWN_COOKIE);
+}
+
+function isHidden(name: string, { logins, dashboard }: HiddenCookies): boolean {
+  const bare = bareOf(name);
+  if (bare.startsWith(DASHBOARD_COOKIE)) return bare !== dashboard;
+  return logins === 'hidden' && bare.startsWith(OWN_COOKIE);
+}
+
+function bareOf(name: string): string {
+  return name.startsWith(HOST_PREFIX) ? name.slice(HOST_PREFIX.length) : name;
 }

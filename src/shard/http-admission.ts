@@ -9,6 +9,7 @@
 // sockets, and how anything is answered.
 
 import type { ErrorCode } from '../base/errors.ts';
+import { mayHoldOwnCookie } from '../http/cookie.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
 import type { LoginGain } from '../http/head-writer.ts';
 import type { RequestParser } from '../http/request-head.ts';
@@ -27,7 +28,7 @@ export class HttpAdmission {
   readonly #context: HttpContext;
   readonly #origin: VisitorOrigin;
   readonly #serverName: string | undefined;
-  /** Made when a login first matters. */
+  /** Made when a login, or a cookie of the exit node, first matters. */
   #gate: VisitorGate | undefined;
 
   /** `serverName`: of the TLS handshake; the Host of every request must be the same. */
@@ -93,10 +94,9 @@ export class HttpAdmission {
   }
 
   #verdict(head: RequestParser, tunnel: string): Verdict {
-    const { router, sessions } = this.#context;
-    const logins = router.loginsOf(tunnel);
+    const logins = this.#context.router.loginsOf(tunnel);
     if (this.#gate === undefined) {
-      if (logins === undefined && !sessions.isOn) return undefined;
+      if (logins === undefined && !mayHoldOwnCookie(head)) return undefined;
       this.#gate = new VisitorGate(this.#context, this.#origin);
     }
     return this.#gate.judge(head, tunnel, logins);

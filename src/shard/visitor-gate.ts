@@ -7,10 +7,11 @@
 // tunnel, never pass on. A password of an address that has guessed too often is not compared, so
 // that its answer tells nothing. Must not know: sockets, or how somebody logs in.
 
+import { dashboardCookieOf } from '../base/dashboard-cookie.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { LoginSession } from '../base/login-session.ts';
 import { isPassword, type VisitorLogins } from '../base/visitor-login.ts';
-import { cookieOf, cookiesOf, otherCookiesLine, ownCookieNames } from '../http/cookie.ts';
+import { cookieOf, cookiesOf, mayHoldOwnCookie, otherCookiesLine } from '../http/cookie.ts';
 import { KIND } from '../http/field-kind.ts';
 import { onlyValue } from '../http/field-value.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
@@ -44,9 +45,17 @@ export type Verdict = undefined | ErrorCode | { readonly provider: string };
 /** What the Authorization field is: nothing that opens, or to compare, or not even that. */
 type Guess = 'none' | 'compared' | 'held off';
 
-/** What a request was let in by, apart from what changes with time. */
-interface Known {
+/** Where a cookie may be the exit node's own: all of them. */
+interface OwnCookies {
   readonly cookies: string;
+  /** How the dashboard's cookie would be called here. */
+  readonly dashboard: string;
+}
+
+const NO_COOKIES: OwnCookies = { cookies: '', dashboard: '' };
+
+/** What a request was let in by, apart from what changes with time. */
+interface Known extends OwnCookies {
   readonly tunnel: string;
   readonly host: string;
   readonly logins: readonly VisitorLogins[];
@@ -75,22 +84,21 @@ export class VisitorGate {
     tunnel: string,
     logins: readonly VisitorLogins[] | undefined,
   ): Verdict {
-    const { sessions } = this.#context;
-    const cookies = sessions.isOn ? cookiesOf(head) : '';
+    const shown = ownCookiesOf(head);
     this.gain = undefined;
     if (logins === undefined) {
-      this.gain = gainOfOpen(cookies);
+      this.gain = gainOfOpen(shown, this.#context);
       return undefined;
     }
-    if (this.#isKnown(cookies, tunnel, head.host, logins)) {
+    if (this.#isKnown(shown, tunnel, head.host, logins)) {
       this.gain = this.#known?.gain;
       return undefined;
     }
-    return this.#judgeAnew(head, cookies, { tunnel, logins });
+    return this.#judgeAnew(head, shown, { tunnel, logins });
   }
 
   #isKnown(
-    cookies: string,
+    { cookies, dashboard }: OwnCookies,
     tunnel: string,
     host: string,
     logins: readonly VisitorLogins[],
@@ -100,6 +108,7 @@ export class VisitorGate {
     return (
       known !== undefined &&
       known.cookies === cookies &&
+      known.dashboard === dashboard &&
       known.tunnel === tunnel &&
       known.host === host &&
       known.logins === logins &&
@@ -110,7 +119,7 @@ export class VisitorGate {
 
   #judgeAnew(
     head: RequestParser,
-    cookies: string,
+    own: OwnCookies,
     asked: { readonly tunnel: string; readonly logins: readonly VisitorLogins[] },
   ): Verdict {
     const { tunnel, logins } = asked;
@@ -127,7 +136,7 @@ export class VisitorGate {
       }
       const { provider } = one;
       if (provider === undefined) return this.#refusal(head, guess, logins);
-      const session = this.#sessionOf(head, cookies, { host: head.host, tunnel, provider });
+      const session = this.#sessionOf(head, own.cookies, { host: head.host, tunnel, provider });
       if (session === undefined || !one.admitsIdentity(session)) {
         // Whoever guesses is counted, however it asks and whatever else it shows.
         if (guess !== 'none') return this.#refusal(head, guess, logins);
@@ -139,14 +148,14 @@ export class VisitorGate {
       first ??= session;
       endsS = Math.min(endsS, session.endsS);
     }
-    this.gain = gainOf(logins, cookies, first);
+    this.gain = gainOf(logins, first, otherCookies(own, this.#context));
     if (!isByCookies) {
       this.#rememberPassword(head, shown, tunnel);
       return undefined;
     }
     const { host } = head;
     const { version } = sessions;
-    this.#known = { cookies, tunnel, host, logins, version, endsS, gain: this.gain };
+    this.#known = { ...own, tunnel, host, logins, version, endsS, gain: this.gain };
     return undefined;
   }
 
@@ -212,19 +221,33 @@ function mayShowField(logins: readonly VisitorLogins[]): boolean {
 
 /** Of a request that is sent again without its visitor: nobody is behind it. */
 export function gainWithoutVisitor(
-  { sessions, router }: HttpContext,
+  context: HttpContext,
   head: RequestParser,
   tunnel: string,
 ): LoginGain | undefined {
-  const logins = router.loginsOf(tunnel);
-  const cookies = sessions.isOn ? cookiesOf(head) : '';
-  return logins === undefined ? gainOfOpen(cookies) : gainOf(logins, cookies, undefined);
+  const logins = context.router.loginsOf(tunnel);
+  const own = ownCookiesOf(head);
+  if (logins === undefined) return gainOfOpen(own, context);
+  return gainOf(logins, undefined, otherCookies(own, context));
 }
 
-/** Of a tunnel without logins, which may share its host with one that has them. */
-function gainOfOpen(cookies: string): LoginGain | undefined {
-  if (ownCookieNames(cookies).length === 0) return undefined;
-  return { hidden: HIDDEN_COOKIES, cookieLine: otherCookiesLine(cookies), lines: EMPTY };
+/** Nothing where none is ours: then they say nothing here, and pass on as they are. */
+function ownCookiesOf(head: RequestParser): OwnCookies {
+  if (!mayHoldOwnCookie(head)) return NO_COOKIES;
+  const { bytes, base, authorityStart, authorityEnd } = head;
+  const authority = bytes.toString('latin1', base + authorityStart, base + authorityEnd);
+  return { cookies: cookiesOf(head), dashboard: dashboardCookieOf(authority) };
+}
+
+/** The line of cookies that pass on; undefined: all do, as they came. */
+function otherCookies({ cookies, dashboard }: OwnCookies, { sessions }: HttpContext) {
+  return otherCookiesLine(cookies, { logins: sessions.isOn ? 'hidden' : 'passed', dashboard });
+}
+
+/** Of a tunnel without logins; its host may have one with logins too, or the dashboard. */
+function gainOfOpen(own: OwnCookies, context: HttpContext): LoginGain | undefined {
+  const cookieLine = otherCookies(own, context);
+  return cookieLine && { hidden: HIDDEN_COOKIES, cookieLine, lines: EMPTY };
 }
 
 /**
@@ -233,13 +256,12 @@ function gainOfOpen(cookies: string): LoginGain | undefined {
  */
 function gainOf(
   logins: readonly VisitorLogins[],
-  cookies: string,
   session: LoginSession | undefined,
+  cookieLine: Buffer | undefined,
 ): LoginGain {
   const lines = session === undefined ? EMPTY : identityLines(session);
   const [plain, withCookies] = HIDDEN_BEHIND[mayShowField(logins) ? 'field' : 'session'];
-  if (ownCookieNames(cookies).length === 0) return { hidden: plain, cookieLine: undefined, lines };
-  return { hidden: withCookies, cookieLine: otherCookiesLine(cookies), lines };
+  return { hidden: cookieLine === undefined ? plain : withCookies, cookieLine, lines };
 }
 
 /** Of visible ASCII, as every identity is. */

@@ -9,6 +9,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 const CREDENTIAL = 'ops#1';
 const ADDRESS = '192.0.2.1:7';
 const ELSEWHERE = '198.51.100.1:7';
+const HERE = 'dash.example.com:9123';
 const HOUR_MS = 3_600_000;
 
 class Bench {
@@ -26,16 +27,16 @@ class Bench {
 
   /** What the browser sends from now on. */
   open(): string {
-    return this.sessions.open(CREDENTIAL).split(';')[0] ?? '';
+    return this.sessions.open(CREDENTIAL, HERE).split(';')[0] ?? '';
   }
 }
 
 test('a cookie is kept from scripts and other sites, and opens its session alone', () => {
   const bench = new Bench();
-  const field = bench.sessions.open(CREDENTIAL);
+  const field = bench.sessions.open(CREDENTIAL, HERE);
   assert.match(
     field,
-    /^sluiceway_session=[\w-]{43}; Max-Age=43200; Path=\/; HttpOnly; SameSite=Strict$/u,
+    /^sluiceway_session_9123=[\w-]{43}; Max-Age=43200; Path=\/; HttpOnly; SameSite=Strict$/u,
   );
   const cookie = field.split(';')[0] ?? '';
   for (const sent of [cookie, `a=b; ${cookie}`, `${cookie}; c=d`]) {
@@ -48,6 +49,15 @@ test('a cookie is kept from scripts and other sites, and opens its session alone
   for (const sent of [...wrong, ...odd]) assert.equal(bench.isOpen(sent), false, sent);
 });
 
+test('a cookie has the name of its port, and one of another port is not in the way', () => {
+  const bench = new Bench();
+  const cookie = bench.open();
+  assert.equal(bench.isOpen(`sluiceway_session=${'A'.repeat(43)}; ${cookie}`), true);
+  assert.equal(bench.isOpen(`${cookie}; sluiceway_session_9=${'A'.repeat(43)}`), true);
+  assert.match(bench.sessions.open(CREDENTIAL, 'dash.example.com'), /^sluiceway_session=/u);
+  assert.match(bench.sessions.open(CREDENTIAL, '[::1]'), /^sluiceway_session=/u);
+});
+
 test('it ends after twelve hours, by logout, and with its token', () => {
   const bench = new Bench();
   const first = bench.open();
@@ -56,7 +66,7 @@ test('it ends after twelve hours, by logout, and with its token', () => {
   bench.clock.advance(2);
   assert.equal(bench.isOpen(first), false);
   const second = bench.open();
-  assert.match(bench.sessions.close(second), /^sluiceway_session=; Max-Age=0;/u);
+  assert.match(bench.sessions.close(second, HERE), /^sluiceway_session_9123=; Max-Age=0;/u);
   assert.equal(bench.isOpen(second), false);
   const third = bench.open();
   bench.isGood = false;
