@@ -17,13 +17,20 @@ const SESSIONS_MAX = 64;
 const ID_BYTES = 32;
 const ATTRIBUTES = 'Path=/; HttpOnly; SameSite=Strict';
 /** Of a Cookie header: ours is first, or behind others of the same host, as of another port. */
-const ID = /(?:^|; )sluiceway_session(?:_\d{1,5})?=([A-Za-z0-9_-]{43})(?=;|$)/g;
+const ID = /(?:^|; )(?:__Host-)?sluiceway_session(?:_\d{1,5})?=([A-Za-z0-9_-]{43})(?=;|$)/g;
 const COOKIE_HEADER_LENGTH_MAX = 8192;
 
 export interface DashboardSessionsOptions {
   /** Is the token behind a credential still good, for this and from there? */
   readonly mayLook: (holder: Holder) => boolean;
   readonly clock: Clock;
+}
+
+/** Where a browser logs in or out. */
+export interface LoginPlace {
+  readonly authority: string;
+  /** Of the page, which TLS may end before. */
+  readonly scheme: 'http' | 'https';
 }
 
 interface Session {
@@ -43,21 +50,25 @@ export class DashboardSessions {
     return this.#sessions.size;
   }
 
-  /** Gives the Set-Cookie field; `authority` is that of the login. */
-  open(credential: string, authority: string): string {
+  /** Gives the Set-Cookie field. */
+  open(credential: string, { authority, scheme }: LoginPlace): string {
     const id = randomBytes(ID_BYTES).toString('base64url');
     const endMs = this.#options.clock.nowMs() + SESSION_MS;
     const [oldest] = this.#sessions.keys();
     if (this.#sessions.size >= SESSIONS_MAX && oldest !== undefined) this.#sessions.delete(oldest);
     this.#sessions.set(digestOf(id), { credential, endMs });
-    return `${dashboardCookieOf(authority)}=${id}; Max-Age=${SESSION_MS / 1000}; ${ATTRIBUTES}`;
+    const cookie = `${dashboardCookieOf(authority)}=${id}; Max-Age=${SESSION_MS / 1000}`;
+    return scheme === 'https' ? secure(cookie) : `${cookie}; ${ATTRIBUTES}`;
   }
 
   /** Does the cookie of a request from this address belong to a session that still is? */
   isOpen(cookie: string | undefined, remoteAddress: string): boolean {
-    const key = this.#keyOf(cookie);
-    const session = key === undefined ? undefined : this.#sessions.get(key);
-    if (key === undefined || session === undefined) return false;
+    return this.#keysOf(cookie).some((key) => this.#isLive(key, remoteAddress));
+  }
+
+  #isLive(key: string, remoteAddress: string): boolean {
+    const session = this.#sessions.get(key);
+    if (session === undefined) return false;
     const { clock, mayLook } = this.#options;
     const { credential, endMs } = session;
     if (clock.nowMs() < endMs && mayLook({ credential, remoteAddress })) return true;
@@ -65,19 +76,25 @@ export class DashboardSessions {
     return false;
   }
 
-  /** Gives the Set-Cookie field that makes a browser forget. */
-  close(cookie: string | undefined, authority: string): string {
-    const key = this.#keyOf(cookie);
-    if (key !== undefined) this.#sessions.delete(key);
-    return `${dashboardCookieOf(authority)}=; Max-Age=0; ${ATTRIBUTES}`;
+  /** Gives the Set-Cookie fields that make a browser forget. */
+  close(cookie: string | undefined, { authority }: Pick<LoginPlace, 'authority'>): string[] {
+    for (const key of this.#keysOf(cookie)) this.#sessions.delete(key);
+    // Of the other scheme there may be one, too.
+    const none = `${dashboardCookieOf(authority)}=; Max-Age=0`;
+    return [`${none}; ${ATTRIBUTES}`, secure(none)];
   }
 
-  /** Of a session that is known: another exit node's on this machine may be sent with it. */
-  #keyOf(cookie = ''): string | undefined {
-    if (cookie.length > COOKIE_HEADER_LENGTH_MAX) return undefined;
+  /** Of sessions that are known: another exit node's on this machine may be sent with them. */
+  #keysOf(cookie = ''): string[] {
+    if (cookie.length > COOKIE_HEADER_LENGTH_MAX) return [];
     const keys = [...cookie.matchAll(ID)].map(([, id = '']) => digestOf(id));
-    return keys.find((key) => this.#sessions.has(key));
+    return keys.filter((key) => this.#sessions.has(key));
   }
+}
+
+/** Never sent in the clear, nor set by who answers for this host in the clear. */
+function secure(cookie: string): string {
+  return `__Host-${cookie}; ${ATTRIBUTES}; Secure`;
 }
 
 /** The id is 256 random bits: a plain digest cannot be searched, nor timed to any use. */

@@ -6,7 +6,7 @@
 // shown without a session or a good token; pages run no script and load nothing but ours; nothing
 // of a request is in an answer. Must not know: what is shown, or how tokens are judged.
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
@@ -181,13 +181,16 @@ export class Dashboard {
     }
     const { credential } = found;
     this.#options.log.info({ remoteAddress }, 'login to the dashboard');
-    const { host = '' } = request.headers;
-    redirect(visit, '/', { 'set-cookie': this.#sessions.open(credential, host) });
+    const { host: authority = '', origin = '' } = request.headers;
+    // Of a browser, and compared with the host already.
+    const scheme = origin.startsWith('https:') ? 'https' : 'http';
+    const cookie = this.#sessions.open(credential, { authority, scheme });
+    redirect(visit, '/', { 'set-cookie': cookie });
   }
 
   #logout(visit: Visit): void {
-    const { cookie, host = '' } = visit.request.headers;
-    redirect(visit, '/login', { 'set-cookie': this.#sessions.close(cookie, host) });
+    const { cookie, host: authority = '' } = visit.request.headers;
+    redirect(visit, '/login', { 'set-cookie': this.#sessions.close(cookie, { authority }) });
   }
 
   /** Is there a session to log out of? */
@@ -206,7 +209,7 @@ export class Dashboard {
   }
 }
 
-function redirect({ response }: Visit, location: string, fields: Record<string, string> = {}) {
+function redirect({ response }: Visit, location: string, fields: OutgoingHttpHeaders = {}) {
   response.writeHead(303, { ...FIELDS, 'cache-control': 'no-store', ...fields, location }).end();
 }
 

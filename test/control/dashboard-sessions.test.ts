@@ -9,7 +9,8 @@ import { FakeClock } from '../support/fake-clock.ts';
 const CREDENTIAL = 'ops#1';
 const ADDRESS = '192.0.2.1:7';
 const ELSEWHERE = '198.51.100.1:7';
-const HERE = 'dash.example.com:9123';
+const HERE = { authority: 'dash.example.com:9123', scheme: 'http' } as const;
+const SECURE = { ...HERE, scheme: 'https' } as const;
 const HOUR_MS = 3_600_000;
 
 class Bench {
@@ -54,8 +55,31 @@ test('a cookie has the name of its port, and one of another port is not in the w
   const cookie = bench.open();
   assert.equal(bench.isOpen(`sluiceway_session=${'A'.repeat(43)}; ${cookie}`), true);
   assert.equal(bench.isOpen(`${cookie}; sluiceway_session_9=${'A'.repeat(43)}`), true);
-  assert.match(bench.sessions.open(CREDENTIAL, 'dash.example.com'), /^sluiceway_session=/u);
-  assert.match(bench.sessions.open(CREDENTIAL, '[::1]'), /^sluiceway_session=/u);
+  for (const authority of ['dash.example.com', '[::1]']) {
+    const field = bench.sessions.open(CREDENTIAL, { authority, scheme: 'http' });
+    assert.match(field, /^sluiceway_session=/u);
+  }
+});
+
+test('over https a cookie never goes in the clear; a logout is of both schemes', () => {
+  const bench = new Bench();
+  const field = bench.sessions.open(CREDENTIAL, SECURE);
+  const [cookie = ''] = field.split(';');
+  assert.match(cookie, /^__Host-sluiceway_session_9123=[\w-]{43}$/u);
+  assert.match(field, /; Max-Age=43200; Path=\/; HttpOnly; SameSite=Strict; Secure$/u);
+  assert.doesNotMatch(field, /domain/iu);
+  assert.equal(bench.isOpen(cookie), true);
+  const plain = bench.open();
+  const gone = bench.sessions.close(`${plain}; ${cookie}`, SECURE);
+  assert.deepEqual(
+    gone.map((line) => line.split(';')[0]),
+    ['sluiceway_session_9123=', '__Host-sluiceway_session_9123='],
+  );
+  assert.match(gone[1] ?? '', /; Max-Age=0; Path=\/; .*; Secure$/u);
+  assert.deepEqual(
+    [bench.isOpen(cookie), bench.isOpen(plain), bench.sessions.count],
+    [false, false, 0],
+  );
 });
 
 test('it ends after twelve hours, by logout, and with its token', () => {
@@ -66,7 +90,10 @@ test('it ends after twelve hours, by logout, and with its token', () => {
   bench.clock.advance(2);
   assert.equal(bench.isOpen(first), false);
   const second = bench.open();
-  assert.match(bench.sessions.close(second, HERE), /^sluiceway_session_9123=; Max-Age=0;/u);
+  assert.match(
+    bench.sessions.close(second, HERE)[0] ?? '',
+    /^sluiceway_session_9123=; Max-Age=0;/u,
+  );
   assert.equal(bench.isOpen(second), false);
   const third = bench.open();
   bench.isGood = false;

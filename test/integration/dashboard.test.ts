@@ -52,8 +52,11 @@ async function ask(node: LocalNode, wanted: Wanted): Promise<Answer> {
   return { status: response.statusCode ?? 0, headers: response.headers, body };
 }
 
-function login(node: LocalNode, token: string): Promise<Answer> {
-  const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+function login(node: LocalNode, token: string, scheme?: 'http' | 'https'): Promise<Answer> {
+  const headers = {
+    'content-type': 'application/x-www-form-urlencoded',
+    ...(scheme === undefined ? {} : { origin: `${scheme}://${LOOPBACK}:${node.adminPort}` }),
+  };
   const body = new URLSearchParams({ token }).toString();
   return ask(node, { path: '/login', method: 'POST', headers, body });
 }
@@ -135,6 +138,22 @@ test('a login with a good token opens a session; others say why not and echo not
     403,
   );
   await ask(node, { path: '/logout', method: 'POST', headers: { cookie } });
+  assert.equal((await ask(node, { path: '/', headers: { cookie } })).status, 303);
+});
+
+test('a session of a page over https is for https alone', async (t) => {
+  const node = await startNode(t);
+  const [plain, secure] = [await login(node, TOKEN, 'http'), await login(node, TOKEN, 'https')];
+  const name = `sluiceway_session_${node.adminPort}`;
+  assert.match(plain.headers['set-cookie']?.[0] ?? '', new RegExp(`^${name}=.*SameSite=Strict$`));
+  const [field = ''] = secure.headers['set-cookie'] ?? [];
+  assert.match(field, new RegExp(`^__Host-${name}=.*; Secure$`));
+  const cookie = cookieOf(secure);
+  for (const good of [cookie, cookieOf(plain)]) {
+    assert.equal((await ask(node, { path: '/', headers: { cookie: good } })).status, 200);
+  }
+  const out = await ask(node, { path: '/logout', method: 'POST', headers: { cookie } });
+  assert.equal(out.headers['set-cookie']?.length, 2);
   assert.equal((await ask(node, { path: '/', headers: { cookie } })).status, 303);
 });
 
