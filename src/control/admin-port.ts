@@ -1,8 +1,8 @@
 // The admin address: the dashboard, and the control port's plain answers, by the main thread.
 //
 // Invariant: answers while shards are stuck or gone; refuses what a foreign page could make a
-// browser send (a Host that is no address of ours, a foreign Origin or Sec-Fetch-Site). Must not
-// know: what the answers say.
+// browser send (a Host that is no address of ours, a foreign Origin or Sec-Fetch-Site), but a link
+// to the dashboard's page that somebody follows. Must not know: what the answers say.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { SluicewayError } from '../base/errors.ts';
@@ -20,6 +20,8 @@ const CONNECTIONS_MAX = 256;
 const LOCAL_HOST = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
 /** What proxies add. */
 const FORWARDED_FIELDS = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'] as const;
+/** Of the dashboard: where a link may lead, and where that leads without a session. */
+const LINKED_PATHS: ReadonlySet<string> = new Set(['/', '/login']);
 const ADDRESS_HOST = /^(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\])(:\d+)?$/i;
 
 export interface AdminPortOptions {
@@ -109,10 +111,20 @@ function isForeign(request: IncomingMessage, isTrusted: boolean): boolean {
   const { host = '', origin, 'sec-fetch-site': site } = request.headers;
   // A name may be anybody's; who must show a token gains nothing by one.
   if (isTrusted && !LOCAL_HOST.test(host) && !ADDRESS_HOST.test(host)) return true;
-  if (site !== undefined && site !== 'same-origin' && site !== 'none') return true;
+  const isFromElsewhere = site !== undefined && site !== 'same-origin' && site !== 'none';
+  if (isFromElsewhere && !isFollowedLink(request)) return true;
   // TLS may end at a proxy, which says that it is one.
   const schemes = isTrusted ? ['http'] : ['http', 'https'];
   return origin !== undefined && schemes.every((scheme) => origin !== `${scheme}://${host}`);
+}
+
+/** As from a wiki, or back from the login of a proxy in front: who has sent the browser here cannot
+ * read the page, nor frame it, and it is without the session's cookie. */
+function isFollowedLink({ method, url = '/', headers }: IncomingMessage): boolean {
+  const { 'sec-fetch-mode': mode, 'sec-fetch-dest': destination } = headers;
+  const isPage = mode === 'navigate' && destination === 'document';
+  const [path = ''] = url.split('?', 1);
+  return isPage && (method === 'GET' || method === 'HEAD') && LINKED_PATHS.has(path);
 }
 
 function portOf(server: Server): number {

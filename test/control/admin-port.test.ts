@@ -116,6 +116,38 @@ test('refuses what a foreign page could make a browser send, before anything is 
   }
 });
 
+test('a link from elsewhere leads to the page, and nowhere else', async (t) => {
+  const { answers, port } = await startAdmin(t);
+  const host = `127.0.0.1:${port}`;
+  const link = { host, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' };
+  const proxied = { ...link, 'x-forwarded-for': '192.0.2.9' };
+  for (const site of ['cross-site', 'same-site']) {
+    const followed = { ...link, 'sec-fetch-site': site };
+    assert.equal((await ask(port, followed, 'GET', '/?from=wiki')).status, 200, site);
+    assert.equal((await ask(port, followed, 'HEAD', '/login')).status, 200, site);
+    const away = await ask(port, { ...proxied, 'sec-fetch-site': site }, 'GET', '/');
+    assert.equal(away.status, 303, 'to the login');
+    for (const [target, method, more] of [
+      ['/', 'POST', {}],
+      ['/login', 'POST', {}],
+      ['/logout', 'POST', {}],
+      ['/metrics', 'GET', {}],
+      ['/api/requests', 'GET', {}],
+      ['/assets/app.js', 'GET', {}],
+      ['/', 'GET', { 'sec-fetch-dest': 'iframe' }],
+      ['/', 'GET', { 'sec-fetch-mode': 'no-cors' }],
+      ['/', 'GET', { 'sec-fetch-mode': 'no-cors', 'sec-fetch-dest': 'image' }],
+      ['/', 'GET', { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' }],
+      ['/', 'GET', { origin: 'http://evil.example' }],
+      ['/', 'GET', { host: 'evil.example' }],
+    ] as const) {
+      const { status } = await ask(port, { ...followed, ...more }, method, target);
+      assert.equal(status, 403, `${method} ${target} ${JSON.stringify(more)}`);
+    }
+  }
+  assert.deepEqual(answers.seen, []);
+});
+
 test('a failing answer is 500 without a word of it, and logged', async (t) => {
   const { answers, log, port } = await startAdmin(t);
   answers.failure = new Error('secret detail');
