@@ -5,6 +5,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 interface Format {
+  daysLeft(days: number): string;
+  daysUntil(wallMs: number, nowMs: number): number;
+  rate(value: number): string;
   some(shown: readonly string[], all: number): string;
 }
 
@@ -15,4 +18,12 @@ test('a list says how many it leaves out', () => {
   assert.equal(show.some([], 0), '');
   assert.equal(show.some(['a', 'b'], 2), 'a, b');
   assert.equal(show.some(['a', 'b'], 994), 'a, b, … and 992 more');
+});
+
+test('what has ended says so, and what is little is not nothing', () => {
+  const now = Date.UTC(2026, 0, 10);
+  const left = (day: number): string => show.daysLeft(show.daysUntil(Date.UTC(2026, 0, day), now));
+  assert.deepEqual([left(1), left(9), left(10)], ['ended', 'ended', '0 days']);
+  assert.deepEqual([left(11), left(30)], ['1 day', '20 days']);
+  assert.deepEqual([0, 0.004, 0.006, 0.2].map(show.rate), ['0/s', '<0.01/s', '0.01/s', '0.2/s']);
 });

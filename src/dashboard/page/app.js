@@ -86,7 +86,7 @@ const tables = {
       number('Ends', (row) => show.day(row.notAfterMs)),
       number('Left', (row, { atMs }) => {
         const days = show.daysUntil(row.notAfterMs, atMs);
-        return [show.plural(days, 'day', 'days'), days < DAYS_SOON ? 'bad' : ''];
+        return [show.daysLeft(days), days < DAYS_SOON ? 'bad' : ''];
       }),
     ],
   }),

@@ -88,6 +88,11 @@ export function daysUntil(wallMs, nowMs) {
   return Math.floor((wallMs - nowMs) / DAY_MS);
 }
 
+/** Whole days, of what may be over already. */
+export function daysLeft(days) {
+  return days < 0 ? 'ended' : plural(days, 'day', 'days');
+}
+
 export function plural(value, one, many) {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
@@ -101,6 +106,8 @@ export function some(shown, all) {
 /** Three digits that say something. */
 function trim(value) {
   if (value === 0) return '0';
+  // Not "0.00", which looks like nothing at all.
+  if (value < 0.005) return '<0.01';
   if (value < 0.095) return value.toFixed(2);
   return value < 9.95 && !Number.isInteger(value) ? value.toFixed(1) : String(Math.round(value));
 }
