@@ -216,6 +216,38 @@ test('the inspector shows a request and repeats it', async (t) => {
   assert.deepEqual(complaints, []);
 });
 
+test('a request that is read stays while its shard is busy, and goes when it is gone', async (t) => {
+  const browser = await startBrowser(t);
+  if (browser === undefined) return;
+  const server = await startServer(t, { args: ['--inspect', '*', '--inspect-body-max', '64KiB'] });
+  const site = await startHttp(t, (_request, response) => response.end('to be read'));
+  const upstream = ['--upstream', `shop.example.com=http://${LOOPBACK}:${site}`];
+  await startClient(t, server, { args: upstream });
+  const headers = { host: 'shop.example.com' };
+  const at = { host: LOOPBACK, port: server.httpPort, path: '/cart', headers };
+  const [response] = (await once(http.get(at), 'response')) as [http.IncomingMessage];
+  await once(response.resume(), 'end');
+  const { page } = await openPage(browser, { width: 1440, height: 900 });
+  await page.goto(`http://${LOOPBACK}:${server.adminPort}/#/requests`);
+  await page.locator('#requests-view tbody th a', { hasText: '/cart' }).click();
+  const body = page.locator('.detail pre', { hasText: 'to be read' });
+  await body.waitFor();
+  // Of this very node: one that is drawn anew is another.
+  const node = await body.elementHandle();
+  const failWith = (status: number, problem: string) =>
+    page.route('**/api/requests/*', (route) => route.fulfill({ status, json: { problem } }));
+  await failWith(504, 'its shard does not answer');
+  const note = page.locator('#requests-view p', { hasText: 'No answer: its shard' });
+  await note.waitFor();
+  assert.equal(await node?.isVisible(), true);
+  await page.unroute('**/api/requests/*');
+  await note.waitFor({ state: 'detached' });
+  assert.equal(await node?.isVisible(), true);
+  await failWith(404, 'not kept');
+  await page.locator('.detail p', { hasText: 'no longer kept' }).waitFor();
+  assert.equal(await node?.isVisible(), false);
+});
+
 test('from elsewhere a token is asked for, and a session ends when it is told to', async (t) => {
   const browser = await startBrowser(t);
   if (browser === undefined) return;

@@ -9,6 +9,8 @@ import { Table } from './tables.js';
 const POLL_MS = 2000;
 const COUNT = 100;
 const ALL = '';
+const STATUS_GONE = 404;
+const GONE = 'This request is no longer kept.';
 
 export class InspectorView {
   #isShown = false;
@@ -21,6 +23,7 @@ export class InspectorView {
   #select = make('select', { id: 'inspector-tunnel' });
   #note = make('p', { class: 'empty' });
   #shownDetail = '';
+  #shownID;
 
   constructor(root) {
     this.#select.append(make('option', { value: ALL }, 'all inspected tunnels'));
@@ -99,10 +102,14 @@ export class InspectorView {
     try {
       detail = await ask(`/api/requests/${encodeURIComponent(id)}`);
     } catch (error) {
-      detail = { id, problem: error.message };
+      const isGone = error.cause === STATUS_GONE;
+      // A shard that is busy now will answer later: what is being read stays.
+      if (!isGone && id === this.#id && id === this.#shownID) throw error;
+      detail = { id, problem: isGone ? GONE : `No answer: ${error.message}` };
     }
     // Another one was chosen while this one was asked for.
     if (id !== this.#id) return;
+    this.#shownID = id;
     // Drawn again only when it has changed: a selection in it stays.
     const text = JSON.stringify(detail);
     if (text === this.#shownDetail && this.#detail.childElementCount > 0) return;
@@ -113,10 +120,7 @@ export class InspectorView {
   #describe(detail) {
     const close = make('a', { class: 'act', href: '#/requests' }, 'Close');
     if (detail.problem !== undefined) {
-      return [
-        make('p', {}, 'This request is no longer kept.'),
-        make('div', { class: 'bar' }, close),
-      ];
+      return [make('p', {}, detail.problem), make('div', { class: 'bar' }, close)];
     }
     const again = make('button', { class: 'act main', type: 'button' }, 'Replay');
     const said = make('span', { role: 'status', class: 'note' }, detail.replayProblem);
@@ -153,7 +157,9 @@ async function ask(path, options = {}) {
   const answer = await fetch(path, options);
   if (answer.status === 401) location.assign('/login');
   const value = await answer.json();
-  if (!answer.ok) throw new Error(value.problem ?? `status ${answer.status}`);
+  if (!answer.ok) {
+    throw new Error(value.problem ?? `status ${answer.status}`, { cause: answer.status });
+  }
   return value;
 }
 
