@@ -97,10 +97,10 @@ export function plural(value, one, many) {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
-/** The first few of a list, and how many there are beside them. */
+/** The first few of a list; before them, where a narrow cell shows it, how many there are. */
 export function some(shown, all) {
   const text = shown.join(', ');
-  return all > shown.length ? `${text}, … and ${all - shown.length} more` : text;
+  return all > shown.length ? `${all}, such as ${text}` : text;
 }
 
 /** Three digits that say something. */
