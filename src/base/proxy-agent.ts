@@ -2,12 +2,14 @@
 //
 // Invariant: what a proxy answers is never taken for an answer of the server behind it: `onAnswer`
 // has the status of a CONNECT first; a dial that is given up leaves nothing behind; a certificate
-// is that of the server and never of the proxy's name. Must not know: which proxy is to be taken,
-// or what is said to the server.
+// is that of the server and never of the proxy's name, and one of the proxy's that is refused is
+// said to be the proxy's. Must not know: which proxy is to be taken, or what is said to the server.
 
 import type { Agent } from 'node:http';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { SluicewayError } from './errors.ts';
 import { unbracketed } from './ip.ts';
+import { describeTlsRefusal } from './tls-refusal.ts';
 
 export interface ProxyOptions {
   /** `http://`, `https://` or `socks5h://`, maybe with a login. */
@@ -28,12 +30,27 @@ export async function createProxyAgent(options: ProxyOptions): Promise<Agent> {
   }
   const { HttpsProxyAgent } = await import('https-proxy-agent');
   const agent = new HttpsProxyAgent(proxy, { signal });
+  const connect = agent.connect.bind(agent);
+  // It ends with the answer to CONNECT: what fails in it is never the server's TLS.
+  agent.connect = (request, target) =>
+    connect(request, target).catch((cause: Error) => {
+      throw ofTheProxy(proxy, cause);
+    });
   if (onAnswer !== undefined) {
     agent.on('proxyConnect', ({ statusCode }: { readonly statusCode: number }) => {
       onAnswer(statusCode);
     });
   }
   return agent;
+}
+
+/** Told apart here, as a certificate of the server's is refused by the same codes. */
+function ofTheProxy(proxy: string, cause: NodeJS.ErrnoException): Error {
+  if (describeTlsRefusal(cause) === undefined) return cause;
+  const detail =
+    `the certificate of the proxy ${describeProxy(proxy)} is refused here (${cause.code}): check ` +
+    'its name and dates, and give its CA to Node by NODE_EXTRA_CA_CERTS';
+  return new SluicewayError('SLW_DIAL_FAILED', detail, { cause });
 }
 
 /**

@@ -207,6 +207,8 @@ class Dial {
   }
 
   #failure(cause: Error): SluicewayError {
+    // The proxy's own certificate, which is told already.
+    if (cause instanceof SluicewayError) return cause;
     const refused = describeTlsRefusal(cause);
     const code = refused === undefined ? 'SLW_DIAL_FAILED' : 'SLW_TLS_REFUSED';
     const { url, proxy } = this.#options;

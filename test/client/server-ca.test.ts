@@ -16,6 +16,7 @@ import { fetchServerCa, type ServerCa } from '../../src/client/server-ca.ts';
 import type { TrustConfig } from '../../src/config/config.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { freePort } from '../support/free-port.ts';
+import { startPassingProxy } from '../support/passing-proxy.ts';
 import { DAY_MS, leafOf, newAuthority, serveCa } from '../support/private-pki.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { startRefusingProxy } from '../support/refusing-proxy.ts';
@@ -163,6 +164,10 @@ test('what a proxy answers is its own, and nobody there is not the server', asyn
   const nobody = `127.0.0.1:${await freePort()}`;
   await assert.rejects(bench.fetch(8123, via(`http://${nobody}`)), {
     ...{ code: 'SLW_DIAL_FAILED', message: new RegExp(`nobody listens at ${nobody}: .*--proxy`) },
+  });
+  const own = await startPassingProxy(t, 9, await leafOf(await newAuthority()));
+  await assert.rejects(bench.fetch(8123, via(`https://127.0.0.1:${own}`)), {
+    ...{ code: 'SLW_DIAL_FAILED', message: /the certificate of the proxy .* is refused here/ },
   });
 });
 

@@ -9,12 +9,12 @@ import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { SluicewayError } from '../../src/base/errors.ts';
 import { dialWebSocket, offersSubprotocol, type Upgraded } from '../../src/link/ws-handshake.ts';
-import { CERT } from '../config/tls-pair.ts';
+import { CERT, KEY } from '../config/tls-pair.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { startPassingProxy } from '../support/passing-proxy.ts';
-import { leafOf, makeChain, newAuthority } from '../support/private-pki.ts';
+import { DAY_MS, leafOf, makeChain, newAuthority } from '../support/private-pki.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
 import { startUpgrades } from './ws-pair.ts';
 
@@ -231,6 +231,21 @@ test('through a proxy, the certificate of a server given by address is for that 
         else assert.equal('code' in how && how.code, 'SLW_TLS_REFUSED', what);
       }
     }
+  }
+});
+
+test('a certificate of the proxy that is refused is no word of the server', async (t) => {
+  const authority = await newAuthority();
+  const url = await startUpgrades(t, () => {}, await leafOf(authority));
+  const expired = await leafOf(authority, { madeMs: Date.now() - 400 * DAY_MS });
+  for (const pair of [{ cert: CERT, key: KEY }, await leafOf(authority), expired]) {
+    const port = await startPassingProxy(t, Number(new URL(url).port), pair);
+    const how = await dial(t, url, authority.cert, `https://u:secret@localhost:${port}`);
+    assert.ok('code' in how);
+    assert.equal(how.code, 'SLW_DIAL_FAILED');
+    const proxy = `https://localhost:${port}`;
+    assert.match(how.message, new RegExp(`certificate of the proxy ${proxy} is refused here`));
+    assert.match(how.message, /NODE_EXTRA_CA_CERTS/);
   }
 });
 

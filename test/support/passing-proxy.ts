@@ -1,4 +1,5 @@
-// A proxy that lets everybody through: CONNECT, or SOCKS 5 without a login, by the first byte.
+// A proxy that lets everybody through: CONNECT, or SOCKS 5 without a login, by the first byte; over
+// TLS where it is given a pair.
 //
 // Invariant: it has gone when the test has, and its connections with it. Must not know: what is
 // said through it.
@@ -6,6 +7,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import type { TestContext } from 'node:test';
+import tls from 'node:tls';
 import { undoAfter } from './cleanup.ts';
 
 const SOCKS_VERSION = 5;
@@ -13,8 +15,12 @@ const ANSWER = { connect: 'HTTP/1.1 200 OK\r\n\r\n', noLogin: '\x05\x00' };
 const SOCKS_CONNECTED = Buffer.from([SOCKS_VERSION, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
 
 /** Its port, on 127.0.0.1. It goes to `port` there, whatever it is asked for. */
-export async function startPassingProxy(t: TestContext, port: number): Promise<number> {
-  const proxy = net.createServer((near) => {
+export async function startPassingProxy(
+  t: TestContext,
+  port: number,
+  pair?: { readonly cert: string; readonly key: string },
+): Promise<number> {
+  const onConnection = (near: net.Socket): void => {
     const far = net.connect(port, '127.0.0.1');
     for (const [one, other] of [
       [near, far],
@@ -28,7 +34,9 @@ export async function startPassingProxy(t: TestContext, port: number): Promise<n
       () => near.pipe(far).pipe(near),
       () => near.destroy(),
     );
-  });
+  };
+  const proxy =
+    pair === undefined ? net.createServer(onConnection) : tls.createServer(pair, onConnection);
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
   undoAfter(t, () => void proxy.close());
