@@ -5,8 +5,8 @@
 //
 // Invariant: a leaf is renewed after two thirds of its life, by its own dates; while this runs its
 // CA stays the same until its end, whatever becomes of the folder; what cannot be stored is served
-// all the same and said; no timer is longer than half a day, so that a machine that slept or a
-// clock that was set is noticed. Must not know: sockets, shards.
+// all the same and said; no timer is longer than an hour, so that a machine that slept or a clock
+// that was set is noticed. Must not know: sockets, shards.
 
 import { createHash, X509Certificate } from 'node:crypto';
 import { hostname, networkInterfaces } from 'node:os';
@@ -26,7 +26,7 @@ export interface AutoTlsOptions {
 }
 
 const HOUR_MS = 3_600_000;
-const CHECK_EVERY_MS = 12 * HOUR_MS;
+const CHECK_EVERY_MS = HOUR_MS;
 /** Between renewals at least: also when one failed. */
 const RETRY_MS = HOUR_MS;
 /** Guess: a machine with more is given its names by the operator. */
@@ -59,6 +59,11 @@ export class AutoTls {
     try {
       await store.prepare(nowMs);
       const authority = await store.authority(nowMs, () => newAuthority(nowMs));
+      if (isEarly(authority, nowMs)) {
+        const { validFrom } = new X509Certificate(authority.cert);
+        // Not made anew: it is as likely that this clock is behind, and clients know this CA.
+        log.warn({ folder, validFrom }, 'the CA is not valid yet: it was made by another clock');
+      }
       const autoTls = new AutoTls(options, store, authority);
       await autoTls.#loadLeaf((error) => {
         throw error;
@@ -133,7 +138,13 @@ export class AutoTls {
 
   #isGood(leaf: KeyPair, nowMs: number): boolean {
     const hasNames = String(namesOf(leaf)) === String(this.#names);
-    return hasNames && nowMs < dueMs(leaf);
+    return hasNames && this.#isInTime(leaf, nowMs);
+  }
+
+  #isInTime(leaf: KeyPair, nowMs: number): boolean {
+    // Made while the clock was ahead, unless the CA says that it is behind now.
+    const isAhead = isEarly(leaf, nowMs) && !isEarly(this.#authority, nowMs);
+    return !isAhead && nowMs < dueMs(leaf);
   }
 
   #untilDueMs(): number {
@@ -147,7 +158,7 @@ export class AutoTls {
   }
 
   async #check(): Promise<void> {
-    if (this.#untilDueMs() > 0) {
+    if (this.#isInTime(this.#leaf, this.#options.clock.wallMs())) {
       this.#checkAfter(this.#untilDueMs());
       return;
     }
@@ -180,6 +191,10 @@ async function newAuthority(nowMs: number): Promise<KeyPair> {
 
 function endMs({ cert }: KeyPair): number {
   return new X509Certificate(cert).validToDate.getTime();
+}
+
+function isEarly({ cert }: KeyPair, nowMs: number): boolean {
+  return nowMs < new X509Certificate(cert).validFromDate.getTime();
 }
 
 function dueMs({ cert }: KeyPair): number {

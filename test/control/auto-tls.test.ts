@@ -29,6 +29,12 @@ const DAY_MS = 86_400_000;
 
 class TimerClock extends FakeClock {
   longestMs = 0;
+  /** By how much it was set back. */
+  behindMs = 0;
+
+  override wallMs(): number {
+    return super.wallMs() - this.behindMs;
+  }
 
   override after(delayMs: number, callback: () => void): Timer {
     this.longestMs = Math.max(this.longestMs, delayMs);
@@ -187,6 +193,44 @@ test('a CA that ends while it is in use is replaced, and its fingerprint told', 
   assert.notEqual(autoTls.ca, ca);
   const [said] = bench.lines.all('the CA is at its end: another is in use');
   assert.equal(said?.fingerprint, fingerprintOf(autoTls.ca));
+});
+
+test('a leaf that was made while the clock was ahead is made anew by a start', async (t) => {
+  const bench = new Bench(t);
+  const { ca } = await bench.open();
+  bench.clock.advance(400 * DAY_MS);
+  const ahead = await bench.open();
+  bench.clock.behindMs = 399 * DAY_MS;
+  const right = await bench.open();
+  assert.notEqual(right.leaf.cert, ahead.leaf.cert);
+  assert.ok(new X509Certificate(right.leaf.cert).validFromDate.getTime() < bench.clock.wallMs());
+  assert.equal(right.ca, ca);
+  assert.deepEqual(bench.lines.complaints(), []);
+});
+
+test('a clock that is set back while it runs makes a new leaf within an hour', async (t) => {
+  const bench = new Bench(t);
+  await bench.open();
+  bench.clock.advance(400 * DAY_MS);
+  const autoTls = await bench.open();
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  autoTls.watch(resolve);
+  bench.clock.behindMs = 399 * DAY_MS;
+  bench.clock.advance(DAY_MS / 24);
+  assert.equal(await within(10_000, 'a renewal', promise), true);
+  const { validFromDate } = new X509Certificate(autoTls.leaf.cert);
+  assert.ok(validFromDate.getTime() < bench.clock.wallMs());
+});
+
+test('a CA of the future stays, with its leaf, and is said: the clock may be behind', async (t) => {
+  const bench = new Bench(t);
+  const first = await bench.open();
+  bench.clock.behindMs = 400 * DAY_MS;
+  const second = await bench.open();
+  assert.deepEqual([second.ca, second.leaf], [first.ca, first.leaf]);
+  const [said] = bench.lines.complaints();
+  assert.equal(said?.msg, 'the CA is not valid yet: it was made by another clock');
+  assert.equal(said?.folder, bench.folder);
 });
 
 test('a start after the end of the leaf makes a new one', async (t) => {
