@@ -100,13 +100,23 @@ test('promtool reads every expression of the dashboard, and the rules', (t) => {
 
 /** What each rule is tried with: a series that fires it, and one that does not. */
 const CASES: Readonly<
-  Record<string, { readonly series: string; readonly bad: string; readonly good: string }>
+  Record<
+    string,
+    {
+      readonly series: string;
+      readonly bad: string;
+      readonly good: string;
+      /** Another one, of always the same value. */
+      readonly beside?: readonly [series: string, values: string];
+    }
+  >
 > = {
   SluicewayDown: { series: 'up{job="sluiceway"}', bad: '0x60', good: '1x60' },
   SluicewayNoClient: { series: 'sluiceway_clients', bad: '0x60', good: '1x60' },
   SluicewayTunnelUnserved: {
-    series: 'sluiceway_streams_total{tunnel="a.test",result="SLW_STREAM_NO_LINK"}',
+    series: 'http_dataplane_requests_total{host="a.test",code="503"}',
     ...{ bad: '0+9x60', good: '5x60' },
+    beside: ['sluiceway_tunnel_clients{tunnel="a.test"}', '0x60'],
   },
   SluicewayClientFlapping: {
     series: 'sluiceway_client_connects_total{client="a"}',
@@ -148,7 +158,9 @@ test('every rule fires when it should, and is silent when it should be', (t) => 
   // Certificates have an hour of patience; the others are tried within it.
   const trial = (name: string, series: string, values: string): object => ({
     interval: '1m',
-    input_series: [{ series: withInstance(series), values }],
+    input_series: [[series, values] as const, CASES[name]?.beside].flatMap((one) =>
+      one === undefined ? [] : [{ series: withInstance(one[0]), values: one[1] }],
+    ),
     promql_expr_test: [
       {
         expr: `count(ALERTS{alertname="${name}",alertstate="firing"}) or vector(0)`,

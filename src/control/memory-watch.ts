@@ -85,7 +85,7 @@ export class MemoryWatch {
     const isWorse = level > this.#level;
     this.#level = level;
     tell(level);
-    const about = { level: WORDS[level], usedBytes: used, limitBytes: this.#limitBytes };
+    const about = { pressure: WORDS[level], usedBytes: used, limitBytes: this.#limitBytes };
     if (isWorse) log.warn(about, 'memory is running out');
     else log.info(about, 'memory is given back');
   }

@@ -57,15 +57,21 @@ const none = {};
 
 export class Metrics {
   readonly #page = new Page();
+  /** Of this page: to add all shards up for each of its rows would hold the main thread up. */
+  #reading: Reading | undefined;
 
   constructor(samples: SampleBook, readCounts: () => ControlCounts) {
+    const look = (): Reading => {
+      this.#reading ??= { totals: samples.totals(), counts: readCounts() };
+      return this.#reading;
+    };
     for (const { name, kind, help, read } of ROWS) {
       const get = (): object => ({
         name,
         help,
         type: kind,
         aggregator: 'sum',
-        values: read({ totals: samples.totals(), counts: readCounts() }),
+        values: read(look()),
       });
       // Sampled, not kept: prom-client asks a metric for its values and prints them.
       this.#page.registerMetric({ name, get } as unknown as Metric);
@@ -77,6 +83,7 @@ export class Metrics {
   }
 
   render(): Promise<string> {
+    this.#reading = undefined;
     return this.#page.metrics();
   }
 }

@@ -72,6 +72,8 @@ export class PublicPorts {
 
   /** Opens what belongs to `stage`, in all shards. */
   async advance(stage: Stage, tunnels: OpenTunnels): Promise<void> {
+    // A take-over may fail while this process ends: its shards are closing what they have.
+    if (this.#stage === 'over') return;
     this.#stage = stage;
     for (const [shard, bridge] of this.#options.bridges()) {
       await this.bringUp(shard, bridge, tunnels);
@@ -80,7 +82,7 @@ export class PublicPorts {
 
   /** Lets the control port go: from now on a successor's clients come there alone. */
   async leaveControl(): Promise<void> {
-    this.#stage = 'visitors';
+    if (this.#stage !== 'over') this.#stage = 'visitors';
     await this.#unlisten('control');
   }
 

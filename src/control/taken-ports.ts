@@ -8,7 +8,7 @@
 import { type Clock, sleep } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 
-/** Half of what a call from a shard may take. Longer than clients of one take-over need to come. */
+/** Half of what a call may take. Longer than clients of one take-over need to come. */
 const WAIT_MS_MAX = 5000;
 const AGAIN_MS = 50;
 
@@ -33,6 +33,8 @@ export class TakenPorts {
     const { open, isUnderWay } = this.#options;
     // Asked before: when it ends meanwhile, the port is about to be free.
     const waits = isUnderWay();
+    // What was waited for in an earlier one is over.
+    if (!waits) this.#sinceMs.clear();
     for (;;) {
       try {
         await open(name);

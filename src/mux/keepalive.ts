@@ -19,11 +19,11 @@ const SPREAD = 0.2;
 const SMOOTHING = 1 / 8;
 
 /**
- * Silence from doubt to death, and no less than four round trips: TCP has sent a ping again four
- * times by then (RFC 6298: after 0.2, 0.6, 1.4 and 3 s), and what waits before it on a slow line
- * is answered by credit. Guess.
+ * Silence from doubt to death, and no less than four round trips: TCP has sent a ping again five
+ * times by then (RFC 6298: after 0.2, 0.6, 1.4, 3 and 6.2 s), and what waits before it on a slow
+ * line is answered by credit. Guess.
  */
-const DOUBT_MS = 5000;
+const DOUBT_MS = 10_000;
 const DOUBT_ROUND_TRIPS = 4;
 
 /** Values of our own are below those of marks. */

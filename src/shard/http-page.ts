@@ -5,6 +5,7 @@
 // request gets the same head without the body. Must not know: why a request failed.
 
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
+import { LOGIN_RETRY_SECONDS } from '../base/login-throttle.ts';
 import { LOGOUT_PATH } from '../base/login-way.ts';
 import { METHODS } from '../http/method.ts';
 
@@ -49,6 +50,7 @@ const LOG_OUT = `<p><a href="${LOGOUT_PATH}">Log out</a>, to log in as somebody 
 /** Whose fields are not those of its status, where they are given, or whose page says more. */
 const SPECIAL: readonly (readonly [ErrorCode, fields: string | undefined, more?: string])[] = [
   ['SLW_STREAM_TOKEN_SPENT', SPENT_FIELDS],
+  ['SLW_HTTP_LOGIN_LIMIT', `Retry-After: ${LOGIN_RETRY_SECONDS}\r\n`],
   ['SLW_HTTP_LOGIN', BASIC_FIELDS],
   ['SLW_HTTP_LOGIN_BEARER', BEARER_FIELDS],
   ['SLW_HTTP_LOGIN_BROWSER', BROWSER_FIELDS, '<p>Log in with a browser.</p>'],

@@ -54,7 +54,7 @@ export class HttpIngress implements VisitorHome {
     const { ledger } = this.#context;
     const address = options.visitor?.address ?? socket.remoteAddress;
     const counted = address === undefined ? undefined : this.countedAs(plainAddress(address));
-    const judged = counted === undefined ? undefined : ledger.judge(counted);
+    const judged = counted === undefined ? undefined : ledger.judge(counted, 'anybody');
     if (counted === undefined || judged?.code !== 'SLW_NONE') {
       this.#serve(socket, options, judged);
       return;

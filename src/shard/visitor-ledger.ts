@@ -33,6 +33,8 @@ export class VisitorLedger {
   readonly #onLimited: (limit: Limit) => void;
   readonly #addresses = new Map<string, number>();
   #count = 0;
+  /** Connections there were when memory became full; undefined while it is not. */
+  #fullCount: number | undefined;
 
   constructor(limits: LedgerLimits, onLimited: (limit: Limit) => void = () => {}) {
     this.#limits = limits;
@@ -47,17 +49,21 @@ export class VisitorLedger {
     return this.#addresses.size;
   }
 
-  /** Looks, and enters nobody. Without an address only the limit of all connections holds. */
-  judge(address: string): Admission {
+  /**
+   * Looks, and enters nobody. Without an address only the limit of all connections holds, and that
+   * of memory: of this who may be a client is not judged yet.
+   */
+  judge(address: string, who: 'visitor' | 'anybody' = 'visitor'): Admission {
     const { visitorConnectionsMax, connectionsPerAddressMax } = this.#limits;
     const surplus = this.#count - visitorConnectionsMax;
     if (surplus >= 0) {
       this.#onLimited('visitor-connections');
       return { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: surplus < SURPLUS_MAX };
     }
-    if (memoryPressure.level === PRESSURE.FULL) {
+    const told = who === 'visitor' ? this.#judgeMemory() : undefined;
+    if (told !== undefined) {
       this.#onLimited('memory');
-      return { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: true };
+      return { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: told };
     }
     if (connectionsPerAddressMax === 0 || address === '') return WELCOME;
     const mine = this.#addresses.get(addressKey(address)) ?? 0;
@@ -65,6 +71,16 @@ export class VisitorLedger {
     this.#onLimited('visitor-connections-per-ip');
     const isTold = mine < connectionsPerAddressMax + ADDRESS_SURPLUS_MAX;
     return { code: 'SLW_HTTP_ADDRESS_LIMIT', isTold };
+  }
+
+  /** Undefined: there is memory; else whether there is room to tell one more that there is none. */
+  #judgeMemory(): boolean | undefined {
+    if (memoryPressure.level !== PRESSURE.FULL) {
+      this.#fullCount = undefined;
+      return undefined;
+    }
+    this.#fullCount ??= this.#count;
+    return this.#count - this.#fullCount < SURPLUS_MAX;
   }
 
   /**

@@ -31,6 +31,9 @@ const GROWTH_SHARE = 4;
 /** Memory in use from which it is short: above what growth may hold, as those who stand still on
  * it must not make windows small for those who move. Guess. */
 const SHORT_SHARE = 0.75;
+/** What a session may hold while the process has no memory left: credit that was granted stands,
+ * and those who take nothing pay, before the kernel ends all of them. Guess. */
+const PRESSED_SHARE = 1 / 8;
 /** A window that is used up within this many round trips is too small. */
 const GROWTH_ROUND_TRIPS = 4;
 
@@ -55,7 +58,9 @@ export class SessionMemory {
   }
 
   get isFull(): boolean {
-    return this.heldBytes > this.limits.memoryBytes;
+    const { memoryBytes } = this.limits;
+    const isPressed = memoryPressure.level === PRESSURE.FULL;
+    return this.heldBytes > (isPressed ? memoryBytes * PRESSED_SHARE : memoryBytes);
   }
 
   /** No window grows, those that have grown give it back, and new ones are small. */

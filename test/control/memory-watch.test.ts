@@ -56,6 +56,7 @@ test('levels are passed over both ways, and the log says how much is in use', (t
   assert.deepEqual(use(1), [PRESSURE.NONE]);
   const [worse] = lines.all('memory is running out');
   assert.deepEqual([worse?.usedBytes, worse?.limitBytes], [999, MAX]);
+  assert.deepEqual([worse?.level, worse?.pressure], ['warn', 'full: no visitor is let in']);
   assert.equal(lines.all('memory is given back').length, 1);
 });
 

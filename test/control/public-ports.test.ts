@@ -204,3 +204,16 @@ test('behind a drain a tunnel that was being opened is refused, and open in no s
   assert.ok(!second.steps.includes(`listen ${late}`));
   assert.ok(!first.open.has(late));
 });
+
+test('behind a drain nothing opens again, also when a take-over fails then', async (t) => {
+  const { place } = await startPlace(t);
+  const counts = (): number[] =>
+    [...place.shards.values()].map(
+      ({ steps }) => steps.filter((step) => step.startsWith('listen')).length,
+    );
+  const before = counts();
+  place.ports.stopOpening();
+  await place.ports.leaveControl();
+  await place.ports.advance('all', { openPorts: () => [], isPortOpen: () => false });
+  assert.deepEqual(counts(), before);
+});

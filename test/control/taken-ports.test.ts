@@ -71,3 +71,18 @@ test('a port is waited for once, for all links on which it is offered', async ()
   await other;
   await bench.ports.open('tcp:2222');
 });
+
+test('a port that was waited for in vain is waited for again in the next take-over', async () => {
+  const bench = new Bench();
+  const first = bench.ports.open('tcp:2222');
+  await bench.triedAgain();
+  bench.clock.advance(5000);
+  await assert.rejects(first, TAKEN);
+  bench.isUnderWay = false;
+  await assert.rejects(bench.ports.open('tcp:3333'), TAKEN);
+  bench.isUnderWay = true;
+  const again = bench.ports.open('tcp:2222');
+  await bench.triedAgain();
+  bench.failure = undefined;
+  await again;
+});

@@ -226,7 +226,7 @@ test('a client that lost its links before the server did is served by its new on
     assert.ok(node.log.all('client link up').length >= ups + 2);
   });
   // Long before --link-dead-after, which is 30 s.
-  await eventually(12_000, 'the old links are known to be dead', async () => {
+  await eventually(18_000, 'the old links are known to be dead', async () => {
     assert.equal(await node.metric('sluiceway_links'), 2);
   });
   for (let visitor = 0; visitor < 6; visitor += 1) {

@@ -34,7 +34,7 @@ interface Scene {
 }
 
 /** An exit node of one shard, with an HTTP tunnel and a TCP tunnel that echoes. */
-async function scene(t: TestContext, flags: Flags, env = {}): Promise<Scene> {
+async function scene(t: TestContext, flags: Flags, env = {}, complains = false): Promise<Scene> {
   const echo = await startEcho(t);
   const site = await startHttp(t, (request, response) => {
     request.resume();
@@ -42,7 +42,7 @@ async function scene(t: TestContext, flags: Flags, env = {}): Promise<Scene> {
     else response.write('h');
   });
   const tcpPort = await freePort();
-  const node = await startNode(t, { flags: { shards: '1', ...flags }, env });
+  const node = await startNode(t, { flags: { shards: '1', ...flags }, env, complains });
   await startLocalClient(t, node, {
     flags: { tcp: `${tcpPort}=127.0.0.1:${echo}`, upstream: `${HOST}=http://127.0.0.1:${site}` },
   });
@@ -253,7 +253,7 @@ test('--error-pages: visitors get the page of that folder', async (t) => {
 
 test('--memory-max: nobody new is let in near it, who is in goes on, and health answers', async (t) => {
   // The process of a test has more than that before it has begun.
-  const on = await scene(t, {}, { SLUICEWAY_MEMORY_MAX: '128MiB' });
+  const on = await scene(t, {}, { SLUICEWAY_MEMORY_MAX: '128MiB' }, true);
   const socket = await connectTo(t, on.tcpPort);
   await echoBytes(socket, Buffer.from('hi'));
   await on.node.untilMetric('sluiceway_memory_pressure', (level) => level === 3);

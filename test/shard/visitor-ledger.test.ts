@@ -81,4 +81,24 @@ test('nobody is let in while memory is full, and is told so', (t) => {
   memoryPressure.level = PRESSURE.FULL;
   assert.deepEqual(ledger.judge('192.0.2.1'), { code: 'SLW_HTTP_VISITOR_LIMIT', isTold: true });
   assert.deepEqual(limited, ['memory']);
+  assert.equal(ledger.judge('192.0.2.1', 'anybody').code, 'SLW_NONE', 'a client may come back');
+});
+
+test('of those whom memory keeps out no more are told than of those beyond the limit', (t) => {
+  t.after(() => {
+    memoryPressure.level = PRESSURE.NONE;
+  });
+  const limits = { visitorConnectionsMax: 1000, connectionsPerAddressMax: 0 };
+  const ledger = new VisitorLedger(limits);
+  for (let entered = 0; entered < 100; entered += 1) ledger.enter('192.0.2.1');
+  for (const round of [1, 2]) {
+    memoryPressure.level = PRESSURE.FULL;
+    for (let told = 0; told < 256; told += 1) {
+      assert.equal(ledger.judge('192.0.2.2').isTold, true, `${told} in round ${round}`);
+      ledger.enter('192.0.2.2');
+    }
+    assert.equal(ledger.judge('192.0.2.2').isTold, false);
+    memoryPressure.level = PRESSURE.NONE;
+    assert.equal(ledger.judge('192.0.2.2').code, 'SLW_NONE');
+  }
 });

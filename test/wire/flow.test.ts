@@ -283,6 +283,20 @@ test('a window with an end to its growth stops there', () => {
   assert.equal(window.windowBytes, 100 * KIB, 'and never shrinks for it');
 });
 
+test('a session may hold an eighth while the process has no memory left', (t) => {
+  t.after(() => {
+    memoryPressure.level = PRESSURE.NONE;
+  });
+  const memory = createMemory({ memoryBytes: 8 * MIB, windowMaxBytes: MIB });
+  memory.heldBytes = MIB + 1;
+  memoryPressure.level = PRESSURE.SEVERE;
+  assert.equal(memory.isFull, false);
+  memoryPressure.level = PRESSURE.FULL;
+  assert.equal(memory.isFull, true);
+  memory.heldBytes = MIB;
+  assert.equal(memory.isFull, false);
+});
+
 test('windows neither grow nor begin large while the memory of the process is short', (t) => {
   t.after(() => {
     memoryPressure.level = PRESSURE.NONE;
