@@ -24,7 +24,11 @@ interface Inside extends EventEmitter {
     execute(piece: Buffer): Error | number;
     finish(): unknown;
   };
-  readonly pipelinedRequests: { addByteCount(bytes: number): void };
+  readonly pipelinedRequests: {
+    addByteCount(bytes: number): void;
+    /** The request that is out, of which there is one at most. */
+    peek(): { readonly startTime: [seconds: number, nanoseconds: number] } | undefined;
+  };
   readonly timeout: number;
   readonly timeoutTicker: { reschedule(ms: number): void };
   _connect(): void;
@@ -33,8 +37,11 @@ interface Inside extends EventEmitter {
   _destroyConnection(): void;
 }
 
+/** When the request that is out was sent, by `performance.now`. */
+export type OutSince = () => number | undefined;
+
 /** For `setupClient`, which comes before the first connection. */
-export function dialsItself(client: Client): void {
+export function dialsItself(client: Client): OutSince {
   const inside = client as unknown as Inside;
   const ask = inside._doRequest;
   let isLastAnswer = false;
@@ -61,6 +68,12 @@ export function dialsItself(client: Client): void {
     inside.parser.initialize('RESPONSE');
     inside.conn = dial(inside, fail);
     inside._doRequest();
+  };
+  return () => {
+    const out = inside.pipelinedRequests.peek();
+    if (out === undefined) return undefined;
+    const [seconds, nanoseconds] = process.hrtime(out.startTime);
+    return performance.now() - seconds * 1e3 - nanoseconds / 1e6;
   };
 }
 

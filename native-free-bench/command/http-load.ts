@@ -8,7 +8,7 @@
 import { Agent as PlainAgent, request as plainRequest } from 'node:http';
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import autocannon from 'autocannon';
-import { dialsItself } from './autocannon-client.ts';
+import { dialsItself, type OutSince } from './autocannon-client.ts';
 import { startPace } from './paced-line.ts';
 import type { Running, TargetLoad } from './running.ts';
 import type { Tally } from './tally.ts';
@@ -24,6 +24,7 @@ export function startRequests(load: TargetLoad, tally: Tally): Running {
 }
 
 function startAutocannon({ url, headers, connections }: TargetLoad, tally: Tally): Running {
+  const outs: OutSince[] = [];
   const instance = autocannon(
     {
       url: url.href,
@@ -31,7 +32,7 @@ function startAutocannon({ url, headers, connections }: TargetLoad, tally: Tally
       connections,
       duration: LONGEST_S,
       timeout: ANSWER_MS_MAX / 1000,
-      setupClient: dialsItself,
+      setupClient: (client) => outs.push(dialsItself(client)),
     },
     () => undefined,
   );
@@ -43,6 +44,12 @@ function startAutocannon({ url, headers, connections }: TargetLoad, tally: Tally
   });
   instance.on('reqError', (error) => tally.failed(reasonOf(error)));
   return {
+    tellOut: () => {
+      for (const outSince of outs) {
+        const sentMs = outSince();
+        if (sentMs !== undefined) tally.out(sentMs, sentMs);
+      }
+    },
     stop: async () => {
       // Part of its public interface, and missing in its types.
       (instance as unknown as { stop(): void }).stop();
@@ -67,12 +74,7 @@ function startPacedRequests(load: TargetLoad, tally: Tally): Running {
       );
     },
   });
-  return {
-    stop: async () => {
-      pace.stop();
-      ask.close();
-    },
-  };
+  return { tellOut: pace.stop, stop: async () => ask.close() };
 }
 
 /** One request on a connection of its own: its status, or an error, such as of one without end. */

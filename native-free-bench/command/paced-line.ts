@@ -2,9 +2,9 @@
 //
 // Invariant: a connection has one message under way. At a fixed rate, one that waits for the answer
 // before it counts from when it was due (no coordinated omission); one that only the timer of this
-// process sent late counts from when it was sent, for that is not the target's doing. What is still
-// out at the end counts with the time it has waited, and a failure drops none that was due behind
-// it. Must not know: what a message is.
+// process sent late counts from when it was sent, for that is not the target's doing. What is out
+// when it is stopped counts with the time it has waited, and a failure drops none that was due
+// behind it. Must not know: what a message is.
 
 import type { Tally } from './tally.ts';
 
@@ -28,7 +28,7 @@ export interface PacedLine {
   failed(reason: string): void;
 }
 
-/** Runs until it is stopped; the caller ends the connections after that. */
+/** Runs until it is stopped, which tells what is out; the caller then ends the connections. */
 export function startPace(options: PaceOptions): { stop(): void } {
   const { connections, perSecond } = options;
   const everyMs = perSecond === 0 ? 0 : (1000 * connections) / perSecond;
@@ -57,6 +57,7 @@ class Line implements PacedLine {
   #nextMs: number;
   /** When the one under way was due, or sent. */
   #fromMs = 0;
+  #sentMs = 0;
 
   constructor(
     options: PaceOptions,
@@ -86,7 +87,7 @@ class Line implements PacedLine {
 
   stop(): void {
     const { tally } = this.#options;
-    if (this.#state === 'busy') tally.waits(this.#fromMs);
+    if (this.#state === 'busy') tally.out(this.#fromMs, this.#sentMs);
     const nowMs = performance.now();
     for (let due = this.#nextMs; this.#everyMs > 0 && due < nowMs; due += this.#everyMs) {
       tally.waits(due);
@@ -105,6 +106,7 @@ class Line implements PacedLine {
   #send(fromMs: number): void {
     this.#state = 'busy';
     this.#fromMs = fromMs;
+    this.#sentMs = performance.now();
     if (this.#everyMs > 0) this.#nextMs += this.#everyMs;
     this.#options.send(this.#index, this);
   }

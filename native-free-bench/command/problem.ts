@@ -1,10 +1,11 @@
 // What keeps a run from being a success: failures, silence, or a rate that was not reached.
 //
-// Invariant: one rule for a target and for each side of a tunnel of our own. Must not know: how
-// load is made, where it is shown.
+// Invariant: one rule for a target and for each side of a tunnel of our own; each round is judged,
+// since a median hides one that is silent. Must not know: how load is made, where it is shown.
 
 import { round as rounded } from '../harness/table.ts';
-import { failuresOf, type SelfReport, type Summary, type TargetReport } from './report.ts';
+import { failuresOf, type SelfReport, type TargetReport } from './report.ts';
+import type { Round } from './tally.ts';
 
 /** Below this share of the rate that was asked for, latencies are those of an overload. */
 const RATE_REACHED = 0.98;
@@ -26,40 +27,46 @@ export function failureText(failures: Failures): string | undefined {
 }
 
 export function targetProblem(report: TargetReport): string | undefined {
-  const { failures, summary, options, load } = report;
+  const { failures, rounds, options, load } = report;
   const failed = failureText(failures);
   if (failed !== undefined) return failed;
   const isBulk = load === 'download' || load === 'upload';
-  return isBulk ? silence(summary.bytesPerSecond) : slowness(summary, options);
+  if (isBulk) return silence(rounds.map(({ bytesPerSecond }) => bytesPerSecond));
+  return slowness(rounds, options);
 }
 
 export function selfProblem({ samples, latencies, options }: SelfReport): string | undefined {
   const unmeasured = samples.flatMap(({ scenario, sides }) =>
-    Object.entries(sides).flatMap(([side, { failure }]) =>
-      failure === undefined ? [] : [`${scenario}: ${side}: ${failure}`],
-    ),
+    Object.entries(sides).flatMap(([side, { failure, rates }]) => {
+      const problem = failure ?? silence(rates);
+      return problem === undefined ? [] : [`${scenario}: ${side}: ${problem}`];
+    }),
   );
-  const paced = latencies.flatMap(({ side, rounds, summary }) => {
-    const problem = failureText(failuresOf(rounds)) ?? slowness(summary, options);
+  const paced = latencies.flatMap(({ side, rounds }) => {
+    const problem = failureText(failuresOf(rounds)) ?? slowness(rounds, options);
     return problem === undefined ? [] : [`paced requests: ${side}: ${problem}`];
   });
   const all = [...unmeasured, ...paced];
   return all.length === 0 ? undefined : all.join('; ');
 }
 
+/** The first round below the rate, or without an answer. */
 function slowness(
-  { answersPerSecond }: Summary,
+  rounds: readonly Round[],
   { perSecond, durationMs }: TargetReport['options'],
 ): string | undefined {
-  const silent = silence(answersPerSecond);
+  const rates = rounds.map(({ answersPerSecond }) => answersPerSecond);
+  const silent = silence(rates);
   if (silent !== undefined) return silent;
   const seconds = durationMs / 1000;
   const mayMiss = Math.max(EDGE_MESSAGES, perSecond * seconds * (1 - RATE_REACHED));
-  if ((perSecond - answersPerSecond) * seconds <= mayMiss) return undefined;
-  const reached = rounded(answersPerSecond);
-  return `the rate was not reached: ${reached} of ${rounded(perSecond)} a second`;
+  const at = rates.findIndex((rate) => (perSecond - rate) * seconds > mayMiss);
+  if (at === -1) return undefined;
+  const reached = `${rounded(rates[at] ?? 0)} of ${rounded(perSecond)} a second`;
+  return `the rate was not reached: ${reached} in round ${at + 1}`;
 }
 
-function silence(rate: number): string | undefined {
-  return rate === 0 ? 'nothing came back while it was counted' : undefined;
+function silence(rates: readonly number[]): string | undefined {
+  const at = rates.indexOf(0);
+  return at === -1 ? undefined : `nothing came back while round ${at + 1} was counted`;
 }

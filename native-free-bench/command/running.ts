@@ -1,6 +1,7 @@
 // A load that runs: what it goes to, and how it is stopped.
 //
-// Invariant: a load that was stopped has no socket and no timer left. Must not know: which load.
+// Invariant: a load that was stopped has no socket and no timer left, and has told before what was
+// out when counting ended. Must not know: which load.
 
 import type { BenchLoad } from '../../src/cli/bench-request.ts';
 
@@ -15,5 +16,7 @@ export interface TargetLoad {
 }
 
 export interface Running {
+  /** Counting ends now: tells what is still out, before `stop`, which may cut it. */
+  tellOut(): void;
   stop(): Promise<void>;
 }

@@ -1,8 +1,9 @@
 // What one round of load found: answers, bytes and failures, second by second, and latencies.
 //
 // Invariant: nothing counts before `begin`, which is the end of the warm-up, nor after `finish`; a
-// failure is counted by its reason, of which there are at most REASONS_MAX. Must not know: what
-// makes the load.
+// failure is counted by its reason, of which there are at most REASONS_MAX; what is out at the end
+// counts as long as it has waited, and has failed if that is far longer than others took. Must not
+// know: what makes the load.
 
 import type { Histogram } from 'hdr-histogram-js';
 import { type Latency, latencyOf, newHistogram, recordMs } from '../harness/histogram.ts';
@@ -10,6 +11,12 @@ import { type Latency, latencyOf, newHistogram, recordMs } from '../harness/hist
 /** Kinds of failure told apart; a guess: more than one target has. */
 const REASONS_MAX = 16;
 const OTHER_REASON = 'other';
+/** What is out at the end for less has not failed: a round ends in the midst of a load. */
+const HUNG_MS_MIN = 1_000;
+/** So many times what all but one of 1,000 took; a guess. */
+const HUNG_FACTOR = 10;
+/** Of bulk, where nothing says how long a pause may be: half of the round, and at most this. */
+const QUIET_MS_MAX = 10_000;
 /** Where the curve of latencies is read, in percent. */
 const CURVE = [1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99, 99.999];
 
@@ -33,6 +40,8 @@ export class Tally {
   readonly #histogram: Histogram = newHistogram();
   #state: 'warm-up' | 'counting' | 'finished' = 'warm-up';
   #startMs = 0;
+  /** Known from the first one that is out at the end, since these come into the histogram. */
+  #hungMs: number | undefined;
   #answers = 0;
   #bytes = 0;
   #failures = new Map<string, number>();
@@ -58,9 +67,24 @@ export class Tally {
     this.answered(performance.now() - ms);
   }
 
-  /** No answer yet, and the round is over: it counts as long as it has waited. */
+  /** Due, and not sent when the round is over: it counts as long as it has waited. */
   waits(fromMs: number): void {
+    this.#hungMs ??= this.#hungAfterMs();
     if (this.#state === 'counting') recordMs(this.#histogram, performance.now() - fromMs);
+  }
+
+  /** Sent, and no answer yet when the round is over; `fromMs` is when it was due, or sent. */
+  out(fromMs: number, sentMs: number): void {
+    this.waits(fromMs);
+    const hungMs = this.#hungMs ?? HUNG_MS_MIN;
+    if (performance.now() - sentMs > hungMs) this.failed('no answer when it ended');
+  }
+
+  /** Of a bulk connection that is open when the round is over: when its last bytes moved. */
+  lastMoved(atMs: number): void {
+    const nowMs = performance.now();
+    const quietMs = Math.min(QUIET_MS_MAX, (nowMs - this.#startMs) / 2);
+    if (nowMs - atMs > Math.max(HUNG_MS_MIN, quietMs)) this.failed('no bytes when it ended');
   }
 
   moved(bytes: number): void {
@@ -105,6 +129,11 @@ export class Tally {
         (percent) => [percent, this.#histogram.getValueAtPercentile(percent)],
       ),
     };
+  }
+
+  #hungAfterMs(): number {
+    const p999Us = this.#histogram.getValueAtPercentile(99.9);
+    return Math.max(HUNG_MS_MIN, (HUNG_FACTOR * p999Us) / 1000);
   }
 
   #add(counts: number[], nowMs: number, count: number): void {

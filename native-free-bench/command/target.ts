@@ -66,19 +66,7 @@ export async function measureRound(
     await pause(Math.min(LOOK_MS, leftMs));
     tell(progressOf(tally.look(), request));
   }
-  return finish(tally, running, request);
-}
-
-async function finish(
-  tally: Tally,
-  running: { stop(): Promise<void> },
-  { perSecond }: Pick<Request, 'perSecond'>,
-): Promise<Round> {
-  if (perSecond > 0) {
-    // Stopping a pace counts those that still wait, which belong to the round.
-    await running.stop();
-    return tally.finish();
-  }
+  running.tellOut();
   // Before the connections end, or those that are cut would count as failures.
   const round = tally.finish();
   await running.stop();

@@ -26,8 +26,8 @@ function startEchoes(load: TargetLoad, tally: Tally): Running {
     send: (index, line) => echoes[index]?.send(line),
   });
   return {
+    tellOut: pace.stop,
     stop: async () => {
-      pace.stop();
       for (const echo of echoes) echo.close();
     },
   };
@@ -90,12 +90,17 @@ class EchoConnection {
 }
 
 function startBulk({ url, load, connections }: TargetLoad, tally: Tally): Running {
-  const sockets = new Set<Socket>();
+  /** With when its last bytes moved. */
+  const sockets = new Map<Socket, number>();
   const timers = new Set<NodeJS.Timeout>();
   let isStopped = false;
   const open = (): void => {
     const socket = dial(url);
-    sockets.add(socket);
+    const onMoved = (bytes: number): void => {
+      sockets.set(socket, performance.now());
+      tally.moved(bytes);
+    };
+    sockets.set(socket, performance.now());
     let reason = 'closed';
     socket.on('error', (error) => {
       reason = reasonOf(error);
@@ -111,24 +116,27 @@ function startBulk({ url, load, connections }: TargetLoad, tally: Tally): Runnin
       }, RETRY_MS);
       timers.add(timer);
     });
-    if (load === 'download') socket.on('data', (piece: Buffer) => tally.moved(piece.length));
-    else pour(socket, tally);
+    if (load === 'download') socket.on('data', (piece: Buffer) => onMoved(piece.length));
+    else pour(socket, onMoved);
   };
   for (let index = 0; index < connections; index += 1) open();
   return {
+    tellOut: () => {
+      for (const atMs of sockets.values()) tally.lastMoved(atMs);
+    },
     stop: async () => {
       isStopped = true;
       for (const timer of timers) clearTimeout(timer);
-      for (const socket of sockets) socket.destroy();
+      for (const socket of sockets.keys()) socket.destroy();
     },
   };
 }
 
-function pour(socket: Socket, tally: Tally): void {
+function pour(socket: Socket, onMoved: (bytes: number) => void): void {
   // What comes back is thrown away, or the service would stall.
   socket.resume();
   const onTaken = (error?: Error | null): void => {
-    if (error === undefined || error === null) tally.moved(CHUNK.length);
+    if (error === undefined || error === null) onMoved(CHUNK.length);
   };
   const push = (): void => {
     while (!socket.destroyed && socket.write(CHUNK, onTaken));

@@ -311,3 +311,61 @@ for (const [where, sent] of [
     assert.ok(p75 > 100_000, `p75 ${p75} µs, of which half were due while it failed`);
   });
 }
+
+/** A service that serves for a while after the first byte, and then holds what it has. */
+function holdsAfter(ms: number): (serve: () => void) => void {
+  let startMs = 0;
+  return (serve) => {
+    startMs ||= performance.now();
+    if (performance.now() - startMs < ms) serve();
+  };
+}
+
+const HANG = { warmUpMs: 0, durationMs: 2_000, connections: 4, headers: [] };
+
+for (const perSecond of [0, 100]) {
+  test(`requests that hang to the end are told, at ${perSecond} a second`, async (t) => {
+    const hold = holdsAfter(300);
+    const port = await startHttp(t, (_request, response) => hold(() => response.end()));
+    const url = new URL(`http://127.0.0.1:${port}/`);
+    const round = await measureRound({ ...HANG, url, load: 'http', perSecond }, () => undefined);
+    assert.ok(round.answers > 4, `${round.answers} answers`);
+    assert.deepEqual(round.failures, { 'no answer when it ended': 4 });
+    const maxUs = round.latency?.maxUs ?? 0;
+    assert.ok(maxUs > 1_500_000, `the slowest has waited ${maxUs} µs`);
+  });
+}
+
+test('echoes that hang to the end are failures, and exit code 1', async (t) => {
+  const hold = holdsAfter(300);
+  const port = await startTcp(t, (socket) => {
+    socket.on('data', (piece: Buffer) => hold(() => socket.write(piece)));
+  });
+  const url = ['--url', `tcp://127.0.0.1:${port}`];
+  const run = await bench(t, scratchFolder(t), [...url, ...SHORT, '--duration', '2s']);
+  assert.equal(run.code, 1, run.stdout);
+  assert.match(run.stderr, /^sluiceway: 8 failed: 8 × no answer when it ended$/m);
+});
+
+test('one connection of bulk over which nothing moves any more is a failure', async (t) => {
+  let opened = 0;
+  const port = await startTcp(t, (socket) => {
+    opened += 1;
+    if (opened === 1) return socket.write('x');
+    const more = setInterval(() => socket.write('x'), 50);
+    socket.on('close', () => clearInterval(more));
+  });
+  const load = { ...HANG, durationMs: 2_500, perSecond: 0, load: 'download' } as const;
+  const url = new URL(`tcp://127.0.0.1:${port}`);
+  const round = await measureRound({ ...load, url }, () => undefined);
+  assert.deepEqual(round.failures, { 'no bytes when it ended': 1 });
+});
+
+test('what is out for a moment when a round ends has not failed', async (t) => {
+  const port = await startHttp(t, (_request, response) => {
+    setTimeout(() => response.end(), 400);
+  });
+  const url = new URL(`http://127.0.0.1:${port}/`);
+  const round = await measureRound({ ...HANG, url, load: 'http', perSecond: 0 }, () => undefined);
+  assert.deepEqual(round.failures, {});
+});

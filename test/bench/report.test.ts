@@ -156,20 +156,42 @@ test('a side that does not reach its rate, or has no figure, is a problem', () =
   const options = { ...report.options, perSecond: 10_000 };
   assert.match(
     selfProblem({ ...report, options }) ?? '',
-    /^paced requests: tunnel: the rate was not reached: [\d,]+ of 10,000 a second$/,
+    /^paced requests: tunnel: the rate was not reached: [\d,]+ of 10,000 a second in round 1$/,
   );
   const [sample] = report.samples;
   assert.ok(sample !== undefined);
   const gone = { rates: [], costs: [], serverCosts: [], mainCosts: [], failure: 'ECONNRESET' };
   const samples = [{ ...sample, sides: { ...sample.sides, relays: gone } }];
   assert.equal(selfProblem({ ...report, samples }), 'download, 1: relays: ECONNRESET');
+  const still = { rates: [800, 0, 810], costs: [], serverCosts: [], mainCosts: [] };
+  assert.equal(
+    selfProblem({ ...report, samples: [{ ...sample, sides: { ...sample.sides, tunnel: still } }] }),
+    'download, 1: tunnel: nothing came back while round 2 was counted',
+  );
+});
+
+test('one round that is silent, or too slow, is a problem whatever the others were', () => {
+  const silent = roundOf(0);
+  const usual = roundOf(1);
+  const report = targetReport({ rounds: [usual, usual, silent] });
+  assert.equal(targetProblem(report), 'nothing came back while round 3 was counted');
+  assert.equal(
+    targetProblem({ ...report, load: 'download' }),
+    'nothing came back while round 3 was counted',
+  );
+  const slow = { ...usual, answersPerSecond: 80 };
+  const paced = { ...report, options: { ...report.options, perSecond: 100 } };
+  assert.equal(
+    targetProblem({ ...paced, rounds: [usual, slow, usual] }),
+    'the rate was not reached: 80 of 100 a second in round 2',
+  );
 });
 
 test('the edges of a short round are not a rate that was missed', () => {
   const report = (durationMs: number, perSecond: number, answersPerSecond: number) => {
     const usual = targetReport();
     const options = { ...usual.options, durationMs, perSecond };
-    return { ...usual, options, summary: { ...usual.summary, answersPerSecond } };
+    return { ...usual, options, rounds: [{ ...roundOf(1), answersPerSecond }] };
   };
   assert.equal(targetProblem(report(200, 100, 95)), undefined);
   assert.match(targetProblem(report(200, 100, 70)) ?? '', /70 of 100 a second/);
