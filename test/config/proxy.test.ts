@@ -117,3 +117,28 @@ test('a login that no proxy can be told is refused, and what was masked, too', (
     assert.equal(proxyUrl.read(text), text);
   }
 });
+
+test('a SOCKS login longer than its protocol can carry is refused', () => {
+  const message = /a user or password of more than 255 bytes, which SOCKS cannot carry/;
+  const fits = 'x'.repeat(255);
+  for (const scheme of ['socks5', 'socks5h', 'SOCKS5']) {
+    // Bytes once decoded: an é is two.
+    for (const login of [`${fits}x:p`, `u:${fits}x`, `u:${'%C3%A9'.repeat(128)}`]) {
+      const text = `${scheme}://${login}@p:1080`;
+      const read = proxyUrl.read(text);
+      assert.ok(read instanceof InvalidText, text);
+      assert.match(read.message, message);
+      const [problem = ''] = proxyProblems([WSS], { ALL_PROXY: text });
+      assert.match(problem, /^ALL_PROXY \(environment\): /);
+      assert.match(problem, message);
+      assert.deepEqual(buildProxies(undefined, [WSS], { ALL_PROXY: text }), {});
+    }
+  }
+  for (const login of [`${fits}:${fits}`, `u:${'%C3%A9'.repeat(127)}`]) {
+    const text = `socks5h://${login}@p:1080`;
+    assert.equal(proxyUrl.read(text), text);
+  }
+  // HTTP's has no such bound.
+  const http = `http://u:${fits}x@p:3128`;
+  assert.equal(proxyUrl.read(http), http);
+});
