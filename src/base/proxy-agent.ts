@@ -26,7 +26,10 @@ export async function createProxyAgent(options: ProxyOptions): Promise<Agent> {
   if (proxy.startsWith('socks')) {
     const { SocksProxyAgent } = await import('socks-proxy-agent');
     // A dial by SOCKS ends by itself after 30 s: its socket takes no signal.
-    return new SocksProxyAgent(proxy);
+    const agent = new SocksProxyAgent(proxy);
+    // It keeps the brackets of an IPv6 address, and would look that up as a name.
+    agent.proxy.host = unbracketed(new URL(proxy).hostname);
+    return agent;
   }
   const { HttpsProxyAgent } = await import('https-proxy-agent');
   const agent = new HttpsProxyAgent(proxy, { signal });

@@ -239,7 +239,7 @@ test('a certificate of the proxy that is refused is no word of the server', asyn
   const url = await startUpgrades(t, () => {}, await leafOf(authority));
   const expired = await leafOf(authority, { madeMs: Date.now() - 400 * DAY_MS });
   for (const pair of [{ cert: CERT, key: KEY }, await leafOf(authority), expired]) {
-    const port = await startPassingProxy(t, Number(new URL(url).port), pair);
+    const port = await startPassingProxy(t, Number(new URL(url).port), { pair });
     const how = await dial(t, url, authority.cert, `https://u:secret@localhost:${port}`);
     assert.ok('code' in how);
     assert.equal(how.code, 'SLW_DIAL_FAILED');
@@ -248,6 +248,15 @@ test('a certificate of the proxy that is refused is no word of the server', asyn
     assert.match(how.message, /NODE_EXTRA_CA_CERTS/);
   }
 });
+
+for (const scheme of ['http', 'socks5h']) {
+  test(`a proxy may be given by an IPv6 address: ${scheme}`, async (t) => {
+    const url = await startUpgrades(t, ({ socket }) => undoAfter(t, () => void socket.destroy()));
+    const port = await startPassingProxy(t, Number(new URL(url).port), { host: '::1' });
+    const how = await dial(t, url, undefined, `${scheme}://[::1]:${port}`);
+    assert.ok('socket' in how, String(how));
+  });
+}
 
 test('a dial that was given up says nothing more', async (t) => {
   const asked = Promise.withResolvers<void>();

@@ -14,11 +14,18 @@ const SOCKS_VERSION = 5;
 const ANSWER = { connect: 'HTTP/1.1 200 OK\r\n\r\n', noLogin: '\x05\x00' };
 const SOCKS_CONNECTED = Buffer.from([SOCKS_VERSION, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
 
-/** Its port, on 127.0.0.1. It goes to `port` there, whatever it is asked for. */
+export interface PassingProxyOptions {
+  /** Where it listens; on 127.0.0.1 when left out. */
+  readonly host?: string;
+  /** Given: it speaks TLS. */
+  readonly pair?: { readonly cert: string; readonly key: string };
+}
+
+/** Its port. It goes to `port` on 127.0.0.1, whatever it is asked for. */
 export async function startPassingProxy(
   t: TestContext,
   port: number,
-  pair?: { readonly cert: string; readonly key: string },
+  { host = '127.0.0.1', pair }: PassingProxyOptions = {},
 ): Promise<number> {
   const onConnection = (near: net.Socket): void => {
     const far = net.connect(port, '127.0.0.1');
@@ -37,7 +44,7 @@ export async function startPassingProxy(
   };
   const proxy =
     pair === undefined ? net.createServer(onConnection) : tls.createServer(pair, onConnection);
-  proxy.listen(0, '127.0.0.1');
+  proxy.listen(0, host);
   await once(proxy, 'listening');
   undoAfter(t, () => void proxy.close());
   return (proxy.address() as net.AddressInfo).port;
