@@ -116,7 +116,7 @@ function readProxy(text: string): string | InvalidText {
   if (url.hostname === '' || !isBare || url.search !== '' || url.hash !== '') {
     return new InvalidText(`is no proxy; ${RIGHT}`);
   }
-  return withScheme.replace(/^socks5:/i, SOCKS);
+  return withScheme.replace(/^socks5h?:/i, SOCKS);
 }
 
 function fitsSocks({ username, password }: URL): boolean {

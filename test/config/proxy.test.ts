@@ -26,6 +26,7 @@ const ROWS: readonly (readonly [string, Environment, string])[] = [
   [WSS, { ALL_PROXY: 'http://other:1', HTTPS_PROXY: P }, P],
   [WSS, { HTTPS_PROXY: 'proxy:3128' }, P],
   [WSS, { HTTPS_PROXY: 'socks5://proxy:1080' }, 'socks5h://proxy:1080'],
+  [WSS, { HTTPS_PROXY: 'SOCKS5H://proxy:1080' }, 'socks5h://proxy:1080'],
   [WSS, { HTTPS_PROXY: '' }, 'direct'],
   // This machine is not behind a proxy.
   ['wss://127.0.0.1:8123/connect', { HTTPS_PROXY: P }, 'direct'],
