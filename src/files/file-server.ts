@@ -70,6 +70,7 @@ const NOTHING: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG
 const STATUS_OF: Readonly<Record<string, Refusal>> = {
   EACCES: 403,
   EPERM: 403,
+  EBUSY: 503,
   EMFILE: 503,
   ENFILE: 503,
 };

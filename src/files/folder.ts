@@ -1,6 +1,7 @@
 // A folder on disk, and what may be had of it.
 //
 //   names --open--> descriptor --where is it?--> within the folder, not hidden: a file or a folder
+//     ^---------------------- another one is there, a few times
 //
 // Invariant: what is given lies within the folder once links are followed, and it is looked at
 // after it was opened, so that nothing can be put in its place in between; it is a file or a
@@ -20,6 +21,9 @@ const WELL_KNOWN = '.well-known';
 const NANOSECONDS = 1_000_000n;
 /** A pipe without a writer would hold up who opens it. */
 const READING = constants.O_RDONLY | constants.O_NONBLOCK;
+/** Whoever publishes a file renames it over the old one, maybe between two looks. Guess:
+ * nobody does so five times in a row. */
+const TRIES_MAX = 5;
 
 export interface FoundFile {
   readonly kind: 'file';
@@ -49,6 +53,9 @@ export interface Listing {
   readonly isCut: boolean;
 }
 
+type Place = 'within' | 'outside' | 'replaced';
+type Opened = FoundFile | FoundFolder | 'replaced' | undefined;
+
 export class Folder {
   readonly #path: string;
   readonly #showsHidden: boolean;
@@ -61,6 +68,15 @@ export class Folder {
   /** Undefined: there is nothing, or nothing that may be had. Rejects for what else fails. */
   async open(names: readonly string[]): Promise<FoundFile | FoundFolder | undefined> {
     if (!this.#isShown(names)) return undefined;
+    for (let tries = 0; tries < TRIES_MAX; tries += 1) {
+      const found = await this.#openOnce(names);
+      if (found !== 'replaced') return found;
+    }
+    const reason = 'replaced each time that it was opened';
+    throw Object.assign(new Error(`EBUSY: ${reason}`), { code: 'EBUSY' });
+  }
+
+  async #openOnce(names: readonly string[]): Promise<Opened> {
     const root = await realpath(this.#path);
     const wanted = path.join(root, ...names);
     // Opening a device may already do something.
@@ -70,14 +86,14 @@ export class Folder {
     const handle = await open(wanted, READING);
     try {
       const held = await handle.stat({ bigint: true });
-      const isOurs = held.isFile() && (await this.#isWithin(root, wanted, held));
-      if (isOurs) return { handle, ...describe(held) };
+      const place = held.isFile() ? await this.#placeOf(root, wanted, held) : 'outside';
+      if (place === 'within') return { handle, ...describe(held) };
+      await handle.close();
+      return place === 'replaced' ? place : undefined;
     } catch (error) {
       await handle.close();
       throw error;
     }
-    await handle.close();
-    return undefined;
   }
 
   /** What is in it, in no order. Undefined: it is another one meanwhile. */
@@ -127,12 +143,12 @@ export class Folder {
     return this.#mayHave(root, real) ? await lstat(real, { bigint: true }) : undefined;
   }
 
-  /** Is what was opened at `wanted` the file that is there, and is that within the folder? */
-  async #isWithin(root: string, wanted: string, held: BigIntStats): Promise<boolean> {
+  /** Where is what was opened at `wanted`? When another one is there now, nobody can know. */
+  async #placeOf(root: string, wanted: string, held: BigIntStats): Promise<Place> {
     const real = await realpath(wanted);
-    if (!this.#mayHave(root, real)) return false;
+    if (!this.#mayHave(root, real)) return 'outside';
     const { dev, ino } = await lstat(real, { bigint: true });
-    return dev === held.dev && ino === held.ino;
+    return dev === held.dev && ino === held.ino ? 'within' : 'replaced';
   }
 
   #mayHave(root: string, real: string): boolean {
