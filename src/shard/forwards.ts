@@ -152,10 +152,13 @@ export class Forwards {
   #lookupFor(target: Target, scope: ForwardScope): LookupFunction {
     return (name, { all }, callback) => {
       this.#lookups.lookUp(name, (error, found) => {
-        const codes = found.map(({ address }) => this.#judge(target, address, scope));
-        const allowed = found.filter((_one, index) => codes[index] === undefined);
+        // Told when none is left alone: while one may be dialled, nobody is denied anything.
+        const allowed = found.filter(
+          ({ address }) => this.#verdict(target, address, scope) === undefined,
+        );
         const [first] = allowed;
         if (first === undefined) {
+          const codes = found.map(({ address }) => this.#judge(target, address, scope));
           const code = codes[codes.length - 1];
           if (code !== undefined) this.#options.onDenied();
           callback(code === undefined ? notFound(name, error) : new SluicewayError(code), '', 0);
@@ -177,7 +180,13 @@ export class Forwards {
     return isFit ? undefined : this.#deny('SLW_FORWARD_TOKEN', target, scope);
   }
 
+  /** Why an address is refused, which is told. */
   #judge(target: Target, address: string, scope: ForwardScope): ErrorCode | undefined {
+    const code = this.#verdict(target, address, scope);
+    return code === undefined ? undefined : this.#deny(code, target, scope, address);
+  }
+
+  #verdict(target: Target, address: string, scope: ForwardScope): ErrorCode | undefined {
     const { host, port } = target;
     const asked = canonicalIp(host) ?? host;
     const byServer = this.#rules.judge(asked, address, port);
@@ -186,7 +195,7 @@ export class Forwards {
     const isReserved =
       byServer === 'reserved' || (byServer === 'allowed' && byToken === 'reserved');
     const lacking = byServer === 'allowed' ? 'SLW_FORWARD_TOKEN' : 'SLW_FORWARD_NOT_ALLOWED';
-    return this.#deny(isReserved ? 'SLW_FORWARD_ADDRESS' : lacking, target, scope, address);
+    return isReserved ? 'SLW_FORWARD_ADDRESS' : lacking;
   }
 
   #deny(code: ErrorCode, target: Target, scope: ForwardScope, address?: string): ErrorCode {

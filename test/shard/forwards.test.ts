@@ -3,6 +3,9 @@
 // session in memory; a target on loopback that counts.
 
 import assert from 'node:assert/strict';
+import dns from 'node:dns';
+import { syncBuiltinESMExports } from 'node:module';
+import { isIP } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
 import { ForwardRules, readForwardRule } from '../../src/base/forward-rules.ts';
@@ -133,6 +136,33 @@ test('what is missing has its code, and its line once in a while', async (t) => 
     assert.equal(await bench.open(`forward:${target}`), code);
     assert.ok(bench.log.all('forward denied').length > lines.length);
   }
+});
+
+/** What the system's resolver says, of any name. */
+function resolveTo(t: TestContext, ...addresses: readonly string[]): void {
+  const found = addresses.map((address) => ({ address, family: isIP(address) }));
+  const answer = (_name: string, _options: unknown, callback: (...said: unknown[]) => void): void =>
+    callback(null, found);
+  const resolver = t.mock.method(dns, 'lookup', answer);
+  syncBuiltinESMExports();
+  undoAfter(t, () => {
+    resolver.mock.restore();
+    syncBuiltinESMExports();
+  });
+}
+
+test('a name of which one address may be dialled is not told to be denied', async (t) => {
+  const port = await startTcp(t, (socket) => socket.resume());
+  const target = `forward:db.example:${port}`;
+  resolveTo(t, '10.1.2.3', '127.0.0.1', 'fd12::1');
+  const bench = new Bench(t, ['127.0.0.0/8:*']);
+  assert.equal(await bench.open(target), 'opened');
+  assert.equal(bench.denied, 0);
+  assert.deepEqual(bench.log.all('forward denied'), []);
+  bench.forwards.replace([ruleOf('192.0.2.0/24:*')]);
+  assert.equal(await bench.open(target), 'SLW_FORWARD_NOT_ALLOWED');
+  const [line] = bench.log.all('forward denied');
+  assert.equal(line?.missing, `--client-forwarding db.example:${port}`);
 });
 
 test('rules that change cut what they no longer allow, also while it is dialled', async (t) => {
