@@ -116,9 +116,11 @@ export class ClientLink implements SessionEvents, ForwardLink {
     return this.#options.dial.server;
   }
 
-  /** Once control keeps it, and until either side has said that it goes. */
-  get canForward(): boolean {
-    return this.#state === 'kept' && this.#session?.canOpen === true;
+  /** Not closed once control keeps it, and until either side has said that it goes. */
+  get forwarding(): ForwardLink['forwarding'] {
+    const session = this.#session;
+    if (this.#state !== 'kept' || session === undefined || session.isLeaving) return 'closed';
+    return session.canOpen ? 'open' : 'full';
   }
 
   /** Opens a stream for `from`, which the exit node shall join to `target`. */

@@ -86,7 +86,7 @@ class ClientShard implements ShardOwner {
       listenLocal: (listen: Method<'listenLocal'>) => this.#listen(listen),
       keep: ({ link }: Method<'keep'>) => {
         this.#links.get(link)?.offer(this.#upstreams.offers());
-        this.#locals.onLinkUp();
+        this.#locals.admit();
       },
       close: ({ link, code }: Method<'close'>) => this.#links.get(link)?.close(code),
       sample: ({ loop }: { readonly loop: LoopWatch }) => this.#sample(loop),

@@ -1,9 +1,9 @@
 // Local forwards at the client: a connection on a local port becomes a stream that the exit node
 // dials for.
 //
-//   accepted --a link is up--> OPEN forward:HOST:PORT --> relay
-//            --none is up--> waiting --a link comes up--> the same
-//                                    --LINK_WAIT_MS--> reset
+//   accepted --a link has room--> OPEN forward:HOST:PORT --> relay
+//            --none has--> waiting --one comes up, or has room--> the same
+//                                  --LINK_WAIT_MS--> reset
 //
 // Invariant: listeners outlive links; a connection that cannot be served is reset and never looks
 // like a clean end; of servers the first that has a link is used. Must not know: who listens, what
@@ -35,7 +35,8 @@ const WAITING_MAX = 1024;
 export interface ForwardLink {
   /** The place of its server among those of the client. */
   readonly server: number;
-  readonly canForward: boolean;
+  /** Full: it has as many streams, or unanswered OPENs, as it may. */
+  readonly forwarding: 'closed' | 'full' | 'open';
   readonly streamsCount: number;
   openForward(target: Target, from: Socket, sink: StreamSink): Stream | ErrorCode;
 }
@@ -48,8 +49,8 @@ export interface LocalIngressOptions {
   readonly log: Logger;
 }
 
-/** What to do once a link is up; with none, who waits is turned away. */
-type Begin = (link: ForwardLink | undefined) => void;
+/** What to do once a link has room; with none, who waits is turned away for that reason. */
+type Begin = (found: ForwardLink | ErrorCode) => void;
 
 interface Waiting {
   readonly begin: Begin;
@@ -72,17 +73,19 @@ export class LocalIngress {
   }
 
   accept(target: Target, socket: Socket): void {
-    this.whenLinked(socket, (link) => {
-      if (link === undefined) this.#refuse(target, socket);
-      else this.#open(link, target, socket);
+    this.whenLinked(socket, (found) => {
+      if (typeof found === 'string') this.#refuse(target, socket, found);
+      else this.#open(found, target, socket);
     });
   }
 
   /** Calls `begin` once, now or later, unless `socket` has closed by then. */
   whenLinked(socket: Socket, begin: Begin): void {
-    const link = this.#choose();
-    if (link !== undefined || this.#waiting.size >= WAITING_MAX) {
-      begin(link);
+    // Who came before takes what room there is.
+    this.admit();
+    const chosen = this.#choose();
+    if (typeof chosen !== 'string' || this.#waiting.size >= WAITING_MAX) {
+      begin(chosen);
       return;
     }
     const onClose = (): void => seat.leave();
@@ -100,12 +103,12 @@ export class LocalIngress {
     const seat = this.#waiting.enter(waiting);
   }
 
-  /** A link is up: those who wait go on. */
-  onLinkUp(): void {
+  /** Those who wait go on, as far as there is room: a link is up, or streams have ended. */
+  admit(): void {
     for (const waiting of this.#waiting) {
-      const link = this.#choose();
-      if (link === undefined) return;
-      waiting.begin(link);
+      const chosen = this.#choose();
+      if (typeof chosen === 'string') return;
+      waiting.begin(chosen);
     }
   }
 
@@ -120,9 +123,9 @@ export class LocalIngress {
 
   /** The OPEN has crossed a GOAWAY. */
   #openAgain(target: Target, sink: StreamSink, socket: Socket): Stream | undefined {
-    const link = this.#choose();
+    const chosen = this.#choose();
     const opened =
-      link === undefined ? 'SLW_STREAM_NO_LINK' : this.openStream(link, target, { socket, sink });
+      typeof chosen === 'string' ? chosen : this.openStream(chosen, target, { socket, sink });
     return typeof opened === 'string' ? undefined : opened;
   }
 
@@ -149,6 +152,7 @@ export class LocalIngress {
 
   sweep(nowMs: number): void {
     for (const relay of this.#relays) relay.sweep(nowMs);
+    this.admit();
     this.#giveUp(nowMs);
   }
 
@@ -161,7 +165,8 @@ export class LocalIngress {
   #giveUp(nowMs: number): void {
     for (const waiting of this.#waiting) {
       if (nowMs < waiting.deadlineMs) break;
-      waiting.begin(undefined);
+      const chosen = this.#choose();
+      waiting.begin(typeof chosen === 'string' ? chosen : 'SLW_STREAM_NO_LINK');
     }
   }
 
@@ -183,8 +188,8 @@ export class LocalIngress {
     if (socket.readableEnded) opened.end();
   }
 
-  #refuse(target: Target, socket: Socket): void {
-    this.tell(target, 'SLW_STREAM_NO_LINK');
+  #refuse(target: Target, socket: Socket, code: ErrorCode): void {
+    this.tell(target, code);
     turnAway(socket);
   }
 
@@ -192,12 +197,16 @@ export class LocalIngress {
     this.tell(target, code);
   }
 
-  #choose(): ForwardLink | undefined {
+  /** Or why there is none. */
+  #choose(): ForwardLink | ErrorCode {
     let best: ForwardLink | undefined;
+    let lack: ErrorCode = 'SLW_STREAM_NO_LINK';
     for (const link of this.#options.links()) {
-      if (link.canForward && (best === undefined || isBetter(link, best))) best = link;
+      const { forwarding } = link;
+      if (forwarding === 'full') lack = 'SLW_STREAM_LIMIT';
+      if (forwarding === 'open' && (best === undefined || isBetter(link, best))) best = link;
     }
-    return best;
+    return best ?? lack;
   }
 }
 

@@ -115,23 +115,23 @@ class Handshake implements FirstReader<Outcome> {
 
 type Asked = Request & { readonly socket: Socket };
 
-/** Once a link is up; and once more where the OPEN has crossed a GOAWAY. */
+/** Once a link has room; and once more where the OPEN has crossed a GOAWAY. */
 function begin(ingress: LocalIngress, asked: Asked): void {
   const { socket } = asked;
-  const again = (): void => ingress.whenLinked(socket, (link) => dial(ingress, link, asked));
-  ingress.whenLinked(socket, (link) => dial(ingress, link, asked, again));
+  const again = (): void => ingress.whenLinked(socket, (found) => dial(ingress, found, asked));
+  ingress.whenLinked(socket, (found) => dial(ingress, found, asked, again));
 }
 
 function dial(
   ingress: LocalIngress,
-  link: ForwardLink | undefined,
+  found: ForwardLink | ErrorCode,
   asked: Asked,
   again?: () => void,
 ): void {
   const { socket, target } = asked;
   const sink = new SocksDial(ingress, asked, again);
   const opened =
-    link === undefined ? 'SLW_STREAM_NO_LINK' : ingress.openStream(link, target, { socket, sink });
+    typeof found === 'string' ? found : ingress.openStream(found, target, { socket, sink });
   if (typeof opened === 'string') sink.onReset(opened);
   else sink.stream = opened;
 }

@@ -121,10 +121,10 @@ test('a server that repeats its answers without end loses the link', async (t) =
 test('what is not well is withdrawn from a link that has moved, too', async (t) => {
   const { link, socket, received, goneAway } = await startScene(t);
   link.offer([{ name: 'a.test', label: 'a' }]);
-  assert.equal(link.canForward, true);
+  assert.equal(link.forwarding, 'open');
   socket.send(valueFrame(FRAME.GOAWAY, 0, ERRORS.SLW_LINK_MOVED.wire));
   await soon(() => assert.deepEqual(goneAway, ['SLW_LINK_MOVED']));
-  assert.equal(link.canForward, false);
+  assert.equal(link.forwarding, 'closed');
   link.change(['a.test'], []);
   const withdrawn = Buffer.from(encodeUnregister({ names: ['a.test'] }));
   await soon(() => assert.ok(received().includes(withdrawn)));
@@ -147,7 +147,7 @@ test('a link that is to move before control keeps it serves, and opens nothing',
   await soon(() => assert.deepEqual(goneAway, ['SLW_LINK_MOVED']));
   const tunnels = [{ name: 'a.test', label: 'a' }];
   link.offer(tunnels);
-  assert.equal(link.canForward, false);
+  assert.equal(link.forwarding, 'closed');
   const register = Buffer.from(encodeRegister({ call: 1, tunnels }));
   await soon(() => assert.ok(received().includes(register)));
   link.change(['a.test'], []);
@@ -169,6 +169,21 @@ test('why a server takes no new streams is told once a reason, however often it 
   assert.deepEqual(goneAway, ['SLW_LINK_MOVED', 'SLW_LINK_IDS_SPENT']);
 });
 
+test('a link is full while it has as many streams as the server takes', async (t) => {
+  const { link, socket } = await startScene(t);
+  assert.equal(link.forwarding, 'closed');
+  link.offer([]);
+  const target = { host: 'db.example', port: 5432 };
+  const sink = { ...UNSET_SINK, onReset() {} };
+  for (let opens = 0; opens < LIMITS.streams; opens += 1) {
+    assert.equal(link.forwarding, 'open');
+    assert.equal(typeof link.openForward(target, new Socket(), sink), 'object');
+  }
+  assert.equal(link.forwarding, 'full');
+  socket.send(valueFrame(FRAME.RST, 1, ERRORS.SLW_STREAM_REFUSED.wire));
+  await soon(() => assert.equal(link.forwarding, 'open'));
+});
+
 test('own ids that are used up: control is told, and the link ends with its streams', async (t) => {
   const { link, socket, goneAway, ended } = await startScene(t, STREAM_ID_MAX);
   link.offer([]);
@@ -176,7 +191,7 @@ test('own ids that are used up: control is told, and the link ends with its stre
   const sink = { ...UNSET_SINK, onReset() {} };
   assert.equal(typeof link.openForward(target, new Socket(), sink), 'object');
   assert.equal(link.openForward(target, new Socket(), sink), 'SLW_STREAM_NO_LINK');
-  assert.equal(link.canForward, false);
+  assert.equal(link.forwarding, 'closed');
   await soon(() => assert.deepEqual(goneAway, ['SLW_LINK_IDS_SPENT']));
   link.tick(systemClock.nowMs());
   assert.equal(link.streamsCount, 1, 'it goes on');

@@ -8,6 +8,7 @@ import { dataFrame, openUnanswered, RawPeer, REQUEST, valueFrame } from '../mux/
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { LogLines } from '../support/log-lines.ts';
 import { SILENT_LOG } from '../support/silent-log.ts';
 import { createSocketPair, eventOf } from './socket-pair.ts';
 
@@ -34,10 +35,10 @@ test('a FIN that came before there was a link reaches the target', async (t) => 
   theirs.end();
   await ended;
   links.push({
-    ...{ server: 0, canForward: true, streamsCount: 0 },
+    ...{ server: 0, forwarding: 'open', streamsCount: 0 },
     openForward: (_target, _from, sink) => peer.session.open(REQUEST, sink),
   });
-  ingress.onLinkUp();
+  ingress.admit();
   await eventually(5000, 'the FIN', async () => assert.equal(peer.written(FRAME.FIN).length, 1));
   ours.destroy();
 });
@@ -59,16 +60,51 @@ test('a drain turns those away who wait for a link, and leaves what is open', as
   ingress.whenLinked(waiting.ours, (link) => found.push(link));
   assert.equal(ingress.connectionsCount, 2);
   ingress.drain();
-  assert.deepEqual(found, [undefined]);
+  assert.deepEqual(found, ['SLW_STREAM_NO_LINK']);
   assert.equal(ingress.connectionsCount, 1);
   assert.equal(open.ours.destroyed, false, 'it was idle for no time at all');
   ingress.sweep(clock.nowMs() + 1_000);
   assert.equal(open.ours.destroyed, true, 'and for its time by now');
 });
 
+test('who waits as links are full goes on once there is room, first come, first served', async (t) => {
+  const meters = new Meters();
+  undoAfter(t, () => meters.close());
+  const clock = new FakeClock();
+  const lines = new LogLines('shard');
+  const link = { ...linkOn(new RawPeer()), forwarding: 'full' as ForwardLink['forwarding'] };
+  const ingress = new LocalIngress({
+    ...{ limits: LIMITS, links: () => [link], log: lines.log, clock, meters },
+  });
+  const found: [string, unknown][] = [];
+  const wait = async (name: string): Promise<void> => {
+    const { ours } = await createSocketPair(t);
+    ingress.whenLinked(ours, (what) => {
+      found.push([name, what]);
+      link.forwarding = 'full';
+    });
+  };
+  await wait('first');
+  await wait('second');
+  ingress.sweep(clock.nowMs());
+  assert.deepEqual(found, [], 'full as it is');
+  link.forwarding = 'open';
+  ingress.sweep(clock.nowMs());
+  assert.deepEqual(found, [['first', link]]);
+  link.forwarding = 'open';
+  await wait('third');
+  assert.deepEqual(found.slice(1), [['second', link]]);
+  const { ours } = await createSocketPair(t);
+  ingress.accept(TARGET, ours);
+  clock.advance(5_000);
+  ingress.sweep(clock.nowMs());
+  assert.deepEqual(found.slice(2), [['third', 'SLW_STREAM_LIMIT']]);
+  assert.equal(lines.all('forward refused')[0]?.code, 'SLW_STREAM_LIMIT');
+});
+
 function linkOn(peer: RawPeer): ForwardLink {
   return {
-    ...{ server: 0, canForward: true, streamsCount: 0 },
+    ...{ server: 0, forwarding: 'open', streamsCount: 0 },
     openForward: (_target, _from, sink) => peer.session.open(REQUEST, sink),
   };
 }

@@ -47,7 +47,7 @@ class Server {
 
   get link(): ForwardLink {
     return {
-      ...{ server: 0, canForward: true, streamsCount: 0 },
+      ...{ server: 0, forwarding: 'open', streamsCount: 0 },
       openForward: (_target, _from, sink) => this.peer.session.open(REQUEST, sink),
     };
   }
@@ -111,7 +111,7 @@ test('or waits for one, and hears that there is none when it has waited', async 
     assert.equal(ingress.connectionsCount, 1);
     if (ending === 'comes') {
       links.push(other.link);
-      ingress.onLinkUp();
+      ingress.admit();
       await other.asked(1);
       other.answer();
       await asking.read(`${GREETED}${OPENED}`);
