@@ -255,7 +255,7 @@ test('through a proxy, a server given by address is believed under that address 
   };
   assert.match(await ask('127.0.0.1'), /unruffled-banzai4/);
   await assert.rejects(ask('localhost'), { code: 'SLW_TLS_REFUSED' });
-  const own = await startPassingProxy(t, 9, await leafOf(authority));
+  const own = await startPassingProxy(t, 9, { pair: await leafOf(authority) });
   const url = 'wss://server.example/connect';
   const proxies = { [url]: new Masked(`https://localhost:${own}`) };
   const trust = { ...CONFIG.trust, tlsCa, proxies };

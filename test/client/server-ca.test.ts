@@ -165,7 +165,7 @@ test('what a proxy answers is its own, and nobody there is not the server', asyn
   await assert.rejects(bench.fetch(8123, via(`http://${nobody}`)), {
     ...{ code: 'SLW_DIAL_FAILED', message: new RegExp(`nobody listens at ${nobody}: .*--proxy`) },
   });
-  const own = await startPassingProxy(t, 9, await leafOf(await newAuthority()));
+  const own = await startPassingProxy(t, 9, { pair: await leafOf(await newAuthority()) });
   await assert.rejects(bench.fetch(8123, via(`https://127.0.0.1:${own}`)), {
     ...{ code: 'SLW_DIAL_FAILED', message: /the certificate of the proxy .* is refused here/ },
   });
