@@ -55,7 +55,7 @@ export async function startTunnel(children: Children, options: TunnelOptions): P
     ],
     ENV,
   );
-  await readLines(client, [`http://${HOST}`, `:${raw}`, `:${http}`]);
+  await readLines(client, [`://${HOST} -> `, `:${raw}`, `:${http}`]);
   return {
     name: 'tunnel',
     version: packageVersion(),
