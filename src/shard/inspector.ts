@@ -54,6 +54,7 @@ export class Inspector {
     for (const [tunnel, traces] of this.#byTunnel) {
       const keepsCount = this.#inspects(tunnel) ? settings.requestsMax : 0;
       while (traces.length > keepsCount) this.#forget(traces[0]);
+      for (const trace of traces) trace.limitBodies(settings.bodyBytesMax);
     }
   }
 

@@ -26,7 +26,7 @@ export interface TraceOptions {
   readonly clock: Clock;
   /** The request that this one repeats; '' for a visitor's own. */
   readonly replayOf: string;
-  /** So many bytes more are kept. */
+  /** So many bytes more are kept; fewer when negative. */
   readonly onGrowth: (bytes: number) => void;
 }
 
@@ -60,10 +60,16 @@ class Body {
     this.isWhole = true;
   }
 
-  drop(): void {
-    this.#bytes = EMPTY;
-    this.#keptBytes = 0;
-    this.isWhole = false;
+  /** What is longer is cut, so that it goes on being a beginning. Gives by how much it shrank. */
+  shorten(bytesMax: number): number {
+    const before = this.#bytes.length;
+    if (before <= bytesMax) return 0;
+    if (this.#keptBytes > bytesMax) this.isWhole = false;
+    const shorter = Buffer.alloc(bytesMax);
+    this.kept.copy(shorter);
+    this.#bytes = shorter;
+    this.#keptBytes = Math.min(this.#keptBytes, bytesMax);
+    return before - bytesMax;
   }
 
   #makeRoom(wantedBytes: number, bytesMax: number): number {
@@ -92,7 +98,7 @@ export class Trace {
   readonly #framing: RequestParser['framing'];
   readonly #contentLength: number;
   readonly #isUpgrade: boolean;
-  /** Of each body; 0 once it is forgotten. */
+  /** Of each body; never more than before, for what was not kept is gone. */
   #bodyBytesMax: number;
   readonly #startMs: number;
   readonly #startWallMs: number;
@@ -151,11 +157,16 @@ export class Trace {
     this.#grow(this.#response.add(body, this.#bodyBytesMax));
   }
 
+  /** From now on, and of what is kept already. */
+  limitBodies(bytesMax: number): void {
+    if (bytesMax >= this.#bodyBytesMax) return;
+    this.#bodyBytesMax = bytesMax;
+    this.#grow(-this.#request.shorten(bytesMax) - this.#response.shorten(bytesMax));
+  }
+
   /** Nobody can look at it any more: of a request that is under way nothing is kept. */
   drop(): void {
-    this.#bodyBytesMax = 0;
-    this.#request.drop();
-    this.#response.drop();
+    this.limitBodies(0);
     this.#responseHead = undefined;
   }
 
@@ -213,7 +224,7 @@ export class Trace {
   }
 
   #showBody(body: Body, isChunked: boolean): KeptBody | null {
-    if (this.#options.bodyBytesMax === 0) return null;
+    if (this.#bodyBytesMax === 0) return null;
     const bytes = isChunked ? withoutChunks(body.kept) : body.kept;
     return { ...readable(bytes), bytes: bytes.length, isWhole: body.isWhole };
   }
@@ -224,7 +235,7 @@ export class Trace {
 
   #grow(bytes: number): void {
     this.bytes += bytes;
-    if (bytes > 0) this.#options.onGrowth(bytes);
+    if (bytes !== 0) this.#options.onGrowth(bytes);
   }
 }
 

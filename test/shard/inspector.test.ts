@@ -26,10 +26,10 @@ function begin(inspector: Inspector, tunnel: string, parser = head()) {
 }
 
 /** A body of one span. */
-function span(bytes: number): BodyReader {
+function span(bytes: number, text = 'b'): BodyReader {
   const reader = new BodyReader();
   reader.begin('length', bytes, 'raw');
-  reader.step(Buffer.alloc(bytes, 'b'), 0);
+  reader.step(Buffer.alloc(bytes, text), 0);
   return reader;
 }
 
@@ -93,8 +93,44 @@ test('a body that comes byte by byte is kept in one piece, and not once it is fo
   const body = trace?.describe().responseBody;
   assert.deepEqual([body?.text, body?.isWhole], ['b'.repeat(4096), false]);
   begin(inspector, 'a.example');
+  const weightBytes = trace?.bytes;
   trace?.received(span(100));
-  assert.equal(trace?.describe().responseBody?.bytes, 0, 'it keeps nothing any more');
+  assert.equal(trace?.bytes, weightBytes, 'it keeps nothing any more');
+  assert.equal(trace?.describe().responseBody, null);
+});
+
+test('a lower limit of bodies holds at once, also for those that are kept or under way', () => {
+  const inspector = new Inspector(0, new FakeClock());
+  inspector.apply({ ...ON, bodyBytesMax: 4096 });
+  const trace = begin(inspector, 'a.example');
+  const emptyBytes = inspector.keptBytes;
+  const grownBytes = (): unknown => [inspector.keptBytes - emptyBytes, trace?.bytes];
+  const ownBytes = trace?.bytes ?? 0;
+  trace?.sent(span(500, 'r'));
+  trace?.received(span(3000, 'a'));
+  assert.deepEqual(grownBytes(), [3500, ownBytes + 3500]);
+  inspector.apply({ ...ON, bodyBytesMax: 1000 });
+  assert.deepEqual(grownBytes(), [1500, ownBytes + 1500]);
+  trace?.sent(span(400, 's'));
+  trace?.received(span(3000, 'b'));
+  const { requestBody, responseBody } = trace?.describe() ?? {};
+  assert.deepEqual(
+    [requestBody?.text, requestBody?.isWhole],
+    [`${'r'.repeat(500)}${'s'.repeat(400)}`, true],
+  );
+  assert.deepEqual([responseBody?.text, responseBody?.isWhole], ['a'.repeat(1000), false]);
+  inspector.apply(ON);
+  const none = [0, ownBytes];
+  assert.deepEqual(grownBytes(), none);
+  trace?.received(span(100));
+  // A higher one is for requests to come: of this one the beginning is gone.
+  inspector.apply({ ...ON, bodyBytesMax: 4096 });
+  trace?.received(span(100));
+  assert.deepEqual(grownBytes(), none);
+  const bodies = [trace?.describe().requestBody, trace?.describe().responseBody];
+  assert.deepEqual(bodies, [null, null]);
+  inspector.apply({ ...ON, tunnels: [] });
+  assert.equal(inspector.keptBytes, 0);
 });
 
 test('fewer requests, or other tunnels, are forgotten at once', () => {
