@@ -47,7 +47,8 @@ export type AskControl = <Name extends keyof LoginControlMethods>(
 /** A request as the visitor sees its site. */
 interface Visit {
   readonly host: string;
-  readonly site: string;
+  /** Undefined: a Host that no browser has in its bar. */
+  readonly site: string | undefined;
   readonly cookies: string;
   readonly browser: string;
   readonly isSecure: boolean;
@@ -81,6 +82,7 @@ export class LoginAnswers {
   ): Promise<LoginAnswer> {
     const visit = visitOf(head, origin);
     const { host, site, browser, cookies, isSecure } = visit;
+    if (site === undefined) return Promise.resolve('SLW_HTTP_LOGIN_BROWSER');
     const isAgain = cookieOf(cookies, nameOf(AGAIN_COOKIE, isSecure)) !== undefined;
     const visitor = visitorOf(head, origin);
     const asked = { ...wanted, host, site, target: targetOf(head), browser, visitor, isAgain };
@@ -92,7 +94,7 @@ export class LoginAnswers {
 
   #end(visit: Visit, head: RequestParser, { query }: LoginTarget): Promise<LoginAnswer> {
     const { host, site, browser } = visit;
-    if (head.method !== 'GET') return Promise.resolve('SLW_HTTP_LOGIN_LOST');
+    if (head.method !== 'GET' || site === undefined) return Promise.resolve('SLW_HTTP_LOGIN_LOST');
     return this.#bounded(async () => {
       const done = await this.#ask('endLogin', { host, site, query, browser });
       return 'code' in done ? done.code : this.#arrive(done, visit);
@@ -132,7 +134,15 @@ function visitOf(head: RequestParser, origin: VisitorOrigin): Visit {
   const cookies = cookiesOf(head);
   const shown = cookieOf(cookies, nameOf(BROWSER_COOKIE, isSecure)) ?? '';
   const browser = BROWSER.test(shown) ? shown : '';
-  return { host, site: `${scheme}://${authority.toLowerCase()}`, cookies, browser, isSecure };
+  return { host, site: siteOf(`${scheme}://${authority}`), cookies, browser, isSecure };
+}
+
+/**
+ * As browsers and providers write it: without the port that a scheme has anyhow, which proxies do
+ * name. A provider compares the way back twice, letter by letter, also with what is registered.
+ */
+function siteOf(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).origin : undefined;
 }
 
 function leave({ location, browser }: LoginWay, { isSecure }: Visit): FrontAnswer {
