@@ -9,11 +9,21 @@ export const MASK = '•••';
 /** Fields whose value is one, or is a list of them. */
 const SECRET_FIELDS = new Set(['authorization', 'proxy-authorization', 'x-amz-security-token']);
 const COOKIES = new Set(['cookie', 'set-cookie']);
+/** Where browsers put a token, as a WebSocket of theirs has no Authorization. */
+const PROTOCOLS = 'sec-websocket-protocol';
 /** Parts of names. */
 const SECRET_PART =
   /token|secret|passw|passphrase|api-?key|session|signature|credential|jwt|[cx]srf|otp|private/i;
-/** Words that are a name, or a part of one between - _ and dots. */
-const SECRET_WORD = /(?:^|[-_.])(?:sig|key|auth|code|pwd|sid)(?:$|[-_.])/i;
+/** What makes a key a secret where both are one word, as in `AccessKey`. */
+const SECRET_KEY =
+  /(?:access|account|app|auth|client|crypt(?:ion)?|master|shared?|sign(?:ing)?|storage|user)key/i;
+/** Words that are a name, or a part of one between - _ dots and brackets. */
+const SECRET_WORD = /(?:^|[-_.[\]])(?:sig|key|auth|code|pwd|sid)(?:$|[-_.[\]])/i;
+/** In a subprotocol: what follows is a secret, in the same element or the next. */
+const SECRET_AHEAD = /bearer|auth(?:orization)?|\bkey\b/i;
+/** A word of a subprotocol's name, with a version at most. */
+const PROTOCOL_WORD = /^(?:\d{1,4}|(?:[A-Z]{1,8}|[A-Z]?[a-z]{1,20})(?:\d{1,2}[A-Za-z]{0,3})?)$/;
+const PROTOCOL_SIGN = /[-._+/]/;
 /** What stands before a parameter, and what ends the last one of a URL within a text. */
 const SIGN = /([?&;#])/;
 const URL_END = /[\s"'<>]/;
@@ -34,6 +44,7 @@ export function showFields(head: Buffer): ShownField[] {
 function showValue(name: string, value: string): string {
   if (COOKIES.has(name)) return showCookies(name, value);
   if (SECRET_FIELDS.has(name)) return showCredentials(value);
+  if (name === PROTOCOLS) return showProtocols(value);
   return isSecret(name) ? MASK : showTarget(value);
 }
 
@@ -53,6 +64,32 @@ function showCookies(name: string, value: string): string {
 function withoutValue(pair: string): string {
   const equals = pair.indexOf('=');
   return equals === -1 ? pair : `${pair.slice(0, equals)}=${MASK}`;
+}
+
+/** Names of subprotocols; what is none is taken for a token, as in `bearer, TOKEN`. */
+function showProtocols(value: string): string {
+  let isBehindName = false;
+  return value.replace(/[^,\s]+/g, (text) => {
+    const shown = isBehindName ? MASK : showProtocol(text);
+    isBehindName = secretEnd(text) !== -1;
+    return shown;
+  });
+}
+
+function showProtocol(text: string): string {
+  const end = secretEnd(text);
+  const name = end === -1 ? text : text.slice(0, end);
+  if (!name.split(PROTOCOL_SIGN).every((word) => PROTOCOL_WORD.test(word))) return MASK;
+  return name.length === text.length ? text : `${name}${MASK}`;
+}
+
+/** Where the first telling word of a subprotocol ends; -1: there is none. */
+function secretEnd(text: string): number {
+  const ends = [SECRET_PART, SECRET_AHEAD].flatMap((pattern) => {
+    const found = pattern.exec(text);
+    return found === null ? [] : [found.index + found[0].length];
+  });
+  return ends.length === 0 ? -1 : Math.min(...ends);
 }
 
 /** Of a URL, or of a text with URLs: parameters with telling names, users with passwords. */
@@ -83,7 +120,7 @@ function withoutUsers(text: string): string {
 }
 
 function isSecret(name: string): boolean {
-  return SECRET_PART.test(name) || SECRET_WORD.test(name);
+  return [SECRET_PART, SECRET_KEY, SECRET_WORD].some((pattern) => pattern.test(name));
 }
 
 function decoded(name: string): string {

@@ -28,6 +28,9 @@ test('fields that are secrets are masked, with what says which kind', () => {
     ['X-Hub-Signature-256', 'sha256=00', MASK],
     ['X-Amz-Security-Token', 'k', MASK],
     ['Sec-WebSocket-Key', 'dGhl', MASK],
+    ['AccessKey', 'k', MASK],
+    ['X-AuthKey', 'k', MASK],
+    ['SigningKey', 'k', MASK],
     [
       'Referer',
       'https://u:p@a.example/x?token=1&page=2',
@@ -37,6 +40,32 @@ test('fields that are secrets are masked, with what says which kind', () => {
     ['X-Original-URI', '/a?api_key=1', `/a?api_key=${MASK}`],
   ];
   for (const [name, value, wanted] of rows) assert.equal(shown(name, value), wanted, name);
+});
+
+test('of the subprotocols of a WebSocket those are masked that are a token or hold one', () => {
+  const jwt = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl';
+  const rows = [
+    ['graphql-transport-ws', 'graphql-transport-ws'],
+    ['v12.stomp, v11.stomp,mqtt', 'v12.stomp, v11.stomp,mqtt'],
+    ['ocpp2.0.1, MBWS.huawei.com', 'ocpp2.0.1, MBWS.huawei.com'],
+    ['v4.channel.k8s.io, base64.binary.k8s.io', 'v4.channel.k8s.io, base64.binary.k8s.io'],
+    [
+      'base64url.bearer.authorization.k8s.io.c2VjcmV0, base64.binary.k8s.io',
+      `base64url.bearer${MASK}, ${MASK}`,
+    ],
+    ['bearer, hunter', `bearer, ${MASK}`],
+    ['graphql-ws, access_token,hunter', `graphql-ws, access_token,${MASK}`],
+    ['Authorization, hunter', `Authorization, ${MASK}`],
+    [`graphql-ws, ${jwt}`, `graphql-ws, ${MASK}`],
+    ['realtime, openai-insecure-api-key.sk-x', `realtime, openai-insecure-api-key${MASK}`],
+    ['chat, 550e8400-e29b-41d4-a716-446655440000', `chat, ${MASK}`],
+    ['token.hunter', `token${MASK}`],
+    ['aB3dE5fG7.token', MASK],
+    ['', ''],
+  ] as const;
+  for (const [value, wanted] of rows) {
+    assert.equal(shown('Sec-WebSocket-Protocol', value), wanted, value);
+  }
 });
 
 test('fields that are none are shown as they came', () => {
@@ -63,6 +92,9 @@ test('of a target parameters with telling names are masked, however they are wri
     ['/a?X-Amz-Signature=1', `/a?X-Amz-Signature=${MASK}`],
     ['/a?sig=1&code=2&key=3', `/a?sig=${MASK}&code=${MASK}&key=${MASK}`],
     ['/a?user[password]=1', `/a?user[password]=${MASK}`],
+    ['/a?accessKey=1&sharekey=2', `/a?accessKey=${MASK}&sharekey=${MASK}`],
+    ['/a?key[]=1&user[key]=2', `/a?key[]=${MASK}&user[key]=${MASK}`],
+    ['/a?keyword=1&hotkey=2&keys=3', '/a?keyword=1&hotkey=2&keys=3'],
     ['/a?design=1&monkey=2&postcode=3', '/a?design=1&monkey=2&postcode=3'],
     ['/token/1', '/token/1'],
   ] as const;
@@ -94,9 +126,10 @@ test('a secret under a telling name never shows', (t) => {
 
 test('long and hostile values take no time to mask', () => {
   const startMs = performance.now();
-  for (const piece of ['?a', '&=', '://', 'a=b&', '@', ';;', '?token=']) {
+  for (const piece of ['?a', '&=', '://', 'a=b&', '@', ';;', '?token=', 'a-1', 'a, ']) {
     showTarget(piece.repeat(16_384 / piece.length));
     shown('Cookie', piece.repeat(4000));
+    shown('Sec-WebSocket-Protocol', piece.repeat(4000));
   }
   assert.ok(performance.now() - startMs < 2000);
 });
