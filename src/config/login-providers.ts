@@ -3,7 +3,7 @@
 //   providers:
 //     - {name: github, kind: github, client-id: …, client-secret-file: …}
 //     - {name: company, issuer: https://id.example.com, client-id: …}     by discovery; optional:
-//       client-secret-file, scopes, login-claim, trust-email, session-max
+//       client-secret-file, client-auth, scopes, login-claim, trust-email, session-max
 //   cookie-secret-file: /run/secrets/cookies         sessions outlive restarts
 //
 // Invariant: nothing is guessed: what is unknown, empty or cannot be read is a problem with its
@@ -24,6 +24,8 @@ export interface LoginProvider {
   readonly clientId: string;
   /** Path; absent: a public client. */
   readonly clientSecretFile?: string;
+  /** How the secret is shown to the provider; absent: by what its discovery lists. */
+  readonly clientAuth?: 'basic' | 'post';
   readonly scopes: readonly string[];
   /** What an identity's login is; for GitHub always its own. */
   readonly loginClaim: string;
@@ -91,6 +93,11 @@ const FIELDS: Readonly<Record<string, Field>> = {
     'is no path of a file',
     (draft, text) => Object.assign(draft, { clientSecretFile: text }),
   ),
+  'client-auth': one(
+    (text) => text === 'basic' || text === 'post',
+    'is neither basic nor post',
+    (draft, text) => Object.assign(draft, { clientAuth: text }),
+  ),
   scopes: (draft, texts) => {
     if (texts.length > SCOPES_MAX || !texts.every((text) => PRINTABLE.test(text))) {
       return 'are no scopes; write a list such as [openid, email]';
@@ -115,6 +122,8 @@ const FIELDS: Readonly<Record<string, Field>> = {
     return undefined;
   },
 };
+
+const OIDC_KEYS = ['client-auth', 'login-claim', 'trust-email'];
 
 /** The providers of the file; none when there was a problem, which `problems` has then. */
 export function readLoginProviders(file: ConfigFile, problems: Problems): LoginProviders {
@@ -169,8 +178,10 @@ function readProvider({ origin, pairs }: FileMap, found: string[]): LoginProvide
   const { kind = 'oidc' } = draft;
   const must = kind === 'oidc' ? ['name', 'issuer', 'client-id'] : ['name', 'client-id'];
   for (const key of must) if (!seen.has(key)) found.push(`${origin}: the provider has no ${key}`);
-  if (kind === 'github' && (seen.has('login-claim') || seen.has('trust-email'))) {
-    found.push(`${origin}: login-claim and trust-email are for an OpenID Connect issuer`);
+  const foreign = kind === 'github' ? OIDC_KEYS.filter((key) => seen.has(key)) : [];
+  for (const key of foreign) found.push(`${origin}: ${key} is for an OpenID Connect issuer`);
+  if (seen.has('client-auth') && !seen.has('client-secret-file')) {
+    found.push(`${origin}: client-auth says how a secret is shown, and needs client-secret-file`);
   }
   return found.length > before ? [] : [complete(draft, kind)];
 }

@@ -40,6 +40,8 @@ const LOST_CODES = new Set(['invalid_grant', 'bad_verification_code']);
 /** What a visitor brings back once at most, and with response_type=code never. */
 const ONCE = ['code', 'error', 'iss', 'state'];
 const NEVER = ['response', 'id_token', 'token'];
+const UNKNOWN_CLIENT =
+  'client-id or its secret is wrong, or client-auth is not as the application is registered';
 const GITHUB = 'https://github.com';
 /** GitHub's, for what the application was not given: no scope, no permission. */
 const WITHHELD = new Set([403, 404]);
@@ -225,9 +227,12 @@ export class LoginIssuer {
   #authentication(client: OpenId, server: ServerMetadata): ClientAuth {
     const secret = this.#options.secret?.reveal();
     if (secret === undefined) return client.None();
-    // The other form encodes what is special in a secret, and not every issuer decodes that.
+    const { kind, clientAuth } = this.provider;
+    // Basic encodes what is special in a secret, and not every issuer decodes that. What is listed
+    // is what the issuer can: it may hold this application to the other one.
     const known = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic'];
-    const isPost = this.provider.kind === 'github' || known.includes('client_secret_post');
+    const listed = kind === 'github' || known.includes('client_secret_post') ? 'post' : 'basic';
+    const isPost = (clientAuth ?? listed) === 'post';
     return isPost ? client.ClientSecretPost(secret) : client.ClientSecretBasic(secret);
   }
 
@@ -254,7 +259,8 @@ export class LoginIssuer {
     const nowMs = clock.nowMs();
     if (nowMs - this.#loggedMs < LOG_MS) return;
     this.#loggedMs = nowMs;
-    const fields = { provider: provider.name, reason: reasonOf(error) };
+    const hint = wordOf(error) === 'invalid_client' ? { hint: UNKNOWN_CLIENT } : {};
+    const fields = { provider: provider.name, reason: reasonOf(error), ...hint };
     log.error(fields, 'nobody can log in at this provider');
   }
 

@@ -26,6 +26,7 @@ providers:
     issuer: https://id.example.com/realms/a
     client-id: sluiceway
     client-secret-file: /run/secrets/company
+    client-auth: basic
     scopes: [openid, email]
     login-claim: upn
     trust-email: true
@@ -38,7 +39,7 @@ cookie-secret-file: /run/secrets/cookies
   assert.deepEqual(company, {
     ...{ name: 'company', kind: 'oidc', issuer: 'https://id.example.com/realms/a' },
     ...{ clientId: 'sluiceway', clientSecretFile: '/run/secrets/company' },
-    ...{ scopes: ['openid', 'email'], loginClaim: 'upn', trustsEmail: true },
+    ...{ clientAuth: 'basic', scopes: ['openid', 'email'], loginClaim: 'upn', trustsEmail: true },
     sessionMaxMs: 3_600_000,
   });
   assert.equal(github?.issuer, 'https://github.com');
@@ -75,7 +76,11 @@ const WRONG: Readonly<Record<string, RegExp>> = {
   'providers: [{name: a, issuer: "http://127.example.com", client-id: x}]': /is no issuer/u,
   'providers: [{name: a, issuer: "https://u:p@a.example", client-id: x}]': /is no issuer/u,
   'providers: [{name: a, issuer: "https://a.example/?x", client-id: x}]': /is no issuer/u,
-  'providers: [{name: a, kind: github, client-id: x, trust-email: true}]': /are for an OpenID/u,
+  'providers: [{name: a, kind: github, client-id: x, trust-email: true}]': /is for an OpenID/u,
+  [`providers: [{${GOOD}, client-secret-file: /x, client-auth: jwt}]`]: /neither basic nor post/u,
+  [`providers: [{${GOOD}, client-auth: basic}]`]: /needs client-secret-file/u,
+  'providers: [{name: a, kind: github, client-id: x, client-secret-file: /x, client-auth: post}]':
+    /client-auth is for an OpenID/u,
   'providers: [': /p\.yaml line/u,
   'cookie-secret-file: /x': /must list one or more/u,
 };

@@ -24,6 +24,9 @@ interface Said {
   body?: string;
 }
 
+/** RFC 6749 5.2. */
+const UNKNOWN_CLIENT: Said = { status: 401, body: '{"error":"invalid_client"}' };
+
 /** An issuer whose answers a test may replace, by path. */
 class Issuer {
   url = '';
@@ -35,6 +38,8 @@ class Issuer {
   asked: { path: string; authorization: string | undefined; body: string }[] = [];
   key: Awaited<ReturnType<typeof createKey>> | undefined;
   wrongKey: Awaited<ReturnType<typeof createKey>> | undefined;
+  /** By what it says at the token endpoint. */
+  knows: (form: URLSearchParams) => boolean = () => true;
   token: (jwt: string) => unknown = (jwt) => ({
     ...{ access_token: 'at', token_type: 'Bearer', id_token: jwt, expires_in: 60 },
   });
@@ -80,7 +85,8 @@ async function serve(
   for await (const piece of request) body += String(piece);
   const path = request.url ?? '';
   issuer.asked.push({ path, authorization: request.headers.authorization, body });
-  const said = issuer.said[path];
+  const isKnown = path !== '/token' || issuer.knows(new URLSearchParams(body));
+  const said = isKnown ? issuer.said[path] : UNKNOWN_CLIENT;
   const answer = said === undefined ? await issuer.answer(path) : {};
   const status = said?.status ?? (answer === undefined ? 404 : 200);
   response.writeHead(status, { 'content-type': 'application/json', ...said?.headers });
@@ -143,6 +149,24 @@ test('who it is, by signed claims, with PKCE and the secret as the issuer takes 
   const [post] = issuer.asked.filter(({ path }) => path === '/token');
   assert.equal(new URLSearchParams(post?.body).get('client_secret'), SECRET);
   assert.equal(post?.authorization, undefined);
+});
+
+test('an issuer that takes the secret one way alone is shown it as the operator says', async (t) => {
+  const issuer = await startIssuer(t);
+  const both = ['client_secret_basic', 'client_secret_post'];
+  issuer.discovery = { token_endpoint_auth_methods_supported: both };
+  issuer.knows = (form) => !form.has('client_secret');
+  const lines = new LogLines('control');
+  assert.equal(await logIn(issuer, loginAt(issuer, {}, lines)), 'unavailable');
+  assert.match(String(lines.lines[0]?.hint), /client-auth/u);
+  assert.equal(typeof (await logIn(issuer, loginAt(issuer, { clientAuth: 'basic' }))), 'object');
+  const shown = issuer.asked.filter(({ path }) => path === '/token').at(-1);
+  assert.match(shown?.authorization ?? '', /^Basic /u);
+  // The other way round, where the list lacks what is taken.
+  issuer.discovery = { token_endpoint_auth_methods_supported: ['client_secret_basic'] };
+  issuer.knows = (form) => form.has('client_secret');
+  assert.equal(await logIn(issuer, loginAt(issuer)), 'unavailable');
+  assert.equal(typeof (await logIn(issuer, loginAt(issuer, { clientAuth: 'post' }))), 'object');
 });
 
 test('an address counts when the issuer has verified it, or the operator trusts it', async (t) => {
@@ -270,7 +294,7 @@ test('what a visitor brings back cannot have the log blame the issuer', async (t
   assert.deepEqual(levels(), ['info'], 'once in a while, and no error');
   assert.match(String(lines.lines[0]?.reason), /\(x\?forged\)$/u);
   // The real reason is told at once all the same.
-  issuer.said = { '/token': { status: 401, body: '{"error":"invalid_client"}' } };
+  issuer.said = { '/token': UNKNOWN_CLIENT };
   assert.equal(await end('&code=a'), 'unavailable');
   assert.deepEqual(levels(), ['info', 'error']);
   assert.match(String(lines.lines[1]?.reason), /\(invalid_client\)$/u);
