@@ -24,6 +24,7 @@ const SECRET_AHEAD = /bearer|auth(?:orization)?|\bkey\b/i;
 /** A word of a subprotocol's name, with a version at most. */
 const PROTOCOL_WORD = /^(?:\d{1,4}|(?:[A-Z]{1,8}|[A-Z]?[a-z]{1,20})(?:\d{1,2}[A-Za-z]{0,3})?)$/;
 const PROTOCOL_SIGN = /[-._+/]/;
+const PROTOCOL_END = /([,\s])/;
 /** What stands before a parameter, and what ends the last one of a URL within a text. */
 const SIGN = /([?&;#])/;
 const URL_END = /[\s"'<>]/;
@@ -69,11 +70,17 @@ function withoutValue(pair: string): string {
 /** Names of subprotocols; what is none is taken for a token, as in `bearer, TOKEN`. */
 function showProtocols(value: string): string {
   let isBehindName = false;
-  return value.replace(/[^,\s]+/g, (text) => {
+  const show = (text: string): string => {
+    if (text === '') return text;
     const shown = isBehindName ? MASK : showProtocol(text);
     isBehindName = secretEnd(text) !== -1;
     return shown;
-  });
+  };
+  // What parts them stands at odd places.
+  return value
+    .split(PROTOCOL_END)
+    .map((text, index) => (index % 2 === 1 ? text : show(text)))
+    .join('');
 }
 
 function showProtocol(text: string): string {
