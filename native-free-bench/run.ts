@@ -6,6 +6,7 @@
 // when it was not understood.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { type BenchArguments, readArguments } from './arguments.ts';
 import { keepCoresAwake } from './harness/awake.ts';
@@ -53,6 +54,10 @@ const { suite, options } = understand();
 // Before it runs, as the checkout may change meanwhile.
 const environment = describeEnvironment();
 const children = new Children();
+// An end that runs what belongs to one: programs that were started would go on.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => process.exit(128 + os.constants.signals[signal]));
+}
 let result: SuiteResult;
 try {
   if (options.isAwake) await keepCoresAwake(children).catch(refuse);

@@ -1,13 +1,15 @@
 // Every suite of the benchmark runs for a moment, so that it cannot rot. Figures are not judged.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { sourceNewerThan } from '../../native-free-bench/arguments.ts';
 import { judge } from '../../native-free-bench/suites/check.ts';
+import { eventually } from '../support/deadline.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { ENTRY } from '../support/tunnel.ts';
 
@@ -70,6 +72,25 @@ for (const [suite, title] of [
     assert.match(await smoke('--suite', suite), title);
   });
 }
+
+test('a run that is ended ends what it has started', async () => {
+  const bench = spawn(process.execPath, [RUN, '--smoke', '--only', 'download, 1'], {
+    stdio: 'ignore',
+  });
+  const ended = once(bench, 'exit');
+  const list = `/proc/${bench.pid}/task/${bench.pid}/children`;
+  let started: string[] = [];
+  await eventually(30_000, 'programs run', async () => {
+    started = readFileSync(list, 'utf8').trim().split(' ');
+    assert.ok(started.length >= 3);
+  });
+  bench.kill('SIGTERM');
+  assert.deepEqual(await ended, [143, null]);
+  await eventually(5000, 'they are gone', async () => {
+    const left = started.filter((pid) => existsSync(`/proc/${pid}`));
+    assert.deepEqual(left, []);
+  });
+});
 
 test('goals have a value, what was wanted, and a verdict', async () => {
   const text = await smoke('--goals', '--only', 'memory', '--entry', ENTRY);
