@@ -28,7 +28,8 @@ export interface Bar {
 /** Groups of bars, each group with a scale of its own: their units differ. */
 export function bars(groups: readonly { title: string; bars: readonly Bar[] }[]): string {
   const drawn = groups.map(({ title, bars: all }) => {
-    const most = Math.max(...all.map(({ value }) => value), Number.MIN_VALUE);
+    const known = all.map(({ value }) => value).filter(Number.isFinite);
+    const most = Math.max(...known, Number.MIN_VALUE);
     const rows = all.map(({ name, value, text }, index) => {
       const share = Number.isFinite(value) ? Math.max(0, (100 * value) / most) : 0;
       return (

@@ -60,11 +60,12 @@ function startAutocannon({ url, headers, connections }: TargetLoad, tally: Tally
 
 function startPacedRequests(load: TargetLoad, tally: Tally): Running {
   const { connections, perSecond } = load;
-  const ask = asker(load, connections);
+  // One for each line: of an agent with many sockets Node takes the one that was used last.
+  const asks = Array.from({ length: connections }, () => asker(load));
   const pace = startPace({
     ...{ connections, perSecond, tally },
-    send: (_index, line) => {
-      ask.ask(
+    send: (index, line) => {
+      asks[index]?.ask(
         (status, bytes) => {
           tally.moved(bytes);
           if (status < 400) line.answered();
@@ -74,12 +75,17 @@ function startPacedRequests(load: TargetLoad, tally: Tally): Running {
       );
     },
   });
-  return { tellOut: pace.stop, stop: async () => ask.close() };
+  return {
+    tellOut: pace.stop,
+    stop: async () => {
+      for (const ask of asks) ask.close();
+    },
+  };
 }
 
 /** One request on a connection of its own: its status, or an error, such as of one without end. */
 export async function probe(load: TargetLoad, withinMs = ANSWER_MS_MAX): Promise<number> {
-  const ask = asker(load, 1);
+  const ask = asker(load);
   const ended = Promise.withResolvers<number>();
   const timer = setTimeout(() => ended.reject(new SilentError()), withinMs);
   try {
@@ -97,9 +103,10 @@ interface Asker {
   close(): void;
 }
 
-function asker({ url, headers, ca }: TargetLoad, connections: number): Asker {
+/** Asks over one connection. */
+function asker({ url, headers, ca }: TargetLoad): Asker {
   const isSecure = url.protocol === 'https:';
-  const keep = { keepAlive: true, maxSockets: connections, noDelay: true };
+  const keep = { keepAlive: true, maxSockets: 1, noDelay: true };
   // Said here because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise decide.
   const agent = isSecure
     ? new TlsAgent({ ...keep, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })

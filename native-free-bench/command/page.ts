@@ -107,7 +107,8 @@ function selfBody({ samples, latencies, options, shards }: SelfReport): string {
     title: scenario,
     bars: order.map((name): Bar => {
       const value = median(sides[name]?.rates ?? []);
-      return { name: NAMES[name] ?? name, value, text: `${round(value)} ${unit}` };
+      const text = Number.isFinite(value) ? `${round(value)} ${unit}` : '-';
+      return { name: NAMES[name] ?? name, value, text };
     }),
   }));
   const share = (scenario: string, name: string): string => {
@@ -129,6 +130,7 @@ function selfBody({ samples, latencies, options, shards }: SelfReport): string {
         : ([[inMs(first.summary.latency.p99Us), `p99 at ${pace}`]] as const)),
     ]),
     '<h2>Rates, longer is better</h2>',
+    ...samples.flatMap(({ scenario, sides }) => lostSides(scenario, sides)),
     bars(groups),
     `<h2>Latency at ${round(options.perSecond)} requests a second</h2>`,
     '<p class="soft">A request that had to wait counts from when it was due.</p>',
@@ -225,13 +227,21 @@ function cards(all: readonly (readonly [value: string, what: string])[]): string
   return `<ul class="cards">${drawn.join('')}</ul>`;
 }
 
+/** Sides without a figure, and why. */
+function lostSides(scenario: string, sides: SelfReport['samples'][number]['sides']): string[] {
+  return Object.entries(sides).flatMap(([name, { failure }]) => {
+    if (failure === undefined) return [];
+    return [`<p class="bad">${escaped(`${scenario}: ${NAMES[name] ?? name}: ${failure}`)}</p>`];
+  });
+}
+
 /** Of several sides, each with its name. */
 function failureLines(all: readonly (readonly [name: string, Round['failures']])[]): string {
   const failed = all.flatMap(([name, failures]) => {
     const text = failureText(failures);
     return text === undefined ? [] : [`<p class="bad">${escaped(`${name}${text}`)}</p>`];
   });
-  return failed.length === 0 ? '<p>Nothing failed.</p>' : failed.join('');
+  return failed.length === 0 ? '<p>No request failed.</p>' : failed.join('');
 }
 
 function systemOf({ kernel, node, congestion }: BenchReport['environment']): string {

@@ -115,6 +115,9 @@ async function notThere(request: Request): Promise<BenchRefusal | undefined> {
   }
 }
 
+/** Of a round without an answer. */
+const NO_TIMES = ['-', '-', '-', '-'];
+
 const NEEDS = {
   echo: 'a service that sends back what it gets',
   download: 'a service that sends without being asked',
@@ -124,9 +127,11 @@ const NEEDS = {
 function describe({ url, load, rounds, summary, options }: TargetReport): string {
   const isBulk = load === 'download' || load === 'upload';
   const cells = (latency: Round['latency']): string[] =>
-    isBulk || latency === undefined
+    isBulk
       ? []
-      : [latency.p50Us, latency.p99Us, latency.p999Us, latency.maxUs].map(inMs);
+      : latency === undefined
+        ? NO_TIMES
+        : [latency.p50Us, latency.p99Us, latency.p999Us, latency.maxUs].map(inMs);
   const speed = (each: { answersPerSecond: number; bytesPerSecond: number }): string[] => [
     ...(isBulk ? [] : [`${rounded(each.answersPerSecond)} /s`]),
     `${rounded(each.bytesPerSecond / 1e6, isBulk ? 0 : 2)} MB/s`,

@@ -140,6 +140,19 @@ test('what fails is counted by reason, reported, and exit code 1', async (t) => 
   assert.ok((reportIn(folder).failures['status 503'] ?? 0) > 0);
 });
 
+test('at a rate each of the connections is used', async (t) => {
+  const sockets = new Set<unknown>();
+  const upstream = await startHttp(t, (request, response) => {
+    sockets.add(request.socket);
+    response.end('ok');
+  });
+  const load = ['--rate', '100', ...SHORT];
+  const run = await bench(t, scratchFolder(t), ['--url', `http://127.0.0.1:${upstream}/`, ...load]);
+  assert.equal(run.code, 0, run.stderr);
+  // Four, and the probe's.
+  assert.ok(sockets.size >= 5, `${sockets.size} connections`);
+});
+
 test('a rate that the target cannot keep is exit code 1, and its latencies tell', async (t) => {
   const upstream = await startHttp(t, (_request, response) => {
     setTimeout(() => response.end(), 50);

@@ -138,7 +138,7 @@ test('rounds in which nothing was answered have a page all the same', () => {
 test('failures of paced requests through a tunnel of its own are told, and are a problem', () => {
   const report = selfReport();
   assert.equal(selfProblem(report), undefined);
-  assert.match(pageOf(report), /<p>Nothing failed\.<\/p>/);
+  assert.match(pageOf(report), /<p>No request failed\.<\/p>/);
   const [tunnel, ...others] = report.latencies;
   assert.ok(tunnel !== undefined);
   const [first, ...more] = tunnel.rounds;
@@ -148,7 +148,20 @@ test('failures of paced requests through a tunnel of its own are told, and are a
   assert.equal(selfProblem(failing), 'paced requests: tunnel: 7 failed: 7 × status 502');
   const page = pageOf(failing);
   assert.match(page, /<p class="bad">tunnel: 7 failed: 7 × status 502<\/p>/);
-  assert.doesNotMatch(page, /Nothing failed/);
+  assert.doesNotMatch(page, /No request failed/);
+});
+
+test('a side that failed a scenario is named, and spoils no bar of the others', () => {
+  const report = selfReport();
+  const [first, ...others] = report.samples;
+  assert.ok(first !== undefined);
+  const failure = '1 of 8 connections were lost <b>';
+  const relays = { rates: [], costs: [], serverCosts: [], mainCosts: [], failure };
+  const samples = [{ ...first, sides: { ...first.sides, relays } }, ...others];
+  const page = pageOf({ ...report, samples });
+  assert.doesNotMatch(page, /NaN|Infinity/);
+  assert.match(page, /<p class="bad">[^<]*: [^<]*: 1 of 8 connections were lost &lt;b&gt;<\/p>/);
+  assert.match(page, /width:100\.0%/);
 });
 
 test('a side that does not reach its rate, or has no figure, is a problem', () => {
