@@ -3,7 +3,7 @@
 // Invariant: a look never waits longer for a shard than the deadline; then its last sample counts.
 // Must not know: who looks, or how what is read is sent.
 
-import { systemClock } from '../base/clock.ts';
+import { endsWithin, systemClock } from '../base/clock.ts';
 import { droppedLogLines } from '../base/log.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
@@ -17,6 +17,8 @@ import { describeStatus } from './status.ts';
 
 /** A scrape waits no longer for a shard; then its last sample counts. */
 const SAMPLE_TIMEOUT_MS = 1000;
+/** An answer that comes later counts with the next, for so long. Guess. */
+const LATE_MS_MAX = 60_000;
 
 export interface ReadingsOptions {
   readonly bridges: () => Iterable<readonly [number, Bridge<ExitControlMethods, ExitShardMethods>]>;
@@ -78,7 +80,12 @@ export class Readings {
 
   async #sample(loop: LoopWatch): Promise<void> {
     const calls = [...this.#options.bridges()].map(async ([shard, bridge]) => {
-      this.#samples.set(shard, await bridge.call('sample', { loop }, SAMPLE_TIMEOUT_MS), loop);
+      let isLate = false;
+      const taken = bridge.call('sample', { loop }, LATE_MS_MAX).then((sample) => {
+        if (isLate) this.#samples.setLate(shard, sample, loop);
+        else this.#samples.set(shard, sample, loop);
+      });
+      isLate = !(await endsWithin(taken, SAMPLE_TIMEOUT_MS));
     });
     await Promise.allSettled(calls);
   }

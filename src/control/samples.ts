@@ -48,16 +48,36 @@ export class SampleBook {
     scrape: new Map<number, LoopDelay>(),
     look: new Map<number, LoopDelay>(),
   };
+  /** Of samples that came too late to be told. */
+  readonly #missedDelays = {
+    scrape: new Map<number, LoopDelay>(),
+    look: new Map<number, LoopDelay>(),
+  };
 
   set(shard: number, sample: ShardSample, loop: LoopWatch): void {
     this.#last.set(shard, sample);
     const { loopDelay } = sample;
-    if (loop !== 'none' && loopDelay !== undefined) this.#loopDelays[loop].set(shard, loopDelay);
+    if (loop === 'none' || loopDelay === undefined) return;
+    const missed = this.#missedDelays[loop];
+    this.#loopDelays[loop].set(shard, worse(loopDelay, missed.get(shard)));
+    missed.delete(shard);
+  }
+
+  /** Of a shard that stood still when it was asked: its delay begins anew with each sample, and is
+   * told with the next one. */
+  setLate(shard: number, sample: ShardSample, loop: LoopWatch): void {
+    this.#last.set(shard, sample);
+    const { loopDelay } = sample;
+    if (loop === 'none' || loopDelay === undefined) return;
+    const missed = this.#missedDelays[loop];
+    missed.set(shard, worse(loopDelay, missed.get(shard)));
   }
 
   /** A shard is gone: its counts stay, its gauges do not. */
   retire(shard: number): void {
-    for (const delays of Object.values(this.#loopDelays)) delays.delete(shard);
+    for (const book of [this.#loopDelays, this.#missedDelays]) {
+      for (const delays of Object.values(book)) delays.delete(shard);
+    }
     const last = this.#last.get(shard);
     if (last === undefined) return;
     this.#last.delete(shard);
@@ -179,4 +199,11 @@ function sumPairs<Key>(pairs: readonly (readonly [Key, number])[]): Map<Key, num
 
 function sum(samples: readonly ShardSample[], of: (sample: ShardSample) => number): number {
   return samples.reduce((total, sample) => total + of(sample), 0);
+}
+
+/** Of both: what half of the turns had is that of `now`, and the longest is the longest of both. */
+function worse(now: LoopDelay, missed: LoopDelay | undefined): LoopDelay {
+  if (missed === undefined) return now;
+  const { p50, p99, max } = now;
+  return { p50, p99: Math.max(p99, missed.p99), max: Math.max(max, missed.max) };
 }

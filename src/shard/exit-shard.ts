@@ -5,6 +5,7 @@
 // certificates' renewal, or which other shards there are beyond their mesh ports.
 
 import { assert } from '../base/assert.ts';
+import { sleep } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { memoryPressure } from '../base/memory-pressure.ts';
 import { networkSet } from '../base/network-set.ts';
@@ -311,7 +312,10 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.life.stop(() => this.#bridge.close());
   }
 
-  #sample(loop: LoopWatch): ShardSample {
+  async #sample(loop: LoopWatch): Promise<ShardSample> {
+    // A shard that stood still reads its messages before Node's own timer has noted for how long,
+    // and a reading begins the measurement anew.
+    if (loop !== 'none') await sleep(1);
     this.#router.countWaits();
     return {
       ...this.life.meters.sample(loop),

@@ -167,3 +167,20 @@ test('a look of the dashboard leaves the loop delay of the last scrape as it was
   book.retire(0);
   assert.deepEqual([scrape.size, look.size], [0, 0]);
 });
+
+test('a delay that came too late for its scrape is told with the next one, once', () => {
+  const delay = (p50: number, p99: number, max: number) =>
+    shardSample({ loopDelay: { p50, p99, max } });
+  const book = new SampleBook();
+  book.setLate(0, delay(0.1, 0.2, 6), 'scrape');
+  book.setLate(0, delay(0, 0.4, 1), 'scrape');
+  book.setLate(0, delay(0, 0, 9), 'look');
+  assert.equal(book.totals().loopDelays.scrape.size, 0);
+  book.set(0, delay(0.001, 0.002, 0.003), 'scrape');
+  assert.deepEqual(book.totals().loopDelays.scrape.get(0), { p50: 0.001, p99: 0.4, max: 6 });
+  book.set(0, delay(0.001, 0.002, 0.003), 'scrape');
+  assert.equal(book.totals().loopDelays.scrape.get(0)?.max, 0.003);
+  book.retire(0);
+  book.set(0, delay(0, 0, 0), 'look');
+  assert.equal(book.totals().loopDelays.look.get(0)?.max, 0, 'the one of before is gone');
+});

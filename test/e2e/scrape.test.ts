@@ -82,7 +82,7 @@ test('promtool finds nothing wrong on either port after traffic of every kind', 
   }
 });
 
-test('a shard that stands still holds up no scrape, and keeps its last figures', async (t) => {
+test('a shard that stands still holds up no scrape, keeps its last figures, and is found out', async (t) => {
   const server = await startServer(t, {
     args: ['--allow-faults'],
     env: { SLUICEWAY_FAULT: 'shard-block:3' },
@@ -94,6 +94,10 @@ test('a shard that stands still holds up no scrape, and keeps its last figures',
     assert.ok(page.tookMs > 900, `answered in ${Math.round(page.tookMs)} ms: not blocked yet`);
     assert.ok(page.tookMs < 3000, `answered in ${Math.round(page.tookMs)} ms`);
     assert.ok(seriesOf(page).length >= before, 'nothing is missing');
+  });
+  const longest = 'sluiceway_shard_loop_delay_seconds{shard="0",quantile="1"}';
+  await eventually(12_000, 'a scrape that says for how long it stood still', async () => {
+    assert.ok(figureOf(await scrape(server.adminPort), longest) > 5);
   });
 });
 
