@@ -3,8 +3,8 @@
 //            80 %            92 %              95 %
 //   NONE ----------> HIGH ----------> SEVERE ----------> FULL       down again 3 % below each
 //
-// Invariant: a level is told when it changes, and to a shard that starts; `off` is NONE. Must not
-// know: what shards do at a level.
+// Invariant: a level is told when it changes, and to a shard that starts; `off` is NONE; memory that
+// cannot be read changes nothing. Must not know: what shards do at a level.
 
 import { totalmem } from 'node:os';
 import type { Clock, Timer } from '../base/clock.ts';
@@ -77,8 +77,9 @@ export class MemoryWatch {
   }
 
   #look(): void {
-    const { usedBytes = () => process.memoryUsage.rss(), tell, log } = this.#options;
-    const used = usedBytes();
+    const { tell, log } = this.#options;
+    const used = this.#read();
+    if (used === undefined) return;
     const share = used / this.#limitBytes;
     const level = levelOf(share, this.#level);
     if (level === this.#level) return;
@@ -88,6 +89,17 @@ export class MemoryWatch {
     const about = { pressure: WORDS[level], usedBytes: used, limitBytes: this.#limitBytes };
     if (isWorse) log.warn(about, 'memory is running out');
     else log.info(about, 'memory is given back');
+  }
+
+  /** Undefined: it cannot be read now. Node opens a file for it, and there may be no descriptor. */
+  #read(): number | undefined {
+    const { usedBytes = () => process.memoryUsage.rss() } = this.#options;
+    try {
+      return usedBytes();
+    } catch {
+      // What was told stands: visitors without a descriptor are no reason to end.
+      return undefined;
+    }
   }
 }
 

@@ -23,7 +23,11 @@ function startWatch(t: TestContext, max: MemoryMax) {
     tell: (level) => told.push(level),
     clock,
     log: lines.log,
-    usedBytes: () => used,
+    usedBytes: () => {
+      if (Number.isNaN(used))
+        throw new Error('EMFILE: too many open files, uv_resident_set_memory');
+      return used;
+    },
   });
   undoAfter(t, () => watch.stop());
   const use = (bytes: number): number[] => {
@@ -83,4 +87,12 @@ test('nothing is told any more once it has stopped', (t) => {
   const { watch, use } = startWatch(t, MAX);
   watch.stop();
   assert.deepEqual(use(999), []);
+});
+
+test('memory that cannot be read for a moment leaves the level as it was', (t) => {
+  const { use, watch } = startWatch(t, MAX);
+  assert.deepEqual(use(960), [PRESSURE.FULL]);
+  assert.deepEqual(use(Number.NaN), []);
+  assert.equal(watch.level, PRESSURE.FULL);
+  assert.deepEqual(use(1), [PRESSURE.NONE], 'it is looked at again');
 });
