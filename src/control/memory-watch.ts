@@ -3,8 +3,8 @@
 //            80 %            92 %              95 %
 //   NONE ----------> HIGH ----------> SEVERE ----------> FULL       down again 3 % below each
 //
-// Invariant: a level is told when it changes, and to a shard that starts; `off` is NONE; memory that
-// cannot be read changes nothing. Must not know: what shards do at a level.
+// Invariant: a level is told when it changes, and to a shard that starts; `off` is NONE; memory
+// that cannot be read changes nothing. Must not know: what shards do at a level.
 
 import { totalmem } from 'node:os';
 import type { Clock, Timer } from '../base/clock.ts';

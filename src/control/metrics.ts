@@ -84,7 +84,10 @@ export class Metrics {
 
   render(): Promise<string> {
     this.#reading = undefined;
-    return this.#page.metrics();
+    const page = this.#page.metrics();
+    // All rows have read by now, and nobody looks at it until the next page.
+    this.#reading = undefined;
+    return page;
   }
 }
 

@@ -27,6 +27,7 @@ import { CertificateFolder } from './certificate-folder.ts';
 import type { CheckedPair } from './certificate-pair.ts';
 import { ChallengeBoard, type DnsHook } from './challenge-board.ts';
 import { type OrderResult, Orders } from './orders.ts';
+import { isHttpTunnel } from './tunnel-name.ts';
 
 type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
 
@@ -158,8 +159,9 @@ export class VisitorTls {
     this.#tunnels.set(host, new Set([...this.#servedTunnels(host), tunnel]));
   }
 
-  /** Is there a certificate for its host, or will one be ordered? Not for `tls:HOST`. */
+  /** Do visitors reach it by HTTPS: is there a certificate for its host, or will one be ordered? */
   isFor(tunnel: string): boolean {
+    if (!isHttpTunnel(tunnel)) return false;
     const host = hostOf(tunnel);
     return this.#isConfigured(host) || this.#isOnDemand(host);
   }

@@ -109,11 +109,6 @@ export class HttpContext {
   readonly slab = new Slab();
   readonly farewells = new Farewells();
   state: 'serving' | 'draining' = 'serving';
-
-  /** May a visitor's connection have another request? Not while it drains, or wants for memory. */
-  get keepsVisitors(): boolean {
-    return this.state === 'serving' && memoryPressure.level < PRESSURE.SEVERE;
-  }
   readonly #trustedProxies: AddressSet | undefined;
   readonly #requestParsers: RequestParser[] = [];
   readonly #responseParsers: ResponseParser[] = [];
@@ -140,6 +135,11 @@ export class HttpContext {
     this.secureFields = options.secureFields;
     this.door = options.door;
     this.inspector = options.inspector;
+  }
+
+  /** May a visitor's connection have another request? Not while it drains, or wants for memory. */
+  get keepsVisitors(): boolean {
+    return this.state === 'serving' && memoryPressure.level < PRESSURE.SEVERE;
   }
 
   /** The trusted proxies, if `peer` is one of them. */

@@ -301,8 +301,8 @@ export class HttpExchange implements StreamSink {
 
   #mayKeepVisitor(parser: ResponseParser, isDecoded: boolean): boolean {
     const hasEnd = parser.framing !== 'until-close' && !isDecoded;
-    const isServing = this.#context.keepsVisitors;
-    return this.#wantsKeepAlive && hasEnd && isServing && this.#state === 'waiting';
+    const mayStay = this.#wantsKeepAlive && this.#context.keepsVisitors;
+    return mayStay && hasEnd && this.#state === 'waiting';
   }
 
   #connectionWord(): ConnectionWord {

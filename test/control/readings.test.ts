@@ -8,6 +8,7 @@ import type { ShardSample } from '../../src/bridge/shard-sample.ts';
 import { Readings } from '../../src/control/readings.ts';
 import { Registry } from '../../src/control/registry.ts';
 import { serverConfig } from '../support/configs.ts';
+import { PLAIN } from './registry-bench.ts';
 import { shardSample } from './shard-sample.ts';
 
 const LONGEST = /^sluiceway_shard_loop_delay_seconds\{shard="0",quantile="1"\} (\S+)$/mu;
@@ -25,16 +26,7 @@ function startReadings() {
   } as unknown as Bridge<ExitControlMethods, ExitShardMethods>;
   const readings = new Readings({
     bridges: () => [[0, bridge]],
-    registry: new Registry({
-      isPortAllowed: () => true,
-      hasHttps: false,
-      wallMs: () => 0,
-      publish: () => undefined,
-      openPort: async () => undefined,
-      closePort: async () => undefined,
-      doubtLinks: () => undefined,
-      closeLinks: () => undefined,
-    }),
+    registry: new Registry(PLAIN),
     config: () => serverConfig(),
     version: '0',
     counts: () => ({

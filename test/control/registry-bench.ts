@@ -6,7 +6,19 @@
 import assert from 'node:assert/strict';
 import type { ErrorCode, SluicewayError } from '../../src/base/errors.ts';
 import type { RouteChange } from '../../src/bridge/exit-messages.ts';
-import { Registry } from '../../src/control/registry.ts';
+import { Registry, type RegistryOptions } from '../../src/control/registry.ts';
+
+/** Everything is allowed, and nobody is told. */
+export const PLAIN: RegistryOptions = {
+  isPortAllowed: () => true,
+  hasHttps: true,
+  wallMs: () => 0,
+  publish: () => undefined,
+  openPort: async () => undefined,
+  closePort: async () => undefined,
+  doubtLinks: () => undefined,
+  closeLinks: () => undefined,
+};
 
 /** What a shard makes of changes; newest number wins, as in the router. */
 export class Replica {

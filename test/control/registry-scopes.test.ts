@@ -5,18 +5,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { type ErrorCode, SluicewayError } from '../../src/base/errors.ts';
-import { Registry, type RegistryOptions } from '../../src/control/registry.ts';
-
-const PLAIN: RegistryOptions = {
-  isPortAllowed: () => true,
-  hasHttps: true,
-  wallMs: () => 0,
-  publish: () => undefined,
-  openPort: async () => undefined,
-  closePort: async () => undefined,
-  doubtLinks: () => undefined,
-  closeLinks: () => undefined,
-};
+import { Registry } from '../../src/control/registry.ts';
+import { PLAIN } from './registry-bench.ts';
 
 const ownerOf = (credential: string): string => credential.split('#', 1)[0] ?? '';
 
@@ -112,13 +102,8 @@ test('a link that leaves serves nothing from then on, and can still be ended', a
   const published: string[] = [];
   const ended: string[] = [];
   const registry = new Registry({
-    isPortAllowed: () => true,
-    hasHttps: true,
-    wallMs: () => 0,
+    ...PLAIN,
     publish: (changes) => published.push(...changes.map(({ kind, link }) => `${kind} ${link}`)),
-    openPort: async () => {},
-    closePort: async () => {},
-    doubtLinks: () => undefined,
     closeLinks: (_shard, links) => ended.push(...links),
   });
   const about = { instance: 'i', agent: 'x', remoteAddress: '192.0.2.1:7' };

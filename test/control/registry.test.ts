@@ -9,7 +9,7 @@ import { SluicewayError } from '../../src/base/errors.ts';
 import type { LinkPort, RouteChange } from '../../src/bridge/exit-messages.ts';
 import { Registry } from '../../src/control/registry.ts';
 import { NaiveRegistry } from './naive-registry.ts';
-import { Bench, Replica } from './registry-bench.ts';
+import { Bench, PLAIN, Replica } from './registry-bench.ts';
 
 const REPLACED = { code: 'SLW_LINK_REPLACED' };
 
@@ -352,14 +352,8 @@ test('what is passed through undecrypted can have no header rules', async () => 
 test('what a client declares goes with its route, and anew when it has changed', async () => {
   const changes: RouteChange[] = [];
   const registry = new Registry({
-    isPortAllowed: () => true,
-    hasHttps: true,
-    wallMs: () => 0,
+    ...PLAIN,
     publish: (published) => changes.push(...published),
-    openPort: async () => undefined,
-    closePort: async () => undefined,
-    doubtLinks: () => undefined,
-    closeLinks: () => undefined,
   });
   const about = { agent: 'sluiceway/1', remoteAddress: '192.0.2.1:1' };
   for (const link of ['0-1', '0-2']) {

@@ -8,21 +8,13 @@ import { Registry } from '../../src/control/registry.ts';
 import { SampleBook } from '../../src/control/samples.ts';
 import { describeStatus } from '../../src/control/status.ts';
 import { serverConfig } from '../support/configs.ts';
+import { PLAIN } from './registry-bench.ts';
 import { linkSample, shardSample } from './shard-sample.ts';
 
 const STARTED_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
 
 test('names every client, what it serves and what went through, as visitors see it', async () => {
-  const registry = new Registry({
-    isPortAllowed: () => true,
-    hasHttps: true,
-    wallMs: () => STARTED_MS + 60_000,
-    publish: () => {},
-    openPort: async () => {},
-    closePort: async () => {},
-    doubtLinks: () => undefined,
-    closeLinks: () => {},
-  });
+  const registry = new Registry({ ...PLAIN, wallMs: () => STARTED_MS + 60_000 });
   const hello = { instance: 'i', agent: 'sluiceway/0.9.1', remoteAddress: '192.0.2.1:77' };
   // It was started before: its older instance is replaced.
   registry.hello({ ...hello, link: '9-9', client: 'alpha', instance: 'old' }, 0);
@@ -88,16 +80,7 @@ test('names every client, what it serves and what went through, as visitors see 
 });
 
 test('the mode says what visitors can come by', () => {
-  const registry = new Registry({
-    isPortAllowed: () => true,
-    hasHttps: true,
-    wallMs: () => 0,
-    publish: () => {},
-    openPort: async () => {},
-    closePort: async () => {},
-    doubtLinks: () => undefined,
-    closeLinks: () => {},
-  });
+  const registry = new Registry(PLAIN);
   const totals = new SampleBook().totals();
   const modeOf = (flags: Readonly<Record<string, string>>): string => {
     const config = serverConfig({ 'http-addr': 'off', ...flags });

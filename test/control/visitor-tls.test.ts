@@ -104,5 +104,8 @@ test('a tunnel is reached by HTTPS when its name has a certificate, or will have
     '*.www.example',
     '*.test',
   ];
-  assert.deepEqual([...none, 'tls:shop.example', 'tcp:443', 'a_b.test'].filter(isFor), []);
+  assert.deepEqual(
+    [...none, 'tls:shop.example', 'tls:a.wild.example', 'tcp:443', 'a_b.test'].filter(isFor),
+    [],
+  );
 });

@@ -26,6 +26,19 @@ function statusOf(answer: string): number {
   return Number(answer.slice(9, 12));
 }
 
+/** A visitor who has had an answer, and whose connection is kept. */
+async function startKept(t: TestContext) {
+  const edge = await startEdge(t);
+  const upstream = await edge.upstream('a.example');
+  const visitor = await edge.visit();
+  visitor.send(GET);
+  const peer = await upstream.next();
+  await peer.read(HEAD_END);
+  peer.send(OK);
+  await visitor.read('ok');
+  return { edge, upstream, visitor, peer };
+}
+
 test('refuses with a constant page that reflects nothing, and closes', async (t) => {
   const edge = await startEdge(t);
   await edge.upstream('a.example');
@@ -156,14 +169,7 @@ test('closes a silent connection, and answers 408 to a slow head', async (t) => 
 });
 
 test('closes a connection that stays idle after a response', async (t) => {
-  const edge = await startEdge(t);
-  const upstream = await edge.upstream('a.example');
-  const visitor = await edge.visit();
-  visitor.send(GET);
-  const peer = await upstream.next();
-  await peer.read(HEAD_END);
-  peer.send(OK);
-  await visitor.read('ok');
+  const { edge, visitor, peer } = await startKept(t);
   edge.pass(LIMITS.keepAliveTimeoutMs - 1);
   assert.equal(visitor.ending, 'open');
   edge.pass(1);
@@ -275,14 +281,7 @@ test('answers close their connections while the process is short of memory', asy
   t.after(() => {
     memoryPressure.level = PRESSURE.NONE;
   });
-  const edge = await startEdge(t);
-  const upstream = await edge.upstream('a.example');
-  const visitor = await edge.visit();
-  visitor.send(GET);
-  const peer = await upstream.next();
-  await peer.read(HEAD_END);
-  peer.send(OK);
-  await visitor.read('ok');
+  const { edge, upstream, visitor, peer } = await startKept(t);
   memoryPressure.level = PRESSURE.SEVERE;
   visitor.send(GET);
   await peer.read(HEAD_END);
