@@ -30,9 +30,9 @@ function startWatch(t: TestContext, max: MemoryMax) {
     },
   });
   undoAfter(t, () => watch.stop());
-  const use = (bytes: number): number[] => {
+  const use = (bytes: number, ms = 1000): number[] => {
     used = bytes;
-    clock.advance(1000);
+    clock.advance(ms);
     return told.splice(0);
   };
   return { watch, use, lines, clock };
@@ -95,4 +95,28 @@ test('memory that cannot be read for a moment leaves the level as it was', (t) =
   assert.deepEqual(use(Number.NaN), []);
   assert.equal(watch.level, PRESSURE.FULL);
   assert.deepEqual(use(1), [PRESSURE.NONE], 'it is looked at again');
+});
+
+test('what stays resident without growing keeps nobody out for longer than ten seconds', (t) => {
+  const { use } = startWatch(t, MAX);
+  assert.deepEqual(use(960), [PRESSURE.FULL]);
+  assert.deepEqual(use(960, 9000), []);
+  assert.deepEqual(use(960, 2000), [PRESSURE.SEVERE], 'it may be free, and a visitor will show');
+  assert.deepEqual(use(965, 60_000), [], 'it was');
+  assert.deepEqual(use(980), [PRESSURE.FULL], 'or was not');
+  assert.deepEqual(use(980, 18_000), [], 'twice as long then');
+  assert.deepEqual(use(980, 4000), [PRESSURE.SEVERE]);
+  assert.deepEqual(use(700), [PRESSURE.NONE]);
+  assert.deepEqual(use(960), [PRESSURE.FULL], 'as if it were the first time');
+  assert.deepEqual(use(960, 11_000), [PRESSURE.SEVERE]);
+});
+
+test('it is looked at ten times a second where there is little left, and once where there is much', (t) => {
+  const { use } = startWatch(t, MAX);
+  use(400);
+  assert.deepEqual(use(960, 900), []);
+  assert.deepEqual(use(960, 100), [PRESSURE.FULL]);
+  assert.deepEqual(use(1, 100), [PRESSURE.NONE]);
+  use(600);
+  assert.deepEqual(use(960, 100), [PRESSURE.FULL]);
 });
