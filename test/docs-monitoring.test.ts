@@ -7,8 +7,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { SampleBook } from '../src/bridge/sample-book.ts';
 import { Metrics } from '../src/control/metrics.ts';
-import { SampleBook } from '../src/control/samples.ts';
 import { requirePrograms, scratchFolder } from './support/programs.ts';
 
 const FOLDER = path.resolve(import.meta.dirname, '../docs/operating');

@@ -5,8 +5,8 @@
 // samples are gathered. The only file that knows prom-client.
 
 import { type Metric, Registry as Page } from 'prom-client';
+import type { SampleBook, Totals } from '../bridge/sample-book.ts';
 import { REQUEST_BUCKETS_SECONDS } from '../bridge/shard-sample.ts';
-import type { SampleBook, Totals } from './samples.ts';
 
 /** What only control knows. */
 export interface ControlCounts {

@@ -7,12 +7,12 @@ import { endsWithin, systemClock } from '../base/clock.ts';
 import { droppedLogLines } from '../base/log.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
+import { SampleBook, type Totals } from '../bridge/sample-book.ts';
 import type { LoopWatch } from '../bridge/shard-sample.ts';
 import type { ServerConfig } from '../config/config.ts';
 import type { Status } from './answers.ts';
 import type { ControlCounts, Metrics } from './metrics.ts';
 import type { Registry } from './registry.ts';
-import { SampleBook, type Totals } from './samples.ts';
 import { describeStatus } from './status.ts';
 
 /** A scrape waits no longer for a shard; then its last sample counts. */

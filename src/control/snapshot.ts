@@ -6,10 +6,10 @@
 // bounded, those in their rows and the texts of clients too, the busiest first, and say how many
 // there are. Must not know: who looks.
 
+import type { Totals } from '../bridge/sample-book.ts';
 import { REQUEST_BUCKETS_SECONDS } from '../bridge/shard-sample.ts';
 import type { Status, StatusClient } from './answers.ts';
 import type { Reading } from './readings.ts';
-import type { Totals } from './samples.ts';
 
 /** Rows of a list; more would be read by nobody, and sent each second. Guess. */
 const ROWS_MAX = 200;

@@ -3,11 +3,11 @@
 // Invariant: keys and shapes are the contract's; it only grows. Must not know: who asks.
 
 import { hostname } from 'node:os';
+import type { Totals } from '../bridge/sample-book.ts';
 import type { ServerConfig } from '../config/config.ts';
 import type { Status, StatusClient } from './answers.ts';
 import type { Client } from './clients.ts';
 import type { Registry } from './registry.ts';
-import type { Totals } from './samples.ts';
 import { ownerOf } from './tokens.ts';
 
 export interface StatusRequest {

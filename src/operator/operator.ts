@@ -7,13 +7,13 @@
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { type MetricsPort, openMetricsPort } from '../base/metrics-port.ts';
 import type { OperatorConfig } from '../config/operator.ts';
 import { Cluster } from './cluster.ts';
 import { conditionOf } from './conditions.ts';
 import { Leadership } from './leadership.ts';
 import type { OpenProvider } from './machine.ts';
 import { OperatorMetrics } from './metrics.ts';
-import { type MetricsPort, openMetricsPort } from './metrics-port.ts';
 import { Reconciler } from './reconciler.ts';
 import { READY } from './tunnel-plan.ts';
 

@@ -5,12 +5,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
+import { SampleBook } from '../../src/bridge/sample-book.ts';
 import { type ControlCounts, Metrics } from '../../src/control/metrics.ts';
-import { SampleBook } from '../../src/control/samples.ts';
 import { Meters } from '../../src/shard/meters.ts';
+import { linkSample, requestSample, shardSample } from '../bridge/shard-sample.ts';
 import { seededRandom } from '../support/digest.ts';
 import { requirePrograms } from '../support/programs.ts';
-import { linkSample, requestSample, shardSample } from './shard-sample.ts';
 
 const COUNTS: ControlCounts = {
   tunnelClients: new Map(),

@@ -7,9 +7,9 @@ import type { ExitControlMethods, ExitShardMethods } from '../../src/bridge/exit
 import type { ShardSample } from '../../src/bridge/shard-sample.ts';
 import { Readings } from '../../src/control/readings.ts';
 import { Registry } from '../../src/control/registry.ts';
+import { shardSample } from '../bridge/shard-sample.ts';
 import { serverConfig } from '../support/configs.ts';
 import { PLAIN } from './registry-bench.ts';
-import { shardSample } from './shard-sample.ts';
 
 const LONGEST = /^sluiceway_shard_loop_delay_seconds\{shard="0",quantile="1"\} (\S+)$/mu;
 

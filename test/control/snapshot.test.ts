@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { SampleBook } from '../../src/bridge/sample-book.ts';
 import { REQUEST_BUCKETS_SECONDS, type ShardSample } from '../../src/bridge/shard-sample.ts';
 import type { StatusClient } from '../../src/control/answers.ts';
 import type { ControlCounts } from '../../src/control/metrics.ts';
 import type { Reading } from '../../src/control/readings.ts';
-import { SampleBook } from '../../src/control/samples.ts';
 import { quantileMs, Snapshots } from '../../src/control/snapshot.ts';
-import { shardSample } from './shard-sample.ts';
+import { shardSample } from '../bridge/shard-sample.ts';
 
 const COUNTS: ControlCounts = {
   tunnelClients: new Map(),

@@ -4,12 +4,12 @@
 import assert from 'node:assert/strict';
 import { hostname } from 'node:os';
 import { test } from 'node:test';
+import { SampleBook } from '../../src/bridge/sample-book.ts';
 import { Registry } from '../../src/control/registry.ts';
-import { SampleBook } from '../../src/control/samples.ts';
 import { describeStatus } from '../../src/control/status.ts';
+import { linkSample, shardSample } from '../bridge/shard-sample.ts';
 import { serverConfig } from '../support/configs.ts';
 import { PLAIN } from './registry-bench.ts';
-import { linkSample, shardSample } from './shard-sample.ts';
 
 const STARTED_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
 

@@ -12,7 +12,7 @@ import type {
   RequestSample,
   ShardSample,
   TunnelSample,
-} from '../bridge/shard-sample.ts';
+} from './shard-sample.ts';
 
 export interface Totals {
   readonly tunnels: ReadonlyMap<string, TunnelTotal>;

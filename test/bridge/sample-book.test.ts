@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { SampleBook, type Totals } from '../../src/bridge/sample-book.ts';
 import type { ShardSample } from '../../src/bridge/shard-sample.ts';
-import { SampleBook, type Totals } from '../../src/control/samples.ts';
 import { linkSample, requestSample, shardSample } from './shard-sample.ts';
 
 function counted(count: number): ShardSample {
