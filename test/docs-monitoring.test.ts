@@ -8,6 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { SampleBook } from '../src/bridge/sample-book.ts';
+import { ClientMetrics, type ClientReading } from '../src/client/metrics.ts';
 import { Metrics } from '../src/control/metrics.ts';
 import { requirePrograms, scratchFolder } from './support/programs.ts';
 
@@ -41,6 +42,15 @@ function promtool(program: string, args: readonly string[]): void {
   assert.equal(status, 0, `${stdout}${stderr}`);
 }
 
+function readNothing(): ClientReading {
+  const about = { clientID: 'a', pid: 1, version: '1', since: '', state: 'running' } as const;
+  return {
+    status: { ...about, servers: [], forwards: [] },
+    totals: new SampleBook().totals(),
+    ...{ failures: new Map(), health: new Map(), shardRestarts: 0, logDropped: 0 },
+  };
+}
+
 async function metricNames(): Promise<ReadonlySet<string>> {
   const counts = {
     ...{
@@ -57,7 +67,9 @@ async function metricNames(): Promise<ReadonlySet<string>> {
     ...{ connects: new Map(), authFailures: new Map(), controlRequests: new Map() },
     ...{ acmeOrders: new Map(), reloads: new Map() },
   };
-  const page = await new Metrics(new SampleBook(), () => counts).render();
+  const { text: exitNode } = await new Metrics(new SampleBook(), () => counts).render();
+  const { text: client } = await new ClientMetrics(readNothing).render();
+  const page = `${exitNode}\n${client}`;
   return new Set([...page.matchAll(/^# TYPE (\S+)/gmu)].map(([, name]) => name ?? ''));
 }
 
@@ -144,6 +156,14 @@ const CASES: Readonly<
     ...{ bad: '0+60x60', good: '0+1x60' },
   },
   SluicewayMemory: { series: 'sluiceway_memory_pressure', bad: '2x60', good: '1x60' },
+  SluicewayClientDisconnected: {
+    series: 'sluiceway_client_connected{server="wss://a.test:8123/connect"}',
+    ...{ bad: '0x60', good: '1x60' },
+  },
+  SluicewayUpstreamUnhealthy: {
+    series: 'sluiceway_client_upstream_healthy{tunnel="a.test"}',
+    ...{ bad: '0x60', good: '1x60' },
+  },
   SluicewayLogDropped: { series: 'sluiceway_log_dropped_total', bad: '0+5x60', good: '5x60' },
 };
 

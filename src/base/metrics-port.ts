@@ -1,22 +1,22 @@
-// Where the operator says how it is: /metrics, /healthz and /readyz over plain HTTP.
+// Where a client or the operator says how it is: /metrics, /healthz and /readyz over plain HTTP.
 //
-// Invariant: says nothing about any object but counts, so that it needs no login; a slow reader
-// holds a connection of its own and nothing else. Must not know: what is counted.
+// Invariant: what is said are counts and names of the operator's own, so that it needs no login;
+// only reads are answered; a slow reader holds a connection of its own and nothing else. Must not
+// know: what is counted.
 
-import type { ServerResponse } from 'node:http';
-import { SluicewayError } from '../base/errors.ts';
-import { http } from '../base/http-modules.ts';
-import type { Logger } from '../base/log.ts';
-import type { Address } from '../config/config.ts';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { SluicewayError } from './errors.ts';
+import { http } from './http-modules.ts';
+import type { Logger } from './log.ts';
 
 const TIMEOUT_MS = 10_000;
 const CONNECTIONS_MAX = 64;
 
 export interface MetricsPortOptions {
-  readonly address: Address;
-  readonly isReady: () => boolean;
-  readonly render: () => Promise<string>;
-  readonly contentType: string;
+  readonly address: { readonly host: string; readonly port: number };
+  /** What keeps it from being ready, or from serving `tunnel`; undefined when nothing does. */
+  readonly whyNotReady: (tunnel: string | undefined) => string | undefined;
+  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
   readonly log: Logger;
 }
 
@@ -32,7 +32,7 @@ export function openMetricsPort(options: MetricsPortOptions): Promise<MetricsPor
   server.on('request', (request, response) => {
     request.resume();
     response.on('error', (error) => options.log.debug({ err: error.message }, 'answer was cut'));
-    answer(options, request.url ?? '/', response).catch((error: unknown) => {
+    answer(options, request, response).catch((error: unknown) => {
       options.log.error({ err: String(error) }, 'metrics failed');
       response.destroy();
     });
@@ -57,16 +57,25 @@ export function openMetricsPort(options: MetricsPortOptions): Promise<MetricsPor
 }
 
 async function answer(
-  { isReady, render, contentType }: MetricsPortOptions,
-  target: string,
+  { whyNotReady, metrics }: MetricsPortOptions,
+  { method, url = '/' }: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const [path] = target.split('?', 1);
-  const say = (status: number, text: string, type = 'text/plain'): void => {
-    response.writeHead(status, { 'content-type': type }).end(text);
+  const [path, query] = url.split('?', 2);
+  const say = (status: number, text: string, fields: Record<string, string> = {}): void => {
+    const body = method === 'HEAD' ? undefined : text;
+    response.writeHead(status, { 'content-type': 'text/plain', ...fields }).end(body);
   };
-  if (path === '/healthz') say(200, 'ok\n');
-  else if (path === '/readyz') say(isReady() ? 200 : 503, isReady() ? 'ok\n' : 'not ready\n');
-  else if (path === '/metrics') say(200, await render(), contentType);
-  else say(404, 'Not Found\n');
+  if (path !== '/healthz' && path !== '/readyz' && path !== '/metrics') {
+    say(404, 'Not Found\n');
+  } else if (method !== 'GET' && method !== 'HEAD') {
+    say(405, 'Method Not Allowed\n', { allow: 'GET, HEAD' });
+  } else if (path === '/metrics') {
+    const { contentType, text } = await metrics();
+    say(200, text, { 'content-type': contentType });
+  } else {
+    const tunnel = new URLSearchParams(query).get('tunnel') ?? undefined;
+    const why = path === '/healthz' ? undefined : whyNotReady(tunnel);
+    say(why === undefined ? 200 : 503, `${why ?? 'ok'}\n`);
+  }
 }

@@ -5,9 +5,10 @@
 // is given up where the user set how often. Must not know: frames, sockets, what is printed where.
 
 import { randomBytes } from 'node:crypto';
-import { endsWithin, isoTimeOf, systemClock } from '../base/clock.ts';
+import { endsWithin, systemClock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { type MetricsPort, openMetricsPort } from '../base/metrics-port.ts';
 import type { Serve } from '../bridge/calls.ts';
 import type {
   ClientControlMethods,
@@ -32,8 +33,8 @@ import type { OnClientEvent } from './events.ts';
 import { FolderUpstreams } from './folder-upstreams.ts';
 import { type Checked, HealthChecks } from './health-checks.ts';
 import { FORWARDING_SHARD, LocalForwards } from './local-forwards.ts';
-import { describeLink, type LocalServer, type LocalStatus } from './local-status.ts';
 import { probeUpstream } from './probe.ts';
+import { Readings } from './readings.ts';
 import { ServerLinks } from './server-links.ts';
 import { isExposed, ServerTrust } from './server-trust.ts';
 import { openStatusSocket, type StatusSocket } from './status-socket.ts';
@@ -53,8 +54,6 @@ export interface Client {
 }
 
 const STOP_TIMEOUT_MS = 2000;
-/** Who asks for the local status waits no longer for a shard. */
-const SAMPLE_TIMEOUT_MS = 1000;
 
 /** Starts a client; rejects with a SluicewayError when it cannot. */
 export async function startClient(config: ClientConfig, options: StartOptions): Promise<Client> {
@@ -92,16 +91,15 @@ class RunningClient implements Client {
   readonly #id: string;
   /** Servers of which it was told that they are connected. */
   readonly #connected = new Set<string>();
-  readonly #startedMs = systemClock.wallMs();
-  readonly #version: string;
+  readonly #readings: Readings;
   #status: StatusSocket | undefined;
+  #metrics: MetricsPort | undefined;
   #state: 'running' | 'draining' | 'stopped' = 'running';
   #settle: (ending: Ending) => void = () => {};
 
   constructor(config: ClientConfig, options: StartOptions, { upstreams, folders }: Served) {
     this.#config = config;
     this.#log = options.log;
-    this.#version = options.version;
     this.#upstreams = upstreams;
     this.#folders = folders;
     this.#id = config.id ?? randomBytes(16).toString('hex');
@@ -139,14 +137,26 @@ class RunningClient implements Client {
       }),
       serve: () => this.#serve(),
       onStart: (shard, bridge) => this.#bringUp(shard, bridge),
-      onGone: (shard) => this.#dials.endShard(shard),
+      onGone: (shard) => {
+        this.#readings.retire(shard);
+        this.#dials.endShard(shard);
+      },
       onGiveUp: (reason) => void this.#end({ exitCode: EXIT_FAILURE, message: reason }),
+    });
+    this.#readings = new Readings({
+      ...{ clientID: this.#id, version: options.version, tunnels: config.tunnels },
+      ...{ servers: this.#servers, board: this.#board, health: this.#health },
+      forwards: this.#forwards,
+      state: () => this.#state,
+      bridges: () => this.#pool.bridges(),
+      shardRestarts: () => this.#pool.restarts,
     });
   }
 
   async start(): Promise<void> {
     try {
       for (let shard = 0; shard < this.#config.shards; shard += 1) await this.#pool.start(shard);
+      await this.#openMetrics();
     } catch (error) {
       await this.#pool.destroy();
       throw error;
@@ -173,51 +183,25 @@ class RunningClient implements Client {
     void this.#end({ exitCode: EXIT_FAILURE, message: 'stopped before streams had ended' });
   }
 
+  /** Rejects when the address cannot be had: who asked for it would never know. */
+  async #openMetrics(): Promise<void> {
+    const { metricsAddr: address } = this.#config;
+    if (address === 'off') return;
+    const log = this.#log;
+    this.#metrics = await openMetricsPort({
+      ...{ address, log, metrics: () => this.#readings.metrics() },
+      whyNotReady: (tunnel) => this.#readings.whyNotReady(tunnel),
+    });
+    log.info({ name: 'metrics', address: `${address.host}:${this.#metrics.port}` }, 'listening');
+  }
+
   async #openStatus(): Promise<void> {
     const { statusDir: folder } = this.#config;
     if (folder === undefined) return;
-    const tell = (): Promise<LocalStatus> => this.#describe();
+    const tell = (): Promise<unknown> => this.#readings.status();
     const socket = await openStatusSocket({ folder, pid: process.pid, tell, log: this.#log });
     if (this.#state === 'stopped') socket?.close();
     else this.#status = socket;
-  }
-
-  async #describe(): Promise<LocalStatus> {
-    const calls = this.#pool
-      .bridges()
-      .map(([, bridge]) => bridge.call('sample', { loop: 'none' }, SAMPLE_TIMEOUT_MS));
-    const samples = (await Promise.allSettled(calls)).flatMap((result) =>
-      result.status === 'fulfilled' ? result.value.links : [],
-    );
-    const byLink = new Map(samples.map((sample) => [sample.link, sample]));
-    return {
-      clientID: this.#id,
-      pid: process.pid,
-      version: this.#version,
-      since: isoTimeOf(this.#startedMs),
-      state: this.#state,
-      forwards: this.#forwards.views,
-      servers: this.#servers.map((server): LocalServer => {
-        const waiting = server.isClosed ? 'given up' : 'connecting';
-        return {
-          url: server.url,
-          state: server.upCount > 0 ? 'connected' : waiting,
-          lastError: server.lastError,
-          links: server.views().map((view) => describeLink(view, byLink.get(view.link))),
-          tunnels: this.#config.tunnels.map(({ name, label }) => ({
-            name,
-            label,
-            state: this.#stateOf(server, name),
-          })),
-        };
-      }),
-    };
-  }
-
-  #stateOf(server: ServerLinks, tunnel: string): string {
-    const health = this.#health.healthOf(tunnel) ?? 'well';
-    if (health !== 'well') return health === 'ill' ? 'unhealthy' : 'checking';
-    return server.upCount > 0 ? this.#board.stateOf(server.url, tunnel) : 'waiting';
   }
 
   #withhold(): void {
@@ -296,6 +280,7 @@ class RunningClient implements Client {
     const { url } = server;
     const { code, attempts } = failure;
     this.#log.warn({ url, ...failure }, 'link failed');
+    this.#readings.onFailure(url, failure);
     if (this.#linksTo(url) === 0) {
       this.#connected.delete(url);
       const reason = reasonOf(failure);
@@ -333,6 +318,7 @@ class RunningClient implements Client {
     for (const server of this.#servers) server.close();
     this.#dials.stop();
     this.#status?.close();
+    this.#metrics?.close();
     this.#health.stop();
     await this.#pool.stop(STOP_TIMEOUT_MS);
     await this.#folders.close();

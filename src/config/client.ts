@@ -4,7 +4,7 @@
 // in the order of help and docs. Must not know: how they depend on each other (client-check.ts).
 
 import type { Masked } from '../base/masked.ts';
-import { host, serverUrl } from './address.ts';
+import { type Address, addressOrOff, host, serverUrl } from './address.ts';
 import { declaredDefaults, declaredOf } from './declared.ts';
 import { DRAIN_TIMEOUT_OPTION } from './drain.ts';
 import { CONFIG_OPTION } from './file.ts';
@@ -94,6 +94,10 @@ export const CLIENT_OPTIONS = {
     help: 'print each event as a line of JSON, in place of a line a tunnel',
   }),
   ...STATUS_DIR_OPTION,
+  'metrics-addr': one(addressOrOff, {
+    default: 'off',
+    help: '/metrics, /healthz and /readyz of the client, such as 127.0.0.1:9124; or off',
+  }),
   id: optional(
     text('ID', /^[A-Za-z0-9._-]{1,64}$/, 'is not an id; write 1 to 64 letters, digits, . _ or -'),
     { help: 'a new client with the same id replaces the old one; random by default' },
@@ -140,6 +144,8 @@ export interface ClientConfig {
   readonly localHost: string;
   /** Folder of the socket on which it says how it is; absent for none. */
   readonly statusDir?: string;
+  /** Where it answers probes and Prometheus. */
+  readonly metricsAddr: Address | 'off';
   /** The header written toward upstreams of TCP and TLS tunnels. */
   readonly proxyProtocol: 'off' | 'v1' | 'v2';
   /** The one before each datagram toward upstreams of UDP tunnels. */
@@ -175,6 +181,7 @@ export function buildClient(
     ...present('localSocks', values['local-socks']),
     localHost: values['local-addr'],
     ...present('statusDir', buildStatusDir(values['status-dir'], env)),
+    metricsAddr: values['metrics-addr'],
     proxyProtocol: values['proxy-protocol'],
     udpProxyProtocol: values['udp-proxy-protocol'],
     json: values.json,

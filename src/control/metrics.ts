@@ -2,9 +2,9 @@
 //
 // Invariant: label values are registered names, known methods, codes and numbers only; what is
 // counted elsewhere is read when asked for, so nothing is counted twice. Must not know: how
-// samples are gathered. The only file that knows prom-client.
+// samples are gathered.
 
-import { type Metric, Registry as Page } from 'prom-client';
+import { MetricsPage, type Row, type Value } from '../base/metrics-page.ts';
 import type { SampleBook, Totals } from '../bridge/sample-book.ts';
 import { REQUEST_BUCKETS_SECONDS } from '../bridge/shard-sample.ts';
 
@@ -33,68 +33,22 @@ export interface ControlCounts {
   readonly version: string;
 }
 
-interface Value {
-  readonly value: number;
-  readonly labels: Readonly<Record<string, string | number>>;
-  readonly metricName?: string;
-}
-
-type Kind = 'gauge' | 'counter' | 'histogram' | 'summary';
-
 interface Reading {
   readonly totals: Totals;
   readonly counts: ControlCounts;
 }
 
-interface Row {
-  readonly name: string;
-  readonly kind: Kind;
-  readonly help: string;
-  readonly read: (reading: Reading) => Value[];
+export class Metrics extends MetricsPage<Reading> {
+  constructor(samples: SampleBook, readCounts: () => ControlCounts) {
+    super(ROWS, () => ({ totals: samples.totals(), counts: readCounts() }));
+  }
 }
 
 const none = {};
-
-export class Metrics {
-  readonly #page = new Page();
-  /** Of this page: to add all shards up for each of its rows would hold the main thread up. */
-  #reading: Reading | undefined;
-
-  constructor(samples: SampleBook, readCounts: () => ControlCounts) {
-    const look = (): Reading => {
-      this.#reading ??= { totals: samples.totals(), counts: readCounts() };
-      return this.#reading;
-    };
-    for (const { name, kind, help, read } of ROWS) {
-      const get = (): object => ({
-        name,
-        help,
-        type: kind,
-        aggregator: 'sum',
-        values: read(look()),
-      });
-      // Sampled, not kept: prom-client asks a metric for its values and prints them.
-      this.#page.registerMetric({ name, get } as unknown as Metric);
-    }
-  }
-
-  get contentType(): string {
-    return this.#page.contentType;
-  }
-
-  render(): Promise<string> {
-    this.#reading = undefined;
-    const page = this.#page.metrics();
-    // All rows have read by now, and nobody looks at it until the next page.
-    this.#reading = undefined;
-    return page;
-  }
-}
-
 const isPort = (tunnel: string): boolean => tunnel.startsWith('tcp:');
 const one = (value: number): Value[] => [{ value, labels: none }];
 
-const ROWS: readonly Row[] = [
+const ROWS: readonly Row<Reading>[] = [
   row('http_controlplane_connected_gauge', 'gauge', 'Clients that are connected.', ({ counts }) =>
     one(counts.clients),
   ),
@@ -232,7 +186,12 @@ const ROWS: readonly Row[] = [
   ]),
 ];
 
-function row(name: string, kind: Kind, help: string, read: Row['read']): Row {
+function row(
+  name: string,
+  kind: Row<Reading>['kind'],
+  help: string,
+  read: Row<Reading>['read'],
+): Row<Reading> {
   return { name, kind, help, read };
 }
 

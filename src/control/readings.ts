@@ -58,7 +58,7 @@ export class Readings {
   /** The page for Prometheus. */
   async metrics(): Promise<{ readonly contentType: string; readonly text: string }> {
     const [page] = await Promise.all([this.#openPage(), this.#sample('scrape')]);
-    return { contentType: page.contentType, text: await page.render() };
+    return page.render();
   }
 
   async #openPage(): Promise<Metrics> {

@@ -1,7 +1,6 @@
 // The operator's own Prometheus page.
 //
-// Invariant: label values are words of ours, never names of objects. Must not know: who asks. With
-// control/metrics.ts the only file that knows prom-client.
+// Invariant: label values are words of ours, never names of objects. Must not know: who asks.
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Plan } from './actions.ts';
@@ -62,12 +61,9 @@ export class OperatorMetrics {
     );
   }
 
-  get contentType(): string {
-    return this.#page.contentType;
-  }
-
-  render(): Promise<string> {
-    return this.#page.metrics();
+  /** As a scrape gets it. */
+  async page(): Promise<{ readonly contentType: string; readonly text: string }> {
+    return { contentType: this.#page.contentType, text: await this.#page.metrics() };
   }
 
   onReconciled(kind: Queue, result: Plan['next'] | 'error', ms: number): void {

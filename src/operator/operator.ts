@@ -100,6 +100,10 @@ class Operator implements RunningOperator {
     return this.#port?.port;
   }
 
+  get #isReady(): boolean {
+    return !this.#isClosing && this.#reconciler.inventory.isSynced;
+  }
+
   get #leads(): boolean {
     return !this.#isClosing && (this.#leadership?.holds ?? true);
   }
@@ -109,9 +113,8 @@ class Operator implements RunningOperator {
     const { log } = this.#options;
     if (metricsAddr !== 'off') {
       this.#port = await openMetricsPort({
-        ...{ address: metricsAddr, log, contentType: this.#metrics.contentType },
-        isReady: () => !this.#isClosing && this.#reconciler.inventory.isSynced,
-        render: () => this.#metrics.render(),
+        ...{ address: metricsAddr, log, metrics: () => this.#metrics.page() },
+        whyNotReady: () => (this.#isReady ? undefined : 'not ready'),
       });
       log.info({ port: this.#port.port }, 'metrics, /healthz and /readyz');
     }

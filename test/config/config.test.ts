@@ -141,6 +141,7 @@ describe('the client configuration', () => {
       health: { intervalMs: 10_000, timeoutMs: 5000, rise: 2, fall: 3 },
       localHost: '127.0.0.1',
       statusDir: '/var/lib/sluiceway/run',
+      metricsAddr: 'off',
       links: 0,
       linkMask: 'auto',
       proxyProtocol: 'off',

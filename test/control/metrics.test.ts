@@ -78,7 +78,7 @@ function seriesOf(page: string): Map<string, number> {
 }
 
 async function render(book: SampleBook, counts = COUNTS): Promise<string> {
-  return new Metrics(book, () => counts).render();
+  return (await new Metrics(book, () => counts).render()).text;
 }
 
 test('every name of the contract is there, with its labels and its value', async () => {

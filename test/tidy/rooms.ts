@@ -54,7 +54,7 @@ export const PACKAGES: Readonly<Record<string, RegExp>> = {
   msgpackr: /^wire\//u,
   ws: /^link\/ws-[a-z-]+\.ts$/u,
   piscina: /^bridge\/pool\.ts$/u,
-  'prom-client': /^(?:control|operator)\/metrics\.ts$/u,
+  'prom-client': /^(?:base\/metrics-page|operator\/metrics)\.ts$/u,
   '@kubernetes/client-node': /^operator\/(?:cluster|watch)\.ts$/u,
   'acme-client': /^control\/acme\.ts$/u,
   commander: /^cli\//u,

@@ -1,12 +1,12 @@
 // `sluiceway status --ready`: exit code 0 or 1, for health checks of containers and for scripts.
 //
-// Invariant: whoever cannot be asked is not ready; a client that has no server now is not ready,
-// one whose upstream is ill is, as a new start would not cure that. Must not know: how a server
-// finds that it is ready.
+// Invariant: whoever cannot be asked is not ready. Must not know: how a server, or a client, finds
+// that it is ready.
 
 import { SluicewayError } from '../../base/errors.ts';
 import { ownHostOf, showTarget } from '../../base/target.ts';
 import type { LocalStatus } from '../../client/local-status.ts';
+import { servesTunnel, whyNotReady } from '../../client/readiness.ts';
 import type { StatusConfig } from '../../config/config.ts';
 import { ask, type Question } from './server-answer.ts';
 import { findClients } from './status-local.ts';
@@ -14,8 +14,6 @@ import { findClients } from './status-local.ts';
 export const READY_PATH = '/readyz';
 /** On a machine of its own there is no CA, certificate or proxy to mind. */
 const NO_TRUST = { ca: undefined };
-/** What the health check of its upstream says of a tunnel. */
-const HELD_BACK: ReadonlySet<string> = new Set(['unhealthy', 'checking']);
 
 export type LocalQuestion = Pick<StatusConfig, 'statusDir' | 'adminAddr' | 'tunnel'>;
 
@@ -53,32 +51,12 @@ function judgeClients(clients: readonly LocalStatus[], tunnel: string | undefine
   const staying = clients.filter(({ state }) => state === 'running');
   if (staying.length === 0) throw notReady('the client drains');
   for (const client of staying) {
-    const why = whyNot(client);
+    const why = whyNotReady(client);
     if (why !== undefined) throw notReady(`client ${client.clientID}: ${why}`);
   }
-  const isServed = tunnel === undefined || staying.some((client) => serves(client, tunnel));
+  const isServed = tunnel === undefined || staying.some((client) => servesTunnel(client, tunnel));
   if (!isServed) throw notReady(`${tunnel} is not up`);
   return staying.map(({ clientID }) => `client ${clientID}`).join(', ');
-}
-
-function whyNot({ servers }: LocalStatus): string | undefined {
-  const connected = servers.filter(({ state }) => state === 'connected');
-  if (connected.length === 0) return servers[0]?.lastError || 'is connected to no server';
-  const names = new Set(connected.flatMap(({ tunnels }) => tunnels.map(({ name }) => name)));
-  for (const name of names) {
-    const states = connected.map((server) => stateOf(server, name));
-    if (states.some((state) => state === 'up' || HELD_BACK.has(state))) continue;
-    return `${name} is ${states[0]}`;
-  }
-  return undefined;
-}
-
-function serves({ servers }: LocalStatus, name: string): boolean {
-  return servers.some((server) => stateOf(server, name) === 'up');
-}
-
-function stateOf({ tunnels }: LocalStatus['servers'][number], name: string): string {
-  return tunnels.find((tunnel) => tunnel.name === name)?.state ?? 'unknown';
 }
 
 function notReady(why: string): SluicewayError {
