@@ -1,15 +1,15 @@
 // Manifests for Kubernetes: a Deployment, a Service for a server, and a claim for what is kept.
 //
 // Invariant: the pod passes the `restricted` standard of Pod Security; secrets are in one Secret
-// that the manifests name and do not hold; probes ask where the configuration answers. Must not
-// know: which options there are, or how to reach a cluster.
+// that the manifests name and do not hold; probes ask where the configuration answers, and a client
+// that was given no place for them gets one. Must not know: how to reach a cluster.
 
 import { stringify } from 'yaml';
 import { podText } from '../base/pod-text.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
 import { PLAIN_YAML } from './plain-yaml.ts';
-import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
+import { type Argument, type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { publishable, type Reach, reachOf } from './reach.ts';
 
 export interface ManifestOptions {
@@ -21,10 +21,13 @@ export interface ManifestOptions {
 
 const FILES_FOLDER = '/etc/sluiceway';
 const READ_BY_GROUP = 0o440;
+const METRICS_PORT = 9124;
+const METRICS: Argument = ['--metrics-addr', `0.0.0.0:${METRICS_PORT}`];
 
 export function kubernetesManifests(given: GivenConfig, options: ManifestOptions): string {
-  const plan = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
+  const planned = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
   const reach = publishable(reachOf(given));
+  const plan = canBeAsked(given) ? { ...planned, args: [...planned.args, METRICS] } : planned;
   const documents = [
     ...(reach.keepsState ? [claimOf(options)] : []),
     deploymentOf(plan, reach, options),
@@ -32,6 +35,11 @@ export function kubernetesManifests(given: GivenConfig, options: ManifestOptions
   ];
   const texts = documents.map((one) => stringify(one, PLAIN_YAML));
   return `${comments(plan, reach, options).join('\n')}\n${texts.join('---\n')}`;
+}
+
+/** Without readiness a rollout would end the old pod before the new one has a link. */
+function canBeAsked({ command, options }: GivenConfig): boolean {
+  return command === 'client' && options.every(({ name }) => name !== 'metrics-addr');
 }
 
 /** A folder where the image has nothing, whatever its name is. */
@@ -114,16 +122,7 @@ function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions)
     ...(plan.variables.length === 0
       ? {}
       : { env: plan.variables.map((one) => fromSecret(one, name)) }),
-    ...(plan.command === 'server'
-      ? {
-          ports: reach.ports.map(({ name: portName, port, protocol }) => ({
-            name: portName,
-            containerPort: port,
-            protocol: protocol.toUpperCase(),
-          })),
-        }
-      : {}),
-    ...(plan.command === 'server' ? probesOf(reach) : {}),
+    ...(plan.command === 'server' ? askedAtServer(reach) : askedAtClient(plan, reach)),
     resources: { requests: { cpu: '100m', memory: '128Mi' } },
     securityContext: {
       allowPrivilegeEscalation: false,
@@ -173,10 +172,31 @@ function foldersOf({ files }: Plan): readonly { file: PlannedFile; volume: strin
 }
 
 /** Kubelet verifies no certificate. */
-function probesOf({ isPlainControl }: Reach) {
+function askedAtServer({ ports, isPlainControl }: Reach) {
   const get = (path: string) => ({
     httpGet: { path, port: 'control', scheme: isPlainControl ? 'HTTP' : 'HTTPS' },
   });
+  return {
+    ports: ports.map(({ name, port, protocol }) => ({
+      name,
+      containerPort: port,
+      protocol: protocol.toUpperCase(),
+    })),
+    ...probes(get),
+  };
+}
+
+/** Kubelet comes from outside of the pod; a port that the system chooses nobody finds. */
+function askedAtClient({ args }: Plan, { metrics }: Reach) {
+  const port = args.includes(METRICS) ? METRICS_PORT : metrics;
+  if (port === undefined) return {};
+  return {
+    ports: [{ name: 'metrics', containerPort: port, protocol: 'TCP' }],
+    ...probes((path) => ({ httpGet: { path, port: 'metrics' } })),
+  };
+}
+
+function probes(get: (path: string) => object) {
   return {
     startupProbe: { ...get('/healthz'), periodSeconds: 1, failureThreshold: 60 },
     livenessProbe: {

@@ -31,6 +31,8 @@ export interface Reach {
   readonly isPlainControl: boolean;
   /** Where /healthz answers without TLS, for who asks from the machine itself. */
   readonly admin?: Target;
+  /** Where a client's does, for who asks from elsewhere. */
+  readonly metrics?: number;
 }
 
 /** TCP ports that are published one by one. Guess: a longer list is no list any more. */
@@ -90,6 +92,8 @@ function keepsState({ autoTls, https, tokensFile }: ServerConfig): boolean {
 }
 
 function reachOfClient({ config }: GivenConfig<'client'>): Reach {
+  const { metricsAddr } = config;
+  const isOpen = metricsAddr !== 'off' && metricsAddr.port !== 0;
   const own = [...config.locals.map(({ port }) => port), config.localSocks ?? 0];
   return {
     ports: [],
@@ -99,6 +103,7 @@ function reachOfClient({ config }: GivenConfig<'client'>): Reach {
     stopSeconds: stopSecondsOf(config.drainTimeoutMs),
     usesLoopback: usesLoopback(config),
     isPlainControl: false,
+    ...(isOpen && !isLoopbackHost(metricsAddr.host) ? { metrics: metricsAddr.port } : {}),
   };
 }
 

@@ -25,11 +25,19 @@ const USER_ID = 65_532;
 const TOKEN_FOLDER = '/run/secrets/sluiceway';
 /** Longer than the client takes to drain. */
 const GRACE_SECONDS = 45;
+/** Where probes ask the client; no Service leads there. */
+const METRICS_PORT = 9124;
 const NAME_LENGTH_MAX = 52;
 const SPEC_DIGITS = 16;
 const RESOURCES = {
   requests: { cpu: '25m', memory: '64Mi' },
   limits: { memory: '256Mi' },
+};
+
+const probe = (path: string) => ({ httpGet: { path, port: 'metrics' }, timeoutSeconds: 5 });
+const PROBES = {
+  livenessProbe: { ...probe('/healthz'), initialDelaySeconds: 10, periodSeconds: 10 },
+  readinessProbe: { ...probe('/readyz'), periodSeconds: 2, failureThreshold: 2 },
 };
 
 export interface ClientTarget {
@@ -57,7 +65,7 @@ export function clientDeployment(
   const spec = {
     replicas: tunnel.spec.client?.replicas ?? 1,
     selector: { matchLabels: selector },
-    // The next client serves before the last one goes.
+    // The next client is ready, and so serves, before the last one goes.
     strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
     template: { metadata: { labels, annotations }, spec: podSpec(tunnel, target, settings) },
   };
@@ -100,6 +108,8 @@ function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorS
         name: 'client',
         image: settings.clientImage,
         args: clientArgs(tunnel, target).map(podText),
+        ports: [{ name: 'metrics', containerPort: METRICS_PORT, protocol: 'TCP' }],
+        ...PROBES,
         resources,
         securityContext: {
           allowPrivilegeEscalation: false,
@@ -144,6 +154,7 @@ function clientArgs(tunnel: TunnelObject, target: ClientTarget): readonly string
     ...(udpProxyProtocol === 'off' || udp.length === 0
       ? []
       : [`--udp-proxy-protocol=${udpProxyProtocol}`]),
+    `--metrics-addr=0.0.0.0:${METRICS_PORT}`,
     '--status-dir=off',
     '--log-format=json',
   ];

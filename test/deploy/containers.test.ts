@@ -218,6 +218,32 @@ test('manifests of a server fit together: selectors, ports, probes, volumes', as
   assert.equal(pod.terminationGracePeriodSeconds, 45);
 });
 
+/** The arguments for it, the port that is named, and those that probes ask. */
+async function asked(args: readonly string[]) {
+  const manifests = await manifestsOf([...CLIENT, ...args]);
+  const deployment = manifests.find(({ kind }) => kind === 'Deployment');
+  const container = deployment?.spec.template.spec.containers[0];
+  const at = container?.args.indexOf('--metrics-addr') ?? -1;
+  return {
+    addr: at < 0 ? undefined : container?.args[at + 1],
+    port: container?.ports?.find(({ name }) => name === 'metrics')?.containerPort,
+    probes: ['livenessProbe', 'readinessProbe'].map(
+      (probe) => container?.[probe as 'readinessProbe']?.httpGet.port,
+    ),
+  };
+}
+
+test('probes ask a client where it answers, and it answers unless it was told not to', async () => {
+  const both = { probes: ['metrics', 'metrics'] };
+  const none = { port: undefined, probes: [undefined, undefined] };
+  assert.deepEqual(await asked([]), { addr: '0.0.0.0:9124', port: 9124, ...both });
+  const given = await asked(['--metrics-addr', ':9300']);
+  assert.deepEqual(given, { addr: ':9300', port: 9300, ...both });
+  for (const addr of ['off', '127.0.0.1:9124', ':0']) {
+    assert.deepEqual(await asked(['--metrics-addr', addr]), { addr, ...none });
+  }
+});
+
 test('a client has no Service, and takes its secrets from the Secret', async () => {
   const pinned = ['--auto-tls-fingerprint', `sha256:${'a'.repeat(64)}`];
   const [deployment, ...more] = await manifestsOf([...CLIENT, ...pinned]);

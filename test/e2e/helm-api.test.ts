@@ -18,8 +18,12 @@ const DEFINITIONS = path.resolve(import.meta.dirname, '../../.cache/go-tools/def
 const FILES = [
   'gateway.networking.k8s.io_httproutes.yaml',
   'monitoring.coreos.com_servicemonitors.yaml',
+  'monitoring.coreos.com_podmonitors.yaml',
 ].map((file) => path.join(DEFINITIONS, file));
-const SERVED = ['/apis/gateway.networking.k8s.io/v1', '/apis/monitoring.coreos.com/v1'];
+const SERVED: Readonly<Record<string, readonly string[]>> = {
+  '/apis/gateway.networking.k8s.io/v1': ['HTTPRoute'],
+  '/apis/monitoring.coreos.com/v1': ['ServiceMonitor', 'PodMonitor'],
+};
 test('an API server accepts what the charts render', async (t) => {
   const program = requireGoTool(t, 'helm');
   if (program === undefined) return;
@@ -53,7 +57,11 @@ async function prepare(kube: Kube): Promise<void> {
     await kube.send(`${target}?fieldManager=test`, { method: 'PATCH', type: APPLY, body });
   }
   await eventually(60_000, 'the definitions are served', async () => {
-    for (const group of SERVED) await kube.send(group);
+    for (const [group, wanted] of Object.entries(SERVED)) {
+      const { resources } = await kube.send<{ resources: readonly { kind: string }[] }>(group);
+      const kinds = new Set(resources.map(({ kind }) => kind));
+      for (const kind of wanted) assert.ok(kinds.has(kind), `${group} has no ${kind} yet`);
+    }
   });
 }
 

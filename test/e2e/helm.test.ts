@@ -92,6 +92,11 @@ const REFUSED: readonly {
   { chart: 'client', set: ['url={ws://a}', 'token.value=x'], says: /a client needs a tunnel/u },
   { chart: 'client', set: ['local={host:22}'], says: /local\/0/u },
   {
+    chart: 'client',
+    set: ['url={ws://a}', 'token.value=x', 'tcp={2222=a:1}', 'config.metrics-addr=off'],
+    says: /config\.metrics-addr is set by the chart/u,
+  },
+  {
     chart: 'operator',
     set: ['options.metrics-addr=off'],
     says: /options\.metrics-addr cannot be set/u,

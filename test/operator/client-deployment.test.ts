@@ -18,6 +18,10 @@ interface Pod {
       readonly args: readonly string[];
       readonly image: string;
       readonly securityContext: Readonly<Record<string, unknown>>;
+      readonly ports: readonly { readonly name: string; readonly containerPort: number }[];
+      readonly [probe: `${string}Probe`]: {
+        readonly httpGet: { readonly path: string; readonly port: string };
+      };
     },
   ];
 }
@@ -116,6 +120,16 @@ test('the pod may do nothing but hold its tunnel', () => {
     capabilities: { drop: ['ALL'] },
   });
   assert.ok(!JSON.stringify(pod).includes(TOKEN));
+});
+
+test('a pod without a link is not ready: probes ask where the client answers', () => {
+  const [container] = podOf(tunnel().spec).containers;
+  const [port, ...more] = container.ports;
+  const { metricsAddr } = configOf(tunnel().spec);
+  assert.deepEqual([port?.name, more], ['metrics', []]);
+  assert.deepEqual(metricsAddr, { host: '0.0.0.0', port: port?.containerPort });
+  assert.deepEqual(container.readinessProbe?.httpGet, { path: '/readyz', port: 'metrics' });
+  assert.deepEqual(container.livenessProbe?.httpGet, { path: '/healthz', port: 'metrics' });
 });
 
 test('names fit a label, and differ for tunnels that do', () => {

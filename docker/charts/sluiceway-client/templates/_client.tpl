@@ -25,7 +25,7 @@
 {{- if and .Values.localService.enabled (not .Values.local) -}}
 {{- fail "localService: leads to the ports of local, and there are none" -}}
 {{- end -}}
-{{- range list "config" "url" "upstream" "tcp" "udp" "tls-passthrough" "local" "local-addr" "token" "token-file" "token-env" "auto-tls-fingerprint" "tls-ca" "drain-timeout" "status-dir" -}}
+{{- range list "config" "url" "upstream" "tcp" "udp" "tls-passthrough" "local" "local-addr" "token" "token-file" "token-env" "auto-tls-fingerprint" "tls-ca" "drain-timeout" "status-dir" "metrics-addr" -}}
 {{- if hasKey $.Values.config . -}}
 {{- fail (printf "config.%s is set by the chart: see its own values" .) -}}
 {{- end -}}
@@ -50,6 +50,7 @@ token-file: /etc/sluiceway/token/token
 tls-ca: /etc/sluiceway/ca/ca.crt
 {{- end }}
 drain-timeout: {{ printf "%ds" (int .Values.drainTimeoutSeconds) }}
+metrics-addr: 0.0.0.0:9124
 {{- with .Values.config }}
 {{ toYaml . }}
 {{- end }}
