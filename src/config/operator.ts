@@ -59,6 +59,9 @@ export const OPERATOR_OPTIONS = {
     default: 'sluiceway',
     help: 'container image that clients run',
   }),
+  'client-image-pull-secret': many(text('NAME', NAME, NAME_RIGHT), {
+    help: 'secret in the namespace of clients with which their image is pulled',
+  }),
   'machine-package': optional(packageSpec, {
     help: 'what machines of exit nodes install, as npm names it, or a URL; this version if none',
   }),
@@ -108,6 +111,7 @@ export interface OperatorConfig {
     readonly loadBalancerClass: string;
     readonly exitNode?: string;
     readonly clientImage: string;
+    readonly clientImagePullSecrets: readonly string[];
   };
   /** What machines of exit nodes install. */
   readonly machinePackage: PackageConfig;
@@ -133,6 +137,7 @@ export function buildOperator(values: ValuesOf<typeof OPERATOR_OPTIONS>): Operat
       loadBalancerClass: values['load-balancer-class'],
       ...(exitNode === undefined ? {} : { exitNode }),
       clientImage: values['client-image'],
+      clientImagePullSecrets: values['client-image-pull-secret'],
     },
     machinePackage: buildPackage({
       package: values['machine-package'],

@@ -90,6 +90,7 @@ function digestOf(text: string, digits: number): string {
 function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorSettings): object {
   const { resources = RESOURCES, nodeSelector, tolerations } = tunnel.spec.client ?? {};
   const { name: secretName, key } = target.tokenSecret;
+  const { clientImagePullSecrets: pullSecrets } = settings;
   return {
     automountServiceAccountToken: false,
     enableServiceLinks: false,
@@ -101,6 +102,9 @@ function podSpec(tunnel: TunnelObject, target: ClientTarget, settings: OperatorS
       fsGroup: USER_ID,
       seccompProfile: { type: 'RuntimeDefault' },
     },
+    ...(pullSecrets.length === 0
+      ? {}
+      : { imagePullSecrets: pullSecrets.map((name) => ({ name })) }),
     ...(nodeSelector === undefined ? {} : { nodeSelector }),
     ...(tolerations === undefined ? {} : { tolerations: tolerations.map(withoutEmpty) }),
     containers: [

@@ -11,6 +11,8 @@ export interface OperatorSettings {
   /** The ExitNode of those who name none. */
   readonly exitNode?: string;
   readonly clientImage: string;
+  /** Names, in `namespace`. */
+  readonly clientImagePullSecrets: readonly string[];
 }
 
 /** Marks everything that the operator made. */

@@ -97,11 +97,34 @@ const REFUSED: readonly {
     says: /config\.metrics-addr is set by the chart/u,
   },
   {
+    chart: 'server',
+    set: ['token.value=x', 'autoscaling.enabled=true', 'persistence.enabled=true'],
+    says: /take kind StatefulSet/u,
+  },
+  {
+    chart: 'server',
+    set: [
+      ...['token.value=x', 'replicas=2', 'kind=StatefulSet', 'persistence.enabled=true'],
+      'persistence.existingClaim=one',
+    ],
+    says: /replicas would share existingClaim/u,
+  },
+  {
+    chart: 'operator',
+    set: ['options.operator-namespace=other'],
+    says: /options\.operator-namespace cannot be set/u,
+  },
+  {
     chart: 'operator',
     set: ['options.metrics-addr=off'],
     says: /options\.metrics-addr cannot be set/u,
   },
 ];
+
+interface Rule {
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+}
 
 const PORTS: readonly (readonly string[])[] = [
   [],
@@ -130,6 +153,9 @@ test('the charts', async (t) => {
     await t.test(`ports: ${sets.join(', ') || 'none'}`, () => checkPorts(helm, sets));
   }
   await t.test('visitors are redirected to the port of the Service', () => checkRedirect(helm));
+  await t.test("the operator's role is of its lease, and clients pull as it says", async () => {
+    await checkOperator(helm);
+  });
   await t.test('several pods order certificates by dns-01', async () => {
     const config = 'letsencrypt-domain=a.example,config.letsencrypt-challenge=dns-01';
     const set = `token.value=x,replicas=2,config.${config},config.letsencrypt-dns-hook=hook`;
@@ -202,6 +228,28 @@ async function checkRedirect(helm: Helm): Promise<void> {
     assert.deepEqual([led?.port, led?.targetPort], [443, 'https']);
     checkServices(manifests);
   }
+}
+
+async function checkOperator(helm: Helm): Promise<void> {
+  const argsOf = (manifests: readonly Manifest[]) => podsOf(manifests)[0]?.containers[0]?.args;
+  const leases = (manifests: readonly Manifest[]) =>
+    manifests
+      .flatMap((manifest) => (manifest as { rules?: readonly Rule[] }).rules ?? [])
+      .flatMap(({ resources, resourceNames }) =>
+        resources.includes('leases') ? (resourceNames ?? []) : [],
+      );
+  const own = await helm.template('sluiceway-operator', []);
+  assert.deepEqual(leases(own), ['sluiceway-operator']);
+  const sets = ['options.lease-name=edge', 'imagePullSecrets[0].name=registry'];
+  const args = sets.flatMap((value) => ['--set', value]);
+  const other = await helm.template('sluiceway-operator', args);
+  assert.deepEqual(leases(other), ['edge']);
+  assert.ok(argsOf(other)?.includes('--lease-name=edge'));
+  assert.ok(argsOf(other)?.includes('--client-image-pull-secret=registry'));
+  const mirror = [...args, '--set', 'clientImagePullSecrets[0].name=mirror'];
+  const both = argsOf(await helm.template('sluiceway-operator', mirror));
+  const secrets = both?.filter((arg) => arg.startsWith('--client-image-pull-secret'));
+  assert.deepEqual(secrets, ['--client-image-pull-secret=mirror']);
 }
 
 /** No object twice, and none in a namespace of somebody else. */

@@ -132,6 +132,14 @@ test('a pod without a link is not ready: probes ask where the client answers', (
   assert.deepEqual(container.livenessProbe?.httpGet, { path: '/healthz', port: 'metrics' });
 });
 
+test('its image is pulled with the secrets of the operator', () => {
+  assert.ok(!('imagePullSecrets' in podOf(tunnel().spec)));
+  const settings = { ...SETTINGS, clientImagePullSecrets: ['registry', 'mirror'] };
+  const { spec } = clientDeployment(tunnel(), TARGET, settings);
+  const { spec: pod } = spec.template as { readonly spec: { readonly imagePullSecrets: unknown } };
+  assert.deepEqual(pod.imagePullSecrets, [{ name: 'registry' }, { name: 'mirror' }]);
+});
+
 test('names fit a label, and differ for tunnels that do', () => {
   const long = tunnel({ meta: { name: `a.${'b'.repeat(200)}` } });
   assert.ok(deploymentName(long).length <= 63);

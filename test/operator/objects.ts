@@ -18,6 +18,7 @@ export const SETTINGS: OperatorSettings = {
   services: 'class',
   exitNode: 'shared',
   clientImage: 'sluiceway:1',
+  clientImagePullSecrets: [],
 };
 
 export function service(

@@ -27,8 +27,13 @@
 {{- if and .Values.serviceMonitor.enabled (not (include "server.tokenSecret" .)) -}}
 {{- fail "serviceMonitor: reads /metrics with the shared token, so it needs token.existingSecret or token.value" -}}
 {{- end -}}
-{{- if and .Values.persistence.enabled (eq .Values.kind "Deployment") (gt (int .Values.replicas) 1) -}}
+{{- if and .Values.persistence.enabled (include "server.hasSeveral" .) -}}
+{{- if eq .Values.kind "Deployment" -}}
 {{- fail "persistence: replicas of a Deployment would share one volume; take kind StatefulSet" -}}
+{{- end -}}
+{{- if .Values.persistence.existingClaim -}}
+{{- fail "persistence: replicas would share existingClaim; leave it out, and each has a claim of its own" -}}
+{{- end -}}
 {{- end -}}
 {{- $orders := or (get .Values.config "letsencrypt-domain") (get .Values.config "letsencrypt-on-demand") -}}
 {{- if and $orders (include "server.hasSeveral" .) (ne (get .Values.config "letsencrypt-challenge") "dns-01") -}}
