@@ -1,9 +1,9 @@
 // Runs a server or a client from its start to its exit code: signals, uncaught errors, the log.
 //
 // Invariant: the first SIGTERM or SIGINT drains, the second ends at once; SIGHUP and SIGUSR2 end
-// nothing, also while it starts; an error that nobody caught is logged and ends the process with a
-// failure, because what it left behind is unknown; the log is flushed, for a bounded time, before
-// the process exits. Must not know: what runs.
+// nothing, also while it starts; an error that nobody caught is logged, stops what runs, and is a
+// failure, because what it left behind is unknown; to stop and to flush the log take a bounded
+// time, and then the process exits. Must not know: what runs.
 
 import { systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
@@ -48,7 +48,7 @@ const STOP_MS_MAX = 1000;
 type Phase =
   /** A SIGHUP that comes before there is anything to reload counts when there is. */
   | { readonly name: 'starting'; readonly asked: 'nothing' | 'reload' }
-  | { readonly name: 'running' | 'draining' | 'stopping'; readonly running: Running };
+  | { readonly name: 'running' | 'draining' | 'stopping' | 'failed'; readonly running: Running };
 
 /** Never returns: the process exits. */
 export async function runToExit(options: RunOptions): Promise<never> {
@@ -59,7 +59,8 @@ export async function runToExit(options: RunOptions): Promise<never> {
     lifecycle.onStarted(running);
     systemClock.after(COLLECT_AFTER_MS, collectStartupGarbage);
     releaseOnceWorked(systemClock);
-    return await exit(log, await running.closed);
+    const ending = await running.closed;
+    return await exit(log, lifecycle.hasFailed ? { ...ending, exitCode: EXIT.failure } : ending);
   } catch (error) {
     return await exit(log, endingOf(error));
   }
@@ -78,6 +79,11 @@ class Lifecycle {
     process.on('SIGUSR2', () => this.#onTakeOver());
     process.on('uncaughtException', (error) => this.#onUncaught(error, 'uncaught exception'));
     process.on('unhandledRejection', (error) => this.#onUncaught(error, 'unhandled rejection'));
+  }
+
+  /** Nobody caught an error: whatever else it ends with is no success. */
+  get hasFailed(): boolean {
+    return this.#phase.name === 'failed';
   }
 
   onStarted(running: Running): void {
@@ -119,20 +125,28 @@ class Lifecycle {
         break;
       case 'draining':
         this.#log.info({ signal }, 'ending at once');
-        this.#phase = { name: 'stopping', running: phase.running };
-        phase.running.stop();
-        systemClock.after(STOP_MS_MAX, () => this.#exitSoon(EXIT.failure));
+        this.#stop('stopping', phase.running);
         break;
       case 'stopping':
+      case 'failed':
         break;
     }
+  }
+
+  #stop(name: 'stopping' | 'failed', running: Running): void {
+    this.#phase = { name, running };
+    systemClock.after(STOP_MS_MAX, () => this.#exitSoon(EXIT.failure));
+    running.stop();
   }
 
   #onUncaught(error: unknown, text: string): void {
     const detail = error instanceof Error ? error : new Error(String(error));
     this.#log.fatal({ err: { message: detail.message, stack: detail.stack } }, text);
     complain(`${text}: ${detail.message}`);
-    this.#exitSoon(EXIT.failure);
+    const phase = this.#phase;
+    if (phase.name === 'starting' || phase.name === 'failed') this.#exitSoon(EXIT.failure);
+    // The kernel would end what the shards carry as if all had been said.
+    else this.#stop('failed', phase.running);
   }
 
   #exitSoon(exitCode: number): void {

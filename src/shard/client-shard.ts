@@ -73,6 +73,11 @@ class ClientShard implements ShardOwner {
     this.#listeners.cutAll();
   }
 
+  onStopped(): void {
+    this.#upstreams.cutUnsent();
+    this.#locals.cutUnsent();
+  }
+
   get #connectionsCount(): number {
     const locals = this.#locals.connectionsCount + this.#socks.connectionsCount;
     return this.#upstreams.connectionsCount + locals;

@@ -175,6 +175,11 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#forwards.cutAll();
   }
 
+  onStopped(): void {
+    this.#ingress.cutUnsent();
+    this.#forwards.cutUnsent();
+  }
+
   // --- StreamOpener: what the router asks ---------------------------------------------------
 
   isDoubted(link: string, shard: number): boolean {

@@ -121,6 +121,11 @@ export class Forwards {
     for (const relay of this.#relays) relay.cut();
   }
 
+  /** The thread ends. */
+  cutUnsent(): void {
+    for (const relay of this.#relays) relay.cutUnsent();
+  }
+
   #dial(stream: Stream, target: Target, scope: ForwardScope): void {
     const { limits, clock } = this.#options;
     const { host, port } = target;

@@ -141,6 +141,11 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     }
   }
 
+  /** What waits in this process is lost: a FIN behind what the kernel has would hide it. */
+  cutUnsent(): void {
+    if (this.outlet.queuedBytes > 0) cutSocket(this.socket);
+  }
+
   /** Turns the visitor away with the page for `code`, whatever it asks for. */
   refuse(code: ErrorCode): void {
     this.#exchange.arrive(undefined, undefined, this.#context.clock.nowMs());

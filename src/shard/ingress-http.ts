@@ -130,6 +130,12 @@ export class HttpIngress implements VisitorHome {
     for (const visitor of this.#visitors) visitor.drain(isUnhurried);
   }
 
+  /** The thread ends. */
+  cutUnsent(): void {
+    for (const visitor of this.#visitors) visitor.cutUnsent();
+    for (const relay of this.#relays) relay.cutUnsent();
+  }
+
   onGone(visitor: HttpVisitor): void {
     visitor.seat?.leave();
   }

@@ -94,6 +94,11 @@ export class TcpIngress {
   sweep(nowMs: number): void {
     for (const relay of this.#relays) relay.sweep(nowMs);
   }
+
+  /** The thread ends. */
+  cutUnsent(): void {
+    for (const relay of this.#relays) relay.cutUnsent();
+  }
 }
 
 function visitorOf(socket: Socket, arrival: Arrival): VisitorInfo | undefined {

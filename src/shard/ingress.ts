@@ -135,6 +135,12 @@ export class Ingress {
     this.#arrivals?.sweep(nowMs);
   }
 
+  /** The thread ends: nobody takes what was not sent for all there was. */
+  cutUnsent(): void {
+    this.http.cutUnsent();
+    this.#tcp.cutUnsent();
+  }
+
   /** Flows of datagrams, and who waits for a header, too. */
   get visitorsCount(): number {
     const before = this.#tls.connectionsCount + (this.#arrivals?.waitingCount ?? 0);

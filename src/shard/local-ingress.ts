@@ -174,6 +174,11 @@ export class LocalIngress {
     for (const relay of this.#relays) relay.cut();
   }
 
+  /** The thread ends. */
+  cutUnsent(): void {
+    for (const relay of this.#relays) relay.cutUnsent();
+  }
+
   #open(link: ForwardLink, target: Target, socket: Socket): void {
     const relay = this.relay(target, socket, (code) =>
       code === 'SLW_LINK_DRAINING' ? this.#openAgain(target, relay, socket) : undefined,

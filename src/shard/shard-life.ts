@@ -3,8 +3,9 @@
 //   running --drain()--> draining --nothing left--> drained (answered) --stop()--> stopped
 //
 // Invariant: one timer serves every deadline, and ticks never overlap; a drain is answered once,
-// when the owner has nothing left; an uncaught error first cuts the owner's sockets, so that no
-// visitor takes the death of the thread for a clean end. Must not know: links, listeners, roles.
+// when the owner has nothing left; an uncaught error first cuts the owner's sockets, and an end of
+// the task those with bytes unsent, so that nobody takes the death of the thread for a clean end.
+// Must not know: links, listeners, roles.
 
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
 import { createLogger, type Logger } from '../base/log.ts';
@@ -25,6 +26,8 @@ export interface ShardOwner {
   isDrained(): boolean;
   /** The thread dies of an uncaught error: reset the sockets. */
   onCrash(): void;
+  /** The task ends, and with it what waits in the process: reset the sockets it was for. */
+  onStopped(): void;
 }
 
 export class ShardLife {
@@ -80,6 +83,7 @@ export class ShardLife {
     this.#timer.cancel();
     this.meters.close();
     this.clock.after(STOP_FLUSH_MS, () => {
+      this.#owner.onStopped();
       close();
       this.#onStopped();
     });

@@ -195,6 +195,11 @@ export class SocketRelay implements StreamSink, ReadSink {
     cutSocket(this.#socket);
   }
 
+  /** What waits in this process is lost: a FIN behind what the kernel has would hide it. */
+  cutUnsent(): void {
+    if (this.#outlet.queuedBytes > 0) this.cut();
+  }
+
   #overdue(idleMs: number): ErrorCode | undefined {
     const { tcpIdleTimeoutMs, halfCloseTimeoutMs, upstreamConnectTimeoutMs } = this.#limits;
     if (this.#state === 'dialling') {

@@ -128,6 +128,11 @@ export class Upstreams {
     for (const relay of this.#relays) relay.cut();
     this.#datagrams.closeAll();
   }
+
+  /** The thread ends. */
+  cutUnsent(): void {
+    for (const relay of this.#relays) relay.cutUnsent();
+  }
 }
 
 function offerOf({ name, label, options }: UpstreamEntry): TunnelOffer {

@@ -17,7 +17,7 @@ function say(...words: readonly string[]): void {
 
 function afterStart(): void {
   if (what === 'refused') close({ exitCode: 3, message: 'the server refused the token' });
-  if (what === 'throws') throw new Error('surprise');
+  if (what === 'throws' || what === 'throws-and-stops-never') throw new Error('surprise');
   if (what === 'rejects') void Promise.reject(new Error('surprise'));
   if (!['refused', 'throws', 'rejects'].includes(what)) say('ready');
 }
@@ -35,16 +35,21 @@ async function start(): Promise<Running> {
   return {
     closed,
     drain: () => {
-      if (what === 'drains' || what === 'starts-slowly') {
+      if (what === 'throws-in-drain') {
+        say('drain');
+        setImmediate(() => {
+          throw new Error('surprise');
+        });
+      } else if (what === 'drains' || what === 'starts-slowly') {
         say('drain');
         close({ exitCode: 0 });
       } else say('drain', 'ready');
     },
     ...(what === 'starts-slowly' ? { reload: () => say('reload') } : {}),
     stop: () => {
-      if (what === 'stops-never') return;
+      if (what.endsWith('stops-never')) return;
       say('stop');
-      close({ exitCode: 1 });
+      close({ exitCode: what === 'throws-in-drain' ? 0 : 1 });
     },
   };
 }

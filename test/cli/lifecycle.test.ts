@@ -84,6 +84,14 @@ describe('a long-running command', { concurrency: 2 }, () => {
     assert.equal(stdout, 'starting\nreload\nready\ndrain\n');
   });
 
+  test('ends after what nobody caught even when it does not stop, or drains', async (t) => {
+    const stuck = await runWith(t, 'throws-and-stops-never');
+    assert.equal(stuck.code, 1);
+    const drained = await runWith(t, 'throws-in-drain', ['SIGTERM']);
+    assert.equal(drained.stdout, 'ready\ndrain\nstop\n');
+    assert.equal(drained.code, 1);
+  });
+
   test('ends with the code and the message it closed with', async (t) => {
     const { code, stderr } = await runWith(t, 'refused');
     assert.equal(code, 3);
@@ -99,12 +107,14 @@ describe('a long-running command', { concurrency: 2 }, () => {
     assert.equal(broken.stderr, 'sluiceway: internal error: surprise\n');
   });
 
-  test('logs what nobody caught and ends with a failure', async (t) => {
+  test('logs what nobody caught, stops what runs, and ends with a failure', async (t) => {
     for (const [what, text] of [
       ['throws', 'uncaught exception'],
       ['rejects', 'unhandled rejection'],
     ] as const) {
-      const { code, stderr } = await runWith(t, what);
+      const { code, stdout, stderr } = await runWith(t, what);
+      // Left to the kernel, connections would end as if all had been said.
+      assert.equal(stdout, 'stop\n');
       assert.equal(code, 1);
       assert.match(stderr, new RegExp(`^sluiceway: ${text}: surprise$`, 'm'));
       assert.match(stderr, new RegExp(`"level":"fatal".*surprise.*"msg":"${text}"`));
