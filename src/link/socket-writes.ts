@@ -171,6 +171,16 @@ export class SocketWrites {
     else this.#last = () => this.#socket.end(onSent);
   }
 
+  /**
+   * A write of nothing, which fails where the peer is known to be gone: libuv does not watch a
+   * socket that is not read and has nothing to send, and never tells of its reset. Not over TLS.
+   */
+  probe(): void {
+    if (!this.#isTls && !this.#isBusy && !this.isEnded && !this.#socket.connecting) {
+      this.#socket.write(NOTHING);
+    }
+  }
+
   /** Our FIN, after everything, and then the end of the socket. */
   destroySoon(): void {
     this.flush();

@@ -17,6 +17,7 @@ import { ACME_PROTOCOL, type AcmeChallenges } from './acme-challenges.ts';
 import type { Arrival } from './arrivals.ts';
 import { CertificateStore } from './certificate-store.ts';
 import type { HttpIngress } from './ingress-http.ts';
+import { layTls } from './socket-relay.ts';
 import type { Terminator } from './tls-front.ts';
 import type { VisitorLedger } from './visitor-ledger.ts';
 
@@ -35,6 +36,8 @@ interface Shaking {
   readonly serverName: string;
   /** In the ledger, until the HTTP ingress takes it over. */
   readonly place: string;
+  /** Below TLS. */
+  readonly wire: Socket;
 }
 
 export class HttpsIngress implements Terminator {
@@ -85,7 +88,7 @@ export class HttpsIngress implements Terminator {
     if (server === undefined) return false;
     socket.on('error', ignoreError);
     const place = ledger.enter(http.countedAs(plainAddress(address)));
-    this.#expect(socket, { arrival, serverName, place });
+    this.#expect(socket, { arrival, serverName, place, wire: socket });
     if (arrival.first !== undefined) socket.unshift(arrival.first);
     // Half a handshake is of no use: a visitor's FIN ends it. TLS takes this over from the socket.
     socket.allowHalfOpen = false;
@@ -125,6 +128,7 @@ export class HttpsIngress implements Terminator {
     }
     const { http, ledger } = this.#options;
     const { serverName, place, arrival } = shaking;
+    layTls(socket, shaking.wire);
     ledger.leave(place);
     socket.allowHalfOpen = true;
     // What came first has been read.

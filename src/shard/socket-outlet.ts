@@ -59,6 +59,11 @@ export class SocketOutlet {
     this.#writes.afterError = 'read';
   }
 
+  /** Finds out whether the peer is gone, where nobody would tell: 'error' follows. */
+  probe(): void {
+    this.#writes.probe();
+  }
+
   /** Takes ownership of `piece`. */
   write(piece: Buffer): void {
     const writes = this.#writes;

@@ -17,6 +17,9 @@ import { KeepAlive } from './keep-alive.ts';
 import { isUnseen } from './sent-request.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 
+/** While the other side takes nothing: as often as TCP keep-alive asks the peer (keep-alive.ts). */
+const PROBE_INTERVAL_MS = 60_000;
+
 export interface RelayLimits {
   /** No byte either way for so long ends it; 0 is off. */
   readonly tcpIdleTimeoutMs: number;
@@ -68,6 +71,7 @@ export class SocketRelay implements StreamSink, ReadSink {
   /** Activity as of the last sweep. */
   #seenBytes = -1;
   #activeMs: number;
+  #probedMs: number;
   #reopen: RelayOptions['reopen'];
   readonly #onEnd: ((end: RelayEnd) => void) | undefined;
   #endCode: ErrorCode = 'SLW_NONE';
@@ -82,6 +86,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     this.#limits = options.limits;
     this.#state = options.state;
     this.#activeMs = options.nowMs;
+    this.#probedMs = options.nowMs;
     this.#reopen = options.reopen;
     this.#onEnd = options.onEnd;
     this.#seat = options.relays.enter(this);
@@ -142,8 +147,10 @@ export class SocketRelay implements StreamSink, ReadSink {
     this.#stream = this.#openAgain(code);
     if (this.#stream !== undefined) return;
     this.#endCode = code;
-    // All that the peer had to say has come, FIN included: let the socket take it.
-    if (this.#outlet.isEnded) this.#outlet.destroySoon();
+    // All that the peer had to say has come, FIN included: let the socket take it. Not for want of
+    // memory, which is what waits for the socket.
+    const mayFinish = this.#outlet.isEnded && code !== 'SLW_STREAM_MEMORY';
+    if (mayFinish) this.#outlet.destroySoon();
     else cutSocket(this.#socket);
   }
 
@@ -180,6 +187,10 @@ export class SocketRelay implements StreamSink, ReadSink {
     }
     const code = this.#overdue(nowMs - this.#activeMs);
     if (code !== undefined) this.abort(code);
+    else if (this.#socket.isPaused() && nowMs - this.#probedMs >= PROBE_INTERVAL_MS) {
+      this.#probedMs = nowMs;
+      this.#outlet.probe();
+    }
   }
 
   /** Ends both sides now, as `code` says. */
@@ -256,15 +267,31 @@ function ignoreError(): void {
   // 'close' follows.
 }
 
-/** Ends a socket so that its peer sees a cut, not an end; 'close' follows. */
+/** The connections below TLS sockets of visitors. */
+const wires = new WeakMap<Socket, Socket>();
+
+/** `socket` speaks TLS over `wire`, which has to be known for a cut of it. */
+export function layTls(socket: TLSSocket, wire: Socket): void {
+  wires.set(socket, wire);
+}
+
+/**
+ * Ends a socket so that its peer sees a cut, not an end; 'close' follows.
+ *
+ * Of TLS it is the connection below that is reset: an end without a close_notify is an end as any
+ * other to curl, to Python and to nginx in front of us. Where that is not known (upstreams, whose
+ * requests say how long they are), and on a Unix socket, which has no RST, the peer sees an end.
+ */
 export function cutSocket(socket: Socket): void {
-  // RST needs a connected TCP handle; TLS shows a cut by the missing close_notify.
-  // A Unix socket has no address and no RST: its peer sees an end.
-  const isTcp = socket.remoteAddress !== undefined;
-  const isPlainTcp = isTcp && !socket.connecting && !(socket instanceof TLSSocket);
-  if (!isPlainTcp) socket.destroy();
-  else if (isShuttingDown(socket)) socket.once('finish', () => socket.resetAndDestroy());
-  else socket.resetAndDestroy();
+  const wire = socket instanceof TLSSocket ? wires.get(socket) : socket;
+  if (wire?.remoteAddress === undefined || wire.connecting) socket.destroy();
+  else if (isShuttingDown(socket)) socket.once('finish', () => reset(socket, wire));
+  else reset(socket, wire);
+}
+
+function reset(socket: Socket, wire: Socket): void {
+  wire.resetAndDestroy();
+  socket.destroy();
 }
 
 /**

@@ -1,7 +1,7 @@
-// Goal: what a drain runs out of time for is cut, and never looks whole. Method: a first connection,
-// of which nobody reads, shows what the kernel and a window hold; others carry a little less, each
-// less than the one before, which only their ends delimit, so that some are all read by us and not
-// all taken by the kernel when the process ends.
+// Goal: what a drain runs out of time for is cut, and never looks whole. Method: a first
+// connection, of which nobody reads, shows what the kernel and a window hold; others carry a little
+// less, each less than the one before, which only their ends delimit, so that some are all read by
+// us and not all taken by the kernel when the process ends.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

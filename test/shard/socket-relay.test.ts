@@ -248,6 +248,44 @@ test('what was queued before a clean end arrives, also when the link is lost beh
   assert.ok(bytes.equals(noise));
 });
 
+test('what waits for a socket is not kept when it is reset for want of memory', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  bench.dataFromPeer(seededNoise(3, 12 * MIB));
+  bench.fromPeer(FRAME.FIN, 0);
+  assert.ok(ours.writableLength > 0, 'the kernel took everything: send more');
+  bench.stream.reset('SLW_STREAM_MEMORY');
+  bench.relay.onReset('SLW_STREAM_MEMORY');
+  await eventually(5000, 'the relay is gone', async () => assert.equal(bench.relays.size, 0));
+  assert.equal((await endOf(theirs)).how, 'ECONNRESET');
+});
+
+test('a visitor that has gone is found out, also while an upstream takes nothing of it', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  theirs.write(Buffer.alloc(4 * MIB));
+  await eventually(5000, 'no credit is left', async () => assert.ok(ours.isPaused()));
+  bench.relay.sweep(1000);
+  theirs.resetAndDestroy();
+  let nowMs = 1000;
+  await eventually(5000, 'the relay is gone', async () => {
+    nowMs += 61_000;
+    bench.relay.sweep(nowMs);
+    assert.equal(bench.relays.size, 0);
+  });
+  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_RESET')]);
+});
+
+test('a visitor that waits, and has not gone, is let wait', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  theirs.end(Buffer.alloc(4 * MIB));
+  await eventually(5000, 'no credit is left', async () => assert.ok(ours.isPaused()));
+  for (let nowMs = 1000; nowMs < 3_000_000; nowMs += 61_000) {
+    bench.relay.sweep(nowMs);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal(bench.relays.size, 1);
+  assert.deepEqual(bench.resets(), []);
+});
+
 test('credit is given back only for bytes that the socket has taken', async (t) => {
   const { bench, ours, theirs } = await visitorBench(t);
   const noise = seededNoise(4, WINDOW_BYTES);
