@@ -12,6 +12,10 @@ import { type Outgoing, type Rest, restOf } from './rest.ts';
 export type Parameters = Readonly<Record<string, string>>;
 
 const API_VERSION = '2016-11-15';
+/** Which come with status 503, as a fault would (EC2 API reference, Error codes). */
+const THROTTLED: ReadonlySet<string> = new Set(['RequestLimitExceeded', 'Throttling']);
+/** All else is POST as well, and may make or end something. */
+const READS = /^Describe/;
 
 export class Ec2Query {
   readonly #rest: Rest;
@@ -26,6 +30,7 @@ export class Ec2Query {
         const { code, message } = readFault(body);
         return `${message} (${code})`;
       },
+      isThrottled: (_status, body) => THROTTLED.has(codeOf(body)),
     });
   }
 
@@ -38,6 +43,7 @@ export class Ec2Query {
     const text = await this.#rest.askText('POST', '/', {
       text: form.toString(),
       contentType: 'application/x-www-form-urlencoded; charset=utf-8',
+      changesNothing: READS.test(action),
     });
     if (answer === undefined) return undefined as T;
     const read = answer.safeParse(readAnswer(text));
@@ -87,6 +93,15 @@ function readAnswer(text: string): unknown {
 function readFault(text: string): { readonly code: string; readonly message: string } {
   const all = textsOf(rootOf(text));
   return { code: all.get('Code') ?? '', message: all.get('Message') ?? '' };
+}
+
+/** Empty where the body is not in EC2's own form, such as the page of a proxy. */
+function codeOf(text: string): string {
+  try {
+    return readFault(text).code;
+  } catch {
+    return '';
+  }
 }
 
 function textsOf(element: XmlElement): Map<string, string> {

@@ -27,6 +27,8 @@ export interface RestOptions {
   readonly sign: (request: Outgoing) => Outgoing | Promise<Outgoing>;
   /** The provider's words in the body of a refusal. */
   readonly words: (body: string) => string | undefined;
+  /** Was it refused for asking too often? Nothing was done then, whatever was asked. */
+  readonly isThrottled?: (status: number, body: string) => boolean;
 }
 
 export interface Question<T> {
@@ -35,6 +37,8 @@ export interface Question<T> {
   readonly contentType?: string;
   /** Left out: what is answered does not matter. */
   readonly answer?: z.ZodType<T>;
+  /** May be asked again, whatever came of it; a GET when left out. */
+  readonly changesNothing?: boolean;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -42,6 +46,7 @@ const TIMEOUT_MS = 30_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 const TRIES_MAX = 4;
 const AGAIN_AFTER_MS = 1000;
+const TOO_MANY_REQUESTS = 429;
 
 export class Rest {
   readonly #options: RestOptions;
@@ -74,19 +79,22 @@ export class Rest {
     const body = text ?? (json === undefined ? '' : JSON.stringify(json));
     const url = `${this.#options.origin}${path}`;
     const headers = body === '' ? {} : { 'content-type': contentType };
+    const { changesNothing = method === 'GET' } = question;
     for (let tries = 1; ; tries += 1) {
       const signed = await this.#options.sign({ method, url, headers, body });
-      const last = tries >= TRIES_MAX;
-      const done = await this.#send(signed, last);
+      const isLast = tries >= TRIES_MAX;
+      const done = await this.#send(signed, { changesNothing, isLast });
       if (done !== undefined) return done;
       await this.#options.sleep(AGAIN_AFTER_MS * 2 ** tries);
     }
   }
 
   /** Undefined: to be asked again. */
-  async #send(request: Outgoing, isLast: boolean): Promise<string | undefined> {
-    const { provider, words } = this.#options;
-    const changesNothing = request.method === 'GET';
+  async #send(
+    request: Outgoing,
+    { changesNothing, isLast }: { readonly changesNothing: boolean; readonly isLast: boolean },
+  ): Promise<string | undefined> {
+    const { provider, words, isThrottled } = this.#options;
     let status: number;
     let body: string;
     try {
@@ -104,9 +112,10 @@ export class Rest {
       throw unreachable(provider, request.url, error);
     }
     if (status >= 200 && status < 300) return body;
-    // Too many requests: nothing was done yet, whatever was asked.
-    if ((status === 429 || (status >= 500 && changesNothing)) && !isLast) return undefined;
-    throw new CloudRefusal(provider, status, saidWords(words, body) ?? `status ${status}`);
+    const isTooOften = status === TOO_MANY_REQUESTS || isThrottled?.(status, body) === true;
+    if ((isTooOften || (status >= 500 && changesNothing)) && !isLast) return undefined;
+    const answered = isTooOften ? TOO_MANY_REQUESTS : status;
+    throw new CloudRefusal(provider, answered, saidWords(words, body) ?? `status ${status}`);
   }
 }
 

@@ -2,6 +2,9 @@
 // with Debian's images of a region.
 
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { z } from 'zod';
 import { SluicewayError } from '../../src/base/errors.ts';
@@ -9,6 +12,8 @@ import { createEc2 } from '../../src/provision/ec2.ts';
 import { Ec2Query } from '../../src/provision/ec2-query.ts';
 import { createExitNode } from '../../src/provision/exit-node.ts';
 import { CloudRefusal, type MachineRequest, type Provider } from '../../src/provision/provider.ts';
+import { orUnheard } from '../../src/provision/rest.ts';
+import { undoAfter } from '../support/cleanup.ts';
 import { startCloudRelay } from '../support/cloud-relay.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { NEWEST, startMoto } from '../support/moto.ts';
@@ -209,4 +214,44 @@ test('each request is signed for its region, and a session has its token', async
   );
   assert.match(seen[0] ?? '', / session$/u);
   assert.ok(!seen.join().includes('ec2-secret'));
+});
+
+/** An EC2 that answers with each of `codes` first, 503 as for all that it cannot do now. */
+async function startBusy(t: TestContext, codes: readonly string[]) {
+  const actions: string[] = [];
+  const server = createServer(async (request, response) => {
+    const form = new URLSearchParams(await text(request));
+    actions.push(form.get('Action') ?? '');
+    const code = codes[actions.length - 1];
+    const fault = `<Response><Errors><Error><Code>${code}</Code><Message>no</Message></Error></Errors></Response>`;
+    response.writeHead(code === undefined ? 200 : 503).end(code === undefined ? '<A/>' : fault);
+  });
+  undoAfter(t, () => void server.close());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return { query: queryAt(`http://127.0.0.1:${port}`), actions };
+}
+
+test('what only looks is asked again, though it is a POST', async (t) => {
+  const { query, actions } = await startBusy(t, ['InternalError', 'Unavailable']);
+  await query.ask('DescribeInstances', {});
+  assert.equal(actions.length, 3);
+});
+
+test('what makes something is asked again for asking too often alone', async (t) => {
+  const often = await startBusy(t, ['RequestLimitExceeded', 'Throttling']);
+  await often.query.ask('RunInstances', {});
+  assert.equal(often.actions.length, 3);
+  const fault = await startBusy(t, ['InternalError']);
+  await assert.rejects(fault.query.ask('RunInstances', {}), /no \(InternalError\)/u);
+  assert.equal(fault.actions.length, 1);
+});
+
+test('what was refused for asking too often was not done', async (t) => {
+  const { query } = await startBusy(
+    t,
+    Array.from({ length: 9 }, () => 'RequestLimitExceeded'),
+  );
+  const made = orUnheard(query.ask('RunInstances', {}));
+  await assert.rejects(made, (error) => error instanceof CloudRefusal && error.answered === 429);
 });
