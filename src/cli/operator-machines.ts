@@ -133,7 +133,8 @@ class Machines implements MachineProvider {
   readonly #options: MachinesOptions;
   /** When each order went unheard, by name. */
   readonly #unheard = new Map<string, number>();
-  #listed: { readonly machines: Promise<readonly Machine[]>; readonly atMs: number } | undefined;
+  /** Shared while it is asked for, however long that takes, and for a while after. */
+  #listed: { readonly machines: Promise<readonly Machine[]>; settledMs: number } | undefined;
 
   constructor(provider: Provider, region: string | undefined, options: MachinesOptions) {
     this.#provider = provider;
@@ -144,7 +145,10 @@ class Machines implements MachineProvider {
   async find(tag: string, id: string | undefined): Promise<Shown | undefined> {
     const name = machineName(tag);
     const named = (await this.#list()).filter((one) => one.name === name);
-    const found = bestOf(named, id) ?? (await this.#byId(name, id));
+    const best = bestOf(named, id);
+    const known = best !== undefined && isAlive(best) ? undefined : await this.#byId(name, id);
+    // What was made beside one that has lost its tag is still listed, as one that ends.
+    const found = known !== undefined && isAlive(known) ? known : (best ?? known);
     return found === undefined ? undefined : shown(found);
   }
 
@@ -169,9 +173,11 @@ class Machines implements MachineProvider {
   async remove(tag: string, id: string | undefined): Promise<void> {
     const name = machineName(tag);
     const named = await this.#named(name);
-    const known = named.length === 0 ? await this.#byId(name, id) : undefined;
+    const known = named.some((one) => one.id === id) ? undefined : await this.#byId(name, id);
     try {
-      for (const one of known === undefined ? named : [known]) await this.#provider.delete(one.id);
+      // First: what was made beside it cannot go before.
+      if (known !== undefined) await this.#provider.delete(known.id);
+      for (const one of named) await this.#provider.delete(one.id);
     } finally {
       this.#listed = undefined;
     }
@@ -219,13 +225,15 @@ class Machines implements MachineProvider {
   }
 
   async #list(): Promise<readonly Machine[]> {
-    const nowMs = this.#options.clock.nowMs();
-    if (this.#listed === undefined || nowMs - this.#listed.atMs >= LISTED_FOR_MS) {
-      const machines = this.#provider.list();
-      this.#listed = { machines, atMs: nowMs };
-      machines.catch(() => {
-        this.#listed = undefined;
-      });
+    const { clock } = this.#options;
+    if (this.#listed === undefined || clock.nowMs() - this.#listed.settledMs >= LISTED_FOR_MS) {
+      const listed = { machines: this.#provider.list(), settledMs: Number.POSITIVE_INFINITY };
+      this.#listed = listed;
+      const settle = (): void => {
+        listed.settledMs = clock.nowMs();
+      };
+      // A failure, too: who asks next would only hear it again.
+      listed.machines.then(settle, settle);
     }
     return await this.#listed.machines;
   }

@@ -42,7 +42,14 @@ const PASSWORD_BYTES = 32;
 const group = z.object({ name: z.string(), location: z.string() });
 const resource = z.object({
   id: z.string(),
-  properties: z.object({ provisioningState: z.string(), ipAddress: z.string().optional() }),
+  properties: z.object({
+    provisioningState: z.string(),
+    ipAddress: z.string().optional(),
+    /** Of a machine, where it was asked for. */
+    instanceView: z
+      .object({ statuses: z.array(z.object({ code: z.string() })).default([]) })
+      .optional(),
+  }),
 });
 type Resource = z.infer<typeof resource>;
 
@@ -51,7 +58,10 @@ const STATES: Readonly<Record<string, MachineState>> = {
   Updating: 'starting',
   Succeeded: 'running',
   Deleting: 'ending',
+  Stopped: 'ending',
 };
+/** What was made stays `Succeeded`, also when it is off. */
+const OFF = /^PowerState\/(?:stopp|deallocat)/;
 
 export function createAzure(options: ProviderOptions): Provider {
   const azure = new Azure(options);
@@ -170,19 +180,24 @@ class Azure {
   }
 
   async #machineIn({ name, location }: z.infer<typeof group>): Promise<Machine> {
-    const ask = async (type: string, api: string): Promise<Resource | undefined> => {
-      const path = `${this.#providerPath(name, type)}?api-version=${api}`;
+    const ask = async (type: string, api: string, more = ''): Promise<Resource | undefined> => {
+      const path = `${this.#providerPath(name, type)}?api-version=${api}${more}`;
       return await orUndefined(this.#rest.ask('GET', path, { answer: resource }));
     };
-    const machine = await ask('Microsoft.Compute/virtualMachines/machine', COMPUTE_API);
+    const machine = await ask(
+      'Microsoft.Compute/virtualMachines/machine',
+      COMPUTE_API,
+      '&$expand=instanceView',
+    );
     const address = await ask('Microsoft.Network/publicIPAddresses/address', NETWORK_API);
     // A group without its machine is being deleted, or was left behind.
-    const state = machine?.properties.provisioningState ?? 'Deleting';
+    const { provisioningState: state = 'Deleting', instanceView } = machine?.properties ?? {};
+    const isOff = instanceView?.statuses.some(({ code }) => OFF.test(code)) === true;
     const ip = address?.properties.ipAddress;
     return machineAs(STATES, {
       id: name,
       name: isOurs(name) ? name.slice(PREFIX.length) : name,
-      status: state,
+      status: isOff ? 'Stopped' : state,
       region: location,
       address: ip,
     });

@@ -32,6 +32,8 @@ const instance = z.object({
   id: z.string(),
   label: z.string(),
   status: z.string(),
+  power_status: z.string(),
+  server_status: z.string(),
   region: z.string(),
   main_ip: z.string(),
 });
@@ -42,7 +44,10 @@ const STATES: Readonly<Record<string, MachineState>> = {
   active: 'running',
   resizing: 'starting',
   suspended: 'failed',
+  halted: 'ending',
 };
+/** Of `server_status`: it has been installed, and so was running once. */
+const INSTALLED = new Set(['ok', 'locked']);
 
 export function createVultr(options: ProviderOptions): Provider {
   const rest = restOf(options, {
@@ -104,11 +109,14 @@ async function findImage(rest: Rest, image: string): Promise<number> {
   throw new CloudRefusal('Vultr', 0, `there is no operating system "${image}"`);
 }
 
-function machineOf({ id, label, status, region, main_ip }: z.infer<typeof instance>): Machine {
+function machineOf(found: z.infer<typeof instance>): Machine {
+  const { id, label, status, power_status, server_status, region, main_ip } = found;
+  // Vultr calls one active whose power is off, and one that is off before its first start.
+  const isHalted = power_status === 'stopped' && INSTALLED.has(server_status);
   return machineAs(STATES, {
     id,
     name: label,
-    status,
+    status: status === 'active' && isHalted ? 'halted' : status,
     region,
     address: main_ip === '' || main_ip === NO_ADDRESS ? undefined : main_ip,
   });

@@ -290,6 +290,45 @@ test('one that has lost its tag is found and removed by its id, when it has the 
   assert.deepEqual(api.left(), []);
 });
 
+test('one that has lost its label is found beside its firewall rule, which has not', async (t) => {
+  const { relay, api, operator } = await cloud(t, 'gce');
+  const { create, machines } = await operator();
+  const { id } = await create();
+  api.boot();
+  relay.decide = ({ path }) =>
+    /aggregated\/instances/u.test(path) ? { status: 200, body: '{"items":{}}' } : 'pass';
+  const found = await machines.find(TAG, id);
+  assert.deepEqual([found?.id, found?.state], [id, 'running']);
+  // The rule alone is of a machine that ends.
+  assert.equal((await machines.find(TAG, undefined))?.state, 'stopped');
+  await machines.remove(TAG, id);
+  assert.deepEqual(api.left(), []);
+});
+
+test('a list that takes long is shared all the while, and a while after; a failure, too', async (t) => {
+  const { relay, operator } = await cloud(t, 'hetzner');
+  const { machines, clock } = await operator();
+  const { promise: isOver, resolve: finish } = Promise.withResolvers<void>();
+  let asked = 0;
+  relay.decide = async () => {
+    asked += 1;
+    await isOver;
+    return { status: 403, body: '{}' };
+  };
+  const looks = [machines.find(TAG, undefined)];
+  clock.advance(3 * LISTED_FOR_MS);
+  looks.push(machines.find(TAG, undefined));
+  finish();
+  const refused = { code: 'SLW_CLOUD_REFUSED' };
+  for (const look of looks) await assert.rejects(look, refused);
+  clock.advance(LISTED_FOR_MS - 1);
+  await assert.rejects(machines.find(TAG, undefined), refused);
+  assert.equal(asked, 1);
+  clock.advance(1);
+  await assert.rejects(machines.find(TAG, undefined), refused);
+  assert.equal(asked, 2);
+});
+
 test('a list is asked for once by all who look within a moment', async (t) => {
   const { relay, operator } = await cloud(t, 'hetzner');
   const { machines, clock } = await operator();
