@@ -42,7 +42,8 @@ const ONCE = ['code', 'error', 'iss', 'state'];
 const NEVER = ['response', 'id_token', 'token'];
 const UNKNOWN_CLIENT =
   'client-id or its secret is wrong, or client-auth is not as the application is registered';
-const GITHUB = 'https://github.com';
+/** Sites in GitHub's own cloud: github.com, and tenants of ghe.com (data residency). */
+const GITHUB_CLOUD = /^https:\/\/(github\.com|[a-z0-9-]+\.ghe\.com)$/i;
 /** GitHub's, for what the application was not given: no scope, no permission. */
 const WITHHELD = new Set([403, 404]);
 /** Without a body, as Response has it. */
@@ -174,8 +175,7 @@ export class LoginIssuer {
   }
 
   async #askGitHub(client: OpenId, config: Configuration, token: string): Promise<Identity> {
-    const { issuer } = this.provider;
-    const api = issuer === GITHUB ? 'https://api.github.com' : `${issuer}/api/v3`;
+    const api = gitHubApiOf(this.provider.issuer);
     const get = async (path: string, withheld?: readonly Claims[]): Promise<unknown> => {
       const headers = new Headers({ accept: 'application/json', 'user-agent': 'sluiceway' });
       const url = new URL(`${api}${path}`);
@@ -273,6 +273,12 @@ export class LoginIssuer {
     const fields = { provider: provider.name, reason: reasonOf(error) };
     log.info(fields, 'a visitor came back from the login provider without a login');
   }
+}
+
+/** In the cloud the API has a host of its own; on an Enterprise Server it lies below the site. */
+export function gitHubApiOf(site: string): string {
+  const host = GITHUB_CLOUD.exec(site)?.[1];
+  return host === undefined ? `${site}/api/v3` : `https://api.${host.toLowerCase()}`;
 }
 
 /** Is it what a provider sends back, by its form? */

@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
 import { Masked } from '../../src/base/masked.ts';
 import type { LoginProvider } from '../../src/config/login-providers.ts';
-import { LoginIssuer, type LoginProofs } from '../../src/control/login-issuer.ts';
+import { gitHubApiOf, LoginIssuer, type LoginProofs } from '../../src/control/login-issuer.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { LogLines } from '../support/log-lines.ts';
@@ -316,6 +316,22 @@ class GitHub extends Issuer {
     return path === '/api/v3/user/emails' ? this.emails : undefined;
   }
 }
+
+test('the API of GitHub is where its site has it', () => {
+  for (const [site, api] of [
+    ['https://github.com', 'https://api.github.com'],
+    ['https://octocorp.ghe.com', 'https://api.octocorp.ghe.com'],
+    ['https://Octo-Corp.GHE.com', 'https://api.octo-corp.ghe.com'],
+    ['https://github.example.com', 'https://github.example.com/api/v3'],
+    // Names that only look like the cloud's, and a path, are a site of somebody's own.
+    ['https://ghe.com', 'https://ghe.com/api/v3'],
+    ['https://octocorp.ghe.com.example', 'https://octocorp.ghe.com.example/api/v3'],
+    ['https://notghe.com', 'https://notghe.com/api/v3'],
+    ['https://octocorp.ghe.com/git', 'https://octocorp.ghe.com/git/api/v3'],
+  ] as const) {
+    assert.equal(gitHubApiOf(site), api);
+  }
+});
 
 test('GitHub says who it is, by its API, and only of verified addresses', async (t) => {
   const github = await start(t, new GitHub());
