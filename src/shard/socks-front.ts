@@ -3,10 +3,11 @@
 //
 //   accepted --greeting--> 05 00 --request--> stream opened --OPENED--> 05 00 ... relay
 //            --not SOCKS 5, late--> reset         |--RST as it crossed a GOAWAY--> another, once
-//                                                 \--RST, no link--> 05 CODE ..., closed
+//            --no method--> 05 ff, closed         \--RST, no link--> 05 CODE ..., closed
 //
-// Invariant: no byte of a target comes before the reply, and none of a client is lost; at most
-// HANDSHAKES_MAX are in hand, each for one deadline. Must not know: links, or the rules.
+// Invariant: no byte of a target comes before the reply, and none of a client is lost; what is
+// refused in words ends with FIN, so that they are read; at most HANDSHAKES_MAX are in hand, each
+// for one deadline. Must not know: links, or the rules.
 
 import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
@@ -19,7 +20,6 @@ import {
   readSocksGreeting,
   readSocksRequest,
   SOCKS_REPLY,
-  type SocksReply,
   socksReplyOf,
 } from '../edge/socks5.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
@@ -80,8 +80,8 @@ interface Request {
   readonly rest: Buffer;
 }
 
-/** `refused`: not SOCKS 5, or no method of ours; what there is to answer was sent. */
-type Outcome = 'refused' | { readonly refusal: SocksReply } | Request;
+/** `refused`: not SOCKS 5, to which there is nothing to say; `refusal`: what is. */
+type Outcome = 'refused' | { readonly refusal: Buffer } | Request;
 
 class Handshake implements FirstReader<Outcome> {
   readonly #socket: Socket;
@@ -98,15 +98,17 @@ class Handshake implements FirstReader<Outcome> {
     const greeted = this.#state === 'greeting' ? this.#greet() : 'done';
     if (greeted !== 'done') return greeted;
     const verdict = readSocksRequest(this.#bytes);
-    if (verdict === 'more' || 'refusal' in verdict) return verdict;
+    if (verdict === 'more') return verdict;
+    if ('refusal' in verdict) return { refusal: encodeSocksReply(verdict.refusal) };
     return { target: verdict.target, rest: this.#bytes.subarray(verdict.bytes) };
   }
 
-  #greet(): 'more' | 'refused' | 'done' {
+  #greet(): Outcome | 'more' | 'done' {
     const verdict = readSocksGreeting(this.#bytes);
     if (typeof verdict === 'string') return verdict;
-    this.#socket.write(encodeSocksMethod(verdict.isOpen));
-    if (!verdict.isOpen) return 'refused';
+    const answer = encodeSocksMethod(verdict.isOpen);
+    if (!verdict.isOpen) return { refusal: answer };
+    this.#socket.write(answer);
     this.#bytes = this.#bytes.subarray(verdict.bytes);
     this.#state = 'request';
     return 'done';
@@ -185,7 +187,7 @@ class SocksDial implements StreamSink {
       return;
     }
     this.#ingress.tell(target, code);
-    refuse(socket, socksReplyOf(code));
+    refuse(socket, encodeSocksReply(socksReplyOf(code)));
   }
 
   onWritable(): void {
@@ -193,11 +195,11 @@ class SocksDial implements StreamSink {
   }
 }
 
-function refuse(socket: Socket, reply: SocksReply): void {
+function refuse(socket: Socket, reply: Buffer): void {
   socket.on('error', ignoreError);
   // Read and dropped, as a socket that closes with bytes unread resets what was just sent.
   socket.resume();
-  socket.end(encodeSocksReply(reply), () => socket.destroySoon());
+  socket.end(reply, () => socket.destroySoon());
 }
 
 function ignoreError(): void {

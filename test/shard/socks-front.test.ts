@@ -1,6 +1,6 @@
 // Goal: a SOCKS connection whose OPEN crossed a GOAWAY is opened once more, on another link, with
-// nothing said to it in between. Method: real sockets, sessions in memory whose peers the test
-// plays.
+// nothing said to it in between; who is refused in words can read them. Method: real sockets,
+// sessions in memory whose peers the test plays.
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
@@ -16,7 +16,7 @@ import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { Peer } from '../support/http-edge.ts';
 import { SILENT_LOG } from '../support/silent-log.ts';
-import { createSocketPair } from './socket-pair.ts';
+import { createSocketPair, eventOf } from './socket-pair.ts';
 
 const WAIT_MS = 5000;
 const LIMITS = {
@@ -71,7 +71,7 @@ class Server {
   }
 }
 
-async function connect(t: TestContext, links: ForwardLink[]) {
+async function connect(t: TestContext, links: ForwardLink[], asks = ASKS) {
   const meters = new Meters();
   undoAfter(t, () => meters.close());
   const clock = new FakeClock();
@@ -80,7 +80,7 @@ async function connect(t: TestContext, links: ForwardLink[]) {
   });
   const { ours, theirs } = await createSocketPair(t);
   new SocksFront({ ingress, clock }).accept(ours);
-  const asking = new Peer(theirs).send(ASKS);
+  const asking = new Peer(theirs).send(asks);
   return { ingress, clock, ours, asking };
 }
 
@@ -147,4 +147,28 @@ test('who goes while it waits for another link is forgotten', async (t) => {
   assert.equal(ingress.connectionsCount, 1);
   ours.destroy();
   await eventually(WAIT_MS, 'it is gone', async () => assert.equal(ingress.connectionsCount, 0));
+});
+
+for (const [what, asks, answer] of [
+  ['a greeting without a method of ours', [5, 1, 2], '05ff'],
+  ['a greeting without any method', [5, 0], '05ff'],
+  ['a greeting with a request behind it', [5, 1, 2, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80], '05ff'],
+  ['another command', [5, 1, 0, 5, 2, 0, 1, 192, 0, 2, 1, 0, 80], '050005070001000000000000'],
+  ['another kind of address', [5, 1, 0, 5, 1, 0, 9, 192], '050005080001000000000000'],
+  ['port 0', [5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 0], '050005010001000000000000'],
+  ['a request of another version', [5, 1, 0, 4, 1, 0, 80, 1], '050005010001000000000000'],
+] as const) {
+  test(`${what} is answered, and the connection ends`, async (t) => {
+    const { ours, asking } = await connect(t, [], Buffer.from(asks));
+    const closed = eventOf(ours, 'close');
+    assert.equal(Buffer.from(await asking.readEnd(), 'latin1').toString('hex'), answer);
+    assert.equal(asking.ending, 'fin');
+    await closed;
+  });
+}
+
+test('what is not SOCKS 5 is cut without an answer', async (t) => {
+  const { asking } = await connect(t, [], Buffer.from('GET / HTTP/1.1\r\n\r\n'));
+  assert.equal(await asking.readEnd(), '');
+  assert.equal(asking.ending, 'cut');
 });
