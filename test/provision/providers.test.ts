@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { ConfigError } from '../../src/base/errors.ts';
 import { Masked } from '../../src/base/masked.ts';
 import { PROVIDER_NAMES } from '../../src/config/cloud.ts';
@@ -14,13 +14,7 @@ import { createGce } from '../../src/provision/gce.ts';
 import { createHetzner } from '../../src/provision/hetzner.ts';
 import { createLinode } from '../../src/provision/linode.ts';
 import { createOvh } from '../../src/provision/ovh.ts';
-import {
-  CloudRefusal,
-  type MachineRequest,
-  type Provider,
-  type ProviderOptions,
-  Unheard,
-} from '../../src/provision/provider.ts';
+import { type Provider, Unheard } from '../../src/provision/provider.ts';
 import { openProvider } from '../../src/provision/providers.ts';
 import { createScaleway } from '../../src/provision/scaleway.ts';
 import { createVultr } from '../../src/provision/vultr.ts';
@@ -33,20 +27,11 @@ import * as linode from './apis/linode.ts';
 import * as ovh from './apis/ovh.ts';
 import * as scaleway from './apis/scaleway.ts';
 import * as vultr from './apis/vultr.ts';
-import {
-  type Answer,
-  type Asked,
-  type CloudApi,
-  STUB_ADDRESS,
-  type Stub,
-  startStub,
-} from './cloud-stub.ts';
+import { type Answer, type Asked, type CloudApi, STUB_ADDRESS } from './cloud-stub.ts';
+import { type Cloud, type ProviderRow, REQUEST, refusalOf, startCloud } from './started-cloud.ts';
 
-interface Row {
-  readonly create: (options: ProviderOptions) => Provider;
-  readonly api: () => CloudApi;
-  readonly credentials: Readonly<Record<string, string>>;
-  /** The same, but wrong; and what is said then. */
+interface Row extends ProviderRow {
+  /** Credentials, but wrong; and what is said then. */
   readonly wrong: Readonly<Record<string, string>>;
   readonly refusal: RegExp;
   readonly quota: RegExp;
@@ -136,51 +121,9 @@ function otherGoogleKey(): string {
   });
 }
 
-const REQUEST: MachineRequest = {
-  name: 'edge-1',
-  userData: () => '#cloud-config\n{}\n',
-  ports: [
-    { first: 80, last: 80, protocol: 'tcp' },
-    { first: 1024, last: 65_535, protocol: 'tcp' },
-    { first: 5353, last: 5353, protocol: 'udp' },
-  ],
-};
-
-interface Cloud {
-  readonly provider: Provider;
-  readonly api: CloudApi;
-  readonly stub: Stub;
-}
-
-async function start(t: TestContext, row: Row, changes: Partial<ProviderOptions> = {}) {
-  const api = row.api();
-  const stub = await startStub(t, api);
-  const provider = row.create({
-    credentials: row.credentials,
-    tag: 'sluiceway-exit-node',
-    endpoint: stub.url,
-    sleep: async () => {},
-    ...changes,
-  });
-  const cloud: Cloud = { provider, api, stub };
-  return cloud;
-}
-
-async function refusalOf(doing: Promise<unknown>): Promise<CloudRefusal> {
-  try {
-    await doing;
-  } catch (error) {
-    assert.ok(error instanceof CloudRefusal, String(error));
-    assert.equal(error.code, 'SLW_CLOUD_REFUSED');
-    assert.ok(!error.message.includes('\n') && !error.message.includes('wrong-secret'));
-    return error;
-  }
-  return assert.fail('nothing was refused');
-}
-
 for (const [name, row] of Object.entries(ROWS)) {
   test(`${name}: a machine is made, found, listed and ended`, async (t) => {
-    const { provider, api } = await start(t, row);
+    const { provider, api } = await startCloud(t, row);
     const made = await provider.create(REQUEST);
     assert.deepEqual([made.name, made.state], ['edge-1', 'starting']);
     assert.equal(api.userData(), '#cloud-config\n{}\n');
@@ -196,7 +139,7 @@ for (const [name, row] of Object.entries(ROWS)) {
   });
 
   test(`${name}: only what has the tag is listed`, async (t) => {
-    const { provider, api, stub } = await start(t, row);
+    const { provider, api, stub } = await startCloud(t, row);
     const other = row.create({
       credentials: row.credentials,
       tag: 'sluiceway-operator-1',
@@ -213,13 +156,13 @@ for (const [name, row] of Object.entries(ROWS)) {
   });
 
   test(`${name}: a wrong credential is refused in its words, and not repeated`, async (t) => {
-    const { provider } = await start(t, row, { credentials: row.wrong });
+    const { provider } = await startCloud(t, row, { credentials: row.wrong });
     assert.match((await refusalOf(provider.list())).message, row.refusal);
     assert.match((await refusalOf(provider.create(REQUEST))).message, row.refusal);
   });
 
   test(`${name}: a machine that is refused leaves nothing behind`, async (t) => {
-    const { provider, api } = await start(t, row);
+    const { provider, api } = await startCloud(t, row);
     api.refuse();
     assert.match((await refusalOf(provider.create(REQUEST))).message, row.quota);
     assert.deepEqual(api.left(), []);
@@ -259,7 +202,7 @@ for (const [name, row] of Object.entries(ROWS)) {
       for (let which = 1; ; which += 1) {
         const real = row.api();
         const cloud = losing(real, which, instead);
-        const all = await start(t, { ...row, api: () => cloud.api });
+        const all = await startCloud(t, { ...row, api: () => cloud.api });
         const doing = makeAt({ ...all, api: real });
         const made = await doing.then(
           () => true,
@@ -278,7 +221,7 @@ test('a machine that may be there and is not listed yet is named', async (t) => 
     answer: ({ method }) =>
       method === 'GET' ? { status: 200, json: { servers: [] } } : { status: 502, json: {} },
   };
-  const all = await start(t, { ...(ROWS.hetzner as Row), api: () => none });
+  const all = await startCloud(t, { ...(ROWS.hetzner as Row), api: () => none });
   await assert.rejects(makeAt(all), {
     code: 'SLW_CLOUD_UNREACHABLE',
     message:
@@ -287,93 +230,15 @@ test('a machine that may be there and is not listed yet is named', async (t) => 
   });
 });
 
-test('scaleway: a machine that starts is ended when it has started', async (t) => {
-  const { provider, api } = await start(t, ROWS.scaleway as Row);
-  const { id } = await provider.create(REQUEST);
-  await provider.delete(id);
-  assert.deepEqual(api.left(), []);
-});
-
-/** Scaleway to a key that lacks a right to Block Storage, where `isLocked` says so. */
-function withoutRight(right: string, isLocked: (asked: Asked) => boolean): CloudApi {
-  const calm = scaleway.scalewayBlockApi();
-  const message = `insufficient permissions: ${right}`;
-  return {
-    ...calm,
-    answer: (asked, ports) =>
-      isLocked(asked) && asked.path.startsWith('/block/')
-        ? { status: 403, json: { type: 'permissions_denied', message } }
-        : calm.answer(asked, ports),
-    boot: () => calm.boot(),
-  };
-}
-
-test('scaleway: a disk that cannot be deleted is named', async (t) => {
-  const locked = withoutRight('write block_volume', ({ method }) => method === 'DELETE');
-  const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
-  const { id } = await provider.create(REQUEST);
-  api.boot();
-  await assert.rejects(provider.delete(id), {
-    code: 'SLW_CLOUD_REFUSED',
-    message: new RegExp(
-      `^${id} has ended; its disk fr-par-1/volume-7fe25caf\\S+ was left behind and must be deleted: ` +
-        'Scaleway: insufficient permissions: write block_volume$',
-      'u',
-    ),
-  });
-});
-
-for (const when of ['from the beginning', 'later']) {
-  test(`scaleway: a machine is made, and stays while its disk may not even be looked at ${when}`, async (t) => {
-    let isLocked = when === 'from the beginning';
-    const locked = withoutRight('read block_volume', () => isLocked);
-    const { provider, api } = await start(t, { ...(ROWS.scaleway as Row), api: () => locked });
-    const { id } = await provider.create(REQUEST);
-    api.boot();
-    isLocked = true;
-    assert.match((await refusalOf(provider.delete(id))).message, /read block_volume$/u);
-    assert.deepEqual(
-      (await provider.list()).map(({ id: one, state }) => [one, state]),
-      [[id, 'running']],
-    );
-  });
-}
-
-test('scaleway: a disk that outlived its machine is listed, and deleted as one', async (t) => {
-  const real = scaleway.scalewayBlockApi();
-  let isHeld = true;
-  const held: CloudApi = {
-    ...real,
-    answer: (asked, ports) =>
-      isHeld && asked.method === 'DELETE' && asked.path.startsWith('/block/')
-        ? { status: 503, json: {} }
-        : real.answer(asked, ports),
-  };
-  const { provider } = await start(t, { ...(ROWS.scaleway as Row), api: () => held });
-  const { id } = await provider.create(REQUEST);
-  real.boot();
-  await assert.rejects(provider.delete(id));
-  assert.equal(await provider.get(id), undefined);
-  const [left, ...others] = await provider.list();
-  assert.deepEqual(
-    [left?.name, left?.state, left?.region, others],
-    [...['edge-1', 'ending', 'fr-par-1'], []],
-  );
-  assert.deepEqual(await provider.get(left?.id ?? ''), left);
-  isHeld = false;
-  await provider.delete(left?.id ?? '');
-  assert.deepEqual([await provider.list(), real.left()], [[], []]);
-});
-
 test('azure: a resource group of the name that is there already is not touched', async (t) => {
-  const { provider, api } = await start(t, ROWS.azure as Row);
+  const { provider, api } = await startCloud(t, ROWS.azure as Row);
   await provider.create(REQUEST);
   assert.match((await refusalOf(provider.create(REQUEST))).message, /exists already/u);
   assert.deepEqual(api.left(), ['sluiceway-edge-1']);
 });
 
 test('azure: a resource group that has not our name is not ours to end', async (t) => {
-  const { provider, api, stub } = await start(t, ROWS.azure as Row);
+  const { provider, api, stub } = await startCloud(t, ROWS.azure as Row);
   const { id } = await provider.create(REQUEST);
   const asked = stub.asked.length;
   const other = id.replace('sluiceway-', '');
@@ -384,7 +249,7 @@ test('azure: a resource group that has not our name is not ours to end', async (
 });
 
 test('azure: user data has the address, as it is known beforehand', async (t) => {
-  const { provider, api } = await start(t, ROWS.azure as Row);
+  const { provider, api } = await startCloud(t, ROWS.azure as Row);
   await provider.create({ ...REQUEST, userData: (address) => `at ${address}` });
   assert.equal(api.userData(), `at ${STUB_ADDRESS}`);
 });
@@ -399,7 +264,7 @@ test('a provider that stumbles is asked again for what changes nothing, and neve
       return stumbles % 2 === 1 ? { status: 503, json: {} } : calm.answer(asked, ports);
     },
   };
-  const { provider, stub } = await start(t, { ...(ROWS.hetzner as Row), api: () => shaky });
+  const { provider, stub } = await startCloud(t, { ...(ROWS.hetzner as Row), api: () => shaky });
   assert.deepEqual(await provider.list(), []);
   const before = stub.asked.length;
   await assert.rejects(provider.create(REQUEST), Unheard);
@@ -411,7 +276,7 @@ test('an answer that cannot be understood is a refusal that says what is missing
     ...hetzner.hetznerApi(),
     answer: () => ({ status: 200, json: { servers: [{ id: 1 }] } }),
   };
-  const { provider } = await start(t, { ...(ROWS.hetzner as Row), api: () => strange });
+  const { provider } = await startCloud(t, { ...(ROWS.hetzner as Row), api: () => strange });
   const { message } = await refusalOf(provider.list());
   assert.match(message, /^Hetzner: its answer to GET \/v1\/servers.* lacks servers\.0\.name$/u);
 });

@@ -47,6 +47,8 @@ interface Disk {
   readonly mark: z.infer<typeof mark>;
   /** Since its server has gone. */
   readonly wasSeen: boolean;
+  /** It is made for as long as one look, and nothing can be changed of it until then. */
+  readonly isMade: boolean;
 }
 
 /** Where disks of each kind are. */
@@ -84,8 +86,9 @@ class ScalewayApi implements CloudApi {
     this.#type = type;
   }
 
-  #showVolume(id: string, { mark: { name = 'root', tags = [] }, wasSeen }: Disk) {
-    return { id, name, tags, status: wasSeen ? 'available' : 'in_use' };
+  #showVolume(id: string, { mark: { name = 'root', tags = [] }, wasSeen, isMade }: Disk) {
+    const status = wasSeen ? 'available' : 'in_use';
+    return { id, name, tags, status: isMade ? status : 'creating' };
   }
 
   #listVolumes(tag: string): Answer {
@@ -107,7 +110,7 @@ class ScalewayApi implements CloudApi {
     if (disk === undefined) return undefined;
     const server = [...this.#servers.keys()].find((one) => volumeOf(one) === id);
     if (method === 'GET') {
-      this.#volumes.set(id, { ...disk, wasSeen: server === undefined });
+      this.#volumes.set(id, { ...disk, wasSeen: server === undefined, isMade: true });
       if (this.#type === 'sbs_volume') {
         // It is let go a while after its server.
         return { status: 200, json: this.#showVolume(id, disk) };
@@ -116,6 +119,7 @@ class ScalewayApi implements CloudApi {
       return { status: 200, json: { volume: { id, state: 'available', server: holder } } };
     }
     if (method === 'PATCH') {
+      assert.deepEqual([this.#type, disk.isMade], ['sbs_volume', true]);
       this.#volumes.set(id, { ...disk, mark: readBody(asked, mark) });
       return { status: 200, json: {} };
     }
@@ -163,7 +167,7 @@ class ScalewayApi implements CloudApi {
         isSeen: false,
       };
       this.#servers.set(made, kept);
-      this.#volumes.set(volumeOf(made), { mark: {}, wasSeen: false });
+      this.#volumes.set(volumeOf(made), { mark: {}, wasSeen: false, isMade: false });
       return { status: 201, json: { server: show(made, kept, this.#type) } };
     }
     if (path === base && method === 'GET') {
