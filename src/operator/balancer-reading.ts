@@ -6,6 +6,7 @@
 import type { Transport } from '../base/port-name.ts';
 import { InvalidText } from '../config/option.ts';
 import { readTunnelName } from '../config/tunnel.ts';
+import { allowListProblem } from './allow-list.ts';
 import { GROUP, type ServiceObject, type ServicePort, type TunnelSpecFields } from './objects.ts';
 import type { OperatorSettings } from './settings.ts';
 
@@ -112,10 +113,19 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
     ...(upstreams.length === 0 ? {} : { upstreams }),
     ...portsOf('tcp', open, name),
     ...portsOf('udp', open, name),
-    ...(ranges.length === 0 ? {} : { allowIps: ranges.map((range) => range.trim()) }),
+    ...rangesOf(ranges),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
     ...(udpProxyProtocol === undefined ? {} : { udpProxyProtocol }),
   };
+}
+
+/** Kubernetes' own meaning of an empty list is none. */
+function rangesOf(ranges: readonly string[]): Pick<TunnelSpecFields, 'allowIps'> {
+  if (ranges.length === 0) return {};
+  const allowIps = ranges.map((range) => range.trim());
+  const problem = allowListProblem('spec.loadBalancerSourceRanges', allowIps);
+  if (problem !== undefined) throw new WrongBalancer('InvalidSourceRanges', problem);
+  return { allowIps };
 }
 
 function portsOf(wanted: Transport, open: readonly OpenPort[], name: string) {

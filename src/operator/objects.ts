@@ -106,7 +106,7 @@ export interface TunnelSpecFields {
   readonly upstreams?: readonly HostUpstream[];
   readonly tcp?: readonly PortUpstream[];
   readonly udp?: readonly PortUpstream[];
-  /** Absent: everyone. The definition refuses an empty one, which would be everyone as well. */
+  /** Absent: everyone. An empty one is refused, also where an older definition has stored it. */
   readonly allowIps?: readonly string[];
   readonly proxyProtocol?: 'off' | 'v1' | 'v2';
   readonly udpProxyProtocol?: 'off' | 'v2';
@@ -156,7 +156,7 @@ export interface ExitNodeSpecFields {
   readonly caFingerprint?: string;
   readonly provision?: Provision;
   readonly allocation?: 'Shared' | 'PerTunnel';
-  /** Absent: all. Empty is refused, too. */
+  /** Absent: all. Empty is refused, too, and where it is stored stands for none. */
   readonly allowedNamespaces?: readonly string[];
   /**
    * What the exit node lets clients ask for, such as `1024-65535`. Absent: not known here, or of a

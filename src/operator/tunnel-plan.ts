@@ -10,6 +10,7 @@
 import { createHash } from 'node:crypto';
 import type { Transport } from '../base/port-name.ts';
 import type { Action, EventOrder, Plan } from './actions.ts';
+import { allowListProblem } from './allow-list.ts';
 import { type ClaimProblem, claimProblem, claimsOf, portsOf, saidPorts } from './claims.ts';
 import { type ClientTarget, clientDeployment, deploymentName } from './client-deployment.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
@@ -76,6 +77,10 @@ function planServing(observed: TunnelObserved): Plan {
   const problem = exitNodeProblem(tunnel, wanted, named);
   if (problem !== undefined || named === undefined) return planRefusal(observed, problem, own);
   const isTemplate = named.spec.allocation === 'PerTunnel';
+  const wrongList = allowListProblem('spec.allowIps', tunnel.spec.allowIps);
+  if (wrongList !== undefined) {
+    return planRefusal(observed, { reason: 'InvalidSpec', message: wrongList }, own);
+  }
   const claims = claimsOf(tunnel.spec);
   if ('reason' in claims) return planRefusal(observed, claims, own);
   // One of the tunnel's own that it needs no more, as it was pointed at another.
@@ -201,8 +206,8 @@ function exitNodeProblem(
   if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
     return { reason: 'ExitNodeNotFound', message: `there is no exit node ${wanted}` };
   }
-  const allowed = found.spec.allowedNamespaces ?? [];
-  if (allowed.length === 0 || allowed.includes(metadata.namespace ?? '')) return undefined;
+  const { allowedNamespaces: allowed } = found.spec;
+  if (allowed === undefined || allowed.includes(metadata.namespace ?? '')) return undefined;
   const message = `exit node ${wanted} is not for namespace ${metadata.namespace}`;
   return { reason: 'ExitNodeNotAllowed', message };
 }

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { clientDeployment } from '../../src/operator/client-deployment.ts';
 import type {
+  Condition,
   DeploymentObject,
   ExitNodeObject,
   TunnelObject,
@@ -149,6 +150,26 @@ describe('a tunnel that can be served', () => {
   });
 });
 
+test('a stored tunnel with an allow list of nobody serves nobody, and says why', () => {
+  for (const [allowIps, message] of [
+    [[], /^spec\.allowIps is empty/u],
+    [['10.0.0.1/8'], /^spec\.allowIps: '10\.0\.0\.1\/8' has bits set/u],
+  ] as const) {
+    const open = tunnel({ spec: { ...tunnel().spec, allowIps } });
+    const made = plan({ tunnel: open, deployment: client(tunnel()), served: 'all' });
+    assert.deepEqual(summary(made), [
+      ...[`delete Deployment sluiceway/${NAME}`, 'status InvalidSpec'],
+      ...['tell Warning InvalidSpec', 'blocked'],
+    ]);
+    const { conditions } = statusOf(made) as { conditions: Condition[] };
+    for (const type of ['Ready', 'Accepted']) {
+      const told = conditions.find((one) => one.type === type);
+      assert.equal(told?.status, 'False');
+      assert.match(told?.message ?? '', message);
+    }
+  }
+});
+
 describe('names', () => {
   const holder = (over: { uid?: string; at?: string; claims?: string[]; on?: string } = {}) =>
     tunnel({
@@ -291,6 +312,11 @@ describe('names', () => {
     [
       'one of another namespace',
       { exitNodes: [node({ allowedNamespaces: ['other'] })] },
+      'ExitNodeNotAllowed',
+    ],
+    [
+      'one of no namespace, as it was stored',
+      { exitNodes: [node({ allowedNamespaces: [] })] },
       'ExitNodeNotAllowed',
     ],
   ];
