@@ -8,8 +8,10 @@
 import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
+import { systemClock } from '../base/clock.ts';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
 import { http, https } from '../base/http-modules.ts';
+import { ExecCredential, type RunProgram, readProgram } from './exec-credential.ts';
 import type { KubeObject } from './objects.ts';
 import { type Kind, listPath, type ObjectRef, objectPath, RESOURCES } from './resources.ts';
 
@@ -74,8 +76,11 @@ export class Cluster {
     this.config = config;
   }
 
-  /** From a file, or as kubectl and pods find it. Throws when it cannot be read. */
-  static open(kubeconfig: string | undefined): Cluster {
+  /**
+   * From a file, or as kubectl and pods find it, with what runs the program that it may name.
+   * Throws when it cannot be read.
+   */
+  static open(kubeconfig: string | undefined, run?: RunProgram): Cluster {
     const config = new VerifyingConfig();
     try {
       if (kubeconfig === undefined) config.loadFromDefault();
@@ -85,6 +90,7 @@ export class Cluster {
       if (found.skipTLSVerify) {
         throw new Error(`cluster ${found.name} skips the check of certificates; give it a CA`);
       }
+      takeProgram(config, run);
     } catch (cause) {
       const where = kubeconfig === undefined ? 'no --kubeconfig is given' : kubeconfig;
       const why = cause instanceof Error ? cause.message : String(cause);
@@ -234,6 +240,21 @@ export class Cluster {
     }
     return this.#agents.config;
   }
+}
+
+/** The library would wait for ever for a program, and run it once for each that asks. */
+function takeProgram(config: KubeConfig, run: RunProgram | undefined): void {
+  const user = config.getCurrentUser();
+  const program = readProgram(user?.exec ?? user?.authProvider?.config?.exec);
+  if (user === null || program === undefined) return;
+  if (run === undefined) throw new Error(`user ${user.name} has a program, and none is run here`);
+  const credential = new ExecCredential(program, run, systemClock);
+  const { exec: _, authProvider: __, ...plain } = user;
+  config.users = config.users.map((one) => (one === user ? plain : one));
+  config.addAuthenticator({
+    isAuthProvider: ({ name }) => name === user.name,
+    applyAuthentication: (_user, options) => credential.present(options),
+  });
 }
 
 /** The library's type leaves out that what is optional may be undefined. */

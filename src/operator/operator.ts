@@ -11,6 +11,7 @@ import { type MetricsPort, openMetricsPort } from '../base/metrics-port.ts';
 import type { OperatorConfig } from '../config/operator.ts';
 import { Cluster } from './cluster.ts';
 import { conditionOf } from './conditions.ts';
+import type { RunProgram } from './exec-credential.ts';
 import { Leadership } from './leadership.ts';
 import type { OpenProvider } from './machine.ts';
 import { OperatorMetrics } from './metrics.ts';
@@ -25,6 +26,8 @@ export interface OperatorOptions {
   /** Namespace of the pod, when it is in one. */
   readonly podNamespace: string | undefined;
   readonly openProvider: OpenProvider;
+  /** For the program of a kubeconfig. */
+  readonly runProgram: RunProgram;
 }
 
 export interface RunningOperator {
@@ -60,7 +63,7 @@ class Operator implements RunningOperator {
     this.#config = config;
     this.#options = options;
     const { log, version } = options;
-    const cluster = Cluster.open(config.kubeconfig);
+    const cluster = Cluster.open(config.kubeconfig, options.runProgram);
     const namespace =
       config.operatorNamespace ?? options.podNamespace ?? cluster.contextNamespace ?? 'default';
     const identity = `${options.hostname}_${randomUUID()}`;

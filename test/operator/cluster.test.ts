@@ -11,15 +11,19 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { createLogger } from '../../src/base/log.ts';
+import { createRunProgram } from '../../src/cli/credential-program.ts';
 import { Cluster } from '../../src/operator/cluster.ts';
 import { KindWatch } from '../../src/operator/watch.ts';
 import { undoAfter } from '../support/cleanup.ts';
-import { eventually } from '../support/deadline.ts';
+import { eventually, within } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { LogLines } from '../support/log-lines.ts';
 import { ClientCa, type ClientPair, leafOf, newAuthority } from '../support/private-pki.ts';
 import { scratchFolder } from '../support/programs.ts';
 
 const WAIT_MS = 10_000;
+/** Far above what the programs here take. */
+const PROGRAM_MS = 5000;
 
 interface Api {
   readonly server: Server;
@@ -64,7 +68,7 @@ async function startApi(t: TestContext, folder: string, clientCa: string): Promi
   return { server, url, caFile, callers, watchers, watches };
 }
 
-function clusterWith(folder: string, api: Api, user: object): Cluster {
+function clusterWith(folder: string, api: Api, user: object, programMs = PROGRAM_MS): Cluster {
   const file = path.join(folder, 'kubeconfig');
   const cluster = { server: api.url, 'certificate-authority': api.caFile };
   const config = {
@@ -74,7 +78,7 @@ function clusterWith(folder: string, api: Api, user: object): Cluster {
     contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
   };
   writeFileSync(file, JSON.stringify(config));
-  return Cluster.open(file);
+  return Cluster.open(file, createRunProgram(programMs));
 }
 
 /** What a program of a kubeconfig prints: good until the next call. */
@@ -104,6 +108,28 @@ test('a client certificate that a program gives anew is shown from then on', asy
   writeFileSync(file, credential(renewed));
   await cluster.list('Tunnel', {});
   assert.deepEqual(api.callers, ['old', 'old', 'renewed']);
+});
+
+test('a program that does not end ends calls and watches, which name it', async (t) => {
+  const folder = scratchFolder(t);
+  const api = await startApi(t, folder, new ClientCa(folder).ca);
+  const apiVersion = 'client.authentication.k8s.io/v1';
+  const exec = { apiVersion, command: 'sleep', args: ['600'], interactiveMode: 'Never' };
+  const cluster = clusterWith(folder, api, { exec }, 200);
+  const late = /^the credential program 'sleep' of the kubeconfig did not end within 0\.2 s/u;
+  const asking = cluster.list('Tunnel', {});
+  await assert.rejects(within(WAIT_MS, 'an end', asking), {
+    code: 'SLW_KUBE_UNREACHABLE',
+    message: late,
+  });
+  const lines = new LogLines('operator');
+  const watch = new KindWatch({
+    ...{ kind: 'Tunnel', scope: {}, clock: new FakeClock(), random: () => 1, cluster },
+    ...{ log: lines.log, onChange: () => {}, onSynced: () => {}, onBroken: () => {} },
+  });
+  undoAfter(t, () => watch.stop());
+  watch.start();
+  await lines.line('watch broke, trying again', { err: late });
 });
 
 test('a client certificate whose files change is shown by calls and watches', async (t) => {

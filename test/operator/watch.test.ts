@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createLogger } from '../../src/base/log.ts';
+import { createRunProgram } from '../../src/cli/credential-program.ts';
 import { Cluster } from '../../src/operator/cluster.ts';
 import { KindWatch } from '../../src/operator/watch.ts';
 import { undoAfter } from '../support/cleanup.ts';
@@ -92,7 +93,7 @@ test('a login that fails when a watch is taken up again is tried again later', a
   const told = new Arrivals<'synced' | 'broken'>();
   const watch = new KindWatch({
     ...{ kind: 'Tunnel', scope: {}, clock, random: () => 1 },
-    cluster: Cluster.open(kubeconfig(folder, failing, api)),
+    cluster: Cluster.open(kubeconfig(folder, failing, api), createRunProgram()),
     log: createLogger({ level: 'silent', component: 'test', format: 'json' }),
     onChange: () => {},
     onSynced: () => told.add('synced'),

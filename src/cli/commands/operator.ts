@@ -9,6 +9,7 @@ import { sleep, systemClock } from '../../base/clock.ts';
 import { ConfigError } from '../../base/errors.ts';
 import { resolveConfig } from '../../config/config.ts';
 import { readBuildInfo } from '../build-info.ts';
+import { createRunProgram } from '../credential-program.ts';
 import { runToExit } from '../lifecycle.ts';
 import { createMachines } from '../operator-machines.ts';
 import { packageSource } from '../package-source.ts';
@@ -32,6 +33,7 @@ export async function runOperator(flags: Flags): Promise<void> {
       await startOperator(config, {
         ...{ log, version, hostname: hostname(), podNamespace: readPodNamespace() },
         openProvider: createMachines({ source, clock: systemClock, sleep }),
+        runProgram: createRunProgram(),
       }),
   });
 }

@@ -1,0 +1,104 @@
+// Who we are to the Kubernetes API where a program says so: `exec` of a user of a kubeconfig
+// (kubernetes.io/docs/reference/access-authn-authz/authentication, client-go credential plugins).
+//
+// Invariant: one run at a time, whoever asks meanwhile waits for that; what a program says holds
+// until it says that it ends; every failure names the program. Must not know: how a program is run,
+// for how long, or who asks.
+
+import { type Clock, wallMsOf } from '../base/clock.ts';
+import { SluicewayError } from '../base/errors.ts';
+
+/** As a kubeconfig names it. */
+export interface CredentialProgram {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** Beside those of this process. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Gives what it has printed; rejects, in words that follow its name, when it fails or is late. */
+export type RunProgram = (program: CredentialProgram) => Promise<string>;
+
+/** What of a credential goes into a request. */
+interface Status {
+  readonly token?: string;
+  readonly clientCertificateData?: string;
+  readonly clientKeyData?: string;
+  readonly expirationTimestamp?: string;
+}
+
+interface Presenting {
+  cert?: unknown;
+  key?: unknown;
+  headers?: unknown;
+}
+
+/** Undefined: the user has none. */
+export function readProgram(exec: unknown): CredentialProgram | undefined {
+  if (typeof exec !== 'object' || exec === null) return undefined;
+  const { command, args, env } = exec as Readonly<Record<string, unknown>>;
+  const pairs = (Array.isArray(env) ? env : []) as readonly { name: unknown; value: unknown }[];
+  return {
+    command: typeof command === 'string' ? command : '',
+    args: (Array.isArray(args) ? args : []).map(String),
+    env: Object.fromEntries(pairs.map(({ name, value }) => [String(name), String(value)])),
+  };
+}
+
+export class ExecCredential {
+  readonly #program: CredentialProgram;
+  readonly #run: RunProgram;
+  readonly #clock: Clock;
+  #last: Status | undefined;
+  #running: Promise<Status> | undefined;
+
+  constructor(program: CredentialProgram, run: RunProgram, clock: Clock) {
+    this.#program = program;
+    this.#run = run;
+    this.#clock = clock;
+  }
+
+  /** Rejects with SLW_KUBE_UNREACHABLE. */
+  async present(options: Presenting): Promise<void> {
+    const { token, clientCertificateData: cert, clientKeyData: key } = await this.#current();
+    if (cert !== undefined) options.cert = cert;
+    if (key !== undefined) options.key = key;
+    if (token === undefined) return;
+    options.headers = { ...(options.headers as object), Authorization: `Bearer ${token}` };
+  }
+
+  async #current(): Promise<Status> {
+    if (this.#last !== undefined && this.#holds(this.#last)) return this.#last;
+    this.#running ??= this.#ask().finally(() => {
+      this.#running = undefined;
+    });
+    return await this.#running;
+  }
+
+  #holds({ expirationTimestamp: end }: Status): boolean {
+    return end === undefined || wallMsOf(end) > this.#clock.wallMs();
+  }
+
+  async #ask(): Promise<Status> {
+    try {
+      const text = await this.#run(this.#program);
+      this.#last = readStatus(text);
+      return this.#last;
+    } catch (cause) {
+      const which = `the credential program '${this.#program.command}' of the kubeconfig`;
+      const detail = `${which} ${(cause as Error).message}`;
+      throw new SluicewayError('SLW_KUBE_UNREACHABLE', detail, { cause });
+    }
+  }
+}
+
+function readStatus(text: string): Status {
+  let status: unknown;
+  try {
+    ({ status } = JSON.parse(text) as { readonly status?: unknown });
+  } catch {
+    // Said below, without what it printed, which may be a secret.
+  }
+  if (typeof status === 'object' && status !== null) return status;
+  throw new Error('printed no ExecCredential with a status');
+}

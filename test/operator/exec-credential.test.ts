@@ -1,0 +1,73 @@
+// Goal: a program is asked once for all who wait, again when its credential has ended, and named
+// when it fails. Method: a clock moved by hand, and programs that the test ends.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ExecCredential, readProgram } from '../../src/operator/exec-credential.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const PROGRAM = { command: 'aws', args: ['eks', 'get-token'], env: { AWS_PROFILE: 'edge' } };
+
+function start() {
+  const clock = new FakeClock();
+  const runs: PromiseWithResolvers<string>[] = [];
+  const run = (program: typeof PROGRAM | object): Promise<string> => {
+    assert.equal(program, PROGRAM);
+    const one = Promise.withResolvers<string>();
+    runs.push(one);
+    return one.promise;
+  };
+  return { clock, runs, credential: new ExecCredential(PROGRAM, run, clock) };
+}
+
+async function authorizationOf(credential: ExecCredential): Promise<unknown> {
+  const options: { headers?: unknown } = { headers: { accept: 'text/plain' } };
+  await credential.present(options);
+  return options.headers;
+}
+
+const said = (token: string, end?: string): string =>
+  JSON.stringify({ status: { token, expirationTimestamp: end } });
+
+test('a program runs once for all who ask, and again when its credential has ended', async () => {
+  const { clock, runs, credential } = start();
+  const [one, other] = [authorizationOf(credential), authorizationOf(credential)];
+  const end = new Date(clock.wallMs() + 60_000).toISOString();
+  runs[0]?.resolve(said('first', end));
+  const first = { accept: 'text/plain', Authorization: 'Bearer first' };
+  assert.deepEqual([await one, await other], [first, first]);
+  clock.advance(59_999);
+  assert.deepEqual(await authorizationOf(credential), first);
+  assert.equal(runs.length, 1);
+  clock.advance(1);
+  const next = authorizationOf(credential);
+  assert.equal(runs.length, 2);
+  runs[1]?.resolve(said('second'));
+  assert.deepEqual(await next, { ...first, Authorization: 'Bearer second' });
+});
+
+test('a failure names the program, and the next who asks has it run anew', async () => {
+  const { runs, credential } = start();
+  const failures: readonly (readonly [(run: PromiseWithResolvers<string>) => void, string])[] = [
+    [(run) => run.reject(new Error('did not end within 60 s')), 'did not end within 60 s'],
+    [(run) => run.resolve('no JSON, and a secret'), 'printed no ExecCredential with a status'],
+    [(run) => run.resolve('null'), 'printed no ExecCredential with a status'],
+    [(run) => run.resolve('{"kind":"ExecCredential"}'), 'printed no ExecCredential with a status'],
+  ];
+  for (const [end, why] of failures) {
+    const asking = credential.present({});
+    end(runs.at(-1) ?? assert.fail('it was not run'));
+    await assert.rejects(asking, {
+      code: 'SLW_KUBE_UNREACHABLE',
+      message: `the credential program 'aws' of the kubeconfig ${why}`,
+    });
+  }
+  assert.equal(runs.length, failures.length);
+});
+
+test('a program is read as kubeconfigs have it', () => {
+  const env = [{ name: 'AWS_PROFILE', value: 'edge' }];
+  assert.deepEqual(readProgram({ ...PROGRAM, env, interactiveMode: 'Never' }), PROGRAM);
+  assert.deepEqual(readProgram({ command: 'a', env: null }), { command: 'a', args: [], env: {} });
+  assert.equal(readProgram(undefined), undefined);
+});
