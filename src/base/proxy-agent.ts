@@ -7,6 +7,7 @@
 
 import type { Agent } from 'node:http';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { attemptsWithin } from './dial-attempts.ts';
 import { SluicewayError } from './errors.ts';
 import { unbracketed } from './ip.ts';
 import { describeTlsRefusal } from './tls-refusal.ts';
@@ -16,6 +17,8 @@ export interface ProxyOptions {
   readonly proxy: string;
   /** Ends the connection to the proxy while it is being made. */
   readonly signal: AbortSignal;
+  /** After which it will. */
+  readonly timeoutMs: number;
   /** The status of the answer to CONNECT; SOCKS has none. */
   readonly onAnswer?: (status: number) => void;
 }
@@ -23,16 +26,17 @@ export interface ProxyOptions {
 /** Most have no proxy, and the agents weigh 4 MB: they are loaded when they are needed. */
 export async function createProxyAgent(options: ProxyOptions): Promise<Agent> {
   const { proxy, signal, onAnswer } = options;
+  const attempts = attemptsWithin(options.timeoutMs);
   if (proxy.startsWith('socks')) {
     const { SocksProxyAgent } = await import('socks-proxy-agent');
     // A dial by SOCKS ends by itself after 30 s: its socket takes no signal.
-    const agent = new SocksProxyAgent(proxy);
+    const agent = new SocksProxyAgent(proxy, { socketOptions: attempts });
     // It keeps the brackets of an IPv6 address, and would look that up as a name.
     agent.proxy.host = unbracketed(new URL(proxy).hostname);
     return agent;
   }
   const { HttpsProxyAgent } = await import('https-proxy-agent');
-  const agent = new HttpsProxyAgent(proxy, { signal });
+  const agent = new HttpsProxyAgent(proxy, { signal, ...attempts });
   const connect = agent.connect.bind(agent);
   // It ends with the answer to CONNECT: what fails in it is never the server's TLS.
   agent.connect = (request, target) =>

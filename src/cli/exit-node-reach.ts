@@ -9,6 +9,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { http, https } from '../base/http-modules.ts';
 import { fetchServerCa } from '../client/server-ca.ts';
@@ -51,7 +52,7 @@ function isReady(url: string, timeoutMs: number, ca?: string): Promise<boolean> 
   const ready = controlUrl(url, '/readyz');
   const signal = AbortSignal.timeout(timeoutMs);
   return new Promise((resolve) => {
-    const options = { agent: false as const, signal };
+    const options = { agent: false as const, signal, ...attemptsWithin(timeoutMs) };
     const request =
       ca === undefined
         ? http.get(ready, options)
@@ -67,7 +68,12 @@ function isReady(url: string, timeoutMs: number, ca?: string): Promise<boolean> 
 /** A certificate of the operator's is for a name, and we come by an address. */
 function canConnect({ hostname, port }: URL, timeoutMs: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: hostname, port: Number(port || 443), timeout: timeoutMs });
+    const socket = connect({
+      host: hostname,
+      port: Number(port || 443),
+      timeout: timeoutMs,
+      ...attemptsWithin(timeoutMs),
+    });
     const end = (isOpen: boolean): void => {
       socket.destroy();
       resolve(isOpen);

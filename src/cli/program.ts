@@ -4,7 +4,9 @@
 // lines with the code of the table; commander never exits the process itself; a command's code is
 // loaded when it runs, so that none pays for another's. Must not know: what a command does.
 
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net';
 import { Command as CliCommand, CommanderError } from 'commander';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
 import { releaseCompilers } from '../base/late-compilers.ts';
 import { COMMANDS } from '../config/print.ts';
@@ -19,10 +21,16 @@ import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { complain, surviveClosedPipes } from './output.ts';
 import type { Flags } from './sources.ts';
 
+/** What a server on the way to which nothing else is said has to connect. Guess. */
+const DIAL_MS = 10_000;
+
 type Run = (flags: Flags) => Promise<void> | void;
 
 export async function main(argv: readonly string[]): Promise<void> {
   surviveClosedPipes();
+  // For `fetch` and libraries, to which it cannot be said.
+  const { autoSelectFamilyAttemptTimeout: attemptMs } = attemptsWithin(DIAL_MS);
+  setDefaultAutoSelectFamilyAttemptTimeout(attemptMs);
   try {
     const chosen = await choose(argv);
     await chosen?.();

@@ -5,6 +5,7 @@
 
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { http, https } from '../base/http-modules.ts';
 import { trustIn } from '../base/own-authorities.ts';
 import type { UpstreamEntry } from '../bridge/client-messages.ts';
@@ -27,9 +28,10 @@ export const probeUpstream: Probe = (entry, check, timeoutMs) =>
 
 function probeTcp(entry: UpstreamEntry, timeoutMs: number): Promise<string | undefined> {
   const { path, host, port, tls } = entry;
-  const place = path === undefined ? { host, port } : { path };
+  const way = { host, port, ...attemptsWithin(timeoutMs) };
+  const place = path === undefined ? way : { path };
   return new Promise((resolve) => {
-    const socket: Socket = tls ? connectTls({ host, port, ...trustOf(entry) }) : connectTcp(place);
+    const socket: Socket = tls ? connectTls({ ...way, ...trustOf(entry) }) : connectTcp(place);
     const settle = (reason: string | undefined): void => {
       resolve(reason);
       socket.destroy();
@@ -52,7 +54,7 @@ function probeHttp(
   return new Promise((resolve) => {
     const asking = (tls ? https : http).request({
       ...place,
-      ...{ path, signal, agent: false },
+      ...{ path, signal, agent: false, ...attemptsWithin(timeoutMs) },
       headers: {
         'user-agent': 'sluiceway-health-check',
         ...(named === undefined ? {} : { host: named }),

@@ -12,6 +12,7 @@ import type { IncomingMessage } from 'node:http';
 import { checkServerIdentity, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { describeClockGap } from '../base/clock-gap.ts';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { describeDialFailure } from '../base/dial-failure.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { https } from '../base/http-modules.ts';
@@ -189,7 +190,8 @@ async function fetchCa(url: URL, proxy: string | undefined, timeoutMs: number): 
   const onAnswer = (status: number): void => {
     proxyStatus = status;
   };
-  const way = proxy === undefined ? false : await createProxyAgent({ proxy, signal, onAnswer });
+  const way =
+    proxy === undefined ? false : await createProxyAgent({ proxy, signal, onAnswer, timeoutMs });
   return new Promise((resolve, reject) => {
     const fail = (code: ErrorCode, why: string): void =>
       reject(failure(code, server, `cannot fetch its CA: ${why}`));
@@ -198,7 +200,8 @@ async function fetchCa(url: URL, proxy: string | undefined, timeoutMs: number): 
       else fail('SLW_DIAL_FAILED', describeDialFailure(cause, url.href, proxy));
     };
     // Nothing can be trusted yet: the answer is verified as a whole when it is there.
-    const options = { agent: way, signal, rejectUnauthorized: false, minVersion: 'TLSv1.2' };
+    const trust = { rejectUnauthorized: false, minVersion: 'TLSv1.2' };
+    const options = { agent: way, signal, ...attemptsWithin(timeoutMs), ...trust };
     const request = https.request(url, options as object);
     request.on('error', away);
     request.on('response', (response) => {

@@ -11,6 +11,7 @@
 
 import acme from 'acme-client';
 import { wallMsOf } from '../base/clock.ts';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { https } from '../base/http-modules.ts';
 import { trustIn } from '../base/own-authorities.ts';
@@ -208,6 +209,7 @@ export class AcmeIssuer implements Issuer {
     // Without keep-alive: orders are rare, and an idle connection may be gone unnoticed.
     defaults.httpsAgent = new https.Agent({
       keepAlive: false,
+      ...attemptsWithin(REQUEST_MS),
       ...trustIn(ca),
     });
     // Every answer comes as an error: acme-client wants to see it first, and to retry.

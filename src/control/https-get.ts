@@ -4,6 +4,7 @@
 // time and size are bounded, and a connection is not kept. Must not know: what is asked for.
 
 import type { IncomingMessage } from 'node:http';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { http, https } from '../base/http-modules.ts';
 
 export interface GetLimits {
@@ -34,6 +35,7 @@ export function getDocument(
   return new Promise((resolve, reject) => {
     const options = {
       ...{ agent: false, method, signal: AbortSignal.timeout(timeoutMs) },
+      ...attemptsWithin(timeoutMs),
       headers: { accept: 'application/json', ...headers, connection: 'close' },
     };
     const onAnswer = (answer: IncomingMessage): void => {

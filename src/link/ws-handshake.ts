@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
 import { systemClock } from '../base/clock.ts';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import {
   describeDialAnswer,
   describeDialFailure,
@@ -135,7 +136,7 @@ class Dial {
       this.#proxyStatus = status;
     };
     const { signal } = this.#way;
-    createProxyAgent({ proxy, signal, onAnswer }).then(
+    createProxyAgent({ proxy, signal, onAnswer, timeoutMs: HANDSHAKE_TIMEOUT_MS }).then(
       (way) => {
         if (this.#state === 'dialling') this.#open(way);
       },
@@ -162,6 +163,7 @@ class Dial {
       ...(way === undefined ? {} : { agent: way, ...identityBehindProxy(url) }),
       perMessageDeflate: false,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      ...attemptsWithin(HANDSHAKE_TIMEOUT_MS),
       maxRedirects: 0,
       // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: the token goes over this connection.
       rejectUnauthorized: true,

@@ -9,6 +9,7 @@ import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
 import { systemClock } from '../base/clock.ts';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
 import { http, https } from '../base/http-modules.ts';
 import { ExecCredential, type RunProgram, readProgram } from './exec-credential.ts';
@@ -275,7 +276,7 @@ function exchange(url: URL, options: RequestOptions, text: string | undefined): 
       const detail = `cannot reach the Kubernetes API at ${url.origin}: ${why}`;
       reject(new SluicewayError('SLW_KUBE_UNREACHABLE', detail, { cause }));
     };
-    const request = send(url, { ...options, signal });
+    const request = send(url, { ...options, ...attemptsWithin(TIMEOUT_MS), signal });
     request.on('error', fail);
     request.on('response', (response) => {
       response.on('error', fail);

@@ -5,6 +5,7 @@
 // nobody up. Must not know: what follows from an answer.
 
 import type { Clock } from '../base/clock.ts';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { http, https } from '../base/http-modules.ts';
 import { fetchServerCa } from '../client/server-ca.ts';
 import { controlUrl, serverUrl } from '../config/address.ts';
@@ -115,7 +116,7 @@ function statusOf(url: URL, ca: string | undefined): Promise<number> {
   const isTls = url.protocol === 'https:';
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   const options = {
-    ...({ agent: false, signal } as const),
+    ...({ agent: false, signal, ...attemptsWithin(TIMEOUT_MS) } as const),
     // Said here because the environment would otherwise decide.
     ...(isTls ? { rejectUnauthorized: true } : {}),
     ...(ca === undefined ? {} : { ca }),

@@ -8,6 +8,7 @@
 
 import { connect, isIP, type LookupFunction, type Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 import { type ForwardRule, ForwardRules } from '../base/forward-rules.ts';
 import { canonicalIp } from '../base/ip.ts';
@@ -21,10 +22,6 @@ import { type Meters, OTHER } from './meters.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';
 import type { TokenBudget } from './token-budget.ts';
 import { Told } from './told.ts';
-
-/** For one of several addresses, before the next is tried beside it. Node's own is too short for
- * another continent. */
-const ATTEMPT_TIMEOUT_MS = 2000;
 
 /** On whose behalf: what its token allows, looked at anew for each stream. */
 export interface ForwardScope {
@@ -133,7 +130,7 @@ export class Forwards {
       host: canonicalIp(host) ?? host,
       port,
       lookup: this.#lookupFor(target, scope),
-      autoSelectFamilyAttemptTimeout: ATTEMPT_TIMEOUT_MS,
+      ...attemptsWithin(limits.upstreamConnectTimeoutMs),
       allowHalfOpen: true,
       noDelay: true,
     });

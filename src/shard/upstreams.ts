@@ -7,6 +7,7 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
+import { attemptsWithin } from '../base/dial-attempts.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
 import { trustIn } from '../base/own-authorities.ts';
@@ -83,7 +84,7 @@ export class Upstreams {
       return;
     }
     const { limits, clock } = this.#options;
-    const socket = dial(entry);
+    const socket = dial(entry, limits.upstreamConnectTimeoutMs);
     if (socket instanceof TLSSocket) this.#watchTrust(socket, entry.name);
     // Kept by the socket until it is connected, and so before every byte of the visitor.
     if (entry.proxyProtocol !== 'off') socket.write(proxyHeader(entry.proxyProtocol, open));
@@ -152,13 +153,15 @@ function datagramHeader({ proxyProtocol, name }: UpstreamEntry, open: Open): Buf
   return encodeDatagramHeader(open, { address, port });
 }
 
-function dial({ path, host, port, tls, ca, serverName, isUnverified }: UpstreamEntry): Socket {
+function dial(entry: UpstreamEntry, timeoutMs: number): Socket {
+  const { path, host, port, tls, ca, serverName, isUnverified } = entry;
   if (path !== undefined) return connectTcp({ path, allowHalfOpen: true });
   const options = {
     host,
     port,
     allowHalfOpen: true,
     noDelay: true,
+    ...attemptsWithin(timeoutMs),
   };
   if (!tls) return connectTcp(options);
   // An IP address is no valid server name in TLS (RFC 6066 section 3).

@@ -66,3 +66,17 @@ test('the young generation is kept small, unless the operator has said how large
     assert.deepEqual(ofSize, [], `${ownOption} ${nodeOptions}`);
   }
 });
+
+/** Prints how long a dial stays with one address, where it is not said. */
+const ATTEMPT_SHOWN = `
+  const net = process.getBuiltinModule('node:net');
+  process.once('exit', () => {
+    process.stderr.write('attempt ' + net.getDefaultAutoSelectFamilyAttemptTimeout());
+  });
+`;
+
+test('what takes no options dials as patiently as the rest', async () => {
+  const NODE_OPTIONS = `--import data:text/javascript,${encodeURIComponent(ATTEMPT_SHOWN)}`;
+  const { code, stderr } = await runFile('--no-warnings', [ENTRY, 'version'], { NODE_OPTIONS });
+  assert.deepEqual([code, stderr], [0, 'attempt 2500']);
+});

@@ -5,6 +5,7 @@
 // know: what is asked for, or how it is shown.
 
 import type { IncomingMessage } from 'node:http';
+import { attemptsWithin } from '../../base/dial-attempts.ts';
 import { describeDialFailure } from '../../base/dial-failure.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { http, https } from '../../base/http-modules.ts';
@@ -49,7 +50,7 @@ export async function ask({
     proxy === undefined
       ? {}
       : {
-          agent: await createProxyAgent({ proxy, signal, onAnswer }),
+          agent: await createProxyAgent({ proxy, signal, onAnswer, timeoutMs }),
           ...identityBehindProxy(url.href),
         };
   const options = {
@@ -58,6 +59,7 @@ export async function ask({
       ...(token === undefined ? {} : { authorization: `Bearer ${token.reveal()}` }),
     },
     signal,
+    ...attemptsWithin(timeoutMs),
     // Said here because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise decide.
     ...(isTls ? { rejectUnauthorized: true } : {}),
     ...trustIn(trust.ca),
