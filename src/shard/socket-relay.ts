@@ -68,7 +68,7 @@ export class SocketRelay implements StreamSink, ReadSink {
   #receivedBytes = 0;
   #takenBytes = 0;
   #sentBytes = 0;
-  /** Activity as of the last sweep. */
+  /** Activity as of the last sweep; while `dialling` the beginning of that. */
   #seenBytes = -1;
   #activeMs: number;
   #probedMs: number;
@@ -180,7 +180,8 @@ export class SocketRelay implements StreamSink, ReadSink {
     // A byte counts when it comes, and once more when it goes on.
     const goneBytes = this.#takenBytes + this.#sentBytes - (this.#stream?.queuedBytes ?? 0);
     const bytes = this.#receivedBytes + this.#sentBytes + goneBytes;
-    if (bytes !== this.#seenBytes) {
+    // What a visitor sends meanwhile brings no upstream nearer.
+    if (bytes !== this.#seenBytes && this.#state !== 'dialling') {
       this.#seenBytes = bytes;
       this.#activeMs = nowMs;
       return;
