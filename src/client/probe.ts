@@ -5,6 +5,7 @@
 
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { systemClock } from '../base/clock.ts';
 import { attemptsWithin } from '../base/dial-attempts.ts';
 import { http, https } from '../base/http-modules.ts';
 import { trustIn } from '../base/own-authorities.ts';
@@ -33,10 +34,13 @@ function probeTcp(entry: UpstreamEntry, timeoutMs: number): Promise<string | und
   return new Promise((resolve) => {
     const socket: Socket = tls ? connectTls({ ...way, ...trustOf(entry) }) : connectTcp(place);
     const settle = (reason: string | undefined): void => {
+      late.cancel();
       resolve(reason);
       socket.destroy();
     };
-    socket.setTimeout(timeoutMs, () => settle(`no answer within ${timeoutMs} ms`));
+    // Not the socket's own, which a look-up that ends and a connection begin anew.
+    const onLate = (): void => settle(`no answer within ${timeoutMs} ms`);
+    const late = systemClock.after(timeoutMs, onLate);
     socket.once(tls ? 'secureConnect' : 'connect', () => settle(undefined));
     socket.on('error', (error: NodeJS.ErrnoException) => settle(error.code ?? error.message));
   });
