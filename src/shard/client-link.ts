@@ -201,7 +201,7 @@ export class ClientLink implements SessionEvents, ForwardLink {
       this.#canUdp = features.includes(UDP_FEATURE);
       this.#session?.activate(limits);
       bridge.tell('welcomed', {
-        ...{ link: dial.link, node, shard, shards },
+        ...{ link: dial.link, node: loggable(node), shard, shards },
         ...{ agent: loggable(agent), spreadMs: spread },
       });
     } else if (type === FRAME.REGISTERED && ANSWERED.has(this.#state)) {
@@ -211,7 +211,8 @@ export class ClientLink implements SessionEvents, ForwardLink {
         link: dial.link,
         results: results.map(({ name, code, reason, scheme }) => ({
           name: loggable(name),
-          code: code as ErrorCode | '',
+          // Of the server's table, which may be newer than ours.
+          code: loggable(code) as ErrorCode | '',
           reason: loggable(reason),
           scheme,
         })),

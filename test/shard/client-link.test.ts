@@ -1,6 +1,6 @@
 // Goal: what a server says costs a client's control no more than it may; a link that goes, for
-// whatever reason, serves as long as it does and takes nothing new. Method: a server of the test's
-// own over a real WebSocket.
+// whatever reason, serves as long as it does and takes nothing new; what a server says is safe to
+// show. Method: a server of the test's own over a real WebSocket.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -34,6 +34,8 @@ import { shardSettings } from './settings.ts';
 const LIMITS = { frame: 262_144, streams: 100, credit: 65_536 };
 const WAIT_MS = 10_000;
 const WELCOME = { version: 1, features: [], node: 'n', shard: 0, shards: 1, agent: 'test/1' };
+/** Clears a terminal that prints it. */
+const CLEAR = '\u001b[2J';
 
 function soon(check: () => void): Promise<void> {
   return eventually(WAIT_MS, 'what the link does', async () => check());
@@ -47,11 +49,13 @@ interface Scene {
   /** What control was told. */
   readonly goneAway: ErrorCode[];
   readonly results: () => number;
+  /** The bodies of welcomes and of answers, as control has them. */
+  readonly told: readonly unknown[];
   readonly ended: Promise<ErrorCode>;
 }
 
 /** A link to a server that has said WELCOME. */
-async function startScene(t: TestContext, firstId?: number): Promise<Scene> {
+async function startScene(t: TestContext, firstId?: number, welcome = WELCOME): Promise<Scene> {
   const server = new WebSocketServer({
     ...{ host: LOOPBACK, port: 0 },
     handleProtocols: () => 'sluiceway.1',
@@ -62,10 +66,15 @@ async function startScene(t: TestContext, firstId?: number): Promise<Scene> {
   const onBug = (error: unknown): void => assert.fail(String(error));
   const goneAway: ErrorCode[] = [];
   let results = 0;
+  const told: unknown[] = [];
   const welcomed = Promise.withResolvers<void>();
   const control = {
-    welcomed: () => welcomed.resolve(),
+    welcomed: (welcome: unknown) => {
+      told.push(welcome);
+      welcomed.resolve();
+    },
     registered: (answer: { results: readonly unknown[] }) => {
+      told.push(answer);
       results += answer.results.length;
     },
     ended: () => undefined,
@@ -100,10 +109,11 @@ async function startScene(t: TestContext, firstId?: number): Promise<Scene> {
   undoAfter(t, () => socket.terminate());
   const messages: Buffer[] = [];
   socket.on('message', (message: Buffer) => messages.push(message));
-  socket.send(bodyFrame(FRAME.WELCOME, 0, encodeWelcome({ ...WELCOME, limits: LIMITS })));
+  socket.send(bodyFrame(FRAME.WELCOME, 0, encodeWelcome({ ...welcome, limits: LIMITS })));
   await within(WAIT_MS, 'the welcome', welcomed.promise);
   const received = (): Buffer => Buffer.concat(messages);
-  return { link, socket, received, goneAway, results: () => results, ended: ended.promise };
+  const seen = { received, goneAway, told, results: () => results };
+  return { link, socket, ...seen, ended: ended.promise };
 }
 
 test('a server that repeats its answers without end loses the link', async (t) => {
@@ -116,6 +126,19 @@ test('a server that repeats its answers without end loses the link', async (t) =
   for (let sent = 0; sent <= CONTROL_COST_MAX; sent += answers.length) socket.send(answer);
   assert.equal(await within(WAIT_MS, 'the end', ended), 'SLW_WIRE_FLOOD');
   assert.ok(results() < CONTROL_COST_MAX, `${results()} results`);
+});
+
+test('no text of a server reaches control with what a terminal would obey', async (t) => {
+  const welcome = { ...WELCOME, node: `n${CLEAR}`, agent: `a${CLEAR}` };
+  const { link, socket, told } = await startScene(t, undefined, welcome);
+  link.offer([{ name: 'a.test', label: 'a' }]);
+  const result = { name: `a${CLEAR}`, code: `SLW_${CLEAR}`, reason: `r${CLEAR}` };
+  const answer = { call: 1, results: [result] };
+  socket.send(bodyFrame(FRAME.REGISTERED, 0, encodeRegistered(answer)));
+  await soon(() => assert.equal(told.length, 2));
+  const texts = JSON.stringify(told);
+  assert.equal(texts.split('?[2J').length, 6, texts);
+  assert.ok(!texts.includes('u001b'), texts);
 });
 
 test('what is not well is withdrawn from a link that has moved, too', async (t) => {
