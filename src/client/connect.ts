@@ -135,7 +135,7 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     void this.#client.closed.then(({ exitCode, code, message = '' }) => {
       const other = exitCode === 0 ? 'SLW_LINK_ENDED' : 'SLW_DIAL_FAILED';
       this.#up.reject(new SluicewayError(code ?? other, message || 'the tunnel has ended'));
-      this.emit('closed', { exitCode, reason: message });
+      queueMicrotask(() => this.emit('closed', { exitCode, reason: message }));
     });
     const onAbort = (): void => this.#up.reject(signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
@@ -189,7 +189,8 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     const forwards = locals.length + (localSocks === undefined ? 0 : 1);
     const areForwardsUp = this.#locals.length >= forwards;
     if (this.#missing().length === 0 && areForwardsUp) this.#up.resolve();
-    this.emit('event', event);
+    // In a turn of its own: what a listener throws is the program's, and stops nothing here.
+    queueMicrotask(() => this.emit('event', event));
   }
 
   /** In vain when no server may take it, now or when it is offered again. */

@@ -12,7 +12,8 @@ import { createServer } from 'node:tls';
 import { type ClientEvent, ConfigError, connect, type Tunnel } from '../../src/client/connect.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { LOOPBACK, TOKEN } from '../support/configs.ts';
-import { within } from '../support/deadline.ts';
+import { startRelay } from '../support/cut-relay.ts';
+import { eventually, within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startNode } from '../support/local-tunnel.ts';
 import { runProgram } from '../support/process.ts';
@@ -66,6 +67,38 @@ test('a tunnel of each kind is up when the call resolves, and gone after close',
   assert.equal(events.at(-1)?.event, 'ended');
   assert.equal((await get(t, { port: node.httpPort, host: HOST })).status, 503);
   await within(WAIT_MS, 'it closes again', tunnel.close());
+});
+
+test("what a listener throws is the program's, and the tunnel goes on", async (t) => {
+  const node = await startNode(t);
+  const relay = await startRelay(t, node.controlPort);
+  const echo = await startEcho(t);
+  const port = await freePort();
+  const tcp = { [port]: `${LOOPBACK}:${echo}` };
+  const tunnel = await open(t, { url: `ws://${LOOPBACK}:${relay.port}`, token: TOKEN, tcp });
+  const uncaught: string[] = [];
+  process.setUncaughtExceptionCaptureCallback((error) => {
+    uncaught.push((error as Error).message);
+  });
+  undoAfter(t, () => process.setUncaughtExceptionCaptureCallback(null));
+  const heard: string[] = [];
+  const again = new Promise<void>((resolve) => {
+    tunnel.on('event', ({ event }) => {
+      heard.push(event);
+      if (event === 'connected') resolve();
+      throw new Error(event);
+    });
+  });
+  relay.cut();
+  await within(WAIT_MS, 'another link', again);
+  await eventually(WAIT_MS, 'it serves', async () => {
+    const there = await connectTo(t, port);
+    assert.equal(await echoOnce(there, 'there'), 'there');
+    there.destroy();
+  });
+  await within(WAIT_MS, 'it closes', tunnel.close());
+  assert.deepEqual([heard[0], heard.at(-1)], ['disconnected', 'ended']);
+  await eventually(WAIT_MS, 'all are told', async () => assert.deepEqual(uncaught, heard));
 });
 
 test('options that cannot be are one error that lists them all', async () => {
