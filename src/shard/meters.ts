@@ -1,7 +1,8 @@
 // What a shard counts, and the sample of it that control asks for.
 //
 // Invariant: keys are registered tunnel names, known methods and codes only, so that no visitor
-// can add a key; counters only grow. Must not know: Prometheus, or how samples are added up.
+// can add a key; counters only grow, also of a port that is closed and opens again. Must not know:
+// Prometheus, or how samples are added up.
 
 import { type ELDHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import type { ErrorCode } from '../base/errors.ts';
@@ -22,6 +23,8 @@ import { TlsRefusals } from './tls-refusals.ts';
 
 /** Label of everything that is not a registered name (contract). */
 export const OTHER = '_other';
+/** Ports that nobody serves, with what was counted of them; as many as control remembers hosts. */
+const RETIRED_MAX = 10_000;
 /** Error codes of accept() that are counted apart; there are about ten. */
 const ACCEPT_CODES_MAX = 32;
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE']);
@@ -45,6 +48,8 @@ interface RequestCounter {
 
 export class Meters {
   readonly #tunnels = new Map<string, TunnelMeter>();
+  /** Of those, names that are not known now, the longest gone first. */
+  readonly #retired = new Set<string>();
   readonly #requests = new Map<string, RequestCounter>();
   #lastCounter: RequestCounter | undefined;
   readonly #inFlight = new Map<string, InFlight>();
@@ -58,6 +63,7 @@ export class Meters {
 
   /** The meter of a registered tunnel. */
   tunnel(name: string): TunnelMeter {
+    this.#retired.delete(name);
     let meter = this.#tunnels.get(name);
     if (meter === undefined) {
       meter = { streams: 0, bytesIn: 0, bytesOut: 0, results: new Map() };
@@ -66,9 +72,23 @@ export class Meters {
     return meter;
   }
 
+  /**
+   * Keeps what was counted of a tunnel that is no longer known, and may be again: its counters must
+   * not fall then. Gives the one to be forgotten for it when there are too many.
+   */
+  retire(name: string): string | undefined {
+    const retired = this.#retired;
+    if (!this.#tunnels.has(name)) return undefined;
+    retired.add(name);
+    if (retired.size <= RETIRED_MAX) return undefined;
+    for (const one of retired) if (this.#tunnels.get(one)?.streams === 0) return one;
+    return undefined;
+  }
+
   /** Forgets a tunnel that control has forgotten. */
   forget(name: string): void {
     this.#tunnels.delete(name);
+    this.#retired.delete(name);
     this.#inFlight.delete(name);
     for (const key of this.#requests.keys()) {
       if (key.startsWith(`${name} `)) this.#requests.delete(key);

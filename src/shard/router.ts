@@ -9,6 +9,7 @@ import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { type Network, readNetwork } from '../base/network.ts';
 import { type AddressSet, NetworkSet } from '../base/network-set.ts';
+import { isPortName } from '../base/port-name.ts';
 import { VisitorLogins } from '../base/visitor-login.ts';
 import type { RouteChange } from '../bridge/exit-messages.ts';
 import { HeaderEdits } from '../http/header-edits.ts';
@@ -365,8 +366,12 @@ export class ShardRouter implements Router {
     this.#tunnels.delete(name);
     if (name.startsWith(PASSTHROUGH)) this.#serverNames.delete(name.slice(PASSTHROUGH.length));
     else this.#hosts.delete(name);
-    this.#meters.forget(name);
-    this.#limits?.forget(name);
+    // A port is forgotten each time that nobody serves it, a host when there are too many: what was
+    // counted of a port, and what it has used up of its limits, is there when it comes back.
+    const over = isPortName(name) ? this.#meters.retire(name) : name;
+    if (over === undefined) return;
+    this.#meters.forget(over);
+    this.#limits?.forget(over);
   }
 }
 

@@ -60,6 +60,28 @@ test('a forgotten tunnel is counted from nothing when it comes back', (t) => {
   assert.equal(meters.tunnel('a').bytesIn, 0);
 });
 
+test('of so many ports that nobody serves the counts stay, and of no more', (t) => {
+  const meters = createMeters(t);
+  const forgotten: string[] = [];
+  const retire = (name: string): void => {
+    const over = meters.retire(name);
+    if (over === undefined) return;
+    meters.forget(over);
+    forgotten.push(over);
+  };
+  const names = Array.from({ length: 10_003 }, (_, index) => `tcp:${1 + index}`);
+  for (const name of names) meters.tunnel(name);
+  meters.tunnel('tcp:1').streams = 1;
+  for (const name of names.slice(0, 10_000)) retire(name);
+  assert.deepEqual(forgotten, []);
+  meters.tunnel('tcp:2');
+  retire('tcp:2');
+  retire('nobody');
+  for (const name of names.slice(10_000)) retire(name);
+  assert.deepEqual(forgotten, ['tcp:3', 'tcp:4', 'tcp:5'], 'the longest gone without a stream');
+  assert.equal(meters.sample('none').tunnels.length, 10_000);
+});
+
 test('errors are counted by code, accept errors in a bounded number of them', (t) => {
   const meters = createMeters(t);
   for (let index = 0; index < 100; index += 1) meters.onAcceptError(`E${index}`);

@@ -5,7 +5,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { TargetRange } from '../../src/shard/host-table.ts';
+import { createTunnelLimits } from '../../src/shard/tunnel-limits.ts';
 import { RecordingSink } from '../mux/raw-peer.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { Bench, VISITOR } from './router-bench.ts';
 
 test('a host finds its own tunnel, then the longest wildcard, then the catch-all', (t) => {
@@ -89,6 +91,31 @@ test('a tunnel without a client is known and serves nobody, until it is forgotte
   assert.equal(bench.router.matchHost('a.example.com'), 'a.example.com');
   bench.apply('forget', 'a.example.com');
   assert.equal(bench.router.matchHost('a.example.com'), undefined);
+});
+
+test('a port that closes and opens again goes on with its counts and what it used up', (t) => {
+  const bench = new Bench(t);
+  const rates = { tunnelConnectionsMax: 2, tunnelBytesOutPerSecondMax: 0 };
+  const limits = { ...rates, tunnelBytesInPerSecondMax: 2000 };
+  const limited: string[] = [];
+  const onLimited = (limit: string) => limited.push(limit);
+  bench.router.setLimits(createTunnelLimits(limits, new FakeClock(), onLimited));
+  bench.apply('add', 'tcp:2222', 'c/1');
+  const over = bench.open('tcp:2222');
+  assert.equal(over.write(Buffer.alloc(2000)), true);
+  over.reset('SLW_STREAM_CANCELLED');
+  bench.open('tcp:2222');
+  bench.apply('remove', 'tcp:2222', 'c/1');
+  bench.apply('forget', 'tcp:2222');
+  const counted = () => bench.meters.sample('none').tunnels;
+  const ended = [['SLW_STREAM_CANCELLED', 1]];
+  const before = [{ tunnel: 'tcp:2222', streams: 1, bytesIn: 0, bytesOut: 2000, results: ended }];
+  assert.deepEqual(counted(), before, 'while it is closed');
+  bench.apply('add', 'tcp:2222', 'd/1');
+  assert.deepEqual(counted(), before);
+  assert.equal(bench.open('tcp:2222').write(Buffer.alloc(100)), false, 'the rate is used up');
+  const third = bench.router.openStream('tcp:2222', VISITOR, new RecordingSink());
+  assert.equal(third, 'SLW_STREAM_TUNNEL_LIMIT', 'a stream of before lives on');
 });
 
 test('a change that is not newer is ignored', (t) => {
