@@ -39,6 +39,7 @@ export interface TunnelTotal {
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly results: ReadonlyMap<ErrorCode, number>;
+  readonly reopened: number;
 }
 
 export class SampleBook {
@@ -167,6 +168,7 @@ function addTunnel(total: TunnelTotal | undefined, sample: TunnelSample): Tunnel
     bytesIn: (total?.bytesIn ?? 0) + sample.bytesIn,
     bytesOut: (total?.bytesOut ?? 0) + sample.bytesOut,
     results: sumPairs([...(total?.results ?? []), ...sample.results]),
+    reopened: (total?.reopened ?? 0) + sample.reopened,
   };
 }
 

@@ -12,6 +12,8 @@ export interface TunnelSample {
   readonly bytesOut: number;
   /** Ended streams by code; SLW_NONE for cleanly. */
   readonly results: readonly (readonly [ErrorCode, number])[];
+  /** Streams that were opened for a visitor in place of another, which had brought it nothing. */
+  readonly reopened: number;
 }
 
 export interface RequestSample {

@@ -88,7 +88,8 @@ const ROWS: readonly Row<Reading>[] = [
     readPorts(totals, (tunnel) => tunnel.streams),
   ),
   row('tcp_dataplane_connections_total', 'counter', 'TCP visitors.', ({ totals }) =>
-    readPorts(totals, ({ streams, results }) => streams + sumOf(results)),
+    // Each once, however many clients were tried for it.
+    readPorts(totals, ({ streams, results, reopened }) => streams + sumOf(results) - reopened),
   ),
   row('sluiceway_udp_datagrams_total', 'counter', 'In from visitors, out to them.', ({ totals }) =>
     [...totals.datagrams].map(([direction, value]) => ({ value, labels: { direction } })),

@@ -33,6 +33,8 @@ const NANOS = 1e9;
 
 export interface TunnelMeter extends StreamMeter {
   readonly results: Map<ErrorCode, number>;
+  /** Streams that took the place of another of the same visitor. */
+  reopened: number;
 }
 
 interface RequestCounter {
@@ -66,7 +68,7 @@ export class Meters {
     this.#retired.delete(name);
     let meter = this.#tunnels.get(name);
     if (meter === undefined) {
-      meter = { streams: 0, bytesIn: 0, bytesOut: 0, results: new Map() };
+      meter = { streams: 0, bytesIn: 0, bytesOut: 0, results: new Map(), reopened: 0 };
       this.#tunnels.set(name, meter);
     }
     return meter;
@@ -201,8 +203,8 @@ function createLoopWatch(): ELDHistogram {
 }
 
 function sampleTunnel(tunnel: string, meter: TunnelMeter): TunnelSample {
-  const { streams, bytesIn, bytesOut, results } = meter;
-  return { tunnel, streams, bytesIn, bytesOut, results: [...results] };
+  const { streams, bytesIn, bytesOut, results, reopened } = meter;
+  return { tunnel, streams, bytesIn, bytesOut, results: [...results], reopened };
 }
 
 function sampleRequest(key: string, counter: RequestCounter): RequestSample {

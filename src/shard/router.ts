@@ -231,6 +231,7 @@ export class ShardRouter implements Router {
     this.#limits?.attach(name, stream);
     budget?.attach(stream);
     if (requestMs !== undefined) budget?.spendRequest();
+    if (wish.except !== undefined) tunnel.meter.reopened += 1;
     stream.addMeter(tunnel.meter);
     stream.addMeter(route.client.meter);
     stream.addMeter(route.own);

@@ -20,6 +20,7 @@ function counted(count: number): ShardSample {
           ['SLW_NONE', count],
           ['SLW_STREAM_RESET', 1],
         ],
+        reopened: count,
       },
     ],
     requests: [requestSample('a', 'GET', count)],
@@ -48,6 +49,7 @@ function counters(totals: Totals): number[] {
     tunnel?.bytesOut ?? 0,
     tunnel?.results.get('SLW_NONE') ?? 0,
     begunIn(totals),
+    tunnel?.reopened ?? 0,
     request?.count ?? 0,
     request?.durationUs ?? 0,
     ...(request?.buckets ?? []),
@@ -72,6 +74,7 @@ test('shards are added up; a new sample replaces the one before', () => {
       ['SLW_NONE', 15],
       ['SLW_STREAM_RESET', 2],
     ]),
+    reopened: 15,
   });
   assert.equal(totals.requests.get('a GET 200')?.count, 15);
   assert.deepEqual([totals.meshBytes, totals.visitorConnections], [15, 6]);
@@ -95,6 +98,7 @@ test('what a dead shard had counted stays, what it held does not; its streams we
       ['SLW_NONE', 7],
       ['SLW_STREAM_RESET', 3],
     ]),
+    reopened: 7,
   });
   assert.deepEqual(counters(totals), before);
   assert.deepEqual(totals.stalled, { held: 0, waiting: 0 });

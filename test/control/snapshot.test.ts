@@ -60,7 +60,7 @@ function requests(count: number, errors: number, seconds = 0.02): Pick<ShardSamp
 
 const at = (second: number) => ({ monotonicMs: second * 1000, wallMs: 1e12 + second * 1000 });
 const tunnel = (bytesIn: number, bytesOut: number, name = 'a.example') => ({
-  ...{ tunnel: name, streams: 2, bytesIn, bytesOut, results: [] },
+  ...{ tunnel: name, streams: 2, bytesIn, bytesOut, results: [], reopened: 0 },
 });
 
 test('the first knows no rate, the next ones know that of their second', () => {

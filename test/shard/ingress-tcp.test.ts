@@ -33,16 +33,24 @@ async function startPair(t: TestContext, networks: readonly string[]) {
   bench.apply('add', TUNNEL, 'two/1', { options: { 'allow-ips': networks } });
   const [first] = bench.opener.streams;
   bench.opener.peer.deliver(valueFrame(FRAME.RST, first?.id ?? 0, REFUSED));
-  return { opened: bench.opener.chosen.map(({ link }) => link), denied, theirs };
+  const opened = bench.opener.chosen.map(({ link }) => link);
+  return { opened, denied, theirs, visitors: visitorsOf(bench) };
+}
+
+/** As control's page counts visitors of the port. */
+function visitorsOf({ meters }: Bench): number {
+  const [{ streams = 0, results = [], reopened = 0 } = {}] = meters.sample('none').tunnels;
+  return results.reduce((sum, [, count]) => sum + count, streams - reopened);
 }
 
 test('a visitor that its client cannot serve goes to another, which lets it in', async (t) => {
-  const { opened } = await startPair(t, ['127.0.0.0/8']);
+  const { opened, visitors } = await startPair(t, ['127.0.0.0/8']);
   assert.deepEqual(opened, ['one/1', 'two/1']);
+  assert.equal(visitors, 1, 'and counts once');
 });
 
 test('and to none that keeps it out', async (t) => {
-  const { opened, denied, theirs } = await startPair(t, ['203.0.113.0/24']);
-  assert.deepEqual([opened, denied], [['one/1'], ['tunnels']]);
+  const { opened, denied, theirs, visitors } = await startPair(t, ['203.0.113.0/24']);
+  assert.deepEqual([opened, denied, visitors], [['one/1'], ['tunnels'], 1]);
   assert.equal((await endOf(theirs)).how, 'ECONNRESET');
 });

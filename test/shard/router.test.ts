@@ -109,7 +109,8 @@ test('a port that closes and opens again goes on with its counts and what it use
   bench.apply('forget', 'tcp:2222');
   const counted = () => bench.meters.sample('none').tunnels;
   const ended = [['SLW_STREAM_CANCELLED', 1]];
-  const before = [{ tunnel: 'tcp:2222', streams: 1, bytesIn: 0, bytesOut: 2000, results: ended }];
+  const counts = { streams: 1, bytesIn: 0, bytesOut: 2000, results: ended, reopened: 0 };
+  const before = [{ tunnel: 'tcp:2222', ...counts }];
   assert.deepEqual(counted(), before, 'while it is closed');
   bench.apply('add', 'tcp:2222', 'd/1');
   assert.deepEqual(counted(), before);
