@@ -67,13 +67,22 @@ function createSink(): ReturnType<typeof destination> {
     minLength: 0,
     maxLength: SINK_BYTES_MAX,
   });
-  stderr.on('error', () => {
-    droppedLines += 1;
+  let told: Error | undefined;
+  stderr.on('error', (error: NodeJS.ErrnoException) => {
+    // pino says its first one twice.
+    if (error === told) return;
+    told = error;
+    countDropped();
+    // Nobody reads it any more, and pino has put a write in place that does nothing.
+    if (error.code === 'EPIPE') stderr.write = countDropped;
   });
-  stderr.on('drop', () => {
-    droppedLines += 1;
-  });
+  stderr.on('drop', countDropped);
   return stderr;
+}
+
+function countDropped(): boolean {
+  droppedLines += 1;
+  return true;
 }
 
 /**

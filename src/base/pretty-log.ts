@@ -13,6 +13,7 @@ const PENDING_BYTES_MAX = 1024 * 1024;
 /** Wait before a terminal that took nothing is tried again. Guess. */
 const RETRY_MS = 50;
 const LEVEL_LENGTH = 5;
+const LF = 0x0a;
 const HIDDEN: ReadonlySet<string> = new Set(['level', 'time', 'component', 'msg']);
 
 /** Writes to a descriptor: node's `fs.write`, or a test's. */
@@ -27,7 +28,7 @@ export class PrettyLog {
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #onIdle: (() => void)[] = [];
-  /** Lines lost because the terminal stalled. */
+  /** Lines lost because the terminal stalled or failed. */
   droppedLines = 0;
 
   constructor(writeBytes: WriteBytes = writeToStderr) {
@@ -72,12 +73,20 @@ export class PrettyLog {
       systemClock.after(RETRY_MS, () => this.#writeNext());
       return;
     }
-    // Any other error loses the batch: there is nowhere to report it.
+    // Any other error loses the batch: there is nowhere to report it but in a count.
+    if (error !== null) this.droppedLines += linesIn(batch);
     const taken = error === null ? written : batch.length;
     this.#pendingBytes -= taken;
     if (taken < batch.length) this.#pending.unshift(batch.subarray(taken));
     this.#writeNext();
   }
+}
+
+/** One that was cut in two counts where it ends. */
+function linesIn(batch: Buffer): number {
+  let count = 0;
+  for (let at = batch.indexOf(LF); at !== -1; at = batch.indexOf(LF, at + 1)) count += 1;
+  return count;
 }
 
 function writeToStderr(

@@ -74,10 +74,16 @@ describe('a slow terminal', () => {
 
   test('that fails loses the batch and is tried with the next', () => {
     const { log, calls } = slowSink();
+    const full = Object.assign(new Error('full'), { code: 'ENOSPC' });
     log.write(line({ msg: 'one' }));
-    calls[0]?.done(Object.assign(new Error('full'), { code: 'ENOSPC' }), 0);
-    log.write(line({ msg: 'two' }));
+    calls[0]?.done(full, 0);
+    assert.equal(log.droppedLines, 1);
+    for (const msg of ['two', 'three', 'four']) log.write(line({ msg }));
     assert.match(calls[1]?.bytes.toString() ?? '', /two\n$/);
+    calls[1]?.done(null, calls[1].bytes.length);
+    calls[2]?.done(null, (calls[2]?.bytes.indexOf('\n') ?? 0) + 5);
+    calls[3]?.done(full, 0);
+    assert.equal(log.droppedLines, 2, 'three was written, the end of four was not');
   });
 });
 
