@@ -7,7 +7,7 @@
 // under way are bounded. What crosses is plain data: errors are taken apart, as structured clone
 // would drop their code. Must not know: what any method does.
 
-import type { MessagePort, Transferable } from 'node:worker_threads';
+import { type MessagePort, receiveMessageOnPort, type Transferable } from 'node:worker_threads';
 import { systemClock, type Timer } from '../base/clock.ts';
 import { ERRORS, type ErrorCode, SluicewayError } from '../base/errors.ts';
 
@@ -91,6 +91,16 @@ export class Bridge<Own extends Methods, Other extends Methods> {
     transfer: Transferable[] = [],
   ): void {
     this.#post({ kind: 'notice', version: BRIDGE_VERSION, method, body }, transfer);
+  }
+
+  /** The other side is gone: what it told last is heard, and what it asked is nobody's any more. */
+  end(): void {
+    let left = receiveMessageOnPort(this.#port);
+    for (; left !== undefined; left = receiveMessageOnPort(this.#port)) {
+      const message = left.message as Message;
+      if (message.kind === 'notice') this.#onMessage(message);
+    }
+    this.close();
   }
 
   close(): void {

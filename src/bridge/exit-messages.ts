@@ -246,6 +246,8 @@ export type ExitControlMethods = LoginControlMethods & {
    * would be lost with the slots when a shard stands still for longer than calls wait. */
   slotsBack: { takes: SlotsBack; gives: unknown };
   tokenUse: { takes: readonly TokenUse[]; gives: unknown };
+  /** The shard dies of an error: all that it has counted. */
+  lastSample: { takes: ShardSample; gives: unknown };
   request: { takes: PlainRequest; gives: PlainAnswer };
   /** A request on the control port was answered without asking control. */
   answered: { takes: { path: string; status: number }; gives: unknown };

@@ -119,7 +119,7 @@ export class ShardPool<Control extends Methods, Shard extends Methods> {
   }
 
   #onEnd(shard: number, slot: Slot<Control, Shard>, error: Error | undefined): void {
-    slot.bridge.close();
+    slot.bridge.end();
     if (this.#slots.get(shard) !== slot) return;
     this.#slots.delete(shard);
     if (this.#state !== 'running') return;

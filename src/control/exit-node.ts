@@ -356,6 +356,7 @@ class RunningNode implements ExitNode {
       logins: this.#logins,
       answers: this.#answers,
       own: this.#own,
+      readings: this.#readings,
       onTunnelUp: (tunnel) => this.#https?.onTunnel(tunnel),
       isHttps: (tunnel) => this.#https?.isFor(tunnel) === true,
       tunnelLog: this.#tunnelLog,

@@ -8,7 +8,7 @@ import { droppedLogLines } from '../base/log.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type { ExitControlMethods, ExitShardMethods } from '../bridge/exit-messages.ts';
 import { SampleBook, type Totals } from '../bridge/sample-book.ts';
-import type { LoopWatch } from '../bridge/shard-sample.ts';
+import type { LoopWatch, ShardSample } from '../bridge/shard-sample.ts';
 import type { ServerConfig } from '../config/config.ts';
 import type { Status } from './answers.ts';
 import type { ControlCounts, Metrics } from './metrics.ts';
@@ -48,6 +48,11 @@ export class Readings {
 
   constructor(options: ReadingsOptions) {
     this.#options = options;
+  }
+
+  /** A shard dies, and has said what it had counted. */
+  keepLast(shard: number, sample: ShardSample): void {
+    this.#samples.set(shard, sample, 'none');
   }
 
   /** A shard is gone: its counts stay. */

@@ -11,6 +11,7 @@ import type { AccessControl } from './access.ts';
 import type { Answers } from './answers.ts';
 import type { LoginDesk } from './login-desk.ts';
 import type { OwnCounts } from './own-counts.ts';
+import type { Readings } from './readings.ts';
 import type { Registry } from './registry.ts';
 import type { TunnelLog } from './tunnel-log.ts';
 
@@ -25,6 +26,7 @@ export interface ControlParts {
   readonly logins: LoginDesk;
   readonly answers: Answers;
   readonly own: OwnCounts;
+  readonly readings: Pick<Readings, 'keepLast'>;
   readonly onTunnelUp: (tunnel: string) => void;
   /** Do visitors reach it by HTTPS? */
   readonly isHttps: (tunnel: string) => boolean;
@@ -54,6 +56,7 @@ export function serveShard(shard: number, parts: ControlParts): Serve<ExitContro
     linkGone: ({ link }) => registry.linkGone(link),
     ...access.shares.serve(shard),
     ...parts.logins.serve(),
+    lastSample: (sample) => parts.readings.keepLast(shard, sample),
     request: (request) => parts.answers.answer(request, false),
     answered: ({ path, status }) => parts.own.onAnswer(path, status),
   };

@@ -173,6 +173,13 @@ class ExitShard implements ShardOwner, StreamOpener {
   onCrash(): void {
     this.#listeners.cutAll();
     this.#forwards.cutAll();
+    try {
+      this.#reportUse();
+      this.#bridge.tell('lastSample', this.#count('none'));
+    } catch {
+      // What has failed may stand in the way of this, too: then the last sample that control has
+      // counts, and the thread ends by the error that brought it here.
+    }
   }
 
   onStopped(): void {
@@ -321,6 +328,10 @@ class ExitShard implements ShardOwner, StreamOpener {
     // A shard that stood still reads its messages before Node's own timer has noted for how long,
     // and a reading begins the measurement anew.
     if (loop !== 'none') await sleep(1);
+    return this.#count(loop);
+  }
+
+  #count(loop: LoopWatch): ShardSample {
     this.#router.countWaits();
     return {
       ...this.life.meters.sample(loop),

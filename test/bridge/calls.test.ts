@@ -112,6 +112,16 @@ test('when the port closes, calls under way fail, and so do those that follow', 
   await assert.rejects(within(2000, 'a later call ends', after), { code: 'SLW_SHARD_FAILED' });
 });
 
+test('at the end what was told is heard at once, and what was asked is not', async (t) => {
+  const { near, far, taken } = new Bench(t);
+  near.tell('take', { text: 'first' });
+  const call = near.call('double', 1);
+  near.tell('take', { text: 'last' });
+  far.end();
+  assert.deepEqual(taken, [{ text: 'first' }, { text: 'last' }]);
+  await assert.rejects(within(2000, 'the call ends', call), { code: 'SLW_SHARD_FAILED' });
+});
+
 test('calls under way are bounded', async (t) => {
   const { near, far } = new Bench(t);
   const calls = Array.from({ length: 20_000 }, () => near.call('never', undefined));
