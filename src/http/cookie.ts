@@ -21,7 +21,8 @@ const FIRST_OCTET = 0x73;
 export interface HiddenCookies {
   /** Those of logins; without providers they may be another exit node's, behind this one. */
   readonly logins: 'hidden' | 'passed';
-  /** The dashboard's has this name here, where the upstream may be the dashboard itself. */
+  /** The dashboard's has this name here, where the upstream may be the dashboard itself; without
+   * `__Host-` it may come with it, as TLS may have ended before somebody who does not say so. */
   readonly dashboard: string;
 }
 
@@ -94,7 +95,7 @@ function isOwn(name: string): boolean {
 
 function isHidden(name: string, { logins, dashboard }: HiddenCookies): boolean {
   const bare = bareOf(name);
-  if (bare.startsWith(DASHBOARD_COOKIE)) return bare !== dashboard;
+  if (bare.startsWith(DASHBOARD_COOKIE)) return name !== dashboard && bare !== dashboard;
   return logins === 'hidden' && bare.startsWith(OWN_COOKIE);
 }
 

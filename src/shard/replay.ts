@@ -74,7 +74,7 @@ class Replay implements StreamSink {
     this.#stream = opened.stream;
     this.#method = head.method;
     this.#parser.prepare(head.method, false);
-    const login = gainWithoutVisitor(this.#context, head, tunnel);
+    const login = gainWithoutVisitor(this.#context, head, { tunnel, origin: forwarding.origin });
     writeRequestHead(head, { forwarding, edits: opened.way.edits, login }, slab, body.length);
     slab.append(body, 0, body.length);
     this.#noteSent(head, body);

@@ -11,7 +11,13 @@ import { dashboardCookieOf } from '../base/dashboard-cookie.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { LoginSession } from '../base/login-session.ts';
 import { isPassword, type VisitorLogins } from '../base/visitor-login.ts';
-import { cookieOf, cookiesOf, mayHoldOwnCookie, otherCookiesLine } from '../http/cookie.ts';
+import {
+  cookieOf,
+  cookiesOf,
+  HOST_PREFIX,
+  mayHoldOwnCookie,
+  otherCookiesLine,
+} from '../http/cookie.ts';
 import { KIND } from '../http/field-kind.ts';
 import { onlyValue } from '../http/field-value.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
@@ -48,7 +54,7 @@ type Guess = 'none' | 'compared' | 'held off';
 /** Where a cookie may be the exit node's own: all of them. */
 interface OwnCookies {
   readonly cookies: string;
-  /** How the dashboard's cookie would be called here. */
+  /** How the dashboard's cookie would be called here, behind `__Host-` over https alone. */
   readonly dashboard: string;
 }
 
@@ -84,7 +90,7 @@ export class VisitorGate {
     tunnel: string,
     logins: readonly VisitorLogins[] | undefined,
   ): Verdict {
-    const shown = ownCookiesOf(head);
+    const shown = ownCookiesOf(head, this.#origin);
     this.gain = undefined;
     if (logins === undefined) {
       this.gain = gainOfOpen(shown, this.#context);
@@ -223,20 +229,22 @@ function mayShowField(logins: readonly VisitorLogins[]): boolean {
 export function gainWithoutVisitor(
   context: HttpContext,
   head: RequestParser,
-  tunnel: string,
+  { tunnel, origin }: { readonly tunnel: string; readonly origin: VisitorOrigin },
 ): LoginGain | undefined {
   const logins = context.router.loginsOf(tunnel);
-  const own = ownCookiesOf(head);
+  const own = ownCookiesOf(head, origin);
   if (logins === undefined) return gainOfOpen(own, context);
   return gainOf(logins, undefined, otherCookies(own, context));
 }
 
 /** Nothing where none is ours: then they say nothing here, and pass on as they are. */
-function ownCookiesOf(head: RequestParser): OwnCookies {
+function ownCookiesOf(head: RequestParser, origin: VisitorOrigin): OwnCookies {
   if (!mayHoldOwnCookie(head)) return NO_COOKIES;
   const { bytes, base, authorityStart, authorityEnd } = head;
   const authority = bytes.toString('latin1', base + authorityStart, base + authorityEnd);
-  return { cookies: cookiesOf(head), dashboard: dashboardCookieOf(authority) };
+  const dashboard = dashboardCookieOf(authority);
+  const isSecure = visitorScheme(head, origin) === 'https';
+  return { cookies: cookiesOf(head), dashboard: isSecure ? HOST_PREFIX + dashboard : dashboard };
 }
 
 /** The line of cookies that pass on; undefined: all do, as they came. */

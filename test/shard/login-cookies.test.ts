@@ -84,6 +84,15 @@ for (const [where, options, shown] of [
     assert.deepEqual(request.match(/^Cookie:.*$/gim), ['Cookie: a=1']);
   });
 
+  test(`the cookie of a dashboard at http does not reach ${where} at https`, async (t) => {
+    const cookies = `Cookie: a=1; ${SESSION}=x; __Host-${SESSION}=y\r\n${shown}`;
+    const node = { providers: [] };
+    const secure = await passed(t, options, `X-Forwarded-Proto: https\r\n${cookies}`, node);
+    assert.deepEqual(secure.match(/^Cookie:.*$/gim), [`Cookie: a=1; __Host-${SESSION}=y`]);
+    const untold = await passed(t, options, cookies, node);
+    assert.match(untold, new RegExp(`^Cookie: a=1; ${SESSION}=x; __Host-${SESSION}=y\r$`, 'm'));
+  });
+
   test(`a dashboard, and logins of another exit node, can be behind ${where}`, async (t) => {
     const ours = `${SESSION}_8080=x; slw-login-0a1b2c3d=y`;
     const request = await passed(t, options, `Cookie: ${ours}\r\n${shown}`, {
