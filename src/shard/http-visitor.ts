@@ -71,8 +71,9 @@ export interface Switched {
 export interface VisitorHome {
   /** The socket is gone, or no longer this connection's. */
   onGone(visitor: HttpVisitor): void;
-  /** From now on raw bytes both ways, by whoever takes over the visitor's reads and outlet. */
-  onSwitched(visitor: HttpVisitor, switched: Switched): void;
+  /** From now on raw bytes both ways, by whoever takes over the visitor's reads and outlet, and
+   * what was read of it before. */
+  onSwitched(visitor: HttpVisitor, switched: Switched): ReadSink;
 }
 
 type Phase = 'idle' | 'unread' | 'head' | 'exchange' | 'asking' | 'lingering' | 'closed';
@@ -357,11 +358,12 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     socket.off('close', this.#onClose);
     this.#home.onGone(this);
     const { tunnel = '', visitor } = this.#exchange;
-    this.#home.onSwitched(this, { tunnel, visitor, stream, rest, reads: this.#reads });
-    const goesOn = held === undefined || stream.write(held);
+    const switched = { tunnel, visitor, stream, rest, reads: this.#reads };
+    const sink = this.#home.onSwitched(this, switched);
+    // First, so that what is passed on now can pause it again.
+    socket.resume();
+    if (held !== undefined) sink.onRead(held);
     if (socket.readableEnded) stream.end();
-    if (goesOn) socket.resume();
-    else socket.pause();
   }
 
   #receiveEnd(): void {

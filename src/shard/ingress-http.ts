@@ -7,6 +7,7 @@
 import type { Socket } from 'node:net';
 import { plainAddress } from '../base/ip.ts';
 import { Roster } from '../base/roster.ts';
+import type { ReadSink } from '../link/socket-reads.ts';
 import { noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { HttpContext, type HttpIngressOptions } from './http-context.ts';
@@ -140,7 +141,7 @@ export class HttpIngress implements VisitorHome {
     visitor.seat?.leave();
   }
 
-  onSwitched({ socket, outlet }: HttpVisitor, switched: Switched): void {
+  onSwitched({ socket, outlet }: HttpVisitor, switched: Switched): ReadSink {
     const { limits, clock, access } = this.#context;
     const { stream, rest, reads, tunnel, visitor } = switched;
     const nowMs = clock.nowMs();
@@ -150,6 +151,7 @@ export class HttpIngress implements VisitorHome {
     stream.sink = relay;
     relay.join(stream, reads);
     if (rest.length > 0) relay.onData(rest);
+    return relay;
   }
 }
 

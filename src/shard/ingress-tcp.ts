@@ -81,7 +81,7 @@ export class TcpIngress {
     if (arrival.refusesProxy === true) {
       new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));
     }
-    if (arrival.first !== undefined && !opened.stream.write(arrival.first)) socket.pause();
+    if (arrival.first !== undefined) relay.onRead(arrival.first);
   }
 
   #admits(tunnel: string, { address }: VisitorInfo): boolean {

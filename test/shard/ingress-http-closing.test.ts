@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { memoryPressure, PRESSURE } from '../../src/base/memory-pressure.ts';
+import { AccessLog } from '../../src/shard/access-log.ts';
 import { type AskControl, LoginAnswers } from '../../src/shard/login-answers.ts';
 import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -14,6 +15,7 @@ import {
   turns,
   type Upstream,
 } from '../support/http-edge.ts';
+import { LogLines } from '../support/log-lines.ts';
 
 const HEAD_END = /\r\n\r\n$/;
 const GET = 'GET / HTTP/1.1\r\nHost: a.example\r\n\r\n';
@@ -326,10 +328,12 @@ interface Upgraded {
   readonly edge: Edge;
   readonly visitor: Peer;
   readonly peer: Peer;
+  readonly lines: LogLines;
 }
 
 async function upgrade(t: TestContext, limits: Partial<typeof LIMITS> = {}): Promise<Upgraded> {
-  const edge = await startEdge(t, { limits });
+  const lines = new LogLines('access');
+  const edge = await startEdge(t, { limits, ingress: { access: new AccessLog(lines.log) } });
   const upstream: Upstream = await edge.upstream('a.example');
   const visitor = await edge.visit();
   visitor.send(`${UPGRADE}early`);
@@ -338,11 +342,11 @@ async function upgrade(t: TestContext, limits: Partial<typeof LIMITS> = {}): Pro
   peer.send(`${SWITCH}hello`);
   assert.match(await visitor.read('hello'), /^HTTP\/1\.1 101 [\s\S]*\r\n\r\nhello$/);
   await peer.read('early');
-  return { edge, visitor, peer };
+  return { edge, visitor, peer, lines };
 }
 
 test('carries raw bytes both ways after a switch, with half-close each way', async (t) => {
-  const { edge, visitor, peer } = await upgrade(t);
+  const { edge, visitor, peer, lines } = await upgrade(t);
   assert.deepEqual(edge.metered, [{ tunnel: 'a.example', method: 'GET', status: 101 }]);
   visitor.send('GET /not-a-request');
   await peer.read('GET /not-a-request');
@@ -359,6 +363,9 @@ test('carries raw bytes both ways after a switch, with half-close each way', asy
   assert.equal(visitor.ending, 'fin');
   const [stream] = edge.router.streams;
   assert.equal(stream?.consumedBytes, stream?.receivedBytes);
+  const { bytesIn, bytesOut } = await lines.line('connection');
+  const [sent, answered] = ['earlyGET /not-a-requestlast', 'helloHTTP/1.1 200 not a responsestill'];
+  assert.deepEqual([bytesIn, bytesOut], [sent.length, answered.length]);
 });
 
 test('cuts an upgraded connection whose other side is lost', async (t) => {

@@ -3,12 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { AccessLog } from '../../src/shard/access-log.ts';
 import { TcpIngress } from '../../src/shard/ingress-tcp.ts';
 import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { valueFrame } from '../mux/raw-peer.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { LIMITS } from '../support/http-edge.ts';
+import { LogLines } from '../support/log-lines.ts';
 import { Bench } from './router-bench.ts';
 import { createSocketPair, endOf } from './socket-pair.ts';
 
@@ -47,6 +49,24 @@ test('a visitor that its client cannot serve goes to another, which lets it in',
   const { opened, visitors } = await startPair(t, ['127.0.0.0/8']);
   assert.deepEqual(opened, ['one/1', 'two/1']);
   assert.equal(visitors, 1, 'and counts once');
+});
+
+test('the access log counts what was read before the stream was opened', async (t) => {
+  const bench = new Bench(t);
+  const lines = new LogLines('access');
+  const ingress = new TcpIngress({
+    router: bench.router,
+    limits: LIMITS,
+    clock: new FakeClock(),
+    ledger: new VisitorLedger({ visitorConnectionsMax: 100, connectionsPerAddressMax: 0 }),
+    access: new AccessLog(lines.log),
+  });
+  const { ours, theirs } = await createSocketPair(t);
+  bench.apply('add', TUNNEL, 'one/1');
+  ingress.accept(TUNNEL, ours, { first: Buffer.from('hello') });
+  theirs.resetAndDestroy();
+  const { bytesIn } = await lines.line('connection', { tunnel: TUNNEL });
+  assert.equal(bytesIn, 5);
 });
 
 test('and to none that keeps it out', async (t) => {
