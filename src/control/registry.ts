@@ -29,7 +29,8 @@ import { TunnelPorts } from './tunnel-ports.ts';
 const CLIENT_LINKS_MAX = 64;
 /** Tunnels of one client. Guess. */
 const CLIENT_TUNNELS_MAX = 1000;
-/** Names that are remembered after their last client has gone: 503 instead of 404. */
+/** Names that are remembered after their last client has gone: 503 instead of 404. As many ports
+ * that are closed, to say that nobody serves them. */
 const KNOWN_TUNNELS_MAX = 10_000;
 /** Links in all. Guess: 64 GiB of memory holds more, file descriptors do not. */
 const LINKS_MAX = 100_000;
@@ -77,6 +78,8 @@ export class Registry {
   readonly #ports: TunnelPorts;
   readonly #links = new Map<string, LinkEntry>();
   readonly #tunnels = new Map<string, TunnelEntry>();
+  /** Ports that were served and are no tunnels now, the longest closed first. */
+  readonly #closedPorts = new Set<string>();
   #number = 0;
 
   constructor(options: RegistryOptions) {
@@ -86,7 +89,7 @@ export class Registry {
       openPort: options.openPort,
       closePort: options.closePort,
       isServed: (name) => this.isServed(name),
-      onUnserved: (name) => this.#forget(name),
+      onUnserved: (name) => this.#forgetPort(name),
     });
   }
 
@@ -125,11 +128,13 @@ export class Registry {
     return { clients: [...clients], tunnels: [...tunnels], served };
   }
 
-  /** How many clients serve each known tunnel. */
+  /** How many clients serve each known tunnel; 0 for ports that are closed, too. */
   tunnelClients(): ReadonlyMap<string, number> {
     const clientsOf = ({ links }: TunnelEntry): number =>
       new Set([...links].map((link) => this.#links.get(link)?.client)).size;
-    return new Map([...this.#tunnels].map(([name, entry]) => [name, clientsOf(entry)]));
+    const counts = new Map([...this.#closedPorts].map((name) => [name, 0]));
+    for (const [name, entry] of this.#tunnels) counts.set(name, clientsOf(entry));
+    return counts;
   }
 
   clientOf(link: string): Client | undefined {
@@ -368,6 +373,7 @@ export class Registry {
     entry.tunnels.set(name, options);
     const tunnel = this.#tunnels.get(name) ?? { links: new Set() };
     this.#tunnels.set(name, tunnel);
+    this.#closedPorts.delete(name);
     tunnel.links.add(link);
     this.#options.publish([this.#change('add', name, link)]);
     this.#forgetOldest();
@@ -394,6 +400,16 @@ export class Registry {
       this.#forget(name);
       return;
     }
+  }
+
+  #forgetPort(name: string): void {
+    // Who asked for it may have gone before it was a tunnel.
+    if (!this.#tunnels.has(name)) return;
+    this.#forget(name);
+    const closed = this.#closedPorts;
+    const [longest = ''] = closed;
+    if (closed.size >= KNOWN_TUNNELS_MAX) closed.delete(longest);
+    closed.add(name);
   }
 
   #forget(name: string): void {

@@ -189,6 +189,34 @@ test('a name stays known when nobody serves it any more; a port does not', async
   assert.deepEqual(late.names(), ['a.example'], 'a shard that starts later knows it too');
 });
 
+test('how many clients serve a tunnel is told of names and ports that nobody serves, too', async () => {
+  const bench = new Bench();
+  const counts = () => Object.fromEntries(bench.registry.tunnelClients());
+  bench.hello('0-1', 'c');
+  await bench.register('0-1', 'a.example', 'tcp:2000', 'udp:2000');
+  assert.deepEqual(counts(), { 'a.example': 1, 'tcp:2000': 1, 'udp:2000': 1 });
+  bench.registry.linkGone('0-1');
+  await settle();
+  assert.deepEqual(counts(), { 'a.example': 0, 'tcp:2000': 0, 'udp:2000': 0 });
+  bench.hello('0-2', 'other');
+  await bench.register('0-2', 'tcp:2000');
+  assert.deepEqual(counts(), { 'a.example': 0, 'tcp:2000': 1, 'udp:2000': 0 });
+});
+
+test('and of so many closed ports and no more, the longest closed goes first', async () => {
+  const bench = new Bench();
+  for (let round = 0; round < 11; round += 1) {
+    bench.hello(`0-${round}`, `c${round}`);
+    const names = Array.from({ length: 1000 }, (_, index) => `tcp:${2000 + round * 1000 + index}`);
+    await bench.register(`0-${round}`, ...names);
+    bench.registry.linkGone(`0-${round}`);
+    await settle();
+  }
+  const counts = bench.registry.tunnelClients();
+  assert.equal(counts.size, 10_000);
+  assert.ok(!counts.has('tcp:2999') && counts.get('tcp:3000') === 0);
+});
+
 test('beyond a bound the oldest name that nobody serves is forgotten', async () => {
   const bench = new Bench();
   bench.hello('0-1', 'keeper');
