@@ -78,7 +78,14 @@ test('a tunnel has its series before its first visitor, and keeps its counts', a
   assert.equal(before.get('bytes_total{tunnel="a.test",direction="in"}'), 0);
   assert.equal(before.get('streams_open{tunnel="tcp:22"}'), 0);
   const results = [['SLW_NONE', 4] as const, ['SLW_STREAM_REFUSED', 2] as const];
-  const traffic = { tunnel: 'a.test', streams: 3, bytesIn: 10, bytesOut: 2000, results };
+  const traffic = {
+    tunnel: 'a.test',
+    streams: 3,
+    bytesIn: 10,
+    bytesOut: 2000,
+    reopened: 0,
+    results,
+  };
   book.set(0, shardSample({ tunnels: [traffic] }), 'none');
   const after = await page({}, book);
   assert.equal(after.get('streams_open{tunnel="a.test"}'), 3);
