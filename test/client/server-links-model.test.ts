@@ -124,31 +124,35 @@ test('whatever happens, links never exceed the target', (t) => {
   });
   const setting = fc.record({ links: fc.nat({ max: 5 }), shards: fc.integer({ min: 1, max: 5 }) });
   fc.assert(
-    fc.property(setting, fc.array(event, { maxLength: 60 }), ({ links, shards }, events) => {
-      const bench = new Bench({ links, shards, seed });
-      const leaving = new Set<string>();
-      const target = links === 0 ? shards : links;
-      for (const { kind, pick, ms } of events) {
-        const upLinks = [...bench.up.keys()];
-        const link = upLinks[pick % Math.max(1, upLinks.length)];
-        if (kind === 'welcome' && bench.dialling.length > 0) bench.welcome(pick % shards);
-        else if (kind === 'fail' && bench.dialling.length > 0) bench.fail();
-        else if (kind === 'lose' && link !== undefined) bench.end(link);
-        else if (kind === 'goAway' && link !== undefined) {
-          leaving.add(link);
-          bench.server.onGoAway(link, 'SLW_LINK_DRAINING');
-        } else if (kind === 'wait') bench.clock.advance(ms);
-        const staying = [...bench.up.keys()].filter((key) => !leaving.has(key)).length;
-        assert.equal(bench.server.upCount, staying);
-        assert.ok(staying + bench.dialling.length <= Math.max(1, target), 'too many links');
-      }
-      // And it recovers: left alone with a server that works, it reaches its target.
-      for (let round = 0; round < 200; round += 1) {
-        bench.clock.advance(30_000);
-        bench.welcomeAll();
-      }
-      assert.equal(bench.server.upCount, target);
-    }),
+    fc.property(
+      setting,
+      fc.array(event, { maxLength: 60, size: 'max' }),
+      ({ links, shards }, events) => {
+        const bench = new Bench({ links, shards, seed });
+        const leaving = new Set<string>();
+        const target = links === 0 ? shards : links;
+        for (const { kind, pick, ms } of events) {
+          const upLinks = [...bench.up.keys()];
+          const link = upLinks[pick % Math.max(1, upLinks.length)];
+          if (kind === 'welcome' && bench.dialling.length > 0) bench.welcome(pick % shards);
+          else if (kind === 'fail' && bench.dialling.length > 0) bench.fail();
+          else if (kind === 'lose' && link !== undefined) bench.end(link);
+          else if (kind === 'goAway' && link !== undefined) {
+            leaving.add(link);
+            bench.server.onGoAway(link, 'SLW_LINK_DRAINING');
+          } else if (kind === 'wait') bench.clock.advance(ms);
+          const staying = [...bench.up.keys()].filter((key) => !leaving.has(key)).length;
+          assert.equal(bench.server.upCount, staying);
+          assert.ok(staying + bench.dialling.length <= Math.max(1, target), 'too many links');
+        }
+        // And it recovers: left alone with a server that works, it reaches its target.
+        for (let round = 0; round < 200; round += 1) {
+          bench.clock.advance(30_000);
+          bench.welcomeAll();
+        }
+        assert.equal(bench.server.upCount, target);
+      },
+    ),
     { seed, numRuns: 300 },
   );
 });

@@ -15,7 +15,7 @@ test('shares add up to the rate and each is above zero', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 10_000_000 }),
-      fc.array(use, { minLength: 1, maxLength: 16 }),
+      fc.array(use, { minLength: 1, maxLength: 16, size: 'max' }),
       (rate, uses) => {
         const shares = shareOut(rate, uses);
         const sum = shares.reduce((all, share) => all + share, 0);

@@ -396,6 +396,7 @@ for (const doesSkip of [false, true]) {
     const steps = fc.array(doesSkip ? STEP : STEP.filter(({ kind }) => kind !== 'skip'), {
       minLength: 1,
       maxLength: 200,
+      size: 'max',
     });
     fc.assert(
       fc.property(steps, (script) => {

@@ -16,7 +16,7 @@ test(`keeps both limits and empties itself, whoever comes and goes (seed ${SEED}
   const script = fc.record({
     visitorConnectionsMax: fc.integer({ min: 1, max: 8 }),
     connectionsPerAddressMax: fc.nat({ max: 4 }),
-    steps: fc.array(step, { maxLength: 100 }),
+    steps: fc.array(step, { maxLength: 100, size: 'max' }),
   });
   fc.assert(
     fc.property(script, ({ steps, ...limits }) => {

@@ -50,7 +50,7 @@ test(`credit is conserved, whatever comes and is taken (${RUNS} runs, seed ${SEE
     windowMaxBytes: fc.constantFrom(65_536, 100_000, 1_000_000),
     memoryBytes: fc.constantFrom(100_000, 2_000_000),
     extendBytes: fc.constantFrom(0, 1, 10_000),
-    steps: fc.array(step, { maxLength: 80 }),
+    steps: fc.array(step, { maxLength: 80, size: 'max' }),
   });
   fc.assert(
     fc.property(script, ({ windowBytes, windowMaxBytes, memoryBytes, extendBytes, steps }) => {
