@@ -1,7 +1,9 @@
-// A network between a client and a server that can be cut, at once or after so many bytes.
+// A network between a client and a server that can be cut, at once or after so many bytes, and that
+// can be silent for a while.
 //
 // Invariant: bytes pass unchanged and in order until the cut; then both sides are reset, and new
-// connections are too once the network is down. Must not know: what passes.
+// connections are too once the network is down. What comes while it is silent passes afterwards.
+// Must not know: what passes.
 
 import { once } from 'node:events';
 import net from 'node:net';
@@ -20,8 +22,10 @@ export interface RelayOptions {
 
 export class CutRelay {
   readonly port: number;
+  passedBytes = 0;
   readonly #pairs = new Set<readonly [net.Socket, net.Socket]>();
-  #state: 'up' | 'down' = 'up';
+  readonly #silent = new Set<net.Socket>();
+  #state: 'up' | 'silent' | 'down' = 'up';
 
   constructor(server: net.Server, target: number, options: RelayOptions) {
     const address = server.address();
@@ -44,6 +48,17 @@ export class CutRelay {
       cutSocket(upstream);
     }
     this.#pairs.clear();
+  }
+
+  /** Nothing passes, of what is connected and of what comes later, until it goes up. */
+  goSilent(): void {
+    this.#state = 'silent';
+    this.silence(this.#pairs.size);
+  }
+
+  /** The first `count` of what is connected pass nothing until it goes up; the others do. */
+  silence(count: number): void {
+    for (const pair of [...this.#pairs].slice(0, count)) this.#silence(pair);
   }
 
   /** What is connected stays so and passes nothing more, as behind a router that was restarted. */
@@ -74,6 +89,9 @@ export class CutRelay {
 
   goUp(): void {
     this.#state = 'up';
+    const silent = [...this.#silent];
+    this.#silent.clear();
+    for (const socket of silent) socket.resume();
   }
 
   #join(client: net.Socket, target: number, options: RelayOptions): void {
@@ -88,13 +106,40 @@ export class CutRelay {
     this.#pairs.add(pair);
     const end = (): void => {
       this.#pairs.delete(pair);
+      for (const socket of pair) this.#silent.delete(socket);
       client.destroy();
       upstream.destroy();
     };
     client.once('close', end);
     upstream.once('close', end);
-    pass(client, upstream, options.upBytes, () => this.#cutPair(pair));
-    pass(upstream, client, options.downBytes, () => this.#cutPair(pair));
+    this.#pass(client, upstream, options.upBytes, () => this.#cutPair(pair));
+    this.#pass(upstream, client, options.downBytes, () => this.#cutPair(pair));
+    if (this.#state === 'silent') this.#silence(pair);
+  }
+
+  #silence(pair: readonly [net.Socket, net.Socket]): void {
+    for (const socket of pair) {
+      this.#silent.add(socket);
+      socket.pause();
+    }
+  }
+
+  #pass(from: net.Socket, to: net.Socket, bytesMax: number | undefined, onFull: () => void): void {
+    let bytes = 0;
+    from.on('data', (piece: Buffer) => {
+      bytes += piece.length;
+      this.passedBytes += piece.length;
+      if (bytesMax !== undefined && bytes >= bytesMax) {
+        const kept = piece.subarray(0, piece.length - (bytes - bytesMax));
+        to.write(kept, onFull);
+        return;
+      }
+      if (!to.write(piece)) from.pause();
+    });
+    to.on('drain', () => {
+      if (!this.#silent.has(from)) from.resume();
+    });
+    from.on('end', () => to.end());
   }
 
   #cutPair(pair: readonly [net.Socket, net.Socket]): void {
@@ -118,26 +163,6 @@ export async function startRelay(
     relay.goDown();
   });
   return relay;
-}
-
-function pass(
-  from: net.Socket,
-  to: net.Socket,
-  bytesMax: number | undefined,
-  onFull: () => void,
-): void {
-  let bytes = 0;
-  from.on('data', (piece: Buffer) => {
-    bytes += piece.length;
-    if (bytesMax !== undefined && bytes >= bytesMax) {
-      const kept = piece.subarray(0, piece.length - (bytes - bytesMax));
-      to.write(kept, onFull);
-      return;
-    }
-    if (!to.write(piece)) from.pause();
-  });
-  to.on('drain', () => from.resume());
-  from.on('end', () => to.end());
 }
 
 function ignore(): void {
