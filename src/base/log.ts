@@ -4,9 +4,9 @@
 // or fails, lines are dropped and counted, and the process goes on (a plain stdout write to a full
 // disk ends it, pino's synchronous default hangs it). Must not know: what is worth logging.
 
-import { constants, fstatSync, openSync } from 'node:fs';
 import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino';
 import { PrettyLog } from './pretty-log.ts';
+import { stderrDescriptor, WHOLE_BYTES_MAX } from './stderr.ts';
 
 export type { Logger } from 'pino';
 
@@ -23,10 +23,6 @@ export interface LogOptions {
 }
 
 export type LogFormat = 'json' | 'pretty';
-
-const STDERR = 2;
-/** The same pipe by another way in, which can be told not to wait. */
-const STDERR_PATH = '/proc/self/fd/2';
 
 let droppedLines = 0;
 let pretty: PrettyLog | undefined;
@@ -59,13 +55,14 @@ function openStderr(format: LogFormat): DestinationStream {
   return sink;
 }
 
-/** One for all logs of a thread, so that their lines do not cut into each other. */
+/** One for all logs of a thread, whose writes are whole lines: threads do not cut into others'. */
 function createSink(): ReturnType<typeof destination> {
   const stderr = destination({
-    fd: openPipe() ?? STDERR,
+    fd: stderrDescriptor(),
     sync: false,
     minLength: 0,
     maxLength: SINK_BYTES_MAX,
+    maxWrite: WHOLE_BYTES_MAX,
   });
   let told: Error | undefined;
   stderr.on('error', (error: NodeJS.ErrnoException) => {
@@ -83,20 +80,6 @@ function createSink(): ReturnType<typeof destination> {
 function countDropped(): boolean {
   droppedLines += 1;
   return true;
-}
-
-/**
- * Stderr as a pipe whose writes fail rather than wait. One that waits holds a thread of the pool
- * that all shards share, and the process cannot end while it does. Undefined where stderr is no
- * pipe, or may not be opened again.
- */
-function openPipe(): number | undefined {
-  try {
-    if (!fstatSync(STDERR).isFIFO()) return undefined;
-    return openSync(STDERR_PATH, constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Gives up what the sink has not taken: pino would wait for it at the end, for ever. */

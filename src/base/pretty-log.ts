@@ -2,11 +2,13 @@
 //
 // Invariant: as with the JSON sink, a stalled or failing stderr never blocks or ends the program:
 // writes are asynchronous, at most PENDING_BYTES_MAX wait, and lines beyond that are dropped and
-// counted. Must not know: what is worth logging.
+// counted. A write is whole lines, and no more than a pipe takes whole. Must not know: what is
+// worth logging.
 
 import { write } from 'node:fs';
 import { systemClock } from './clock.ts';
 import { loggable } from './loggable.ts';
+import { stderrDescriptor, WHOLE_BYTES_MAX } from './stderr.ts';
 
 /** Bytes held for a stalled terminal. Guess: some 5,000 lines, as in the JSON sink. */
 const PENDING_BYTES_MAX = 1024 * 1024;
@@ -62,9 +64,20 @@ export class PrettyLog {
       return;
     }
     this.#state = 'writing';
-    const batch = Buffer.concat(this.#pending);
-    this.#pending = [];
+    const batch = this.#takeBatch();
     this.#write(batch, (error, written) => this.#onWritten(batch, error, written));
+  }
+
+  /** The first line, and those behind it that fit with it. */
+  #takeBatch(): Buffer {
+    let count = 0;
+    let bytes = 0;
+    for (const { length } of this.#pending) {
+      if (count > 0 && bytes + length > WHOLE_BYTES_MAX) break;
+      count += 1;
+      bytes += length;
+    }
+    return Buffer.concat(this.#pending.splice(0, count));
   }
 
   #onWritten(batch: Buffer, error: NodeJS.ErrnoException | null, written: number): void {
@@ -93,7 +106,7 @@ function writeToStderr(
   bytes: Buffer,
   onWritten: (error: NodeJS.ErrnoException | null, written: number) => void,
 ): void {
-  write(2, bytes, onWritten);
+  write(stderrDescriptor(), bytes, onWritten);
 }
 
 /** `10:20:30.456 INFO  control: listening name=http address=127.0.0.1:8000` */

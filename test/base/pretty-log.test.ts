@@ -85,6 +85,19 @@ describe('a slow terminal', () => {
     calls[3]?.done(full, 0);
     assert.equal(log.droppedLines, 2, 'three was written, the end of four was not');
   });
+
+  test('is given whole lines, no more at once than a pipe takes whole', () => {
+    const { log, calls } = slowSink();
+    const msgs = ['one', ...Array.from({ length: 40 }, () => 'x'.repeat(200)), 'y'.repeat(5000)];
+    for (const msg of msgs) log.write(line({ msg }));
+    for (let at = 0; at < calls.length; at += 1)
+      calls[at]?.done(null, calls[at]?.bytes.length ?? 0);
+    const batches = calls.map(({ bytes }) => bytes.toString());
+    assert.ok(batches.every((batch) => batch.endsWith('\n')));
+    assert.ok(batches.every((batch) => batch.length <= 4096));
+    assert.ok(batches.length < 6, 'several lines at once');
+    assert.equal(batches.join(''), msgs.map((msg) => formatLine(line({ msg }))).join(''));
+  });
 });
 
 test('a flush waits until everything is written', () => {

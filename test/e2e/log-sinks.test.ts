@@ -3,18 +3,18 @@
 // turns with one that logs to /dev/null.
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { Agent, createServer, get } from 'node:http';
+import { Agent, get } from 'node:http';
 import path from 'node:path';
-import process from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { undoAfter } from '../support/cleanup.ts';
-import { eventually, within } from '../support/deadline.ts';
-import { freePort } from '../support/free-port.ts';
+import { within } from '../support/deadline.ts';
 import { scratchFolder } from '../support/programs.ts';
-import { ENTRY, startClient, type TestServer, TOKEN } from '../support/tunnel.ts';
+import { startSinkServer } from '../support/sink-server.ts';
+import { startClient } from '../support/tunnel.ts';
+import { startHttp } from '../support/upstream.ts';
 
 const LOOPBACK = '127.0.0.1';
 const CONNECTIONS = 8;
@@ -29,39 +29,15 @@ interface Node {
 }
 
 async function startNode(t: TestContext, stderr: number | 'pipe'): Promise<Node> {
-  const [control, http, admin] = [await freePort(), await freePort(), await freePort()];
-  const child = spawn(
-    process.execPath,
-    [
-      ...[ENTRY, 'server', '--log-format', 'json', '--log-level', 'debug', '--access-log'],
-      ...['--control-addr', `${LOOPBACK}:${control}`, '--http-addr', `${LOOPBACK}:${http}`],
-      ...['--admin-addr', `${LOOPBACK}:${admin}`, '--shards', '2', '--drain-delay', '0s'],
-    ],
-    {
-      stdio: ['ignore', 'ignore', stderr],
-      env: { PATH: process.env.PATH, SLUICEWAY_TOKEN: TOKEN },
-    },
-  );
-  // Whoever read the log is gone before the first line.
-  if (stderr === 'pipe') child.stderr?.destroy();
-  undoAfter(t, () => {
-    child.kill('SIGKILL');
+  const server = await startSinkServer(t, {
+    stderr,
+    args: ['--log-format', 'json', '--log-level', 'debug'],
+    // Whoever read the log is gone before the first line.
+    onStart: (child) => child.stderr?.destroy(),
   });
-  await eventually(30_000, 'ready', async () => {
-    const answer = await fetch(`http://${LOOPBACK}:${admin}/readyz`);
-    assert.equal(await answer.text(), 'ok\n');
-  });
-  const upstream = createServer((_request, response) => response.end('page'));
-  undoAfter(t, () => {
-    upstream.closeAllConnections();
-    upstream.close();
-  });
-  upstream.listen(0, LOOPBACK);
-  await once(upstream, 'listening');
-  const { port } = upstream.address() as { port: number };
-  const server = { controlPort: control, httpPort: http, adminPort: admin } as TestServer;
+  const port = await startHttp(t, (_request, response) => response.end('page'));
   await startClient(t, server, { args: ['--upstream', `a.test=http://${LOOPBACK}:${port}`] });
-  return { child, httpPort: http };
+  return server;
 }
 
 /** Requests a second. */

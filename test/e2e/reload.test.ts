@@ -230,11 +230,8 @@ test('another shared token in its file: clients of the old one are ended, and no
     endCode: 0,
   });
   await server.line('ready', isLine('ready'));
-  const client = spawnClient(
-    t,
-    { process: server, controlPort: control, httpPort: 0, adminPort: admin },
-    { args: ['--tcp', `${await freePort()}=127.0.0.1:1`] },
-  );
+  const args = ['--tcp', `${await freePort()}=127.0.0.1:1`];
+  const client = spawnClient(t, { controlPort: control }, { args });
   await client.line('its tunnel', (line) => line.includes('->'));
   const ask = async (token: string): Promise<number> => {
     const headers = { authorization: `Bearer ${token}` };

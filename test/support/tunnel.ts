@@ -93,7 +93,7 @@ export interface ClientOptions {
 
 export async function startClient(
   t: TestContext,
-  server: TestServer,
+  server: Pick<TestServer, 'controlPort'>,
   options: ClientOptions,
 ): Promise<TestProcess> {
   const client = spawnClient(t, server, options);
@@ -112,7 +112,7 @@ function nodeIn(netns: Netns | undefined, args: readonly string[]) {
 /** A client that is not waited for: it may be refused. */
 export function spawnClient(
   t: TestContext,
-  server: TestServer,
+  server: Pick<TestServer, 'controlPort'>,
   options: ClientOptions,
 ): TestProcess {
   return startProcess(t, {
