@@ -4,7 +4,6 @@
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import http from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -13,6 +12,7 @@ import { connect as connectTls } from 'node:tls';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
+import { RequestLoad } from '../support/request-load.ts';
 import { PAIR_A, PAIR_B } from '../support/test-pairs.ts';
 import { startClient, startServer, type TestServer } from '../support/tunnel.ts';
 import { connectTo, echoOnce, startEcho, startHttp } from '../support/upstream.ts';
@@ -43,49 +43,6 @@ function endSuccessors(t: TestContext, server: TestServer): void {
   });
 }
 
-class Load {
-  readonly failures: string[] = [];
-  sent = 0;
-  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 20 });
-  readonly #timer: NodeJS.Timeout;
-  readonly #running = new Set<Promise<void>>();
-
-  constructor(t: TestContext, port: number) {
-    undoAfter(t, () => this.stop());
-    this.#timer = setInterval(() => {
-      this.sent += 1;
-      const run = this.#get(port, this.sent % 2 === 0 ? this.#agent : false).catch(
-        (error: unknown) => void this.failures.push(String(error)),
-      );
-      this.#running.add(run);
-      void run.then(() => this.#running.delete(run));
-    }, EVERY_MS);
-  }
-
-  async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await Promise.all(this.#running);
-    this.#agent.destroy();
-  }
-
-  #get(port: number, agent: http.Agent | false): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const options = { host: '127.0.0.1', port, agent, headers: { host: HOST } };
-      const request = http.get(options, (response) => {
-        response.resume();
-        response.once('error', reject);
-        response.once('end', () => {
-          if (response.statusCode === 200 && response.complete) resolve();
-          else reject(new Error(`status ${response.statusCode}`));
-        });
-      });
-      request.once('error', (error) =>
-        reject(new Error(`${agent === false ? 'new' : 'kept'} ${error.message}`)),
-      );
-    });
-  }
-}
-
 async function takeOver(server: TestServer, pid: number, count: number): Promise<number> {
   process.kill(pid, 'SIGUSR2');
   const isDone = (line: string): boolean => line.includes('"msg":"the successor serves"');
@@ -107,7 +64,7 @@ test('a server is replaced under load, again and again: no request fails', async
   await startClient(t, server, { args: [...args, '--id', 'second'] });
   const stream = await connectTo(t, tcpPort);
   assert.equal(await echoOnce(stream, 'before'), 'before');
-  const load = new Load(t, server.httpPort);
+  const load = new RequestLoad(t, { port: server.httpPort, host: HOST, everyMs: EVERY_MS });
   let pid = server.process.pid;
   for (let count = 1; count <= TAKE_OVERS; count += 1) {
     pid = await takeOver(server, pid, count);
@@ -203,7 +160,7 @@ test('a successor that cannot start changes nothing', async (t) => {
   const server = await startServer(t, { args: ['--config', file] });
   await startClient(t, server, { args: ['--upstream', `${HOST}=http://127.0.0.1:${upstream}`] });
   await writeFile(file, 'log-levl: info\n');
-  const load = new Load(t, server.httpPort);
+  const load = new RequestLoad(t, { port: server.httpPort, host: HOST, everyMs: EVERY_MS });
   process.kill(server.process.pid, 'SIGUSR2');
   await server.process.line('the failure', (line) => line.includes('take-over failed'));
   await load.stop();
@@ -219,7 +176,7 @@ test('clients of a tunnel are replaced one after the other under load: no reques
     await startClient(t, server, { args }),
     await startClient(t, server, { args }),
   ];
-  const load = new Load(t, server.httpPort);
+  const load = new RequestLoad(t, { port: server.httpPort, host: HOST, everyMs: EVERY_MS });
   for (let round = 0; round < 3; round += 1) {
     await pause(300);
     // The new one first, as docs/operating/drain.md says.
