@@ -4,12 +4,12 @@
 // them nine thousand, and the while a quarter of an hour.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import type net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as pass } from 'node:timers/promises';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
+import { usageOf } from '../support/process-usage.ts';
 import { startTunnel } from '../support/tunnel.ts';
 import { connectTo, echoOnce, startEcho } from '../support/upstream.ts';
 
@@ -25,23 +25,6 @@ const CPU_SHARE_MAX = 0.05;
 const ECHOES_MS_MAX = 10_000;
 /** What the start and the opening left behind is collected by then. */
 const SETTLE_MS = 3000;
-const TICKS_PER_SECOND = 100;
-
-interface Usage {
-  readonly residentBytes: number;
-  /** Of all threads, in user and system. */
-  readonly cpuSeconds: number;
-}
-
-function usageOf(pid: number): Usage {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return {
-    residentBytes: Number(/VmRSS:\s+(\d+) kB/u.exec(status)?.[1]) * 1024,
-    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND,
-  };
-}
 
 async function connectAndEcho(t: TestContext, port: number): Promise<net.Socket> {
   const visitor = await connectTo(t, port);

@@ -4,14 +4,15 @@
 // nobody reads; resident memory as the kernel says.
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually, within } from '../support/deadline.ts';
 import { startProcess, type TestProcess } from '../support/process.ts';
+import { usageOf } from '../support/process-usage.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { type SinkServer, startSinkServer } from '../support/sink-server.ts';
 import { startClient } from '../support/tunnel.ts';
@@ -58,9 +59,8 @@ async function ask(port: number, count: number): Promise<void> {
   await within(60_000, `${count} answers`, Promise.all(shares));
 }
 
-function residentBytes({ pid }: ChildProcess): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmRSS:\s+(\d+) kB/u.exec(status)?.[1]) * 1024;
+function residentBytesOf({ child }: SinkServer): number {
+  return usageOf(child.pid ?? -1).residentBytes;
 }
 
 async function droppedLines({ adminPort }: SinkServer): Promise<number> {
@@ -128,9 +128,9 @@ async function missesNothingUncounted(t: TestContext, format: Format): Promise<v
   assert.equal(await droppedLines(server), 0);
   read.stop();
   await ask(server.httpPort, WARM_REQUESTS);
-  const before = residentBytes(server.child);
+  const before = residentBytesOf(server);
   await ask(server.httpPort, REQUESTS);
-  const grown = residentBytes(server.child) - before;
+  const grown = residentBytesOf(server) - before;
   const dropped = await droppedLines(server);
   t.diagnostic(`${dropped} lines dropped, ${(grown / MIB).toFixed(1)} MiB more resident`);
   const unreadBytes = dropped * LINE_BYTES_LEAST;
