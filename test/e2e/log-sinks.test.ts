@@ -1,9 +1,9 @@
-// Goal: whoever reads the log, or does not, visitors are served as fast and the server ends as it
-// should. Method: exit nodes that log every request to a sink that fails or stalls, measured in
-// turns with one that logs to /dev/null.
+// Goal: whoever reads the log, or does not, visitors are served as fast, what is lost is counted,
+// and the server ends as it should. Method: exit nodes that log every request to a sink that fails
+// or stalls, measured in turns with one that logs to /dev/null.
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { Agent, get } from 'node:http';
@@ -12,7 +12,7 @@ import { type TestContext, test } from 'node:test';
 import { undoAfter } from '../support/cleanup.ts';
 import { within } from '../support/deadline.ts';
 import { scratchFolder } from '../support/programs.ts';
-import { startSinkServer } from '../support/sink-server.ts';
+import { droppedLines, type SinkServer, startSinkServer } from '../support/sink-server.ts';
 import { startClient } from '../support/tunnel.ts';
 import { startHttp } from '../support/upstream.ts';
 
@@ -23,12 +23,7 @@ const ROUNDS = 5;
 /** What the design asks for; both sides take turns, and the best round of each counts. */
 const SHARE_MIN = 0.8;
 
-interface Node {
-  readonly child: ChildProcess;
-  readonly httpPort: number;
-}
-
-async function startNode(t: TestContext, stderr: number | 'pipe'): Promise<Node> {
+async function startNode(t: TestContext, stderr: number | 'pipe'): Promise<SinkServer> {
   const server = await startSinkServer(t, {
     stderr,
     args: ['--log-format', 'json', '--log-level', 'debug'],
@@ -41,7 +36,7 @@ async function startNode(t: TestContext, stderr: number | 'pipe'): Promise<Node>
 }
 
 /** Requests a second. */
-async function measure({ httpPort }: Node): Promise<number> {
+async function measure({ httpPort }: SinkServer): Promise<number> {
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   const endMs = performance.now() + ROUND_MS;
   let count = 0;
@@ -92,6 +87,8 @@ for (const [name, sink] of Object.entries(SINKS)) {
     t.diagnostic(`${bestStuck.toFixed(0)} of ${best.toFixed(0)} requests/s, ${share.toFixed(2)}`);
     assert.ok(share >= SHARE_MIN, `${share.toFixed(2)} of the usual rate`);
     assert.equal(stuck.child.exitCode, null, 'it goes on');
+    assert.equal(await droppedLines(usual), 0);
+    assert.ok((await droppedLines(stuck)) > 0, 'what is lost is counted');
     const ended = once(stuck.child, 'exit');
     stuck.child.kill('SIGTERM');
     const [code] = await within(20_000, 'it drains and ends', ended);

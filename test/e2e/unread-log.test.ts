@@ -14,7 +14,7 @@ import { eventually, within } from '../support/deadline.ts';
 import { startProcess, type TestProcess } from '../support/process.ts';
 import { usageOf } from '../support/process-usage.ts';
 import { scratchFolder } from '../support/programs.ts';
-import { type SinkServer, startSinkServer } from '../support/sink-server.ts';
+import { droppedLines, type SinkServer, startSinkServer } from '../support/sink-server.ts';
 import { startClient } from '../support/tunnel.ts';
 import { startHttp } from '../support/upstream.ts';
 
@@ -61,11 +61,6 @@ async function ask(port: number, count: number): Promise<void> {
 
 function residentBytesOf({ child }: SinkServer): number {
   return usageOf(child.pid ?? -1).residentBytes;
-}
-
-async function droppedLines({ adminPort }: SinkServer): Promise<number> {
-  const page = await (await fetch(`http://${LOOPBACK}:${adminPort}/metrics`)).text();
-  return Number(/^sluiceway_log_dropped_total (\d+)$/mu.exec(page)?.[1]);
 }
 
 /** Reads a log as a process, in small pieces as some do, and can be stopped. */

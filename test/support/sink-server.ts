@@ -52,3 +52,9 @@ export async function startSinkServer(
   });
   return { child, controlPort, httpPort, adminPort };
 }
+
+/** Lines that it counts as dropped. */
+export async function droppedLines({ adminPort }: SinkServer): Promise<number> {
+  const page = await (await fetch(`http://${LOOPBACK}:${adminPort}/metrics`)).text();
+  return Number(/^sluiceway_log_dropped_total (\d+)$/mu.exec(page)?.[1]);
+}
