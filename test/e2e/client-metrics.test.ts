@@ -43,11 +43,11 @@ async function ports(): Promise<{ control: number; http: number; admin: number }
 test('a client is ready while a server serves it, alive all the time, and says why not', async (t) => {
   const site = await startHttp(t, (_request, response) => response.end('hello'));
   const fixed = await ports();
-  const place = { controlPort: fixed.control, httpPort: fixed.http, adminPort: fixed.admin };
+  const place = { controlPort: fixed.control };
   const early = await startServer(t, { ports: fixed });
   const args = ['--upstream', `${HOST}=http://127.0.0.1:${site}`, ...METRICS];
   await early.process.stop();
-  const client = spawnClient(t, { ...place, process: early.process }, { args });
+  const client = spawnClient(t, place, { args });
   const port = await listeningPort(client, 'metrics');
   await eventually(10_000, 'it says that nobody is there', async () => {
     assert.match(await ask(port, '/readyz'), /^503 SLW_DIAL_FAILED: .*ECONNREFUSED/u);
