@@ -6,6 +6,7 @@
 //
 // Invariant: the visitor is the first address from the right that is not trusted itself; what
 // stands left of it, or of anything that is no address, is believed by nobody and sent to nobody.
+// Connection cannot take these fields away: proxies (HAProxy) pass on what a visitor names there.
 // Routing never looks at any of it. Must not know: sockets, or who is trusted and why.
 
 import { canonicalIp } from '../base/ip.ts';
@@ -109,12 +110,11 @@ function last({ values }: Said, name: string): string {
 }
 
 function read(head: RequestParser): Said {
-  const { bytes, base, fields, options } = head;
+  const { bytes, base, fields } = head;
   const values = new Map<string, string[]>();
   let others = '';
   for (let index = 0; index < fields.count; index += 1) {
     if (fields.kinds[index] !== KIND.FORWARDING) continue;
-    if (options.namedCount > 0 && options.names(bytes, base, fields, index)) continue;
     const text = (start: number, end: number): string =>
       bytes.toString('latin1', base + start, base + end);
     const name = text(fields.nameStart(index), fields.nameEnd(index));

@@ -101,8 +101,15 @@ class Visitor {
   readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   readonly #address: string;
   readonly #port: number;
+  readonly #headers: http.OutgoingHttpHeaders;
 
-  constructor(t: TestContext, address: string, port: number) {
+  constructor(
+    t: TestContext,
+    address: string,
+    port: number,
+    headers: http.OutgoingHttpHeaders = {},
+  ) {
+    this.#headers = headers;
     this.#address = address;
     this.#port = port;
     undoAfter(t, () => this.#agent.destroy());
@@ -112,7 +119,8 @@ class Visitor {
     const answer = new Promise<Told>((resolve, reject) => {
       const options = {
         ...{ host: '127.0.0.1', port: this.#port, agent: this.#agent },
-        ...{ localAddress: this.#address, headers: { host: HOST, 'x-forwarded-for': '6.6.6.6' } },
+        localAddress: this.#address,
+        headers: { host: HOST, 'x-forwarded-for': '6.6.6.6', ...this.#headers },
       };
       const request = http.get(options, (response) => {
         let body = '';
@@ -164,6 +172,10 @@ test('behind HAProxy the visitor is known, and no kept connection costs a reques
   await t.test('in HTTP mode by X-Forwarded-For, behind what a visitor forged', async () => {
     const told = await new Visitor(t, '127.0.0.79', fronts.http).get();
     assert.deepEqual(told, { status: 200, body: `127.0.0.79|127.0.0.79, ${HTTP_PROXY}` });
+    // HAProxy passes on what a visitor names in Connection, and its own line with it.
+    const naming = new Visitor(t, '127.0.0.80', fronts.http, { connection: 'X-Forwarded-For' });
+    const body = `127.0.0.80|127.0.0.80, ${HTTP_PROXY}`;
+    assert.deepEqual(await naming.get(), { status: 200, body });
   });
 
   await t.test(`no 502 in ${REQUESTS} requests with gaps of 4 to 6 s`, async () => {

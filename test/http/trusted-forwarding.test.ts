@@ -225,11 +225,15 @@ test('other X-Forwarded fields of a trusted proxy stay, aliases and what is ours
   );
 });
 
-test('what Connection names is believed from nobody and sent to nobody', () => {
-  const fields =
-    `Connection: x-forwarded-for, X-Forwarded-Port\r\nX-Forwarded-For: ${V}\r\n` +
-    'X-Forwarded-Port: 1\r\n';
-  assert.equal(forward(fields), expected([PEER]));
+test('a visitor cannot take away what its proxy says by naming it in Connection', () => {
+  const said = `X-Forwarded-For: ${V}\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.example\r\n`;
+  const names = 'close, x-forwarded-for, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port';
+  const others = 'X-Forwarded-Port: 1\r\n';
+  const fields = `Connection: ${names}\r\n${said}${others}`;
+  const more = { host: 'b.example', proto: 'https', others };
+  assert.equal(forward(fields), expected([V, PEER], more));
+  assert.equal(visitorOf(parse(fields), ORIGIN), V);
+  assert.equal(visitorScheme(parse(fields), ORIGIN), 'https');
 });
 
 test('each request of a connection has a visitor of its own', () => {

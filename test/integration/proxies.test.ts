@@ -184,6 +184,18 @@ test('forwarding fields are believed from trusted proxies alone', async (t) => {
   ]);
 });
 
+test('no visitor passes for its proxy by naming forwarding fields in Connection', async (t) => {
+  const flags = { 'trusted-proxies': '127.0.0.1', 'allow-ips': '127.0.0.1' };
+  const { node } = await startPlace(t, flags);
+  // What HAProxy passes on of a visitor's own Connection, before the line that it adds.
+  for (const named of ['', 'Connection: X-Forwarded-For\r\n']) {
+    const fields = `\r\n${named}X-Forwarded-For: 192.0.2.7\r\n\r\n`;
+    const request = Buffer.from(REQUEST.replace('\r\n\r\n', fields));
+    const answer = await sendRaw(node.httpPort, request);
+    assert.match(answer, /^HTTP\/1\.1 403 /, named);
+  }
+});
+
 test('behind a PROXY header it is its address that must be trusted', async (t) => {
   const flags = {
     'accept-proxy-protocol': '127.0.0.1',
