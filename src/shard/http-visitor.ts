@@ -42,8 +42,13 @@ const UNTAKEN_BYTES_MAX = 256 * 1024;
  * a reset is seen. Guess: as much as the longest request head. The last read comes on top.
  */
 const HELD_BYTES_MAX = 16 * 1024;
-/** From our FIN to the visitor's. Guess. */
+/**
+ * From our FIN, or what came behind it last, to the visitor's: many read an answer when they have
+ * sent all of their body, and a reset would throw away what waits for them (nginx's number).
+ */
 const LINGER_MS = 5000;
+/** The same for who sends on and on (nginx's as well). */
+export const LINGER_MS_MAX = 30_000;
 
 /** An idle connection may be used once more for so long after a take-over. Guess. */
 const LAST_REQUEST_MS = 5000;
@@ -98,6 +103,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly #onClose = (): void => this.#close();
   #phase: Phase = 'idle';
   #deadlineMs: number;
+  /** No deadline of a connection that lingers is later; known when its answer was sent. */
+  #lingerUntilMs = 0;
   /** Holds the part of a head that has come. */
   #parser: RequestParser | undefined;
   /** Sent ahead of its turn. */
@@ -210,11 +217,16 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       this.#afterSending(readPool.own(chunk.subarray(offset)), 0);
       return;
     }
+    if (this.#phase === 'lingering') {
+      // The visitor has had its last answer, and what it still sends is dropped.
+      readPool.release(chunk, chunk.length);
+      this.#lingerOn();
+      return;
+    }
     // What is not a body is short, or is read in parts: no use for memory that is lent.
     const own = readPool.own(chunk);
     if (this.#phase === 'idle' || this.#phase === 'head') this.#read(own);
     else if (this.#phase === 'exchange' || this.#phase === 'unread') this.#hold(own);
-    // Lingering: the visitor has had its last answer, and what it still sends is dropped.
   }
 
   #read(chunk: Buffer): void {
@@ -381,9 +393,19 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.#exchange.abandon();
     // A slow visitor may take what waits for it in its own time, as any response.
     this.#deadlineMs = Number.POSITIVE_INFINITY;
-    const onSent = (): void => this.#setDeadline(LINGER_MS);
+    const onSent = (): void => {
+      this.#lingerUntilMs = this.#context.clock.nowMs() + LINGER_MS_MAX;
+      this.#lingerOn();
+    };
     this.outlet.end(last, onSent);
     this.socket.resume();
+  }
+
+  #lingerOn(): void {
+    // Not before the answer was sent.
+    if (this.#lingerUntilMs === 0) return;
+    this.#setDeadline(LINGER_MS);
+    this.#deadlineMs = Math.min(this.#deadlineMs, this.#lingerUntilMs);
   }
 
   #close(code?: ErrorCode): void {

@@ -222,19 +222,6 @@ test('answers 504 when no response comes, and waits for ever once one has begun'
   assert.equal(served.ending, 'open');
 });
 
-test('destroys a connection that does not close after its last answer', async (t) => {
-  const edge = await startEdge(t);
-  const visitor = await edge.visit();
-  visitor.send(GET);
-  assert.equal(statusOf(await visitor.readEnd()), 404);
-  visitor.send('still here');
-  await turns();
-  assert.equal(edge.ingress.connectionsCount, 1);
-  edge.pass(10_000);
-  await turns();
-  assert.equal(edge.ingress.connectionsCount, 0);
-});
-
 test('tells visitors beyond the limit, and cuts those far beyond it', async (t) => {
   const edge = await startEdge(t, { limits: { visitorConnectionsMax: 2 } });
   const upstream = await edge.upstream('a.example');
