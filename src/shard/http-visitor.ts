@@ -97,7 +97,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   readonly #reads: SocketReads;
   readonly #keepAlive: KeepAlive;
   readonly #uptake: Uptake;
-  /** Since the visitor of an exchange can first have left unseen. */
+  /** Of the time in which the visitor of an exchange can have left unseen. */
   #stillness: Stillness | undefined;
   readonly #onEnd = (): void => this.#receiveEnd();
   readonly #onClose = (): void => this.#close();
@@ -182,16 +182,23 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   #absence(nowMs: number, hasMoved: boolean): ErrorCode | undefined {
     if (this.#uptake.isOverdue(nowMs)) return 'SLW_STREAM_IDLE';
     if (this.#phase !== 'exchange') return undefined;
-    const { socket } = this;
-    const hasEnded = socket.readableEnded;
-    // Until the answer begins there is a deadline.
-    const isAhead = this.#exchange.state === 'answering' && this.#held !== undefined;
-    if (!hasEnded && !(isAhead && socket.isPaused())) return undefined;
+    const hasEnded = this.socket.readableEnded;
+    if (!hasEnded && !this.#isLeftUnread) {
+      this.#stillness = undefined;
+      return undefined;
+    }
     this.#stillness ??= new Stillness(this.outlet, nowMs);
     const { halfCloseTimeoutMs } = this.#context.limits;
     const limitMs = hasEnded ? halfCloseTimeoutMs : STILL_MS_MAX;
     if (!this.#stillness.isOverdue(nowMs, hasMoved, limitMs)) return undefined;
     return hasEnded ? 'SLW_STREAM_HALF_CLOSED' : 'SLW_STREAM_IDLE';
+  }
+
+  /** Is the visitor not read, while an answer is under way? Before one there is a deadline. */
+  get #isLeftUnread(): boolean {
+    if (!this.socket.isPaused()) return false;
+    const { state } = this.#exchange;
+    return state === 'early' || (state === 'answering' && this.#held !== undefined);
   }
 
   /** No page would reach it, and nothing more will come of it. */
@@ -299,9 +306,11 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
   onProgress(): void {
     const { bodyIdleTimeoutMs, upstreamResponseTimeoutMs } = this.#context.limits;
     const { state } = this.#exchange;
-    if (state === 'answering') this.#deadlineMs = Number.POSITIVE_INFINITY;
-    else if (state === 'waiting' || (state === 'sending' && this.socket.isPaused()))
-      this.#setDeadline(upstreamResponseTimeoutMs);
+    // A body that its upstream does not take now cannot go on.
+    const isHeldUp = this.#exchange.wantsBody && this.socket.isPaused();
+    if (state === 'answering' || (state === 'early' && isHeldUp))
+      this.#deadlineMs = Number.POSITIVE_INFINITY;
+    else if (state === 'waiting' || isHeldUp) this.#setDeadline(upstreamResponseTimeoutMs);
     else this.#setDeadline(bodyIdleTimeoutMs);
   }
 

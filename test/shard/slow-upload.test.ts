@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { Stream } from '../../src/mux/stream.ts';
+import { STILL_MS_MAX } from '../../src/shard/stillness.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { bodyFrame, valueFrame } from '../mux/raw-peer.ts';
 import { eventually } from '../support/deadline.ts';
@@ -76,12 +77,15 @@ class Scene {
     }
   }
 
-  take(): void {
-    this.#deliver(valueFrame(FRAME.CREDIT, this.stream?.id ?? 0, 100));
+  take(bytes = 100): void {
+    this.#deliver(valueFrame(FRAME.CREDIT, this.stream?.id ?? 0, bytes));
   }
 
-  answer(text: string): void {
-    this.#deliver(bodyFrame(FRAME.DATA, this.stream?.id ?? 0, Buffer.from(text)));
+  /** The upstream answers before it has taken all of the body. */
+  async beginAnswer(): Promise<void> {
+    const answer = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no');
+    this.#deliver(bodyFrame(FRAME.DATA, this.stream?.id ?? 0, answer));
+    await this.visitor.read('o');
   }
 }
 
@@ -97,12 +101,44 @@ for (const [what, lengthBytes] of [
   });
 }
 
-test('the same after the response has begun, and then it is a cut', async (t) => {
+test('after the response has begun it is given five minutes, and then it is a cut', async (t) => {
   const scene = await Scene.start(t, LARGE_BYTES, LARGE_BYTES);
-  scene.answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no');
-  await scene.visitor.read('o');
+  await scene.beginAnswer();
   await scene.takeSlowly(LARGE_BYTES);
-  scene.edge.pass(TIMEOUT_MS);
+  scene.edge.pass(STILL_MS_MAX - 1);
+  assert.equal(scene.stream?.isEnded, false);
+  scene.edge.pass(1);
+  await scene.visitor.readEnd();
+  assert.equal(scene.visitor.ending, 'cut');
+});
+
+test('five minutes anew each time that its upstream takes none of it', async (t) => {
+  const scene = await Scene.start(t, 4 * LARGE_BYTES, LARGE_BYTES);
+  await scene.beginAnswer();
+  scene.edge.pass(SWEEP_MS);
+  scene.take(LARGE_BYTES);
+  for (let passedMs = 0; passedMs < STILL_MS_MAX; passedMs += LIMITS.bodyIdleTimeoutMs / 2) {
+    const { writtenBytes } = scene;
+    scene.visitor.send('x');
+    await scene.settled(writtenBytes + 1);
+    scene.edge.pass(LIMITS.bodyIdleTimeoutMs / 2);
+  }
+  scene.visitor.send(Buffer.alloc(2 * LARGE_BYTES, 'x'));
+  await scene.settled(4 * LARGE_BYTES);
+  scene.edge.pass(SWEEP_MS);
+  scene.edge.pass(STILL_MS_MAX - 1);
+  assert.equal(scene.stream?.isEnded, false);
+  scene.edge.pass(1);
+  await scene.visitor.readEnd();
+  assert.equal(scene.visitor.ending, 'cut');
+});
+
+test('a visitor that sends no more is cut also after the response has begun', async (t) => {
+  const scene = await Scene.start(t, LARGE_BYTES, SMALL_BYTES);
+  await scene.beginAnswer();
+  scene.edge.pass(LIMITS.bodyIdleTimeoutMs - 1);
+  assert.equal(scene.stream?.isEnded, false);
+  scene.edge.pass(1);
   await scene.visitor.readEnd();
   assert.equal(scene.visitor.ending, 'cut');
 });
