@@ -122,8 +122,9 @@ export class ResponseParser extends HeadParser {
     this.declaredLength = length >= 0 ? length : -1;
     this.contentLength = 0;
     this.framing = 'none';
-    if (this.status < 200) return length === LENGTH.NONE;
-    if (this.status === NO_CONTENT) return length === LENGTH.NONE || length === 0;
+    // RFC 9112 6.3: these end with their head. Many WebSocket servers say so in a length.
+    if (this.status < 200 || this.status === NO_CONTENT)
+      return length === LENGTH.NONE || length === 0;
     if (this.status === NOT_MODIFIED || this.#method === 'HEAD') return true;
     this.framing = this.isChunked ? 'chunked' : length >= 0 ? 'length' : 'until-close';
     this.contentLength = Math.max(length, 0);

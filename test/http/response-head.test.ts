@@ -61,6 +61,16 @@ const REFUSED: readonly (readonly [name: string, text: string, asked?: Asked])[]
     response('Upgrade: websocket\r\n', 'HTTP/1.1 101 x'),
     { upgrade: true },
   ],
+  [
+    '101 with a body',
+    SWITCH.replace('\r\n\r\n', '\r\nContent-Length: 5\r\n\r\n'),
+    { upgrade: true },
+  ],
+  [
+    '101 chunked',
+    SWITCH.replace('\r\n\r\n', '\r\nTransfer-Encoding: chunked\r\n\r\n'),
+    { upgrade: true },
+  ],
   ['101 on 1.0', SWITCH.replace('1.1', '1.0'), { upgrade: true }],
   ['a head of 20 KB', response(`A: ${'x'.repeat(20_000)}\r\n`)],
   ['101 fields', response('A: b\r\n'.repeat(101))],
@@ -104,6 +114,14 @@ test('takes a switch to WebSocket only when it was asked for', () => {
   const parsed = accepted(`${SWITCH}raw bytes`, { upgrade: true });
   assert.equal(parsed.status, 101);
   assert.equal(parsed.rest, 'raw bytes');
+});
+
+test('takes an interim response or a switch that says that nothing follows', () => {
+  const field = '\r\nContent-Length: 0\r\n\r\n';
+  const parsed = accepted(`${SWITCH.replace('\r\n\r\n', field)}raw`, { upgrade: true });
+  assert.deepEqual([parsed.status, parsed.framing, parsed.rest], [101, 'none', 'raw']);
+  const hints = accepted(`HTTP/1.1 103 x${field}`);
+  assert.deepEqual([hints.status, hints.framing], [103, 'none']);
 });
 
 test('takes any reason, none, and no space before none', () => {

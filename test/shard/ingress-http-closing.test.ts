@@ -332,6 +332,19 @@ async function upgrade(t: TestContext, limits: Partial<typeof LIMITS> = {}): Pro
   return { edge, visitor, peer, lines };
 }
 
+test('a switch that says that it has no body is one', async (t) => {
+  const edge = await startEdge(t);
+  const upstream = await edge.upstream('a.example');
+  const visitor = await edge.visit();
+  visitor.send(UPGRADE);
+  const peer = await upstream.next();
+  await peer.read(HEAD_END);
+  peer.send(`${SWITCH.replace('\r\n\r\n', '\r\nContent-Length: 0\r\n\r\n')}hello`);
+  const answer = await visitor.read(/hello$|<\/html>/);
+  assert.match(answer, /^HTTP\/1\.1 101 [\s\S]*\r\n\r\nhello$/);
+  assert.doesNotMatch(answer, /Content-Length/, 'RFC 9110 8.6: no server may send it');
+});
+
 test('carries raw bytes both ways after a switch, with half-close each way', async (t) => {
   const { edge, visitor, peer, lines } = await upgrade(t);
   assert.deepEqual(edge.metered, [{ tunnel: 'a.example', method: 'GET', status: 101 }]);
