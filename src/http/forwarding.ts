@@ -26,31 +26,33 @@ export interface VisitorOrigin {
   readonly trusted?: AddressSet | undefined;
 }
 
-/** The forwarding fields of one visitor connection. They change with the Host only, so are kept. */
+/**
+ * The forwarding fields of one visitor connection. They change with the Host only, so are kept: as
+ * text, for a small Buffer that lives as long would keep a whole block of Node's (64 KiB).
+ */
 export class Forwarding {
   readonly origin: VisitorOrigin;
-  #authority: Buffer = Buffer.alloc(0);
+  #authority = '';
   #minor = -1;
-  #block: Buffer = Buffer.alloc(0);
-  #hostLine: Buffer | undefined;
+  #block = '';
+  #hostLine: string | undefined;
 
   constructor(origin: VisitorOrigin) {
     this.origin = origin;
   }
 
   /** `Host:` line for requests that came without. */
-  get hostLine(): Buffer {
-    this.#hostLine ??= Buffer.from(`Host: ${this.origin.localAuthority}\r\n`, 'latin1');
+  get hostLine(): string {
+    this.#hostLine ??= `Host: ${this.origin.localAuthority}\r\n`;
     return this.#hostLine;
   }
 
   /** The fields for a request to the authority `bytes[start, end)`, and the empty line. */
-  block(bytes: Buffer, start: number, end: number, minor: number): Buffer {
+  block(bytes: Buffer, start: number, end: number, minor: number): string {
     if (minor === this.#minor && this.#isSameAuthority(bytes, start, end)) return this.#block;
     this.#minor = minor;
-    this.#authority = Buffer.from(bytes.subarray(start, end));
-    const authority = this.#authority.toString('latin1');
-    this.#block = Buffer.from(this.#text(authority, minor), 'latin1');
+    this.#authority = bytes.toString('latin1', start, end);
+    this.#block = this.#text(this.#authority, minor);
     return this.#block;
   }
 
@@ -58,7 +60,7 @@ export class Forwarding {
     const known = this.#authority;
     if (known.length !== end - start) return false;
     for (let i = 0; i < known.length; i += 1) {
-      if (known[i] !== bytes[start + i]) return false;
+      if (known.charCodeAt(i) !== bytes[start + i]) return false;
     }
     return true;
   }

@@ -131,7 +131,7 @@ export function writeRequestHead(
   if (head.framing === 'chunked') slab.append(CHUNKED, 0, CHUNKED.length);
   if (head.isUpgrade) slab.append(WEBSOCKET, 0, WEBSOCKET.length);
   else if (takesTrailers(head)) slab.append(TE_TRAILERS, 0, TE_TRAILERS.length);
-  slab.append(block, 0, block.length);
+  slab.appendText(block);
 }
 
 function appendLogin(
@@ -173,10 +173,12 @@ function writeHost(
   ruled: Buffer | undefined,
   forwarding: Forwarding,
 ): void {
-  const isNamed = authorityEnd > authorityStart;
-  if (ruled !== undefined || !isNamed) {
-    const hostLine = ruled ?? forwarding.hostLine;
-    slab.append(hostLine, 0, hostLine.length);
+  if (ruled !== undefined) {
+    slab.append(ruled, 0, ruled.length);
+    return;
+  }
+  if (authorityEnd === authorityStart) {
+    slab.appendText(forwarding.hostLine);
     return;
   }
   slab.append(HOST, 0, HOST.length);

@@ -26,6 +26,12 @@ export class Slab {
     this.#end += end - start;
   }
 
+  /** The same of text whose letters are octets. */
+  appendText(text: string): void {
+    this.#bytes.write(text, this.#end, 'latin1');
+    this.#end += text.length;
+  }
+
   /** The slice is complete and belongs to the caller. */
   take(): Buffer {
     const slice = this.#bytes.subarray(this.#start, this.#end);

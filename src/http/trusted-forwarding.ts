@@ -41,7 +41,7 @@ interface Said {
 }
 
 /** The fields for `head`, which came from the trusted `origin`, and the empty line. */
-export function trustedBlock(head: RequestParser, origin: VisitorOrigin): Buffer {
+export function trustedBlock(head: RequestParser, origin: VisitorOrigin): string {
   const { bytes, base, minor } = head;
   const said = read(head);
   const chain = chainOf(said, origin);
@@ -52,7 +52,7 @@ export function trustedBlock(head: RequestParser, origin: VisitorOrigin): Buffer
     scheme: schemeOf(last(said, 'x-forwarded-proto')) ?? origin.scheme,
     authority: canonicalHost(host) === undefined ? authority : host,
   });
-  return Buffer.from(`${viaLine(minor)}${said.others}${fields}\r\n`, 'latin1');
+  return `${viaLine(minor)}${said.others}${fields}\r\n`;
 }
 
 /** Who sent `head`: the visitor that a trusted proxy names, or the peer itself. */

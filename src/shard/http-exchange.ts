@@ -198,7 +198,9 @@ export class HttpExchange implements StreamSink {
   }
 
   onOpened(): void {
-    // The request was sent within the first window and did not wait for this.
+    // The request was sent within the first window and did not wait for this. The upstream has it
+    // now, and the answer may take long: what it came in lies in a block of others.
+    if (this.#sent?.isRepeatable === false) this.#sent = undefined;
   }
 
   onWritable(): void {
@@ -289,6 +291,8 @@ export class HttpExchange implements StreamSink {
       slab.append(body.bytes, body.start, body.end);
       this.#record.trace?.received(body);
     }
+    // Until the next request nobody else would, and the piece lies in a block of others.
+    body.release();
     this.#settleState(this.#state === 'sending' ? 'early' : 'answering');
     this.#owner.onProgress();
     const isLarge = !joins && left > 0 && !body.isDone;
@@ -394,7 +398,11 @@ export class HttpExchange implements StreamSink {
   #settleState(state: 'free' | 'early' | 'answering'): void {
     this.#state = state;
     this.#sent = undefined;
-    if (state === 'free') this.#record.settle();
+    if (state === 'free') {
+      this.#record.settle();
+      // Its key is a part of the text of all cookies.
+      this.#sticky = undefined;
+    }
     this.#heads.release();
   }
 }

@@ -1,8 +1,8 @@
 // What is kept of a request that may have to be sent once more, and when it may.
 //
-//   the upstream never saw it     a dial failed, the client takes no more streams, or its link was
-//                                 gone when the stream came there: any request, as long as all of
-//                                 it lies in the read that brought its head
+//   the upstream never saw it     no OPENED came, for a dial failed, the client takes no more
+//                                 streams, or its link was gone when the stream came there: any
+//                                 request, as long as all of it lies in the read of its head
 //   the upstream may have seen it only what has no effect and no body, on a stream that was used
 //                                 before: it may have died of age
 //

@@ -10,6 +10,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import type { InspectedDetail, InspectedRequest, KeptBody } from '../bridge/inspected.ts';
 import { BodyReader } from '../http/body-reader.ts';
 import type { Forwarding } from '../http/forwarding.ts';
+import type { HeadParser } from '../http/head-parser.ts';
 import { showFields, showTarget } from '../http/masking.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import type { ResponseParser } from '../http/response-head.ts';
@@ -121,7 +122,7 @@ export class Trace {
     this.forwarding = forwarding;
     this.port = options.port;
     this.method = head.method;
-    this.head = Buffer.from(head.bytes.subarray(head.base, head.base + head.headBytes));
+    this.head = copyOf(head);
     this.#framing = head.framing;
     this.#contentLength = head.contentLength;
     this.#isUpgrade = head.isUpgrade;
@@ -144,12 +145,12 @@ export class Trace {
   }
 
   /** The final head of the response. */
-  answered({ bytes, base, headBytes, isChunked, status }: ResponseParser): void {
-    this.#responseHead = Buffer.from(bytes.subarray(base, base + headBytes));
-    this.#isResponseChunked = isChunked;
-    this.#status = status;
+  answered(head: ResponseParser): void {
+    this.#responseHead = copyOf(head);
+    this.#isResponseChunked = head.isChunked;
+    this.#status = head.status;
     this.#firstByteMs = this.#elapsedMs();
-    this.#grow(headBytes);
+    this.#grow(head.headBytes);
   }
 
   /** A span of the response's body. */
@@ -237,6 +238,13 @@ export class Trace {
     this.bytes += bytes;
     if (bytes !== 0) this.#options.onGrowth(bytes);
   }
+}
+
+/** In memory of its own: what lies in a block of Node's would keep all 64 KiB of it. */
+function copyOf({ bytes, base, headBytes }: HeadParser): Buffer {
+  const copy = Buffer.alloc(headBytes);
+  bytes.copy(copy, 0, base, base + headBytes);
+  return copy;
 }
 
 /** As text where it is one; a character that was cut at the end is left out. */

@@ -16,6 +16,7 @@ for (const [what, code, isRepeated] of [
     const scene = await RoutedEdge.start(t);
     const [one, two] = [await scene.link('one'), await scene.link('two')];
     scene.add('one');
+    scene.acceptNothing();
     const visitor = await scene.visit();
     visitor.send(POST);
     await (await one.next()).read('hi');
@@ -63,6 +64,7 @@ for (const [what, options, fields, status] of [
     const scene = await RoutedEdge.start(t);
     const [one, two] = [await scene.link('one'), await scene.link('two')];
     scene.add('one');
+    scene.acceptNothing();
     const ask = async (shown: string): Promise<Peer> => {
       const visitor = await scene.visit();
       visitor.send(POST.replace('\r\n\r\n', `\r\n${shown}\r\n`));
@@ -82,3 +84,16 @@ for (const [what, options, fields, status] of [
     assert.equal(request.includes('Authorization'), what !== 'login', 'what opens is hidden');
   });
 }
+
+test('a POST that its upstream may have seen is not sent to another, whatever is said', async (t) => {
+  const scene = await RoutedEdge.start(t);
+  const [one, two] = [await scene.link('one'), await scene.link('two')];
+  scene.add('one');
+  const visitor = await scene.visit();
+  visitor.send(POST);
+  await (await one.next()).read('hi');
+  scene.add('two');
+  scene.lose('SLW_STREAM_REFUSED');
+  assert.match(await visitor.readEnd(), /^HTTP\/1\.1 502 /);
+  assert.equal(two.peers.length, 0);
+});

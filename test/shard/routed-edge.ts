@@ -76,6 +76,11 @@ export class RoutedEdge {
     this.#router.apply([{ number: this.#number, kind, ...route, ...more }]);
   }
 
+  /** Streams stay unaccepted from now on, as those must be that a client refuses in the end. */
+  acceptNothing(): void {
+    this.#opener.accepts = false;
+  }
+
   /** The newest stream ends as if its session said so. */
   lose(code: ErrorCode): void {
     this.#opener.streams.at(-1)?.lose(code);

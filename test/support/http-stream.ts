@@ -32,6 +32,8 @@ export class LoopbackStream {
   isOver = false;
   /** Its link takes no new streams. */
   isLeaving = false;
+  /** Does the client say that its upstream is reached? */
+  isAccepted = true;
   #hasEnded = false;
   readonly #socket: Socket;
 
@@ -41,7 +43,11 @@ export class LoopbackStream {
     this.sink = sink;
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     this.#socket = socket;
-    socket.on('connect', () => this.#unlessOver(() => this.sink.onOpened()));
+    socket.on('connect', () =>
+      this.#unlessOver(() => {
+        if (this.isAccepted) this.sink.onOpened();
+      }),
+    );
     socket.on('data', (piece: Buffer) => this.#unlessOver(() => this.#receive(piece)));
     socket.on('end', () =>
       this.#unlessOver(() => {
@@ -106,7 +112,8 @@ export class LoopbackStream {
   #receive(piece: Buffer): void {
     this.receivedBytes += piece.length;
     if (this.receivedBytes - this.consumedBytes >= WINDOW_BYTES) this.#socket.pause();
-    this.sink.onData(piece);
+    // In a block with others, as small reads of a link are.
+    this.sink.onData(Buffer.from(piece));
   }
 
   #lose(code: ErrorCode): void {
@@ -184,6 +191,8 @@ export class LoopbackRouter implements Router {
 export class LoopbackOpener implements StreamOpener {
   readonly ports = new Map<string, number>();
   readonly streams: LoopbackStream[] = [];
+  /** Are those that are opened accepted? */
+  accepts = true;
 
   isDoubted(): boolean {
     return false;
@@ -198,6 +207,7 @@ export class LoopbackOpener implements StreamOpener {
     const upstream = this.ports.get(link);
     if (upstream === undefined) return 'SLW_STREAM_NO_LINK';
     const stream = new LoopbackStream(tunnel, { address, port }, upstream, sink);
+    stream.isAccepted = this.accepts;
     this.streams.push(stream);
     return stream as unknown as Stream;
   }
