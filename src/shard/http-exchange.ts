@@ -22,12 +22,17 @@ import { HttpUpstream } from './http-upstream.ts';
 import { JOINED_BYTES_MAX, RequestSending } from './request-sending.ts';
 import { ResponseHeads } from './response-heads.ts';
 import type { VisitorInfo } from './router.ts';
-import { isUnseen, keepRequest, mayRepeat, type SentRequest } from './sent-request.ts';
+import { isSafe, isUnseen, keepRequest, mayRepeat, type SentRequest } from './sent-request.ts';
 import { type Stickiness, stickinessOf } from './stickiness.ts';
 
 const EMPTY = Buffer.alloc(0);
-/** Below the shortest keep-alive time of common servers: Node's 5 s, checked about every second. */
+/** Below the keep-alive time of most servers: Node's 5 s, checked about every second. */
 const UPSTREAM_IDLE_MS = 3500;
+/**
+ * The same before a request that is not repeated when its upstream closes on it: below the shortest
+ * default that is known, gunicorn's 2 s, with room for the way to the client.
+ */
+const UNSAFE_IDLE_MS = 1000;
 /** Counted for a request whose visitor left before the answer; nginx's number, sent to nobody. */
 const LEFT_STATUS = 499;
 
@@ -124,8 +129,7 @@ export class HttpExchange implements StreamSink {
     }
     const { origin } = this.#owner.forwarding;
     this.#sticky = stickinessOf(this.#context.router, tunnel, head, origin);
-    // No sweep has looked at it while the head came.
-    if (this.#record.idleMs >= UPSTREAM_IDLE_MS) this.#upstream.part();
+    if (this.#isUpstreamStale(head)) this.#upstream.part();
     const failure = this.#upstream.acquire(tunnel, this.#sticky?.key);
     if (failure !== undefined) {
       this.#fail(failure);
@@ -133,6 +137,12 @@ export class HttpExchange implements StreamSink {
     }
     this.#sent = keepRequest(head, { chunk, offset, isReused: this.#upstream.isReused });
     return this.#sendHead(head, chunk, offset);
+  }
+
+  /** May the upstream just be closing what is kept? No sweep has looked while the head came. */
+  #isUpstreamStale(head: RequestParser): boolean {
+    const { idleMs } = this.#record;
+    return idleMs >= UPSTREAM_IDLE_MS || (idleMs >= UNSAFE_IDLE_MS && !isSafe(head));
   }
 
   #sendHead(head: RequestParser, chunk: Buffer, offset: number): number {

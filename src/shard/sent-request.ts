@@ -35,17 +35,26 @@ export function isUnseen(code: ErrorCode): boolean {
   return UNSEEN.has(code);
 }
 
+/** May it be sent again though it was seen? */
+export function isSafe(head: RequestParser): boolean {
+  return isBodiless(head) && REPEATABLE.has(head.method);
+}
+
+function isBodiless({ framing, contentLength }: RequestParser): boolean {
+  return framing === 'none' || (framing === 'length' && contentLength === 0);
+}
+
 /** Undefined for a request that cannot be sent again in any case. */
 export function keepRequest(
   head: RequestParser,
   { chunk, offset, isReused }: { chunk: Buffer; offset: number; isReused: boolean },
 ): SentRequest | undefined {
   const { bytes, base, framing, contentLength } = head;
-  const isBodiless = framing === 'none' || (framing === 'length' && contentLength === 0);
+  const hasNoBody = isBodiless(head);
   const isHere = framing === 'length' && bytes === chunk && contentLength <= chunk.length - offset;
-  if (!isBodiless && !isHere) return undefined;
-  const isRepeatable = isBodiless && isReused && REPEATABLE.has(head.method);
-  return { bytes, base, bodyAt: isBodiless ? bytes.length : offset, isRepeatable };
+  if (!hasNoBody && !isHere) return undefined;
+  const isRepeatable = isReused && isSafe(head);
+  return { bytes, base, bodyAt: hasNoBody ? bytes.length : offset, isRepeatable };
 }
 
 export function mayRepeat(sent: SentRequest, code: ErrorCode): boolean {

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { eventually } from '../support/deadline.ts';
 import { type Edge, type Peer, startEdge, turns, type Upstream } from '../support/http-edge.ts';
 
 const HEAD_END = /\r\n\r\n$/;
@@ -40,6 +41,39 @@ test('reuses the stream while both sides keep it alive', async (t) => {
   }
   assert.equal(edge.router.streams.length, 1);
   assert.equal(edge.router.streams[0]?.consumedBytes, edge.router.streams[0]?.receivedBytes);
+});
+
+test('a request that is never repeated meets no upstream that may just be closing', async (t) => {
+  const { edge, upstream, visitor } = await scene(t);
+  const post = get('/', 'Content-Length: 2\r\n').replace('GET', 'POST').concat('hi');
+  const bodiless = get().replace('GET', 'DELETE');
+  const getWithBody = get('/', 'Content-Length: 2\r\n').concat('hi');
+  visitor.send(get());
+  const first = await upstream.next();
+  await first.read(HEAD_END);
+  first.send(OK);
+  await visitor.read('ok');
+  /** Asks after a rest; how many connections the upstream has had then. */
+  const askAfter = async (restMs: number, request: string): Promise<number> => {
+    edge.clock.advance(restMs);
+    visitor.send(request);
+    const end = request.slice(-2);
+    const isAsked = (): boolean => upstream.peers.some(({ text }) => text.endsWith(end));
+    await eventually(5000, 'it is asked', async () => assert.ok(isAsked()));
+    for (const peer of upstream.peers.filter(({ text }) => text !== '')) {
+      peer.text = '';
+      peer.send(OK);
+    }
+    await visitor.read('ok');
+    return upstream.peers.length;
+  };
+  assert.equal(await askAfter(999, post), 1, 'short of a second all is well');
+  assert.equal(await askAfter(3499, get()), 1, 'what is repeated may be late');
+  assert.equal(await askAfter(1000, post), 2);
+  assert.equal(await askAfter(1000, bodiless), 3);
+  assert.equal(await askAfter(1000, getWithBody), 4);
+  assert.equal(await askAfter(1000, get()), 4);
+  assert.equal(await askAfter(3500, get()), 5);
 });
 
 test('opens another stream when the upstream closes after its response', async (t) => {
@@ -195,15 +229,14 @@ test('sends no request on a stream that was idle for too long while its head cam
   await first.read(HEAD_END);
   first.send(OK);
   await visitor.read('ok');
-  const post = get('/', 'Content-Length: 2\r\n').replace('GET', 'POST').concat('hi');
   for (const idleMs of [3499, 3500]) {
     edge.pass(3000);
-    visitor.send(post.slice(0, 10));
+    visitor.send(get().slice(0, 10));
     await turns();
     edge.pass(idleMs - 3000);
-    visitor.send(post.slice(10));
+    visitor.send(get().slice(10));
     const peer = idleMs < 3500 ? first : await upstream.next();
-    await peer.read(/hi$/);
+    await peer.read(HEAD_END);
     peer.send(OK);
     await visitor.read('ok');
   }
