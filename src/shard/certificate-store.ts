@@ -29,6 +29,9 @@ const CIPHERS = [
   'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':');
 
+/** The first that is offered. Old programs offer the second alone; a refusal would be an alert. */
+const ALPN_PROTOCOLS = ['http/1.1', 'http/1.0'];
+
 export interface StoreOptions {
   /** A handshake is complete. */
   readonly onSecure: (socket: TLSSocket) => void;
@@ -95,7 +98,7 @@ export class CertificateStore {
       key,
       minVersion: 'TLSv1.2',
       ciphers: CIPHERS,
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: ALPN_PROTOCOLS,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       sessionTimeout: SESSION_SECONDS,
       secureOptions: constants.SSL_OP_NO_RENEGOTIATION,

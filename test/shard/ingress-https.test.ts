@@ -162,7 +162,17 @@ test('answers strange names with an alert, and goes on', async (t) => {
   await secure(t, edge, { servername: 'a.test' });
 });
 
-test('refuses TLS 1.1 and protocols other than http/1.1', async (t) => {
+test('takes who offers http/1.0 alone, and http/1.1 wherever it is offered', async (t) => {
+  const edge = await startSecureEdge(t);
+  const chosen = async (...offered: string[]): Promise<string | false | null> => {
+    const socket = await secure(t, edge, { servername: 'a.test', ALPNProtocols: offered });
+    return socket.alpnProtocol;
+  };
+  assert.equal(await chosen('http/1.0'), 'http/1.0');
+  assert.equal(await chosen('http/1.0', 'http/1.1'), 'http/1.1');
+});
+
+test('refuses TLS 1.1 and protocols other than http/1.1 and http/1.0', async (t) => {
   const edge = await startSecureEdge(t);
   const old = { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' } as const;
   assert.match(await refusal(t, edge, { servername: 'a.test', ...old }), /ERR_SSL_/);
