@@ -45,7 +45,7 @@ export abstract class HeadParser {
     this.options.reset();
   }
 
-  /** Has a part of a head been read? */
+  /** Has a part of a head been read? The empty line before a request is none. */
   get isStarted(): boolean {
     return this.#gatheredBytes > 0;
   }

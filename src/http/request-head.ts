@@ -80,10 +80,6 @@ export class RequestParser extends HeadParser {
     return this.targetPrefix === '' && this.targetStart === this.method.length + 1;
   }
 
-  override get isStarted(): boolean {
-    return super.isStarted || this.#at === AT.LEADING_LF;
-  }
-
   override push(chunk: Buffer, offset: number): number {
     if (this.#at > AT.LEADING_LF) return super.push(chunk, offset);
     const after = this.#skipLeadingLine(chunk, offset);

@@ -1,8 +1,9 @@
 // What all visitor connections of one HTTP ingress share: where requests go, limits, and the
 // parsers and memory that a connection borrows while it reads or writes a head.
 //
-// Invariant: a parser has one borrower at a time, and an idle connection has none; at most
-// POOLED_MAX wait for the next borrower. Must not know: sockets, or the state of a connection.
+// Invariant: a parser has one borrower at a time, and an idle connection has none, but for one that
+// has sent an empty line; at most POOLED_MAX wait for the next borrower. Must not know: sockets, or
+// the state of a connection.
 
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';

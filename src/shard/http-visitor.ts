@@ -241,6 +241,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const after = parser.push(chunk, 0);
     if (after === PUSH.MORE) {
       this.#parser = parser;
+      // An empty line behind a body is no request: an error page would be taken for the next one's.
+      if (!parser.isStarted) return;
       // The first request has had its time since the connection was made.
       const isLater = this.#phase === 'idle' && this.#exchange.method !== '';
       if (isLater) this.#setDeadline(this.#context.limits.headerTimeoutMs);
