@@ -5,6 +5,7 @@
 // passes over plain HTTP, and what a challenge path asks for is never redirected. An answer ends
 // its connection. Must not know: sockets, or how requests are carried.
 
+import type { ErrorCode } from '../base/errors.ts';
 import type { HttpsSettings } from '../bridge/shard-task.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
 import type { RequestParser } from '../http/request-head.ts';
@@ -44,13 +45,15 @@ export class HttpFront {
     return answer('200 OK', fields, head.method === 'HEAD' ? '' : text);
   }
 
-  /** The way to HTTPS, for a request whose host has a tunnel. */
-  redirect(head: RequestParser, origin: VisitorOrigin): FrontAnswer | undefined {
-    if (this.#redirectPort === 0 || head.host === '') return undefined;
+  /** The way to HTTPS, for a request that has a tunnel; or why it cannot be shown. */
+  redirect(head: RequestParser, origin: VisitorOrigin): FrontAnswer | ErrorCode | undefined {
+    if (this.#redirectPort === 0) return undefined;
     // A trusted proxy may have ended TLS: sent to HTTPS, its visitors would come back for ever.
     if (visitorScheme(head, origin) === 'https') return undefined;
     const target = targetOf(head);
     if (isChallengePath(target)) return undefined;
+    // Of HTTP/1.0, for the tunnel of every name: nobody knows which name has a certificate.
+    if (head.host === '') return 'SLW_HTTP_NO_TUNNEL';
     const port = this.#redirectPort === HTTPS_PORT ? '' : `:${this.#redirectPort}`;
     // The parser let through one canonical host, and a target without blanks or controls.
     const path = target.startsWith('/') ? target : '/';

@@ -69,6 +69,21 @@ test('sends plain requests of a known host to HTTPS, with their path', async (t)
   assert.match(unknown, /^HTTP\/1\.1 404 /);
 });
 
+test('a request without a host is not served over plain HTTP either', async (t) => {
+  const { edge } = await startFront(t, 443);
+  await edge.upstream('*');
+  assert.match(await ask(edge, 'GET / HTTP/1.0'), /^HTTP\/1\.1 404 /);
+  assert.equal(edge.router.streams.length, 0);
+  const over = await startFront(t, 443, 'https');
+  const upstream = await over.edge.upstream('*');
+  const visitor = await over.edge.visit();
+  visitor.send('GET / HTTP/1.0\r\n\r\n');
+  const peer = await upstream.next();
+  await peer.read('\r\n\r\n');
+  peer.socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+  assert.match(await visitor.readEnd(), /^HTTP\/1\.1 200 /);
+});
+
 test('names a port that is not the usual one', async (t) => {
   const { edge } = await startFront(t, 8443);
   await edge.upstream('a.test');
