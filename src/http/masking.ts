@@ -62,9 +62,12 @@ function showCookies(name: string, value: string): string {
   return [first.includes('=') ? withoutValue(first) : `=${MASK}`, ...attributes].join(';');
 }
 
+/** What has no name is a value (RFC 6265bis 5.7.3). */
 function withoutValue(pair: string): string {
   const equals = pair.indexOf('=');
-  return equals === -1 ? pair : `${pair.slice(0, equals)}=${MASK}`;
+  if (equals !== -1) return `${pair.slice(0, equals)}=${MASK}`;
+  const value = pair.trim();
+  return value === '' ? pair : pair.replace(value, () => MASK);
 }
 
 /** Names of subprotocols; what is none is taken for a token, as in `bearer, TOKEN`. */

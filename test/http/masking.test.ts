@@ -20,6 +20,8 @@ test('fields that are secrets are masked, with what says which kind', () => {
     ['AUTHORIZATION', 'abc', MASK],
     ['Proxy-Authorization', 'Digest username="u", response="r"', `Digest ${MASK}`],
     ['Cookie', 'a=1; theme=dark; sid=2', `a=${MASK}; theme=${MASK}; sid=${MASK}`],
+    ['Cookie', 'hunter', MASK],
+    ['Cookie', 'a=1; hunter;  hunter ; ', `a=${MASK}; ${MASK};  ${MASK} ;`],
     ['Set-Cookie', 'sid=x=y; Path=/; HttpOnly', `sid=${MASK}; Path=/; HttpOnly`],
     ['Set-Cookie', 'bare; Path=/', `=${MASK}; Path=/`],
     ['X-Api-Key', 'k', MASK],
