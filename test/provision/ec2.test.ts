@@ -2,7 +2,7 @@
 // with Debian's images of a region.
 
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
@@ -219,13 +219,14 @@ test('each request is signed for its region, and a session has its token', async
 /** An EC2 that answers with each of `codes` first, 503 as for all that it cannot do now. */
 async function startBusy(t: TestContext, codes: readonly string[]) {
   const actions: string[] = [];
-  const server = createServer(async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const form = new URLSearchParams(await text(request));
     actions.push(form.get('Action') ?? '');
     const code = codes[actions.length - 1];
     const fault = `<Response><Errors><Error><Code>${code}</Code><Message>no</Message></Error></Errors></Response>`;
     response.writeHead(code === undefined ? 200 : 503).end(code === undefined ? '<A/>' : fault);
-  });
+  };
+  const server = createServer((request, response) => void answer(request, response));
   undoAfter(t, () => void server.close());
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
