@@ -19,18 +19,41 @@ const RIGHT = 'write an address or a network, such as 10.0.0.0/8 or 2001:db8::/3
 
 /** Reads a network, or gives what is wrong with the text as the rest of a sentence about it. */
 export function readNetwork(text: string): Network | string {
+  const parts = readParts(text);
+  if (typeof parts === 'string') return parts;
+  const { bytes, bits } = parts;
+  const first = masked(bytes, bits);
+  if (first.some((byte, index) => byte !== bytes[index])) {
+    return `has bits set behind the prefix; write ${ipText(first)}/${bits}`;
+  }
+  return networkFrom(first, bits);
+}
+
+/** Where others mean the network that the address is in: `203.0.113.7/24` is `203.0.113.0/24`. */
+export function readNetworkAround(text: string): Network | string {
+  const parts = readParts(text);
+  if (typeof parts === 'string') return parts;
+  return networkFrom(masked(parts.bytes, parts.bits), parts.bits);
+}
+
+interface Parts {
+  readonly bytes: Uint8Array;
+  readonly bits: number;
+}
+
+function readParts(text: string): Parts | string {
   const slash = text.indexOf('/');
   const bytes = ipBytes(slash === -1 ? text : text.slice(0, slash));
   if (bytes === undefined) return `is not a network; ${RIGHT}`;
   const bitsMax = bytes.length * 8;
   const bits = slash === -1 ? bitsMax : readPrefix(text.slice(slash + 1), bitsMax);
   if (bits === undefined) return `has no valid prefix; write a number from 0 to ${bitsMax}`;
-  const first = masked(bytes, bits);
-  if (first.some((byte, index) => byte !== bytes[index])) {
-    return `has bits set behind the prefix; write ${ipText(first)}/${bits}`;
-  }
-  const plain = unmapped(bytes);
-  const prefixBits = plain === bytes ? bits : bits - MAPPED_BITS;
+  return { bytes, bits };
+}
+
+function networkFrom(first: Uint8Array, bits: number): Network {
+  const plain = unmapped(first);
+  const prefixBits = plain === first ? bits : bits - MAPPED_BITS;
   return { address: ipText(plain), prefixBits };
 }
 

@@ -1,8 +1,8 @@
 // From a Service as it is to what has to be done for it: a tunnel, and its address in the status.
 //
 // Invariant: pure; one Service has one tunnel, of its own name, and the operator touches no tunnel
-// that is not this Service's; a Service that cannot be read keeps the tunnel that it had. Must not
-// know: exit nodes.
+// that is not this Service's; a Service that cannot be read keeps the tunnel that it had, unless
+// that would let in visitors whom the Service keeps out. Must not know: exit nodes.
 
 import { isIP } from 'node:net';
 import { type Action, NOTHING, type Plan } from './actions.ts';
@@ -55,10 +55,13 @@ export function planBalancer(observed: BalancerObserved): Plan {
     ];
     return actions.length === 0 ? NOTHING : { actions, next: 'settled' };
   }
-  if (reading.is === 'wrong') {
+  if (reading.is !== 'ours') {
     const { reason, message } = reading;
     const verdict = { status: 'False', reason, message } as const;
-    return { actions: write(service, { verdict, now }), next: 'blocked' };
+    const isToClose = reading.is === 'unguarded' && (tunnel === undefined || isOwn);
+    const closing = isToClose ? remove(tunnel) : [];
+    const ingress = isToClose ? [] : undefined;
+    return { actions: [...closing, ...write(service, { verdict, ingress, now })], next: 'blocked' };
   }
   if (tunnel !== undefined && !isOwn) return planOccupied({ service, tunnel, settings, now });
   if (tunnel?.metadata.deletionTimestamp !== undefined) return { actions: [], next: 'waiting' };

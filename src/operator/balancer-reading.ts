@@ -1,18 +1,20 @@
 // What a Service asks for: whether it is ours at all, and the tunnel that would serve it.
 //
 // Invariant: pure; an annotation of ours that is unknown or cannot be read is a problem and never
-// left out, as it may be one that protects. Must not know: whether the exit node has room for it.
+// left out, as it may be one that protects; one whose list of visitors cannot be kept is open to
+// nobody. Must not know: whether the exit node has room for it.
 
+import { readNetworkAround, showNetwork } from '../base/network.ts';
 import type { Transport } from '../base/port-name.ts';
+import { TUNNEL_NETWORKS_MAX } from '../base/tunnel-options.ts';
 import { InvalidText } from '../config/option.ts';
 import { readTunnelName } from '../config/tunnel.ts';
-import { allowListProblem } from './allow-list.ts';
 import { GROUP, type ServiceObject, type ServicePort, type TunnelSpecFields } from './objects.ts';
 import type { OperatorSettings } from './settings.ts';
 
 export type BalancerReading =
   | { readonly is: 'foreign' }
-  | { readonly is: 'wrong'; readonly reason: string; readonly message: string }
+  | { readonly is: 'wrong' | 'unguarded'; readonly reason: string; readonly message: string }
   | { readonly is: 'ours'; readonly spec: TunnelSpecFields };
 
 const PREFIX = `${GROUP}/`;
@@ -27,6 +29,7 @@ const ANNOTATIONS = [
 ] as const;
 type AnnotationName = (typeof ANNOTATIONS)[number];
 const KNOWN = ANNOTATIONS.map((name) => PREFIX + name).join(', ');
+const LEADING_ZEROS = /(^|[./])0+(?=\d)/g;
 const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/;
 const TRUE = new Set(['true', '1']);
 const FALSE = new Set(['false', '0']);
@@ -48,10 +51,20 @@ interface OpenPort {
 /** Ends the reading of a Service; seen by `readBalancer` alone. */
 class WrongBalancer extends Error {
   readonly reason: string;
+  readonly is: 'wrong' | 'unguarded' = 'wrong';
 
   constructor(reason: string, message: string) {
     super(message);
     this.reason = reason;
+  }
+}
+
+/** Its tunnel, if it has one, lets in whom it should not. */
+class UnguardedBalancer extends WrongBalancer {
+  override readonly is = 'unguarded';
+
+  constructor(message: string) {
+    super('InvalidSpec', message);
   }
 }
 
@@ -61,7 +74,7 @@ export function readBalancer(service: ServiceObject, settings: OperatorSettings)
     return { is: 'ours', spec: readSpec(service) };
   } catch (error) {
     if (!(error instanceof WrongBalancer)) throw error;
-    return { is: 'wrong', reason: error.reason, message: error.message };
+    return { is: error.is, reason: error.reason, message: error.message };
   }
 }
 
@@ -88,7 +101,8 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
   refuseUnknown(service);
   const hosts = listOf(annotation(service, 'hosts'));
   const mapping = annotation(service, 'ports');
-  const { loadBalancerSourceRanges: ranges = [], ports = [] } = service.spec ?? {};
+  const { ports = [] } = service.spec ?? {};
+  const allowIps = readRanges(service);
   const { name } = service.metadata;
   const exitNode = readExitNode(annotation(service, 'exit-node'));
   const proxyProtocol = readVersion(service, 'proxy-protocol', ['v1', 'v2', 'off']);
@@ -113,19 +127,27 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
     ...(upstreams.length === 0 ? {} : { upstreams }),
     ...portsOf('tcp', open, name),
     ...portsOf('udp', open, name),
-    ...rangesOf(ranges),
+    ...(allowIps.length === 0 ? {} : { allowIps }),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
     ...(udpProxyProtocol === undefined ? {} : { udpProxyProtocol }),
   };
 }
 
-/** Kubernetes' own meaning of an empty list is none. */
-function rangesOf(ranges: readonly string[]): Pick<TunnelSpecFields, 'allowIps'> {
-  if (ranges.length === 0) return {};
-  const allowIps = ranges.map((range) => range.trim());
-  const problem = allowListProblem('spec.loadBalancerSourceRanges', allowIps);
-  if (problem !== undefined) throw new WrongBalancer('InvalidSourceRanges', problem);
-  return { allowIps };
+function readRanges({ spec }: ServiceObject): readonly string[] {
+  const given = spec?.loadBalancerSourceRanges ?? [];
+  const networks = [...new Set(given.map((text) => readRange(text.trim())))];
+  if (networks.length <= TUNNEL_NETWORKS_MAX) return networks;
+  throw new UnguardedBalancer(
+    `loadBalancerSourceRanges: ${networks.length} networks are too many; ` +
+      `give at most ${TUNNEL_NETWORKS_MAX}`,
+  );
+}
+
+/** Kubernetes takes an address of the network for all of it, and `010` for 10. */
+function readRange(text: string): string {
+  const network = readNetworkAround(text.replace(LEADING_ZEROS, '$1'));
+  if (typeof network !== 'string') return showNetwork(network);
+  throw new UnguardedBalancer(`loadBalancerSourceRanges: '${text.slice(0, 80)}' ${network}`);
 }
 
 function portsOf(wanted: Transport, open: readonly OpenPort[], name: string) {

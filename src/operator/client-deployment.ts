@@ -1,11 +1,14 @@
 // The Deployment that runs the client of a tunnel.
 //
 // Invariant: pure, and the same for the same tunnel, so that nothing is rolled out for nothing; the
-// pod can reach nothing of the cluster's API, writes nowhere, and its token is a file. Must not
-// know: whether it exists.
+// pod can reach nothing of the cluster's API, writes nowhere, and its token is a file; what the
+// client would not take is told before it runs. Must not know: whether it exists.
 
 import { createHash } from 'node:crypto';
+import { ConfigError } from '../base/errors.ts';
+import { readNetworkAround, showNetwork } from '../base/network.ts';
 import { podText } from '../base/pod-text.ts';
+import { resolveConfig } from '../config/config.ts';
 import {
   type DeploymentObject,
   GROUP,
@@ -137,35 +140,78 @@ function withoutEmpty(toleration: Readonly<Record<string, unknown>>): object {
   return Object.fromEntries(Object.entries(toleration).filter(([, value]) => value !== ''));
 }
 
+/** Stands for one that is not known yet, or was not given by those who made the tunnel. */
+const ANY_TARGET: ClientTarget = {
+  url: 'wss://127.0.0.1',
+  tokenSecret: { name: 'any', key: 'any' },
+};
+const ANY_TOKEN = 'x'.repeat(64);
+
+/**
+ * Why the client of this tunnel would end with code 2 as soon as it starts: while the one before it
+ * went on, without the allow list that nobody could read.
+ */
+export function clientProblem(tunnel: TunnelObject): string | undefined {
+  // Of a definition that did not refuse it yet: no flag would be no list.
+  if (tunnel.spec.allowIps?.length === 0) {
+    return 'spec.allowIps is empty, and nobody would be kept out; give an entry, or leave it out';
+  }
+  const flags: Record<string, readonly string[]> = {};
+  for (const [name, value] of clientFlags(tunnel, ANY_TARGET)) {
+    flags[name] = [...(flags[name] ?? []), value];
+  }
+  try {
+    resolveConfig({
+      ...{ command: 'client', flags, env: {}, readFile: () => ANY_TOKEN },
+      defaults: { cores: 1, logFormat: 'json' },
+    });
+    return undefined;
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems.join('; ').replaceAll(' (flag)', '');
+    throw error;
+  }
+}
+
 function clientArgs(tunnel: TunnelObject, target: ClientTarget): readonly string[] {
+  return ['client', ...clientFlags(tunnel, target).map(([name, value]) => `--${name}=${value}`)];
+}
+
+type Flag = readonly [name: string, value: string];
+
+function clientFlags(tunnel: TunnelObject, target: ClientTarget): readonly Flag[] {
   const { spec, metadata } = tunnel;
   const { tcp = [], udp = [], upstreams = [], allowIps = [], proxyProtocol = 'off' } = spec;
   const { udpProxyProtocol = 'off' } = spec;
   const at = ({ name, port }: UpstreamRef): string => `${name}.${metadata.namespace}.svc:${port}`;
   const isRaw = tcp.length > 0 || upstreams.some(({ scheme }) => scheme === 'tls');
   return [
-    'client',
-    `--url=${target.url}`,
-    `--token-file=${TOKEN_FOLDER}/token`,
-    ...(target.caFingerprint === undefined
-      ? []
-      : [`--auto-tls-fingerprint=${target.caFingerprint}`]),
-    ...tcp.map(({ publicPort, service }) => `--tcp=${publicPort}=${at(service)}`),
-    ...udp.map(({ publicPort, service }) => `--udp=${publicPort}=${at(service)}`),
-    ...upstreams.map((upstream) => upstreamArg(upstream, at(upstream.service))),
-    ...allowIps.map((network) => `--allow-ips=${network}`),
-    ...(proxyProtocol === 'off' || !isRaw ? [] : [`--proxy-protocol=${proxyProtocol}`]),
-    ...(udpProxyProtocol === 'off' || udp.length === 0
-      ? []
-      : [`--udp-proxy-protocol=${udpProxyProtocol}`]),
-    `--metrics-addr=0.0.0.0:${METRICS_PORT}`,
-    '--status-dir=off',
-    '--log-format=json',
+    ['url', target.url],
+    ['token-file', `${TOKEN_FOLDER}/token`],
+    ...flagIf(target.caFingerprint !== undefined, 'auto-tls-fingerprint', target.caFingerprint),
+    ...tcp.map(({ publicPort, service }): Flag => ['tcp', `${publicPort}=${at(service)}`]),
+    ...udp.map(({ publicPort, service }): Flag => ['udp', `${publicPort}=${at(service)}`]),
+    ...upstreams.map((upstream) => upstreamFlag(upstream, at(upstream.service))),
+    ...allowIps.map((text): Flag => ['allow-ips', networkText(text)]),
+    ...flagIf(proxyProtocol !== 'off' && isRaw, 'proxy-protocol', proxyProtocol),
+    ...flagIf(udpProxyProtocol !== 'off' && udp.length > 0, 'udp-proxy-protocol', udpProxyProtocol),
+    ['metrics-addr', `0.0.0.0:${METRICS_PORT}`],
+    ['status-dir', 'off'],
+    ['log-format', 'json'],
   ];
 }
 
-function upstreamArg({ host, path = '', scheme = 'http' }: HostUpstream, target: string): string {
+function flagIf(isGiven: boolean, name: string, value = ''): readonly Flag[] {
+  return isGiven ? [[name, value]] : [];
+}
+
+/** In Kubernetes an address of a network stands for all of it; the client takes no such text. */
+function networkText(text: string): string {
+  const read = readNetworkAround(text);
+  return typeof read === 'string' ? text : text.includes('/') ? showNetwork(read) : text;
+}
+
+function upstreamFlag({ host, path = '', scheme = 'http' }: HostUpstream, target: string): Flag {
   return scheme === 'tls'
-    ? `--tls-passthrough=${host}=${target}`
-    : `--upstream=${host}${path}=${scheme}://${target}`;
+    ? ['tls-passthrough', `${host}=${target}`]
+    : ['upstream', `${host}${path}=${scheme}://${target}`];
 }

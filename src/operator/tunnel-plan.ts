@@ -10,9 +10,13 @@
 import { createHash } from 'node:crypto';
 import type { Transport } from '../base/port-name.ts';
 import type { Action, EventOrder, Plan } from './actions.ts';
-import { allowListProblem } from './allow-list.ts';
 import { type ClaimProblem, claimProblem, claimsOf, portsOf, saidPorts } from './claims.ts';
-import { type ClientTarget, clientDeployment, deploymentName } from './client-deployment.ts';
+import {
+  type ClientTarget,
+  clientDeployment,
+  clientProblem,
+  deploymentName,
+} from './client-deployment.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
 import {
@@ -77,12 +81,12 @@ function planServing(observed: TunnelObserved): Plan {
   const problem = exitNodeProblem(tunnel, wanted, named);
   if (problem !== undefined || named === undefined) return planRefusal(observed, problem, own);
   const isTemplate = named.spec.allocation === 'PerTunnel';
-  const wrongList = allowListProblem('spec.allowIps', tunnel.spec.allowIps);
-  if (wrongList !== undefined) {
-    return planRefusal(observed, { reason: 'InvalidSpec', message: wrongList }, own);
-  }
   const claims = claimsOf(tunnel.spec);
   if ('reason' in claims) return planRefusal(observed, claims, own);
+  const wrong = clientProblem(tunnel);
+  if (wrong !== undefined) {
+    return planRefusal(observed, { reason: 'InvalidSpec', message: wrong }, own);
+  }
   // One of the tunnel's own that it needs no more, as it was pointed at another.
   const isStray = own !== undefined && (!isTemplate || !isOf(own, named));
   const stray = isStray ? removeExitNode(own) : [];

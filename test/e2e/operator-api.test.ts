@@ -93,6 +93,19 @@ const REFUSED: readonly (readonly [string, KubeObject, RegExp])[] = [
     /should match/,
   ],
   ['no network', tunnelOf({ tcp: [tcp(80)], allowIps: ['192.0.2.0/33'] }), /write an IP address/],
+  [
+    'more networks than a client takes',
+    tunnelOf({
+      tcp: [tcp(80)],
+      allowIps: Array.from({ length: 65 }, (_, at) => `10.0.${at}.0/24`),
+    }),
+    /allowIps: Too many: 65: must have at most 64 items/,
+  ],
+  [
+    'an address of TLS',
+    tunnelOf({ upstreams: [{ host: '192.0.2.1', scheme: 'tls', service: WEB }] }),
+    /passed through by a name/,
+  ],
   ['an empty list of visitors', tunnelOf({ tcp: [tcp(80)], allowIps: [] }), /at least 1 item/],
   [
     'an empty list of namespaces',

@@ -179,6 +179,43 @@ describe('what a Service asks for', () => {
     ]);
   });
 
+  const ranged = (loadBalancerSourceRanges: string[]): ServiceObject =>
+    service({ spec: { loadBalancerSourceRanges } });
+  const allowed = (one: ServiceObject) => {
+    const reading = readBalancer(one, SETTINGS);
+    return reading.is === 'ours' ? reading.spec.allowIps : reading;
+  };
+
+  test('which are read as Kubernetes does, each the network of its address', () => {
+    const ranges = ['203.0.113.7/24', '010.1.02.3/08', '::ffff:192.0.2.9/120', '203.0.113.0/24'];
+    assert.deepEqual(allowed(ranged(ranges)), ['203.0.113.0/24', '10.0.0.0/8', '192.0.2.0/24']);
+  });
+
+  const many = Array.from({ length: 65 }, (_, index) => `10.0.${index}.0/24`);
+  const unkept: readonly (readonly [string, ServiceObject, RegExp])[] = [
+    ['too many', ranged(many), /65 networks are too many; give at most 64/],
+    ['one that is none', ranged(['192.0.2.0/33']), /'192.0.2.0\/33' has no valid prefix/],
+  ];
+  for (const [name, one, message] of unkept) {
+    test(`source ranges that cannot be kept let nobody in: ${name}`, () => {
+      const open = tunnel({ meta: OWNED, status: { addresses: ['203.0.113.7'] } });
+      const made = plan(one, open);
+      assert.deepEqual(summary(made), [
+        ...['delete Tunnel shop/web', 'status InvalidSpec', 'tell Warning InvalidSpec', 'blocked'],
+      ]);
+      const status = statusOf(made) as Required<NonNullable<ServiceObject['status']>>;
+      assert.deepEqual(status.loadBalancer, { ingress: [] });
+      assert.match(status.conditions[0]?.message ?? '', message);
+      const foreign = summary(plan(one, tunnel()));
+      assert.deepEqual(foreign, ['status InvalidSpec', 'tell Warning InvalidSpec', 'blocked']);
+      assert.equal(summary(plan(one))[0], 'status InvalidSpec');
+    });
+  }
+
+  test('as many networks as a tunnel may have are kept', () => {
+    assert.deepEqual(allowed(ranged(many.slice(1))), many.slice(1));
+  });
+
   const wrong: readonly (readonly [Readonly<Record<string, string>>, string, RegExp])[] = [
     [{}, 'UnsupportedProtocol', /port 9 is SCTP, and only TCP and UDP are served/],
     [{ ports: '9' }, 'UnsupportedProtocol', /port 9 is SCTP/],

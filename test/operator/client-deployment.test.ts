@@ -90,6 +90,14 @@ test('the client understands its arguments', () => {
   assert.equal(config.token?.reveal(), TOKEN);
 });
 
+test('a network by one of its addresses is that network, as it is to Kubernetes', () => {
+  const allowIps = ['203.0.113.7/24', '2001:DB8::1/32', '192.0.2.1', '0.0.0.9/0'];
+  const [only] = configOf({ ...tunnel().spec, allowIps }).tunnels;
+  assert.deepEqual(only?.options?.['allow-ips'], [
+    ...['203.0.113.0/24', '2001:db8::/32', '192.0.2.1/32', '0.0.0.0/0'],
+  ]);
+});
+
 test('a path reaches the client as it is, whatever Kubernetes would put in its place', () => {
   for (const path of [
     '/a$$b',

@@ -153,7 +153,7 @@ describe('a tunnel that can be served', () => {
 test('a stored tunnel with an allow list of nobody serves nobody, and says why', () => {
   for (const [allowIps, message] of [
     [[], /^spec\.allowIps is empty/u],
-    [['10.0.0.1/8'], /^spec\.allowIps: '10\.0\.0\.1\/8' has bits set/u],
+    [['office'], /'office' is not a network/u],
   ] as const) {
     const open = tunnel({ spec: { ...tunnel().spec, allowIps } });
     const made = plan({ tunnel: open, deployment: client(tunnel()), served: 'all' });
@@ -228,6 +228,8 @@ describe('names', () => {
   const port = (publicPort: number, kind: 'tcp' | 'udp' = 'tcp'): TunnelObject['spec'] => ({
     [kind]: [{ publicPort, service: { name: 'web', port: 80 } }],
   });
+  const networks = (count: number) =>
+    Array.from({ length: count }, (_, index) => `10.0.${index}.0/24`);
   const udp = (publicPort: number) => tunnel({ spec: port(publicPort, 'udp') });
 
   test('of one number are two, of TCP and of UDP', () => {
@@ -292,6 +294,27 @@ describe('names', () => {
       },
       'InvalidHost',
     ],
+    [
+      'TLS by an address, which its client does not take',
+      {
+        tunnel: tunnel({
+          spec: {
+            upstreams: [{ host: '192.0.2.1', scheme: 'tls', service: { name: 'web', port: 443 } }],
+          },
+        }),
+      },
+      'InvalidSpec',
+    ],
+    [
+      'visitors from more networks than its client takes',
+      { tunnel: tunnel({ spec: { ...port(80), allowIps: networks(65) } }) },
+      'InvalidSpec',
+    ],
+    [
+      'visitors from what is no network',
+      { tunnel: tunnel({ spec: { ...port(80), allowIps: ['192.0.2.0/33'] } }) },
+      'InvalidSpec',
+    ],
     ['the port of the exit node itself', { tunnel: tunnel({ spec: port(8123) }) }, 'PortTaken'],
     [
       'a port that it does not allow',
@@ -330,6 +353,15 @@ describe('names', () => {
       ]);
     });
   }
+
+  test('with as many networks as the client takes have one; one more is told by its words', () => {
+    const most = tunnel({ spec: { ...port(80), allowIps: networks(64) } });
+    assert.equal(refused(plan({ tunnel: most })), 'status ClientStarting');
+    const more = tunnel({ spec: { ...port(80), allowIps: networks(65) } });
+    const { conditions } = statusOf(plan({ tunnel: more })) as { conditions: Condition[] };
+    const ready = conditions.find(({ type }) => type === 'Ready');
+    assert.equal(ready?.message, "--tcp: 'tcp:80': 65 networks are too many; give at most 64");
+  });
 
   test('without an exit node there is a reason, too', () => {
     const { exitNode: _none, ...settings } = SETTINGS;
