@@ -29,6 +29,8 @@ const ANNOTATIONS = [
 ] as const;
 type AnnotationName = (typeof ANNOTATIONS)[number];
 const KNOWN = ANNOTATIONS.map((name) => PREFIX + name).join(', ');
+/** Of Kubernetes itself, from before there was a field. */
+const RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
 const LEADING_ZEROS = /(^|[./])0+(?=\d)/g;
 const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/;
 const TRUE = new Set(['true', '1']);
@@ -133,9 +135,12 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
   };
 }
 
-function readRanges({ spec }: ServiceObject): readonly string[] {
-  const given = spec?.loadBalancerSourceRanges ?? [];
-  const networks = [...new Set(given.map((text) => readRange(text.trim())))];
+/** As the controllers of clouds do: by the annotation where the field is empty. */
+function readRanges({ spec, metadata }: ServiceObject): readonly string[] {
+  const { loadBalancerSourceRanges: field = [] } = spec ?? {};
+  const texts = field.length > 0 ? field : (metadata.annotations?.[RANGES] ?? '').split(',');
+  const given = texts.map((text) => text.trim()).filter((text) => text !== '');
+  const networks = [...new Set(given.map(readRange))];
   if (networks.length <= TUNNEL_NETWORKS_MAX) return networks;
   throw new UnguardedBalancer(
     `loadBalancerSourceRanges: ${networks.length} networks are too many; ` +

@@ -179,8 +179,12 @@ describe('what a Service asks for', () => {
     ]);
   });
 
-  const ranged = (loadBalancerSourceRanges: string[]): ServiceObject =>
-    service({ spec: { loadBalancerSourceRanges } });
+  const RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
+  const ranged = (loadBalancerSourceRanges: string[], annotation?: string): ServiceObject =>
+    service({
+      spec: { loadBalancerSourceRanges },
+      ...(annotation === undefined ? {} : { meta: { annotations: { [RANGES]: annotation } } }),
+    });
   const allowed = (one: ServiceObject) => {
     const reading = readBalancer(one, SETTINGS);
     return reading.is === 'ours' ? reading.spec.allowIps : reading;
@@ -191,9 +195,18 @@ describe('what a Service asks for', () => {
     assert.deepEqual(allowed(ranged(ranges)), ['203.0.113.0/24', '10.0.0.0/8', '192.0.2.0/24']);
   });
 
+  test('or those of the annotation of Kubernetes, where the field is empty', () => {
+    assert.deepEqual(allowed(ranged([], ' 192.0.2.9/24,2001:db8::/32 ')), [
+      ...['192.0.2.0/24', '2001:db8::/32'],
+    ]);
+    assert.deepEqual(allowed(ranged(['198.51.100.0/24'], '192.0.2.0/24')), ['198.51.100.0/24']);
+    assert.equal(allowed(ranged([], ' ')), undefined);
+  });
+
   const many = Array.from({ length: 65 }, (_, index) => `10.0.${index}.0/24`);
   const unkept: readonly (readonly [string, ServiceObject, RegExp])[] = [
     ['too many', ranged(many), /65 networks are too many; give at most 64/],
+    ['too many of the annotation', ranged([], many.join()), /65 networks are too many/],
     ['one that is none', ranged(['192.0.2.0/33']), /'192.0.2.0\/33' has no valid prefix/],
   ];
   for (const [name, one, message] of unkept) {
