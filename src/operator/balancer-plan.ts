@@ -7,6 +7,7 @@
 import { isIP } from 'node:net';
 import { type Action, NOTHING, type Plan } from './actions.ts';
 import { protocolOf, readBalancer } from './balancer-reading.ts';
+import { READY } from './client-readiness.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
 import {
@@ -19,7 +20,7 @@ import {
   type TunnelSpecFields,
 } from './objects.ts';
 import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
-import { newsOf, READY } from './tunnel-plan.ts';
+import { newsOf } from './tunnel-plan.ts';
 
 /** Among the conditions of a Service, which are shared with others. */
 export const SERVICE_CONDITION = `${GROUP}/Ready`;

@@ -12,12 +12,12 @@
 import { wallMsOf } from '../base/clock.ts';
 import { unbracketed } from '../base/ip.ts';
 import type { Action, Plan } from './actions.ts';
+import { READY } from './client-readiness.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
 import type { Found, Machine } from './machine.ts';
 import { type ExitNodeObject, type ExitNodeStatus, GROUP, type SecretObject } from './objects.ts';
 import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
-import { READY } from './tunnel-plan.ts';
 
 export const EXIT_NODE_FINALIZER = `${GROUP}/machine`;
 /** Of exit nodes on machines of their own. */

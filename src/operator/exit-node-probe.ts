@@ -10,8 +10,8 @@ import { http, https } from '../base/http-modules.ts';
 import { fetchServerCa } from '../client/server-ca.ts';
 import { controlUrl, serverUrl } from '../config/address.ts';
 import { isFetched } from '../config/trust.ts';
+import type { Served } from './client-readiness.ts';
 import type { Reach } from './exit-node-plan.ts';
-import type { Served } from './tunnel-plan.ts';
 
 const TIMEOUT_MS = 4_000;
 /** After no answer. */

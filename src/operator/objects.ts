@@ -191,7 +191,17 @@ export interface DeploymentObject extends KubeObject {
     readonly replicas?: number;
     readonly availableReplicas?: number;
     readonly updatedReplicas?: number;
+    readonly conditions?: readonly DeploymentCondition[];
   };
+}
+
+export interface DeploymentCondition {
+  readonly type: string;
+  readonly status: string;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly lastUpdateTime?: string;
+  readonly lastTransitionTime?: string;
 }
 
 export interface SecretObject extends KubeObject {

@@ -5,6 +5,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { claimsOf } from './claims.ts';
+import type { Served } from './client-readiness.ts';
 import {
   type ExitNodeObserved,
   hasFinalizer,
@@ -17,7 +18,7 @@ import type { Inventory } from './inventory.ts';
 import type { MachineShop } from './machine-shop.ts';
 import type { DeploymentObject, ExitNodeObject, TunnelObject } from './objects.ts';
 import type { OperatorSettings } from './settings.ts';
-import { OWN_EXIT_NODE, type Served } from './tunnel-plan.ts';
+import { OWN_EXIT_NODE } from './tunnel-plan.ts';
 
 const TOKEN_BYTES = 32;
 

@@ -9,6 +9,7 @@ import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { type MetricsPort, openMetricsPort } from '../base/metrics-port.ts';
 import type { OperatorConfig } from '../config/operator.ts';
+import { READY } from './client-readiness.ts';
 import { Cluster } from './cluster.ts';
 import { conditionOf } from './conditions.ts';
 import type { RunProgram } from './exec-credential.ts';
@@ -16,7 +17,6 @@ import { Leadership } from './leadership.ts';
 import type { OpenProvider } from './machine.ts';
 import { OperatorMetrics } from './metrics.ts';
 import { Reconciler } from './reconciler.ts';
-import { READY } from './tunnel-plan.ts';
 
 export interface OperatorOptions {
   readonly log: Logger;

@@ -11,6 +11,7 @@ import type { Logger } from '../base/log.ts';
 import type { Plan } from './actions.ts';
 import { planBalancer } from './balancer-plan.ts';
 import { deploymentName } from './client-deployment.ts';
+import { READY } from './client-readiness.ts';
 import { type Cluster, KubeError } from './cluster.ts';
 import { conditionOf, kubeTime } from './conditions.ts';
 import { Executor } from './executor.ts';
@@ -28,7 +29,7 @@ import {
 } from './objects.ts';
 import { Observer } from './observer.ts';
 import type { OperatorSettings } from './settings.ts';
-import { OWN_EXIT_NODE, planTunnel, READY } from './tunnel-plan.ts';
+import { OWN_EXIT_NODE, planTunnel } from './tunnel-plan.ts';
 import { WorkQueue } from './work-queue.ts';
 
 /** How often exit nodes are asked whether they answer. */

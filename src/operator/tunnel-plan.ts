@@ -11,12 +11,17 @@ import { createHash } from 'node:crypto';
 import type { Transport } from '../base/port-name.ts';
 import type { Action, EventOrder, Plan } from './actions.ts';
 import { type ClaimProblem, claimProblem, claimsOf, portsOf, saidPorts } from './claims.ts';
+import { type ClientTarget, clientDeployment, clientProblem } from './client-deployment.ts';
 import {
-  type ClientTarget,
-  clientDeployment,
-  clientProblem,
-  deploymentName,
-} from './client-deployment.ts';
+  isRolledOut,
+  isUnderWay,
+  notReady,
+  READY,
+  REFUSED,
+  readinessOf,
+  rollingOut,
+  type Served,
+} from './client-readiness.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
 import {
@@ -29,9 +34,7 @@ import {
 } from './objects.ts';
 import { MANAGED_LABELS, type OperatorSettings } from './settings.ts';
 
-export const READY = 'Ready';
 const ACCEPTED = 'Accepted';
-const REFUSED = 'Refused';
 export const TUNNEL_FINALIZER = `${GROUP}/client`;
 /** On an exit node of a single tunnel: whose it is. */
 export const OWN_EXIT_NODE = {
@@ -39,9 +42,6 @@ export const OWN_EXIT_NODE = {
   name: `${GROUP}/tunnel`,
   uid: `${GROUP}/tunnel-uid`,
 } as const;
-
-/** What the exit node says of all names of a tunnel. */
-export type Served = 'all' | 'unknown' | { readonly missing: readonly string[] };
 
 export interface TunnelObserved {
   readonly tunnel: TunnelObject;
@@ -92,7 +92,7 @@ function planServing(observed: TunnelObserved): Plan {
   const stray = isStray ? removeExitNode(own) : [];
   if (isTemplate && (own === undefined || isStray)) {
     const order = isStray ? [] : [{ do: 'apply', object: copyFor(tunnel, named) } as const];
-    const verdict = waiting('ExitNodePending', 'an exit node of its own is being made');
+    const verdict = notReady('ExitNodePending', 'an exit node of its own is being made');
     const rest = report(observed, {
       ready: verdict,
       status: { exitNode: copyName(tunnel, named) },
@@ -120,7 +120,7 @@ function planClient(
   };
   const held = { exitNode: name, claims: heldClaims(observed, claims) };
   if (target === undefined) {
-    const ready = waiting('ExitNodePending', `exit node ${name} has no address yet`);
+    const ready = notReady('ExitNodePending', `exit node ${name} has no address yet`);
     return { actions: report(observed, { ready, accepted, status: held }), next: 'waiting' };
   }
   const addresses = exitNode.status?.addresses ?? [];
@@ -130,7 +130,7 @@ function planClient(
   // One that is going is waited for: what is written to it goes with it.
   const isToApply = !isSame && !isGoing && observed.refusal === undefined;
   const claimed = isSame && isRolledOut(deployment) ? claims : held.claims;
-  const ready = isSame ? readiness(observed, deployment, name) : startOf(observed);
+  const ready = isSame ? readinessOf({ ...observed, deployment, exitNode }) : startOf(observed);
   const status = {
     ...{ exitNode: name, claims: claimed },
     addresses,
@@ -148,12 +148,15 @@ function planClient(
 }
 
 /** What was refused stays so until it was taken: each try again would be news otherwise. */
-function startOf({ tunnel, refusal }: TunnelObserved): Verdict {
-  if (refusal !== undefined) return waiting(REFUSED, refusal);
+function startOf({ tunnel, refusal, served, deployment }: TunnelObserved): Verdict {
+  if (refusal !== undefined) return notReady(REFUSED, refusal);
   const before = conditionOf(tunnel.status?.conditions, READY);
   const isSame = before?.observedGeneration === tunnel.metadata.generation;
   if (before?.reason === REFUSED && isSame) return before;
-  return waiting('ClientStarting', 'the client is being started');
+  const isReplaced =
+    deployment !== undefined && deployment.metadata.deletionTimestamp === undefined;
+  if (served === 'all' && isReplaced) return rollingOut(deployment);
+  return notReady('ClientStarting', 'the client is being started');
 }
 
 /** Nothing of it runs, and nobody is kept from what it cannot have. */
@@ -190,14 +193,6 @@ function stillHeld({ tunnel, deployment }: TunnelObserved): Omit<TunnelStatus, '
   return { exitNode, claims };
 }
 
-/** No pod of an older kind is left. */
-function isRolledOut({ metadata, spec, status = {} }: DeploymentObject): boolean {
-  const { observedGeneration = 0, updatedReplicas = 0, replicas = 0 } = status;
-  const wanted = typeof spec.replicas === 'number' ? spec.replicas : 1;
-  const isCurrent = observedGeneration >= (metadata.generation ?? 0);
-  return isCurrent && updatedReplicas >= wanted && replicas <= updatedReplicas;
-}
-
 function exitNodeProblem(
   { metadata }: TunnelObject,
   wanted: string | undefined,
@@ -214,32 +209,6 @@ function exitNodeProblem(
   if (allowed === undefined || allowed.includes(metadata.namespace ?? '')) return undefined;
   const message = `exit node ${wanted} is not for namespace ${metadata.namespace}`;
   return { reason: 'ExitNodeNotAllowed', message };
-}
-
-function readiness(
-  { served, tunnel }: TunnelObserved,
-  deployment: DeploymentObject,
-  exitNode: string,
-): Verdict {
-  const { status = {}, metadata } = deployment;
-  const isCurrent = (status.observedGeneration ?? 0) >= (metadata.generation ?? 0);
-  if (served === 'all') {
-    return { status: 'True', reason: 'Served', message: `exit node ${exitNode} serves all names` };
-  }
-  if (!isCurrent || (status.availableReplicas ?? 0) === 0) {
-    return waiting('ClientStarting', `no pod of Deployment ${deploymentName(tunnel)} is available`);
-  }
-  if (served === 'unknown') {
-    return { ...waiting('ExitNodeUnreachable', `exit node ${exitNode} cannot be asked`) };
-  }
-  const message =
-    `the client runs, and exit node ${exitNode} does not serve ${served.missing.join(', ')}; ` +
-    `the log of Deployment ${deploymentName(tunnel)} says why`;
-  return waiting('NotServed', message);
-}
-
-function waiting(reason: string, message: string): Verdict {
-  return { status: 'False', reason, message };
 }
 
 function targetOf({ spec, status }: ExitNodeObject): ClientTarget | undefined {
@@ -299,10 +268,6 @@ function report({ tunnel, now }: TunnelObserved, { ready, accepted, status }: Re
 export function newsOf({ status, reason, message }: Verdict): Omit<EventOrder, 'about'> {
   const isFine = status === 'True' || isUnderWay({ reason });
   return { type: isFine ? 'Normal' : 'Warning', reason, message };
-}
-
-function isUnderWay({ reason }: Pick<Verdict, 'reason'>): boolean {
-  return reason === 'ClientStarting' || reason === 'ExitNodePending';
 }
 
 function hasFinalizer({ metadata }: TunnelObject): boolean {

@@ -8,193 +8,37 @@ import { type TestContext, test } from 'node:test';
 import type {
   DeploymentObject,
   ExitNodeObject,
-  KubeObject,
-  LeaseObject,
   ServiceObject,
   TunnelObject,
 } from '../../src/operator/objects.ts';
 import { eventually } from '../support/deadline.ts';
-import { type Kube, type List, startKube } from '../support/kube.ts';
-import { type Kubelet, serviceEcho, servicePage, startKubelet } from '../support/kubelet.ts';
-import { startProcess, type TestProcess } from '../support/process.ts';
-import { scratchFolder } from '../support/programs.ts';
-import { ENTRY, environment, parseLine, startServer, TOKEN } from '../support/tunnel.ts';
+import type { List } from '../support/kube.ts';
+import { serviceEcho, servicePage } from '../support/kubelet.ts';
+import {
+  CLIENTS,
+  CONDITION,
+  CONVERGE_MS,
+  clientsOf,
+  EXIT_NODES,
+  eventsOf,
+  get,
+  holder,
+  isClosed,
+  isGone,
+  leader,
+  SERVICES,
+  type Setting,
+  says,
+  serves,
+  service,
+  startCluster,
+  startOperator,
+  TUNNELS,
+  withPorts,
+} from '../support/operator-cluster.ts';
+import type { TestProcess } from '../support/process.ts';
+import { parseLine, TOKEN } from '../support/tunnel.ts';
 import { visitUdp } from '../support/udp.ts';
-
-const CONVERGE_MS = 60_000;
-const SHOP = '/api/v1/namespaces/shop';
-const SERVICES = `${SHOP}/services`;
-const TUNNELS = '/apis/sluiceway.dev/v1alpha1/namespaces/shop/tunnels';
-const EXIT_NODES = '/apis/sluiceway.dev/v1alpha1/exitnodes';
-const CLIENTS = '/apis/apps/v1/namespaces/sluiceway/deployments';
-const LEASE = '/apis/coordination.k8s.io/v1/namespaces/sluiceway/leases/sluiceway-operator';
-const CONDITION = 'sluiceway.dev/Ready';
-
-interface EventObject extends KubeObject {
-  readonly reason: string;
-  readonly type: string;
-  readonly message: string;
-  readonly involvedObject: { readonly kind: string; readonly name: string };
-}
-
-interface Operator {
-  readonly process: TestProcess;
-  readonly identity: string;
-  readonly metricsPort: number;
-}
-
-interface Setting {
-  readonly t: TestContext;
-  readonly kube: Kube;
-  readonly kubelet: Kubelet;
-  readonly exit: { readonly controlPort: number; readonly httpPort: number };
-  readonly operators: Operator[];
-}
-
-function withPorts(...ports: readonly number[]): ServiceObject['spec'] & object {
-  return {
-    ...{ type: 'LoadBalancer', loadBalancerClass: 'sluiceway.dev/tunnel' },
-    ports: ports.map((port) => ({ name: `p${port}`, port, protocol: 'TCP' })),
-  };
-}
-
-function service(
-  name: string,
-  spec: ServiceObject['spec'] & object,
-  annotations: Readonly<Record<string, string>> = {},
-): ServiceObject {
-  const full = Object.entries(annotations).map(([key, text]) => [`sluiceway.dev/${key}`, text]);
-  return {
-    ...{ apiVersion: 'v1', kind: 'Service' },
-    metadata: { name, namespace: 'shop', annotations: Object.fromEntries(full) },
-    spec,
-  };
-}
-
-async function startOperator(t: TestContext, config: string, more: readonly string[] = []) {
-  const { SLUICEWAY_TOKEN: _none, SLUICEWAY_STATUS_DIR: _neither, ...env } = environment();
-  const started = startProcess(t, {
-    name: 'operator',
-    command: process.execPath,
-    args: [
-      ...[ENTRY, 'operator', '--kubeconfig', config, '--operator-namespace', 'sluiceway'],
-      ...['--exit-node', 'shared', '--metrics-addr', '127.0.0.1:0', '--log-format', 'json'],
-      ...['--lease-duration', '4s', '--lease-renew-within', '3s', '--lease-retry', '500ms'],
-      ...['--log-level', 'debug', ...more],
-    ],
-    env,
-    endCode: 0,
-  });
-  const has = (key: string) => (line: string) => parseLine(line)[key] !== undefined;
-  const identity = parseLine(await started.line('identity', has('identity'))).identity;
-  const port = parseLine(await started.line('metrics port', has('port'))).port;
-  return { process: started, identity: String(identity), metricsPort: Number(port) };
-}
-
-async function get(port: number, headers: Readonly<Record<string, string>> = {}): Promise<string> {
-  return await new Promise((resolve, reject) => {
-    const options = { host: '127.0.0.1', port, headers, agent: false, timeout: 5000 };
-    const request = http.get(options, (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('data', (piece: string) => {
-        text += piece;
-      });
-      response.on('error', reject);
-      response.on('end', () => {
-        if (response.statusCode === 200) resolve(text);
-        else reject(new Error(`answered ${response.statusCode}`));
-      });
-    });
-    request.on('error', reject);
-  });
-}
-
-const serves = (port: number, text: string, headers: Readonly<Record<string, string>> = {}) =>
-  eventually(CONVERGE_MS, `port ${port} serves ${text}`, async () => {
-    assert.equal(await get(port, headers), text);
-  });
-
-const isClosed = (port: number) =>
-  eventually(CONVERGE_MS, `port ${port} is closed`, async () => {
-    const answer = await get(port).catch((error: unknown) => String(error));
-    assert.match(answer, /ECONNREFUSED/);
-  });
-
-async function says(kube: Kube, name: string, reason: string): Promise<ServiceObject> {
-  return await eventually(CONVERGE_MS, `Service ${name} says ${reason}`, async () => {
-    const found = await kube.send<ServiceObject>(`${SERVICES}/${name}`);
-    const condition = found.status?.conditions?.find(({ type }) => type === CONDITION);
-    assert.equal(condition?.reason, reason, JSON.stringify(condition));
-    return found;
-  });
-}
-
-async function eventsOf(kube: Kube, name: string): Promise<readonly EventObject[]> {
-  const { items } = await kube.send<List<EventObject>>(`${SHOP}/events`);
-  return items.filter(
-    ({ involvedObject: { kind, name: of } }) => kind === 'Service' && of === name,
-  );
-}
-
-async function clientsOf(kube: Kube, tunnel: string): Promise<readonly DeploymentObject[]> {
-  const { items } = await kube.send<List<DeploymentObject>>(CLIENTS);
-  return items.filter(
-    ({ metadata }) => metadata.annotations?.['sluiceway.dev/tunnel'] === `shop/${tunnel}`,
-  );
-}
-
-const isGone = (kube: Kube, tunnel: string) =>
-  eventually(CONVERGE_MS, `nothing is left of ${tunnel}`, async () => {
-    assert.equal(await kube.find(`${TUNNELS}/${tunnel}`), undefined);
-    assert.deepEqual(await clientsOf(kube, tunnel), []);
-  });
-
-async function holder(kube: Kube): Promise<string | undefined> {
-  return (await kube.find<LeaseObject>(LEASE))?.spec?.holderIdentity;
-}
-
-async function leader({ kube, operators }: Setting): Promise<Operator> {
-  return await eventually(CONVERGE_MS, 'one operator leads', async () => {
-    const identity = await holder(kube);
-    const found = operators.find((one) => one.identity === identity && one.process.isRunning);
-    assert.ok(found, `${identity} is none that runs`);
-    return found;
-  });
-}
-
-async function setUp(t: TestContext): Promise<Setting | undefined> {
-  const kube = await startKube(t);
-  if (kube === undefined) return undefined;
-  const kubelet = startKubelet(t, kube);
-  if (kubelet === undefined) return undefined;
-  const folder = scratchFolder(t);
-  const exit = await startServer(t, {
-    args: ['--auto-tls', '--auto-tls-dir', folder, '--auto-tls-san', '127.0.0.1'],
-  });
-  for (const object of [
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } },
-    {
-      ...{ apiVersion: 'v1', kind: 'Secret' },
-      metadata: { name: 'exit-token', namespace: 'sluiceway' },
-      data: { token: Buffer.from(TOKEN).toString('base64') },
-    },
-    {
-      ...{ apiVersion: 'sluiceway.dev/v1alpha1', kind: 'ExitNode', metadata: { name: 'shared' } },
-      spec: {
-        ...{ url: `wss://127.0.0.1:${exit.controlPort}`, tokenSecret: { name: 'exit-token' } },
-        tcpPorts: ['1024-65535'],
-      },
-    },
-  ]) {
-    await kube.apply(object);
-  }
-  const operators = [
-    await startOperator(t, kube.operatorConfig),
-    await startOperator(t, kube.operatorConfig),
-  ];
-  return { t, kube, kubelet, exit, operators };
-}
 
 const answersUdp = (t: TestContext, port: number, text: string) =>
   eventually(CONVERGE_MS, `UDP port ${port} answers as ${text}`, async () => {
@@ -249,8 +93,55 @@ async function mixProtocols(t: TestContext, { kube }: Setting): Promise<void> {
   for (const name of ['name', 'by-hand']) await isGone(kube, name);
 }
 
+/** What is said to be served is what was asked for last, and by nobody who was asked before. */
+async function tighten({ kube }: Setting, port: number): Promise<void> {
+  const isServed = (ranges: readonly string[], allowIps: readonly string[]) =>
+    eventually(CONVERGE_MS, `${ranges} is served`, async () => {
+      const { spec, metadata, status } = await kube.send<TunnelObject>(`${TUNNELS}/web`);
+      const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+      const found = [spec.allowIps, ready?.reason, ready?.observedGeneration];
+      assert.deepEqual(found, [allowIps, 'Served', metadata.generation], String(ready?.message));
+    });
+  const restrict = (ranges: readonly string[]) =>
+    kube.apply(service('web', { ...withPorts(port), loadBalancerSourceRanges: ranges }));
+  const closed = ['192.0.2.7/24'];
+  await restrict(closed);
+  await isServed(closed, ['192.0.2.0/24']);
+  await assert.rejects(get(port), /./, 'a visitor from elsewhere came in');
+  const open = ['127.0.0.9/8'];
+  await restrict(open);
+  await isServed(open, ['127.0.0.0/8']);
+  assert.equal(await get(port), 'web');
+  await restrict(Array.from({ length: 65 }, (_, index) => `127.0.${index}.0/24`));
+  const { status } = await says(kube, 'web', 'InvalidSpec');
+  assert.equal(status?.loadBalancer?.ingress, undefined);
+  await isGone(kube, 'web');
+  await isClosed(port);
+  await kube.apply(service('web', withPorts(port)));
+  await serves(port, 'web');
+}
+
+/** Its client is there, and never ready. */
+async function occupy(t: TestContext, { kube }: Setting): Promise<void> {
+  const port = await servicePage(t, 'occupied');
+  const other = http.createServer((_request, response) => response.end('other'));
+  await new Promise<void>((resolve) => other.listen(port, '127.0.0.1', resolve));
+  await kube.apply(service('occupied', withPorts(port)));
+  await says(kube, 'occupied', 'ClientStarting');
+  const { status } = await says(kube, 'occupied', 'NotServed');
+  const condition = status?.conditions?.find(({ type }) => type === CONDITION);
+  assert.match(condition?.message ?? '', new RegExp(`does not serve tcp:${port}`, 'u'));
+  await eventually(CONVERGE_MS, 'it is told', async () => {
+    const told = await eventsOf(kube, 'occupied');
+    assert.ok(told.some(({ reason, type }) => reason === 'NotServed' && type === 'Warning'));
+  });
+  await new Promise((resolve) => other.close(resolve));
+  await kube.remove(`${SERVICES}/occupied`);
+  await isGone(kube, 'occupied');
+}
+
 test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
-  const setting = await setUp(t);
+  const setting = await startCluster(t);
   if (setting === undefined) return;
   const { kube, exit, operators } = setting;
   const [webPort, otherPort, movedPort] = [
@@ -318,6 +209,14 @@ test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
     },
   );
 
+  await t.test('a list of visitors is in force once it is said to be served', () =>
+    tighten(setting, webPort),
+  );
+
+  await t.test('a port that another program has is not served, and says so', () =>
+    occupy(t, setting),
+  );
+
   await t.test('hosts share the port of the exit node', async () => {
     await kube.apply(
       service('hosts', withPorts(otherPort), { hosts: 'other.example, *.other.example' }),
@@ -374,7 +273,6 @@ test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
     await first.process.stop('SIGKILL');
     await kube.apply(service('web', withPorts(movedPort)));
     await serves(movedPort, 'moved');
-    await isClosed(webPort);
     const second = await leader(setting);
     assert.notEqual(second.identity, first.identity);
     operators.push(await startOperator(t, kube.operatorConfig));

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { clientDeployment } from '../../src/operator/client-deployment.ts';
+import type { Served } from '../../src/operator/client-readiness.ts';
 import type {
   Condition,
   DeploymentObject,
@@ -11,7 +12,7 @@ import type {
   TunnelObject,
   TunnelSpecFields,
 } from '../../src/operator/objects.ts';
-import { planTunnel, type Served, type TunnelObserved } from '../../src/operator/tunnel-plan.ts';
+import { planTunnel, type TunnelObserved } from '../../src/operator/tunnel-plan.ts';
 import {
   condition,
   EARLIER,
@@ -84,6 +85,13 @@ describe('a tunnel that can be served', () => {
     ],
     ['cannot be asked about', 'unknown', undefined, 'ExitNodeUnreachable', 'blocked'],
     ['is not served', { missing: ['tcp:80'] }, undefined, 'NotServed', 'blocked'],
+    [
+      'is served by a pod of before, too',
+      'all',
+      { observedGeneration: 1, replicas: 2, updatedReplicas: 1, availableReplicas: 1 },
+      'RollingOut',
+      'waiting',
+    ],
   ];
   for (const [name, served, status, reason, next] of rows) {
     test(`${name}: ${reason}, ${next}`, () => {
@@ -93,6 +101,18 @@ describe('a tunnel that can be served', () => {
       assert.ok(!summary(made).some((one) => one.startsWith('apply')), 'nothing is applied');
     });
   }
+
+  test('is not served yet by what its new list of visitors was written for', () => {
+    const tight = tunnel({ spec: { ...tunnel().spec, allowIps: ['192.0.2.0/24'] } });
+    const open = client(tunnel());
+    assert.deepEqual(summary(plan({ tunnel: tight, deployment: open, served: 'all' })), [
+      ...['status RollingOut', 'tell Normal RollingOut'],
+      ...[`apply Deployment sluiceway/${NAME}`, 'waiting'],
+    ]);
+    const going = { ...open, metadata: { ...open.metadata, deletionTimestamp: NOW } };
+    const made = plan({ tunnel: tight, deployment: going, served: 'all' });
+    assert.equal(summary(made)[0], 'status ClientStarting');
+  });
 
   test('is left alone once all is as it should be', () => {
     const first = plan({ served: 'all', deployment: client(tunnel()) });

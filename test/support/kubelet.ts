@@ -1,13 +1,15 @@
 // Runs the pods of clients as a node would: by the very arguments and secrets of the pod template,
 // as a process in a mount namespace of its own, where cluster names lead to loopback.
 //
-// Invariant: one process for each generation of a Deployment, the older one ended when the newer
-// serves; what runs is told to the API, as controllers do. Needs root. Must not know: the operator.
+// Invariant: one process for each generation of a Deployment, the older one ended when the newer is
+// ready, which its own probe says and nobody else; what runs is told to the API, as controllers do.
+// Needs root. Must not know: the operator, or what a tunnel is.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import { kubeTime } from '../../src/operator/conditions.ts';
 import type { DeploymentObject, SecretObject } from '../../src/operator/objects.ts';
 import { undoAfter } from './cleanup.ts';
 import { freePort } from './free-port.ts';
@@ -34,6 +36,7 @@ interface PodSpec {
   readonly containers: readonly [
     {
       readonly args: readonly string[];
+      readonly readinessProbe: { readonly httpGet: { readonly path: string } };
       readonly volumeMounts: readonly [{ readonly mountPath: string }];
     },
   ];
@@ -50,14 +53,28 @@ interface PodSpec {
 interface Pod {
   readonly generation: number;
   readonly process: TestProcess;
+  /** Where its probe asks; each has loopback in common with all others. */
+  readonly readyUrl: string;
 }
+
+interface Rollout {
+  readonly newest: Pod;
+  /** That served before, until the newest one does. */
+  readonly former: Pod | undefined;
+  /** As the API was told. */
+  readonly told: string;
+}
+
+/** The address that all pods have for themselves. */
+const METRICS_ARG = '--metrics-addr=0.0.0.0:';
+const PROBE_TIMEOUT_MS = 2_000;
 
 export class Kubelet {
   readonly #t: TestContext;
   readonly #kube: Kube;
   readonly #unshare: string;
   readonly #folder: string;
-  readonly #pods = new Map<string, Pod>();
+  readonly #rollouts = new Map<string, Rollout>();
   #count = 0;
   #isEnding = false;
 
@@ -70,7 +87,7 @@ export class Kubelet {
 
   /** Names of the Deployments that run. */
   get running(): readonly string[] {
-    return [...this.#pods.keys()];
+    return [...this.#rollouts.keys()];
   }
 
   async run(): Promise<void> {
@@ -95,10 +112,10 @@ export class Kubelet {
     const wanted = new Map(
       items.filter((one) => !isGoing(one)).map((one) => [one.metadata.uid ?? '', one]),
     );
-    for (const [uid, pod] of this.#pods) {
+    for (const [uid, { newest, former }] of this.#rollouts) {
       if (wanted.has(uid)) continue;
-      this.#pods.delete(uid);
-      await pod.process.stop();
+      this.#rollouts.delete(uid);
+      for (const pod of [newest, former]) await pod?.process.stop();
     }
     // Its pods have ended: nothing keeps it.
     for (const { metadata } of items.filter(isGoing)) {
@@ -109,22 +126,45 @@ export class Kubelet {
 
   async #bring(uid: string, deployment: DeploymentObject): Promise<void> {
     const { generation = 0, name } = deployment.metadata;
-    const old = this.#pods.get(uid);
-    if (old?.generation !== generation) {
-      const process = await this.#start(deployment);
-      this.#pods.set(uid, { generation, process });
-      await old?.process.stop();
-    }
-    if (deployment.status?.observedGeneration === generation) return;
-    const counts = { replicas: 1, updatedReplicas: 1, readyReplicas: 1, availableReplicas: 1 };
+    const before = this.#rollouts.get(uid);
+    const rollout =
+      before?.newest.generation === generation ? before : await this.#roll(deployment, before);
+    this.#rollouts.set(uid, rollout);
+    const isUp = await isReady(rollout.newest);
+    if (isUp) await rollout.former?.process.stop();
+    const former = isUp ? undefined : rollout.former;
+    const ready = (isUp ? 1 : 0) + (former !== undefined && (await isReady(former)) ? 1 : 0);
+    const counts = {
+      ...{ replicas: former === undefined ? 1 : 2, updatedReplicas: 1 },
+      ...{ readyReplicas: ready, availableReplicas: ready },
+    };
+    this.#rollouts.set(uid, { ...rollout, former });
+    const told = JSON.stringify(counts);
+    if (told === rollout.told) return;
     await this.#kube.patch(`${DEPLOYMENTS}/${name}/status`, {
-      status: { observedGeneration: generation, ...counts },
+      status: { observedGeneration: generation, ...counts, conditions: conditionsOf(counts) },
     });
+    this.#rollouts.set(uid, { ...rollout, former, told });
   }
 
-  async #start({ metadata, spec }: DeploymentObject): Promise<TestProcess> {
+  /** The next pod beside one of those before it that serves; others make room. */
+  async #roll(deployment: DeploymentObject, before: Rollout | undefined): Promise<Rollout> {
+    const older = [before?.newest, before?.former].filter((pod) => pod !== undefined);
+    let former: Pod | undefined;
+    for (const pod of older) {
+      if (former === undefined && (await isReady(pod))) former = pod;
+      else await pod.process.stop();
+    }
+    return { newest: await this.#start(deployment), former, told: '' };
+  }
+
+  async #start({ metadata, spec }: DeploymentObject): Promise<Pod> {
     const { spec: pod } = spec.template as { readonly spec: PodSpec };
-    const [{ args, volumeMounts }] = pod.containers;
+    const [{ args: given, volumeMounts, readinessProbe }] = pod.containers;
+    const port = await freePort();
+    const args = given.map((arg) =>
+      arg.startsWith(METRICS_ARG) ? `--metrics-addr=127.0.0.1:${port}` : arg,
+    );
     const [{ secret }] = pod.volumes;
     this.#count += 1;
     const folder = path.join(this.#folder, String(this.#count));
@@ -140,7 +180,7 @@ export class Kubelet {
     const lines = ['127.0.0.1 localhost', ...names.map((name) => `${SERVICE_HOST} ${name}`)];
     writeFileSync(path.join(folder, 'hosts'), `${lines.join('\n')}\n`);
     const { SLUICEWAY_TOKEN: _ours, ...env } = environment();
-    const client = startProcess(this.#t, {
+    const running = startProcess(this.#t, {
       name: `pod ${metadata.name}`,
       command: this.#unshare,
       args: [
@@ -151,9 +191,28 @@ export class Kubelet {
       // Some are of tunnels that the exit node refuses.
       endsItself: true,
     });
-    await client.line('up', (line) => line.includes(' -> '), 30_000).catch(() => undefined);
-    return client;
+    const readyUrl = `http://127.0.0.1:${port}${readinessProbe.httpGet.path}`;
+    return { generation: metadata.generation ?? 0, process: running, readyUrl };
   }
+}
+
+async function isReady({ process: running, readyUrl }: Pod): Promise<boolean> {
+  if (!running.isRunning) return false;
+  const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
+  return await fetch(readyUrl, { signal }).then(
+    ({ status }) => status === 200,
+    () => false,
+  );
+}
+
+/** Both turn whenever a count does, which is often enough for who wants to know since when. */
+function conditionsOf({ availableReplicas }: { readonly availableReplicas: number }) {
+  const now = kubeTime(Date.now());
+  const times = { lastUpdateTime: now, lastTransitionTime: now };
+  return [
+    { type: 'Available', status: availableReplicas > 0 ? 'True' : 'False', ...times },
+    { type: 'Progressing', status: 'True', ...times },
+  ];
 }
 
 /** A page at the place where the cluster has Services, saying which it is; gives its port. */
