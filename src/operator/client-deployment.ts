@@ -32,8 +32,9 @@ const GRACE_SECONDS = 45;
 const METRICS_PORT = 9124;
 const NAME_LENGTH_MAX = 52;
 const SPEC_DIGITS = 16;
+/** No less than GKE Autopilot makes of it. */
 const RESOURCES = {
-  requests: { cpu: '25m', memory: '64Mi' },
+  requests: { cpu: '50m', memory: '64Mi' },
   limits: { memory: '256Mi' },
 };
 

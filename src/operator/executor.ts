@@ -29,6 +29,8 @@ export interface ExecutorOptions {
   readonly identity: string;
   readonly leads: () => boolean;
   readonly learn: (kind: Kind, object: KubeObject) => void;
+  /** What became of an object that was applied. */
+  readonly onApplied: (object: KubeObject) => void;
   readonly createMachine: (exitNode: string) => Promise<void>;
   readonly removeMachine: (exitNode: string) => Promise<void>;
   readonly clock: Clock;
@@ -55,11 +57,14 @@ export class Executor {
   }
 
   async #do(action: Action, versions: Map<string, string>): Promise<void> {
-    const { cluster, createMachine, removeMachine } = this.#options;
+    const { cluster, onApplied, createMachine, removeMachine } = this.#options;
     switch (action.do) {
-      case 'apply':
-        this.#learn(await cluster.apply(action.object), versions);
+      case 'apply': {
+        const answer = await cluster.apply(action.object);
+        onApplied(answer);
+        this.#learn(answer, versions);
         break;
+      }
       case 'create':
         await this.#create(action.object);
         break;

@@ -9,6 +9,7 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Plan } from './actions.ts';
+import { AppliedClients } from './applied-clients.ts';
 import { planBalancer } from './balancer-plan.ts';
 import { deploymentName } from './client-deployment.ts';
 import { READY } from './client-readiness.ts';
@@ -62,6 +63,7 @@ export class Reconciler {
   readonly #executor: Executor;
   readonly #shop: MachineShop;
   readonly #observer: Observer;
+  readonly #applied = new AppliedClients();
   readonly #timers = new Map<string, Timer>();
   #isLeading = false;
   /** One change of who works after the other. */
@@ -99,6 +101,7 @@ export class Reconciler {
     this.#executor = new Executor({
       ...{ cluster, clock, log, identity, leads },
       learn: (kind, object) => this.inventory.learn(kind, object),
+      onApplied: (object) => this.#applied.note(object),
       createMachine: (name) => this.#withExitNode(name, (found) => this.#shop.create(found)),
       removeMachine: (name) => this.#withExitNode(name, (found) => this.#shop.remove(found)),
     });
@@ -184,6 +187,7 @@ export class Reconciler {
         this.#queues.service.add(keyOf(object));
         break;
       case 'Deployment':
+        if (after === undefined) this.#applied.forget(object);
         this.#addClient(object);
         break;
       case 'Tunnel':
@@ -259,7 +263,7 @@ export class Reconciler {
         ...{ tunnel: newest, deployment, settings: this.#options.settings, now: this.#now() },
         exitNodes: inventory.exitNodes(),
         others: inventory.tunnels().filter((other) => keyOf(other) !== key),
-        ...{ served, refusal },
+        ...{ served, refusal, applied: this.#applied.generationOf(deployment) },
       });
     });
   }

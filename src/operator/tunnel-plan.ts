@@ -49,6 +49,8 @@ export interface TunnelObserved {
   readonly others: readonly TunnelObject[];
   /** The client's. */
   readonly deployment: DeploymentObject | undefined;
+  /** Its generation as the API answered what was applied last; undefined: not known. */
+  readonly applied?: number | undefined;
   readonly served: Served;
   /** Why the API would not take what was planned before this. */
   readonly refusal?: string | undefined;
@@ -126,7 +128,7 @@ function planClient(
   const addresses = exitNode.status?.addresses ?? [];
   const wanted = clientDeployment(tunnel, target, settings);
   const isGoing = deployment?.metadata.deletionTimestamp !== undefined;
-  const isSame = deployment !== undefined && !isGoing && covers(deployment, wanted);
+  const isSame = deployment !== undefined && !isGoing && isAsWanted(observed, deployment, wanted);
   // One that is going is waited for: what is written to it goes with it.
   const isToApply = !isSame && !isGoing && observed.refusal === undefined;
   const claimed = isSame && isRolledOut(deployment) ? claims : held.claims;
@@ -145,6 +147,19 @@ function planClient(
     ],
     next: ready.status === 'True' ? 'settled' : isUnderWay(ready) ? 'waiting' : 'blocked',
   };
+}
+
+/**
+ * As it was applied, or as the cluster made it of that: admission may rewrite what it is given, and
+ * would again. Whoever changes the spec since then makes another generation of it.
+ */
+function isAsWanted(
+  { applied }: TunnelObserved,
+  found: DeploymentObject,
+  wanted: DeploymentObject,
+): boolean {
+  if (covers(found, wanted)) return true;
+  return applied === found.metadata.generation && covers(found.metadata, wanted.metadata);
 }
 
 /** What was refused stays so until it was taken: each try again would be news otherwise. */

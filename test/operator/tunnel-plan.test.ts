@@ -128,6 +128,25 @@ describe('a tunnel that can be served', () => {
     assert.ok(made.includes(`apply Deployment sluiceway/${NAME}`), made.join());
   });
 
+  test('is served by what admission made of its client, and applied once', () => {
+    const found = client(tunnel());
+    const [template, metadata] = [{ other: 'resources' }, { ...found.metadata, generation: 3 }];
+    const changed = { ...found, metadata, spec: { ...found.spec, template } };
+    const status = { ...found.status, observedGeneration: 3 };
+    const deployment = { ...changed, status };
+    const settled = (applied: number | undefined) =>
+      summary(plan({ deployment, served: 'all', applied }));
+    const apply = `apply Deployment sluiceway/${NAME}`;
+    assert.deepEqual(settled(3), ['status Served', 'tell Normal Served', 'settled']);
+    for (const applied of [2, undefined]) {
+      const made = settled(applied);
+      assert.ok(made.includes(apply), `${applied}: ${made}`);
+    }
+    const other = tunnel({ spec: { ...tunnel().spec, allowIps: ['192.0.2.0/24'] } });
+    const next = plan({ tunnel: other, deployment, served: 'all', applied: 3 });
+    assert.ok(summary(next).includes(apply), 'another spec is not what was applied');
+  });
+
   test('a client loses what its tunnel asks for no more', () => {
     const resources = { limits: { memory: '1Gi', cpu: '1' } };
     for (const settings of [{ nodeSelector: { a: 'b' } }, { tolerations: [] }, { resources }]) {

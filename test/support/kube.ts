@@ -31,6 +31,7 @@ const PLURALS: Readonly<Record<string, string>> = {
   ClusterRoleBinding: 'clusterrolebindings',
   Role: 'roles',
   RoleBinding: 'rolebindings',
+  MutatingWebhookConfiguration: 'mutatingwebhookconfigurations',
   Secret: 'secrets',
   Service: 'services',
   Deployment: 'deployments',
