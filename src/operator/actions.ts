@@ -9,6 +9,13 @@ import type { ObjectRef } from './resources.ts';
 export type Action =
   /** Makes it, or makes it be like this in the fields that are named. */
   | { readonly do: 'apply'; readonly object: KubeObject }
+  /** Takes away what an apply leaves: fields of the spec that somebody else wrote. */
+  | {
+      readonly do: 'drop-fields';
+      readonly ref: ObjectRef;
+      readonly fields: readonly string[];
+      readonly resourceVersion: string | undefined;
+    }
   /** Makes it where there is none; what is there stays. */
   | { readonly do: 'create'; readonly object: KubeObject }
   /** `uid`: this very object, and not one that has its name by now. */

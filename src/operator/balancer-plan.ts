@@ -76,7 +76,8 @@ export function planBalancer(observed: BalancerObserved): Plan {
   const ingress = isSame ? ingressOf(service, tunnel) : undefined;
   return {
     actions: [
-      ...(isSame ? [] : [{ do: 'apply', object: wanted } as const]),
+      // What the Service asks for first: without it the rest may be no tunnel.
+      ...(isSame ? [] : [{ do: 'apply', object: wanted } as const, ...dropForeign(tunnel, wanted)]),
       ...write(service, { verdict, ingress, now }),
     ],
     next: 'settled',
@@ -116,8 +117,17 @@ function tunnelOf({ metadata }: ServiceObject, spec: TunnelSpecFields): TunnelOb
 
 /** Also without fields that it has no more: the whole of the spec is ours. */
 function isAsWanted(found: TunnelObject, wanted: TunnelObject): boolean {
-  const { client: _ours, ...spec } = found.spec;
+  const { client: _theirs, ...spec } = found.spec;
   return covers(wanted.spec, spec) && covers(found, wanted);
+}
+
+/** Of a tunnel that somebody wrote to: what the Service does not ask for would stay for ever. */
+function dropForeign(found: TunnelObject | undefined, wanted: TunnelObject): readonly Action[] {
+  const { client: _theirs, ...spec } = found?.spec ?? {};
+  const fields = Object.keys(spec).filter((name) => !(name in wanted.spec));
+  if (found === undefined || fields.length === 0) return [];
+  const { name, namespace, resourceVersion } = found.metadata;
+  return [{ do: 'drop-fields', ref: { kind: 'Tunnel', namespace, name }, fields, resourceVersion }];
 }
 
 function verdictOf(tunnel: TunnelObject | undefined, isSame: boolean): Verdict {

@@ -168,6 +168,17 @@ export class Cluster {
     return (await this.#patch(objectPath(ref), body, 'application/merge-patch+json')) as KubeObject;
   }
 
+  /** Whoever owns them. */
+  async dropFields(
+    ref: ObjectRef,
+    fields: readonly string[],
+    resourceVersion: string | undefined,
+  ): Promise<KubeObject> {
+    const spec = Object.fromEntries(fields.map((name) => [name, null]));
+    const body = { metadata: { resourceVersion }, spec };
+    return (await this.#patch(objectPath(ref), body, 'application/merge-patch+json')) as KubeObject;
+  }
+
   async writeStatus(
     ref: ObjectRef,
     status: object,

@@ -65,6 +65,11 @@ export class Executor {
         this.#learn(answer, versions);
         break;
       }
+      case 'drop-fields': {
+        const version = versions.get(nameOf(action.ref)) ?? action.resourceVersion;
+        this.#learn(await cluster.dropFields(action.ref, action.fields, version), versions);
+        break;
+      }
       case 'create':
         await this.#create(action.object);
         break;

@@ -335,6 +335,19 @@ test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
     await serves(movedPort, 'moved');
   });
 
+  await t.test('a tunnel to which somebody wrote is as its Service asks again', async () => {
+    await says(kube, 'web', 'Served');
+    const { spec } = await kube.send<TunnelObject>(`${TUNNELS}/web`);
+    const foreign = { proxyProtocol: 'v2', allowIps: ['192.0.2.0/24'], client: { replicas: 1 } };
+    await kube.patch(`${TUNNELS}/web`, { spec: foreign });
+    await eventually(CONVERGE_MS, 'what is not asked for has gone', async () => {
+      const found = await kube.send<TunnelObject>(`${TUNNELS}/web`);
+      assert.deepEqual(found.spec, { ...spec, client: { replicas: 1 } });
+    });
+    await says(kube, 'web', 'Served');
+    await serves(movedPort, 'moved');
+  });
+
   await t.test('a tunnel or a client that somebody removes is made again', async () => {
     const before = await kube.send<TunnelObject>(`${TUNNELS}/web`);
     await kube.remove(`${TUNNELS}/web`);

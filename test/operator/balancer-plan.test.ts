@@ -355,9 +355,14 @@ describe('what is planned', () => {
     assert.equal(summary(made)[0], 'apply Tunnel shop/web');
   });
 
-  test('a field of the tunnel that the Service has no more is taken away', () => {
-    const own = tunnel({ meta: OWNED, spec: { ...served.spec, allowIps: ['192.0.2.0/24'] } });
-    assert.equal(summary(plan(service(), own))[0], 'apply Tunnel shop/web');
+  test('fields of the tunnel that its Service does not ask for are taken away, whosever', () => {
+    const foreign = { allowIps: ['192.0.2.0/24'], proxyProtocol: 'v2' } as const;
+    const spec = { ...served.spec, ...foreign, client: { replicas: 2 } };
+    const own = tunnel({ meta: OWNED, spec, ...{ status: served.status ?? {} } });
+    assert.deepEqual(summary(plan(service(), own)), [
+      ...['apply Tunnel shop/web', 'drop allowIps,proxyProtocol of Tunnel shop/web'],
+      ...['status Pending', 'settled'],
+    ]);
   });
 
   const told = { conditions: [condition(SERVICE_CONDITION, 'Served', 'True')] };

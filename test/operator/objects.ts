@@ -100,6 +100,8 @@ function wordsOf(action: Action): string {
     }
     case 'delete':
       return `delete ${action.ref.kind} ${nameOf(action.ref)}`;
+    case 'drop-fields':
+      return `drop ${action.fields.join()} of ${action.ref.kind} ${nameOf(action.ref)}`;
     case 'set-finalizers':
       return `finalizers ${action.finalizers.join(',')}`;
     case 'write-status':
