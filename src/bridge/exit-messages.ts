@@ -233,9 +233,12 @@ export type ExitControlMethods = LoginControlMethods & {
     gives: { node: string; shards: number; grant: ClientGrant; spreadMs: number };
   };
   register: {
-    takes: { link: string; tunnels: readonly TunnelRequest[] };
+    /** `call`: the shard's own number for it, another one for each of the link. */
+    takes: { link: string; call: number; tunnels: readonly TunnelRequest[] };
     gives: readonly TunnelAnswer[];
   };
+  /** It was answered by the shard itself, with a refusal, as control had not done so in time. */
+  giveUpRegister: { takes: { link: string; call: number }; gives: unknown };
   unregister: { takes: { link: string; names: readonly string[] }; gives: unknown };
   /** It takes no more streams; those that live go on. */
   linkLeaving: { takes: { link: string }; gives: unknown };

@@ -48,6 +48,16 @@ interface LinkEntry extends HeldLink {
   /** `leaving`: it takes no streams, and no tunnel is added to it. */
   state: 'serving' | 'leaving';
   readonly tunnels: Map<string, TunnelOptions | undefined>;
+  /** By which of its calls each tunnel came. */
+  readonly grantedBy: Map<string, number>;
+  /** Calls that its shard waits for; bounded there. */
+  readonly asking: Set<number>;
+}
+
+/** A REGISTER as its shard has numbered it. */
+interface Ask {
+  readonly link: string;
+  readonly call: number;
 }
 
 interface TunnelEntry {
@@ -198,7 +208,8 @@ export class Registry {
     client.links.add(hello.link);
     const { credential = '', remoteAddress, port = 'control' } = hello;
     const held = { credential, remoteAddress, port, tunnels: new Map() };
-    this.#links.set(hello.link, { client, shard, state: 'serving', ...held });
+    const calls = { grantedBy: new Map(), asking: new Set<number>() };
+    this.#links.set(hello.link, { client, shard, state: 'serving', ...held, ...calls });
   }
 
   /**
@@ -218,9 +229,27 @@ export class Registry {
     return count;
   }
 
-  /** Offers tunnels on a link; each is accepted or refused by itself. */
-  register(link: string, offers: readonly TunnelRequest[]): Promise<TunnelAnswer[]> {
-    return Promise.all(offers.map((offer) => this.#registerOne(link, offer)));
+  /** Offers tunnels on a link; each is accepted or refused by itself, unless all are given up. */
+  async register(
+    link: string,
+    offers: readonly TunnelRequest[],
+    call: number,
+  ): Promise<TunnelAnswer[]> {
+    const entry = this.#links.get(link);
+    entry?.asking.add(call);
+    const ask = { link, call };
+    const answers = await Promise.all(offers.map((offer) => this.#registerOne(ask, offer)));
+    if (entry === undefined || entry.asking.delete(call)) return answers;
+    const { code, message: reason } = givenUp();
+    return offers.map(({ name }) => ({ name, code, reason }));
+  }
+
+  /** Its client was told that nothing came of this call: nothing does, whenever this comes. */
+  giveUp(link: string, call: number): void {
+    const entry = this.#links.get(link);
+    if (entry === undefined) return;
+    entry.asking.delete(call);
+    for (const [name, by] of [...entry.grantedBy]) if (by === call) this.#withdraw(link, name);
   }
 
   unregister(link: string, names: readonly string[]): void {
@@ -278,8 +307,9 @@ export class Registry {
     return byShard;
   }
 
-  async #registerOne(link: string, offer: TunnelRequest): Promise<TunnelAnswer> {
+  async #registerOne(ask: Ask, offer: TunnelRequest): Promise<TunnelAnswer> {
     const { name, label } = offer;
+    const { link } = ask;
     // Held, not looked up again: a shard that was started anew gives its keys to other links.
     const entry = this.#links.get(link);
     try {
@@ -301,9 +331,9 @@ export class Registry {
       client.tunnels.set(name, label);
       if (port !== undefined) {
         await this.#openPort(name, port);
-        this.#checkOnceOpen(link, entry, offer);
+        this.#checkOnceOpen(ask, entry, offer);
       }
-      this.#addRoute(link, entry, { name, options });
+      this.#addRoute(ask, entry, { name, options });
       return { name, code: '', reason: '' };
     } catch (error) {
       if (!(error instanceof SluicewayError)) throw error;
@@ -337,8 +367,9 @@ export class Registry {
   }
 
   /** Others have gone on while the port was being opened, and nobody may be left to serve it. */
-  #checkOnceOpen(link: string, entry: LinkEntry, offer: TunnelRequest): void {
+  #checkOnceOpen({ link, call }: Ask, entry: LinkEntry, offer: TunnelRequest): void {
     try {
+      if (!entry.asking.has(call)) throw givenUp();
       if (this.#links.get(link) !== entry || entry.state === 'leaving') {
         throw new SluicewayError('SLW_LINK_LOST');
       }
@@ -363,13 +394,16 @@ export class Registry {
   }
 
   #addRoute(
-    link: string,
+    { link, call }: Ask,
     entry: LinkEntry,
     { name, options }: { name: string; options: TunnelOptions | undefined },
   ): void {
     // Offered again: only options may have changed.
-    const isKnown = entry.tunnels.has(name);
-    if (isKnown && isDeepStrictEqual(entry.tunnels.get(name), options)) return;
+    const isKnown = entry.tunnels.has(name) && isDeepStrictEqual(entry.tunnels.get(name), options);
+    // What an earlier call was told of stays when this one is given up.
+    const isTold = isKnown && !entry.asking.has(entry.grantedBy.get(name) ?? call);
+    if (!isTold) entry.grantedBy.set(name, call);
+    if (isKnown) return;
     entry.tunnels.set(name, options);
     const tunnel = this.#tunnels.get(name) ?? { links: new Set() };
     this.#tunnels.set(name, tunnel);
@@ -386,6 +420,7 @@ export class Registry {
   #withdraw(link: string, name: string): void {
     const entry = this.#links.get(link);
     if (entry === undefined || !entry.tunnels.delete(name)) return;
+    entry.grantedBy.delete(name);
     const change = this.#change('remove', name, link);
     this.#tunnels.get(name)?.links.delete(link);
     this.#clientForget(entry.client, name);
@@ -433,4 +468,8 @@ export class Registry {
       ...(kind === 'add' && options !== undefined ? { options } : {}),
     };
   }
+}
+
+function givenUp(): SluicewayError {
+  return new SluicewayError('SLW_CALL_TIMEOUT', 'it was not answered in time');
 }

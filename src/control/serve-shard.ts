@@ -50,7 +50,8 @@ export function serveShard(shard: number, parts: ControlParts): Serve<ExitContro
       const grant = access.grantOf({ credential, remoteAddress });
       return { node: parts.nodeId, shards: parts.shards, grant, spreadMs: registry.spreadMs };
     },
-    register: ({ link, tunnels }) => register(parts, link, tunnels),
+    register: (request) => register(parts, request),
+    giveUpRegister: ({ link, call }) => registry.giveUp(link, call),
     unregister: ({ link, names }) => registry.unregister(link, names),
     linkLeaving: ({ link }) => registry.linkLeaving(link),
     linkGone: ({ link }) => registry.linkGone(link),
@@ -64,11 +65,10 @@ export function serveShard(shard: number, parts: ControlParts): Serve<ExitContro
 
 async function register(
   { registry, onTunnelUp, isHttps, tunnelLog }: ControlParts,
-  link: string,
-  tunnels: ExitControlMethods['register']['takes']['tunnels'],
+  { link, call, tunnels }: ExitControlMethods['register']['takes'],
 ): Promise<ExitControlMethods['register']['gives']> {
   const served = new Set(registry.servedOn(link));
-  const results = await registry.register(link, tunnels);
+  const results = await registry.register(link, tunnels, call);
   const client = registry.clientOf(link);
   for (const answer of results) {
     // All tunnels are offered again for one that is refused.

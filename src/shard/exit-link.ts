@@ -117,6 +117,8 @@ export class ExitLink implements SessionEvents, ForwardScope {
   /** That both sides named. */
   #features: readonly string[] = [];
   readonly #controls = new ControlBudget();
+  /** REGISTERs that came; the number of a client's call may come twice. */
+  #registersCount = 0;
   #state: State = 'waiting';
 
   constructor(options: ExitLinkOptions) {
@@ -296,16 +298,20 @@ export class ExitLink implements SessionEvents, ForwardScope {
     }
   }
 
-  /** Tunnels that control does not answer for are refused for now: streams live on the link. */
+  /** Tunnels that control does not answer for are refused for now: streams live on the link. And
+   * control is told so, which may come to them later. */
   async #askControl(tunnels: readonly TunnelRequest[]): Promise<readonly TunnelAnswer[]> {
     const { bridge, log } = this.#options;
     const link = this.key;
+    this.#registersCount += 1;
+    const call = this.#registersCount;
     try {
-      return await bridge.call('register', { link, tunnels }, REGISTER_TIMEOUT_MS);
+      return await bridge.call('register', { link, call, tunnels }, REGISTER_TIMEOUT_MS);
     } catch (error) {
       if (!(error instanceof SluicewayError)) throw error;
       const { code, message: reason } = error;
       log.warn({ link, code, reason }, 'control did not answer');
+      bridge.tell('giveUpRegister', { link, call });
       return tunnels.map(({ name }) => ({ name, code, reason }));
     }
   }

@@ -65,6 +65,8 @@ export class Bench {
   readonly pending: PortStep[] = [];
   readonly doubted: { shard: number; links: readonly string[] }[] = [];
   readonly openPorts = new Set<string>();
+  /** Of the last `register`. */
+  call = 0;
   /** Ends steps by themselves. */
   isPrompt = true;
 
@@ -88,7 +90,8 @@ export class Bench {
 
   async register(link: string, ...names: string[]): Promise<string[]> {
     const offers = names.map((name) => ({ name, label: `${name}=label` }));
-    const answers = await this.registry.register(link, offers);
+    this.call += 1;
+    const answers = await this.registry.register(link, offers, this.call);
     return answers.map(({ code }) => code);
   }
 

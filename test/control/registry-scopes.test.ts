@@ -46,7 +46,7 @@ class ScopedBench {
   }
 
   async offer(link: string, name: string): Promise<string | undefined> {
-    return (await this.registry.register(link, [{ name, label: name }]))[0]?.code;
+    return (await this.registry.register(link, [{ name, label: name }], 1))[0]?.code;
   }
 }
 
@@ -94,7 +94,7 @@ test('a credential without scopes to look it up in serves nothing', async () => 
   const registry = new Registry(PLAIN);
   const about = { client: 'c', instance: 'i', agent: 'a/1', remoteAddress: '192.0.2.1:1' };
   registry.hello({ link: '0-1', ...about, credential: 'ann#1' }, 0);
-  const [answer] = await registry.register('0-1', [{ name: 'a.test', label: 'a' }]);
+  const [answer] = await registry.register('0-1', [{ name: 'a.test', label: 'a' }], 1);
   assert.equal(answer?.code, 'SLW_TUNNEL_NOT_ALLOWED');
 });
 
@@ -112,15 +112,15 @@ test('a link that leaves serves nothing from then on, and can still be ended', a
     { name: 'a.test', label: 'a' },
     { name: 'tcp:2222', label: 't' },
   ];
-  await registry.register('0-1', offers);
+  await registry.register('0-1', offers, 1);
   // One more is under way while it leaves.
-  const late = registry.register('0-1', [{ name: 'tcp:3333', label: 't' }]);
+  const late = registry.register('0-1', [{ name: 'tcp:3333', label: 't' }], 1);
   registry.linkLeaving('0-1');
   assert.deepEqual(
     (await late).map(({ code }) => code),
     ['SLW_LINK_LOST'],
   );
-  const again = await registry.register('0-1', offers);
+  const again = await registry.register('0-1', offers, 1);
   assert.deepEqual(
     again.map(({ code }) => code),
     ['SLW_LINK_LOST', 'SLW_LINK_LOST'],
@@ -150,7 +150,7 @@ test('a tunnel of one token is not mixed with another upstream of a second token
       0,
     );
   const offer = async (link: string, label: string): Promise<string | undefined> =>
-    (await registry.register(link, [{ name: 'site', label }]))[0]?.code;
+    (await registry.register(link, [{ name: 'site', label }], 1))[0]?.code;
   hello('1', 'one', 'red#1');
   hello('2', 'two', 'blue#1');
   hello('3', 'three', 'red#2');
@@ -188,7 +188,7 @@ function portBench() {
       0,
     );
   const offer = async (link: string, label: string): Promise<string | undefined> =>
-    (await registry.register(link, [{ name: 'tcp:2222', label }]))[0]?.code;
+    (await registry.register(link, [{ name: 'tcp:2222', label }], 1))[0]?.code;
   return { registry, state, opening, closed, hello, offer };
 }
 

@@ -104,6 +104,56 @@ test('a link that dies while its port is being opened leaves the port closed', a
   assert.deepEqual(bench.replica.names(), []);
 });
 
+test('what was given up is not registered, whenever its port has opened', async () => {
+  const bench = new Bench();
+  bench.isPrompt = false;
+  bench.hello('0-1', 'c');
+  const answer = bench.register('0-1', 'tcp:2000', 'a.example');
+  await settle();
+  assert.deepEqual(bench.replica.routes(), ['a.example 0-1'], 'this one waits for no port');
+  bench.registry.giveUp('0-1', bench.call);
+  assert.deepEqual(bench.replica.routes(), []);
+  bench.pending[0]?.done();
+  assert.deepEqual(await answer, ['SLW_CALL_TIMEOUT', 'SLW_CALL_TIMEOUT']);
+  await settle();
+  assert.deepEqual(bench.steps, ['open tcp:2000', 'close tcp:2000']);
+  bench.pending[0]?.done();
+  await settle();
+  assert.deepEqual([bench.registry.openPorts(), bench.replica.routes()], [[], []]);
+  // Nothing is left that a later one would be refused for.
+  const again = bench.register('0-1', 'tcp:2000', 'a.example');
+  await settle();
+  bench.pending[0]?.done();
+  assert.deepEqual(await again, ['', '']);
+});
+
+test('what was given up as its answer was on the way is withdrawn', async () => {
+  const bench = new Bench();
+  bench.hello('0-1', 'c');
+  bench.hello('0-2', 'c');
+  assert.deepEqual(await bench.register('0-2', 'a.example'), ['']);
+  const other = bench.call;
+  assert.deepEqual(await bench.register('0-1', 'a.example', 'b.example'), ['', '']);
+  bench.registry.giveUp('0-1', other);
+  assert.equal(bench.replica.routes().length, 3, 'a call of another link');
+  bench.registry.giveUp('0-1', bench.call);
+  assert.deepEqual(bench.replica.routes(), ['a.example 0-2']);
+});
+
+test('a call that is given up takes nothing with it that another one has brought', async () => {
+  const bench = new Bench();
+  bench.isPrompt = false;
+  bench.hello('0-1', 'c');
+  assert.deepEqual(await bench.register('0-1', 'a.example'), ['']);
+  const first = bench.register('0-1', 'a.example', 'b.example', 'c.example', 'tcp:2000');
+  const call = bench.call;
+  assert.deepEqual(await bench.register('0-1', 'b.example'), [''], 'while the first one waits');
+  bench.registry.giveUp('0-1', call);
+  assert.deepEqual(bench.replica.routes(), ['a.example 0-1', 'b.example 0-1']);
+  bench.pending[0]?.done();
+  assert.deepEqual(new Set(await first), new Set(['SLW_CALL_TIMEOUT']));
+});
+
 test('opening waits for closing, and closing for opening', async () => {
   const bench = new Bench();
   bench.isPrompt = false;
@@ -370,10 +420,11 @@ test('what is passed through undecrypted can have no header rules', async () => 
   const bench = new Bench();
   bench.hello('0-1', 'c');
   const options = [['host-header', ['a.example']]] as const;
-  const [bare, ruled] = await bench.registry.register('0-1', [
+  const offers = [
     { name: 'tls:a.example', label: 'a' },
     { name: 'tls:b.example', label: 'b', options },
-  ]);
+  ];
+  const [bare, ruled] = await bench.registry.register('0-1', offers, 1);
   assert.deepEqual([bare?.code, ruled?.code], ['', 'SLW_TUNNEL_OPTION']);
 });
 
@@ -392,7 +443,7 @@ test('what a client declares goes with its route, and anew when it has changed',
     options: [['host-header', [host]]] as const,
   });
   const codes = async (link: string, ...offers: Parameters<Registry['register']>[1]) =>
-    (await registry.register(link, offers)).map(({ code }) => code);
+    (await registry.register(link, offers, 1)).map(({ code }) => code);
   const last = () => changes.at(-1);
   assert.deepEqual(await codes('0-1', offer('one')), ['']);
   assert.deepEqual(last()?.options, { 'host-header': ['one'] });

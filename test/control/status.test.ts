@@ -21,10 +21,11 @@ test('names every client, what it serves and what went through, as visitors see 
   registry.hello({ ...hello, link: '0-1', client: 'alpha' }, 0);
   registry.hello({ ...hello, link: '1-1', client: 'alpha' }, 1);
   registry.hello({ ...hello, link: '0-2', client: 'beta', agent: 'other/2' }, 0);
-  await registry.register('0-1', [
+  const offers = [
     { name: 'a.example', label: 'a.example=http://127.0.0.1:3000' },
     { name: 'tcp:2222', label: 'tcp:2222=127.0.0.1:22' },
-  ]);
+  ];
+  await registry.register('0-1', offers, 1);
   const book = new SampleBook();
   const links = [
     linkSample('0-1', { roundTripMs: 4.3219, streams: 2, bytesIn: 10, bytesOut: 1 }),
