@@ -5,7 +5,9 @@
 // to the dashboard's page that somebody follows. Must not know: what the answers say.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
+import { HttpCallers } from '../base/http-callers.ts';
 import { http } from '../base/http-modules.ts';
 import type { Logger } from '../base/log.ts';
 import { isLoopbackHost } from '../base/target.ts';
@@ -38,6 +40,8 @@ export interface AdminPort {
   readonly port: number;
   /** For a successor; its descriptor is -1 where the platform has none. */
   readonly socket: InheritedSocket;
+  /** Whoever comes is a successor's; who was accepted is answered. */
+  leave(): void;
   close(): void;
 }
 
@@ -50,6 +54,7 @@ export function openAdminPort(options: AdminPortOptions): Promise<AdminPort> {
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
   });
   server.maxConnections = CONNECTIONS_MAX;
+  new HttpCallers(server, 'connection', systemClock);
   server.on('request', (request, response) => void answer(options, request, response));
   return new Promise((resolve, reject) => {
     const { host, port, inherited } = options;
@@ -62,11 +67,15 @@ export function openAdminPort(options: AdminPortOptions): Promise<AdminPort> {
       server.on('error', (error) => options.log.warn({ err: error.message }, 'admin address'));
       const { _handle: handle } = server as { readonly _handle?: { readonly fd?: number } };
       const socket = { name: 'admin', host, port, fds: [handle?.fd ?? -1] };
-      const close = (): void => {
+      const leave = (): void => {
         options.dashboard.close();
-        closeServer(server);
+        server.close();
       };
-      resolve({ port: portOf(server), socket, close });
+      const close = (): void => {
+        leave();
+        server.closeAllConnections();
+      };
+      resolve({ port: portOf(server), socket, leave, close });
     });
   });
 }
@@ -130,9 +139,4 @@ function isFollowedLink({ method, url = '/', headers }: IncomingMessage): boolea
 function portOf(server: Server): number {
   const address = server.address();
   return address !== null && typeof address === 'object' ? address.port : 0;
-}
-
-function closeServer(server: Server): void {
-  server.close();
-  server.closeAllConnections();
 }

@@ -311,7 +311,7 @@ class RunningNode implements ExitNode {
       tellClients: () => this.#shards.tellAll((bridge) => bridge.tell('move', undefined)),
       onDone: () => {
         this.#state = 'draining';
-        this.#admin?.close();
+        this.#admin?.leave();
         void this.#drain(0, true);
       },
       clock: systemClock,
@@ -386,8 +386,9 @@ class RunningNode implements ExitNode {
   #createAnswers(): Answers {
     return new Answers({
       judge: (request) => this.#access.judge(request),
-      // While it takes over, visitors are served by the predecessor.
-      isReady: () => this.#state === 'ready' || this.#isSucceeding,
+      // In a take-over visitors are served by the predecessor, and then by the successor.
+      isReady: () =>
+        this.#state === 'ready' || this.#isSucceeding || this.#handOver?.isDone === true,
       isServed: (tunnel) =>
         this.#registry.isServed(tunnel) || this.#options.predecessor?.serves(tunnel) === true,
       status: () => this.#readings.status(),

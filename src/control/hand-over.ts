@@ -3,7 +3,7 @@
 //   idle --begin()--> starting --prepared--> moving --ready--> done
 //     starting --fails, is late--> stopping --gone--> idle
 //     moving ----fails, is late--> returning --gone--> resuming --control port open--> idle
-//
+//     any but the last --cancel()--> cancelled
 //   old:  | serves visitors and links ......................... | drains ..... | ends
 //   new:            | starts | takes links | takes visitors | serves ................
 //
@@ -69,7 +69,15 @@ export interface HandOverOptions {
   readonly log: Logger;
 }
 
-type Phase = 'idle' | 'starting' | 'moving' | 'stopping' | 'returning' | 'resuming' | 'done';
+type Phase =
+  | 'idle'
+  | 'starting'
+  | 'moving'
+  | 'stopping'
+  | 'returning'
+  | 'resuming'
+  | 'done'
+  | 'cancelled';
 
 export class HandOver {
   readonly #options: HandOverOptions;
@@ -85,7 +93,16 @@ export class HandOver {
 
   /** Has a successor, or had one until now, copies of the listening sockets? */
   get isUnderWay(): boolean {
-    return this.#phase !== 'idle' && this.#phase !== 'done';
+    return this.#phase !== 'idle' && !this.#isOver;
+  }
+
+  /** Does a successor serve in place of this process? Not once that has ended. */
+  get isDone(): boolean {
+    return this.#phase === 'done' && this.#successor !== undefined;
+  }
+
+  get #isOver(): boolean {
+    return this.#phase === 'done' || this.#phase === 'cancelled';
   }
 
   begin(): void {
@@ -122,8 +139,8 @@ export class HandOver {
 
   /** Ends a successor that does not serve yet: the operator wants an end, not a take-over. */
   cancel(): void {
-    if (this.#phase === 'idle' || this.#phase === 'resuming' || this.#phase === 'done') return;
-    this.#phase = 'done';
+    if (this.#phase === 'idle' || this.#phase === 'resuming' || this.#isOver) return;
+    this.#phase = 'cancelled';
     this.#deadline?.cancel();
     this.#successor?.end();
   }

@@ -9,6 +9,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { httpTimeOf, systemClock } from '../base/clock.ts';
+import { HttpCallers } from '../base/http-callers.ts';
 import { http } from '../base/http-modules.ts';
 import type { Endpoint } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
@@ -87,7 +88,10 @@ export function createControlPort(options: ControlPortOptions): Server {
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
     maxHeaderSize: HEAD_BYTES_MAX,
   };
-  const server = options.tls.createServer(settings) ?? http.createServer(settings);
+  const secure = options.tls.createServer(settings);
+  const server = secure ?? http.createServer(settings);
+  const arrival = secure === undefined ? 'connection' : 'secureConnection';
+  new HttpCallers(server, arrival, systemClock);
   server.maxHeadersCount = HEADERS_MAX;
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => void answer(options, request, response));

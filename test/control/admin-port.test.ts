@@ -2,7 +2,9 @@
 // Method: a real listener, requests with every header that gives a foreign page away.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import http from 'node:http';
+import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
 import type { PlainRequest } from '../../src/bridge/exit-messages.ts';
@@ -61,7 +63,7 @@ async function startAdmin(t: TestContext) {
   const at = { host: '127.0.0.1', port: 0 };
   const admin = await openAdminPort({ ...at, answers, dashboard, log: log.log });
   t.after(() => admin.close());
-  return { answers, log, port: admin.port };
+  return { answers, log, port: admin.port, admin };
 }
 
 function ask(port: number, headers: Record<string, string>, method = 'GET', path = '/metrics') {
@@ -153,6 +155,20 @@ test('a failing answer is 500 without a word of it, and logged', async (t) => {
   answers.failure = new Error('secret detail');
   assert.deepEqual(await ask(port, { host: 'localhost' }), { status: 500, body: '' });
   await log.line('admin answer failed');
+});
+
+test('who was accepted before a successor has the address is answered', async (t) => {
+  const { port, admin } = await startAdmin(t);
+  const visitor = connect(port, '127.0.0.1');
+  t.after(() => visitor.destroy());
+  // Accepted behind it, so that it was, too.
+  await once(visitor, 'connect');
+  assert.equal((await ask(port, {})).status, 200);
+  admin.leave();
+  const heard = visitor.setEncoding('latin1').toArray();
+  visitor.write('GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  assert.match((await heard).join(''), /^HTTP\/1.1 200 .*connection: close/isu);
+  await assert.rejects(ask(port, {}), { code: 'ECONNREFUSED' });
 });
 
 test('garbage is refused', async (t) => {

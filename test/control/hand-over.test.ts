@@ -57,11 +57,14 @@ test('the successor starts, clients move, and this process is done when it serve
   place.events?.onPrepared();
   await turn();
   assert.deepEqual(place.steps, WHOLE);
+  assert.equal(place.handOver.isDone, false);
   place.events?.onReady();
   assert.deepEqual(place.steps, [...WHOLE, 'done']);
+  assert.equal(place.handOver.isDone, true);
   place.events?.onEnd('later');
   place.clock.advance(120_000);
   assert.deepEqual(place.steps, [...WHOLE, 'done'], 'what comes later changes nothing');
+  assert.equal(place.handOver.isDone, false, 'nobody serves');
 });
 
 test('a successor that never starts is ended, and another may be tried', async () => {
@@ -104,6 +107,7 @@ test('an operator who ends the server ends a successor that does not serve yet',
   place.handOver.cancel();
   place.handOver.cancel();
   assert.deepEqual(place.steps, ['start http', 'end successor']);
+  assert.equal(place.handOver.isDone, false, 'it does not serve');
 });
 
 test('a server that ends does not take back the control port of a successor that failed', async () => {

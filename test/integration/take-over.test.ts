@@ -114,6 +114,29 @@ test('a client that was being greeted when others were told is told as well', as
   await client.log.line('server takes no new streams here', { code: 'SLW_LINK_MOVED' });
 });
 
+test('who was accepted before a move hears of the server that serves now', async (t) => {
+  const place = await startPlace(t);
+  const [tcpPort, echo] = [await freePort(), await startEcho(t)];
+  const flags = { tcp: `${tcpPort}=127.0.0.1:${echo}`, links: '1' };
+  await startLocalClient(t, place, { flags });
+  // What the old process still has to do, so that it is there.
+  const visitor = await connectTo(t, tcpPort);
+  assert.equal(await echoOnce(visitor, 'before'), 'before');
+  const caller = await connectTo(t, place.controlPort);
+  const ready = `http://${LOOPBACK}:${place.controlPort}/readyz`;
+  // Accepted behind it, so that it was, too.
+  assert.equal((await fetch(ready, { headers: { connection: 'close' } })).status, 200);
+  place.node.takeOver();
+  place.events().onPrepared();
+  await eventually(10_000, 'the successor is told', async () =>
+    assert.deepEqual(place.told, ['move']),
+  );
+  place.events().onReady();
+  const heard = caller.setEncoding('latin1').toArray();
+  caller.write('GET /readyz HTTP/1.1\r\nHost: a.test\r\n\r\n');
+  assert.match((await heard).join(''), /^HTTP\/1.1 200 .*connection: close/isu);
+});
+
 test('after a move that came to nothing clients come and stay', async (t) => {
   const place = await startPlace(t);
   const site = await startHttp(t, (_request, response) => response.end('served'));
