@@ -45,16 +45,28 @@ export function checkAuthorities(
  * Throws for one that is broken.
  */
 export function authoritiesProblem(text: string): string | undefined {
-  const found = pemBlocks(text)
-    .filter(({ label }) => label === 'CERTIFICATE')
-    .map((block) => new X509Certificate(block.text));
+  const found = certificatesIn(text);
   // Node would trust the whole world's in their place.
   if (found.length === 0) return 'holds no certificate in PEM format';
   if (!found.every(({ ca }) => ca)) return 'holds a certificate that is not of an authority';
   // A server of Node's verifies up to a root, and an intermediate alone would let nobody in.
-  if (found.some((one) => one.checkIssued(one))) return undefined;
-  const names = found.map(({ subject }) => subject.replaceAll('\n', ', ')).join('; ');
+  if (found.some(isRoot)) return undefined;
+  const names = found.map(nameOf).join('; ');
   return `holds no root, a CA that signed itself, up to which a client is verified, but ${names}`;
+}
+
+/** Names of those that no root beside them leads to: a server lets nobody in by them. Throws for
+ * one that is broken. */
+export function orphansIn(text: string): string[] {
+  const found = certificatesIn(text);
+  const known = found.filter(isRoot);
+  let orphans = found.filter((one) => !isRoot(one));
+  // It grows as it is walked: what one of them issued, then what that has issued.
+  for (const issuer of known) {
+    known.push(...orphans.filter((one) => isIssuedBy(one, issuer)));
+    orphans = orphans.filter((one) => !known.includes(one));
+  }
+  return orphans.map(nameOf);
 }
 
 export function checkCertificatePair(
@@ -71,6 +83,24 @@ export function checkCertificatePair(
   if (certificate.checkPrivateKey(privateKey)) return;
   const option = cert.label.replace(/ \(.*$/, '');
   problems.add(`${key.label}: the key does not belong to the certificate of ${option}`);
+}
+
+function certificatesIn(text: string): X509Certificate[] {
+  const blocks = pemBlocks(text).filter(({ label }) => label === 'CERTIFICATE');
+  return blocks.map((block) => new X509Certificate(block.text));
+}
+
+function isRoot(one: X509Certificate): boolean {
+  return one.checkIssued(one);
+}
+
+/** Names alone may be those of another CA's. */
+function isIssuedBy(one: X509Certificate, issuer: X509Certificate): boolean {
+  return one.checkIssued(issuer) && one.verify(issuer.publicKey);
+}
+
+function nameOf({ subject }: X509Certificate): string {
+  return subject.replaceAll('\n', ', ');
 }
 
 class UnreadableFile extends Error {}

@@ -12,7 +12,7 @@ import { ConfigError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { pemBlocks } from '../base/pem.ts';
 import type { PortTls } from '../bridge/shard-task.ts';
-import { authoritiesProblem } from '../config/certificate.ts';
+import { authoritiesProblem, orphansIn } from '../config/certificate.ts';
 import type { ServerConfig } from '../config/config.ts';
 import { AutoTls, fingerprintOf } from './auto-tls.ts';
 import { FileWatch } from './file-watch.ts';
@@ -84,6 +84,7 @@ export class ControlTls {
 
   /** Says once what the port is served with. */
   describe(): void {
+    this.#warnOfOrphans();
     const { log, config } = this.#options;
     if (this.#made === undefined) return;
     const { fingerprint } = this;
@@ -126,11 +127,21 @@ export class ControlTls {
     try {
       this.#files = await readFiles(config);
       log.info('certificate files read again');
+      this.#warnOfOrphans();
       this.#onReload(true);
     } catch (error) {
       log.error({ err: (error as Error).message }, 'certificate files: the old ones stay in use');
       this.#onReload(false);
     }
+  }
+
+  /** A root may have been forgotten, or be meant to come: others of the file work. */
+  #warnOfOrphans(): void {
+    const names = orphansIn(this.#files.clientCa ?? '');
+    if (names.length === 0) return;
+    const { log, config } = this.#options;
+    const about = { file: config.clientCa, names };
+    log.warn(about, '--client-ca: no root in the file issued these, nobody is let in by them');
   }
 
   #onReload(isDone: boolean): void {

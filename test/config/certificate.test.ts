@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { orphansIn } from '../../src/config/certificate.ts';
 import { resolveConfig } from '../../src/config/config.ts';
 import { ClientCa, leafOf, newAuthority } from '../support/private-pki.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
@@ -84,6 +85,25 @@ test('--tls-ca must hold a certificate', () => {
     problemsOf(() => resolveConfig(wrong)),
     ['--tls-ca (flag): the file holds no certificate in PEM format'],
   );
+});
+
+test('what no root of a file leads to is named', (t) => {
+  if (requirePrograms(t, ['openssl']) === undefined) return;
+  const root = new ClientCa(scratchFolder(t), 'root');
+  const middle = new ClientCa(root.folder, 'middle', root);
+  const issuing = new ClientCa(root.folder, 'issuing', middle);
+  const other = new ClientCa(scratchFolder(t), 'other');
+  const stray = new ClientCa(other.folder, 'stray', other);
+  // Its issuer has the name of the root, and it says nothing of the key.
+  const extensions = 'basicConstraints=critical,CA:true\nauthorityKeyIdentifier=none';
+  const lost = new ClientCa(scratchFolder(t), 'root').issue('lost', '/CN=lost', extensions);
+  const orphans = (...cas: { readonly ca: string }[]) =>
+    orphansIn(cas.map(({ ca }) => readFileSync(ca, 'utf8')).join(''));
+  assert.deepEqual(orphans(root, other), []);
+  assert.deepEqual(orphans(issuing, middle, root), [], 'in any order');
+  assert.deepEqual(orphans(root, issuing), ['CN=issuing'], 'what issued it is missing');
+  assert.deepEqual(orphans(root, stray, middle, { ca: lost.cert }), ['CN=stray', 'CN=lost']);
+  assert.deepEqual(orphansIn(''), []);
 });
 
 test('--client-ca must hold a root, as an intermediate alone would let nobody in', (t) => {
