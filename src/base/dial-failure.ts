@@ -18,6 +18,8 @@ const TEXTS: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'there is no way to …: check the address, and the network of this machine',
   ENETUNREACH: 'there is no way to …: check the network of this machine',
   ECONNRESET: '… closed the connection before it answered: check wss:// or ws:// in --url',
+  EMFILE: 'no descriptor is left to dial … with: raise the limit of open files of this process',
+  ENFILE: 'no descriptor is left to dial … with: this machine has too many files open',
   EPIPE: '… closed the connection before it answered: check wss:// or ws:// in --url',
 };
 const NO_TLS = '… does not speak TLS: check wss:// or ws:// in --url, and the port';
@@ -25,6 +27,7 @@ const NO_TLS = '… does not speak TLS: check wss:// or ws:// in --url, and the 
 /** Of the way to the first machine, which is the proxy when there is one. */
 const OF_THE_WAY: ReadonlySet<string> = new Set([
   ...['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH'],
+  ...['EMFILE', 'ENFILE'],
 ]);
 
 interface DialFailure extends Error {

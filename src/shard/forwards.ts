@@ -17,6 +17,7 @@ import { Roster } from '../base/roster.ts';
 import { readTarget, showTarget, type Target } from '../base/target.ts';
 import type { Stream } from '../mux/stream.ts';
 import { FORWARD, type Open } from '../wire/open.ts';
+import { DescriptorWatch } from './descriptor-watch.ts';
 import { Lookups } from './lookups.ts';
 import { type Meters, OTHER } from './meters.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';
@@ -55,10 +56,12 @@ export class Forwards {
   readonly #live = new Roster<Forward>();
   readonly #lookups = new Lookups();
   readonly #told = new Told();
+  readonly #descriptors: DescriptorWatch;
   #rules: ForwardRules;
 
   constructor(options: ForwardsOptions) {
     this.#options = options;
+    this.#descriptors = new DescriptorWatch(options.clock, options.log);
     this.#rules = new ForwardRules(options.rules);
   }
 
@@ -134,6 +137,7 @@ export class Forwards {
       allowHalfOpen: true,
       noDelay: true,
     });
+    socket.on('error', this.#descriptors.onError);
     const relay = new SocketRelay({
       socket,
       limits,

@@ -21,6 +21,8 @@ export interface UdpUpstreamsOptions {
   readonly clock: Clock;
   readonly meter: DatagramMeter;
   readonly log: Logger;
+  /** A socket could not be opened. */
+  readonly onFailure: (error: Error) => void;
 }
 
 export class UdpUpstreams {
@@ -43,12 +45,15 @@ export class UdpUpstreams {
 
   /** `header` goes before each datagram of the visitor. */
   serve(stream: Stream, { host, port }: UpstreamEntry, header: Buffer | undefined): void {
-    const { clock, meter } = this.#options;
+    const { clock, meter, onFailure } = this.#options;
     const socket = new UpstreamSocket({
       ...{ meter, port, header, account: this.#account },
       address: this.#addresses.addressOf(host),
       onDatagram: (datagram) => flow.take(datagram),
-      onFailure: () => flow.abort('SLW_STREAM_UNREACHABLE'),
+      onFailure: (error) => {
+        onFailure(error);
+        flow.abort('SLW_STREAM_UNREACHABLE');
+      },
     });
     const flow = new UdpFlow({
       ...{ account: this.#account, meter, nowMs: clock.nowMs() },

@@ -32,7 +32,7 @@ export interface UpstreamSocketOptions {
   readonly header: Buffer | undefined;
   readonly onDatagram: (datagram: Buffer) => void;
   /** It could not be opened; not called once it was closed. */
-  readonly onFailure: () => void;
+  readonly onFailure: (error: Error) => void;
 }
 
 export class UpstreamSocket {
@@ -52,7 +52,7 @@ export class UpstreamSocket {
     this.#parts = options.header === undefined ? [] : [options.header];
     options.address.then(
       (address) => this.#connect(address),
-      () => this.#fail(),
+      (error: Error) => this.#fail(error),
     );
   }
 
@@ -118,12 +118,12 @@ export class UpstreamSocket {
     socket.on('message', onDatagram);
     // Before it is open: no descriptor, no way. After: what ICMP has to say, told at the next use.
     socket.on('error', (error) => {
-      if (this.#state === 'opening') this.#fail();
+      if (this.#state === 'opening') this.#fail(error);
       else this.#count(error);
     });
     socket.connect(port, address, (error?: Error) => {
       if (error === undefined) this.#onConnect();
-      else this.#fail();
+      else this.#fail(error);
     });
   }
 
@@ -134,9 +134,9 @@ export class UpstreamSocket {
     this.#endWait();
   }
 
-  #fail(): void {
+  #fail(error: Error): void {
     if (this.#state === 'closed') return;
-    this.#options.onFailure();
+    this.#options.onFailure(error);
     this.close();
   }
 

@@ -23,6 +23,7 @@ import type { Stream } from '../mux/stream.ts';
 import { TEXT_LENGTH_MAX } from '../wire/fields.ts';
 import type { TunnelOffer } from '../wire/hello.ts';
 import type { Open } from '../wire/open.ts';
+import { DescriptorWatch } from './descriptor-watch.ts';
 import type { Meters } from './meters.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';
 import { Told } from './told.ts';
@@ -41,13 +42,16 @@ export class Upstreams {
   readonly #datagrams: UdpUpstreams;
   /** Of tunnels whose upstream is not trusted. */
   readonly #told = new Told();
+  readonly #descriptors: DescriptorWatch;
   #entries: ReadonlyMap<string, UpstreamEntry> = new Map();
   #withheld: ReadonlySet<string> = new Set();
 
   constructor(options: UpstreamsOptions) {
     this.#options = options;
     const { meters, ...shared } = options;
-    this.#datagrams = new UdpUpstreams({ ...shared, meter: meters.datagrams });
+    this.#descriptors = new DescriptorWatch(options.clock, options.log);
+    const { onError: onFailure } = this.#descriptors;
+    this.#datagrams = new UdpUpstreams({ ...shared, meter: meters.datagrams, onFailure });
   }
 
   get connectionsCount(): number {
@@ -85,6 +89,7 @@ export class Upstreams {
     }
     const { limits, clock } = this.#options;
     const socket = dial(entry, limits.upstreamConnectTimeoutMs);
+    socket.on('error', this.#descriptors.onError);
     if (socket instanceof TLSSocket) this.#watchTrust(socket, entry.name);
     // Kept by the socket until it is connected, and so before every byte of the visitor.
     if (entry.proxyProtocol !== 'off') socket.write(proxyHeader(entry.proxyProtocol, open));

@@ -40,6 +40,11 @@ const ROWS: readonly (readonly [Error, string])[] = [
     'exit.example:8123 does not answer: check the address, and firewalls on the way (ETIMEDOUT)',
   ],
   [
+    failure('EMFILE', 'connect EMFILE 192.0.2.1:8123 - Local (undefined:undefined)'),
+    'no descriptor is left to dial exit.example:8123 with: raise the limit of open files of this ' +
+      'process (EMFILE)',
+  ],
+  [
     failure('ECONNRESET', 'socket hang up'),
     'exit.example:8123 closed the connection before it answered: check wss:// or ws:// in --url ' +
       '(ECONNRESET)',
