@@ -169,6 +169,7 @@ class RunningNode implements ExitNode {
     }
     this.#state = 'ready';
     this.#options.predecessor?.ready();
+    if (this.#options.predecessor !== undefined) this.#tunnelPorts.expectClosing();
     this.#https?.start();
     this.#log.info({ shards: this.#config.shards, version: this.#options.version }, 'ready');
   }

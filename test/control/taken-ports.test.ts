@@ -44,6 +44,24 @@ test('a port is opened when the other process has closed it, and when that is go
   }
 });
 
+test('a port is waited for a while after the other process was told to close it', async () => {
+  const bench = new Bench();
+  bench.isUnderWay = false;
+  bench.ports.expectClosing();
+  const opened = bench.ports.open('tcp:2222');
+  await bench.triedAgain();
+  bench.failure = undefined;
+  await opened;
+  bench.failure = 'SLW_TUNNEL_PORT_TAKEN';
+  const late = bench.ports.open('tcp:2222');
+  await bench.triedAgain();
+  bench.clock.advance(5000);
+  await assert.rejects(late, TAKEN);
+  const { tries } = bench;
+  await assert.rejects(bench.ports.open('tcp:3333'), TAKEN);
+  assert.equal(bench.tries, tries + 1, 'by then it is another program’s');
+});
+
 test('without a take-over, or for another reason, the failure is told at once', async () => {
   const bench = new Bench();
   bench.failure = 'SLW_TUNNEL_SHUTDOWN';

@@ -288,13 +288,13 @@ test('a port that the successor has a copy of opens when a take-over came to not
   await expectOpened(t, log, tcpPort);
 });
 
-test('a port that the old process has opened since opens here when it is closed there', async (t) => {
-  const [controlPort, tcpPort] = [await freePort(), await freePort()];
-  const release = await occupy(t, tcpPort);
+/** A server that takes over from a process that the test plays. */
+async function startSuccessor(t: TestContext, moving: Moving) {
+  const controlPort = await freePort();
   let isGone = false;
   const predecessor: Predecessor = {
     inheritance: new Inheritance([], () => undefined),
-    prepared: async () => ({ clients: ['two', 'never'], tunnels: ['a.test'] }),
+    prepared: async () => moving,
     ready: () => undefined,
     serves: () => false,
     get isGone(): boolean {
@@ -302,16 +302,46 @@ test('a port that the old process has opened since opens here when it is closed 
     },
   };
   const config = serverConfig({ shards: '1', 'control-addr': `${LOOPBACK}:${controlPort}` });
-  const { log: serverLog } = new LogLines('control');
-  const starting = startServer(config, { log: serverLog, version: '0.0.0-test', predecessor });
+  const log = new LogLines('control');
+  const starting = startServer(config, { log: log.log, version: '0.0.0-test', predecessor });
   undoAfter(t, async () => {
     isGone = true;
     const node = await starting;
     node.stop();
     await node.closed;
   });
+  const endWait = (): void => {
+    isGone = true;
+  };
+  return { controlPort, log, endWait };
+}
+
+test('a port that the old process has opened since opens here when it is closed there', async (t) => {
+  const tcpPort = await freePort();
+  const release = await occupy(t, tcpPort);
+  const moving = { clients: ['two', 'never'], tunnels: ['a.test'] };
+  const { controlPort } = await startSuccessor(t, moving);
   const ready = `http://${LOOPBACK}:${controlPort}/readyz?tunnel=a.test`;
   const { log } = await startTwoTunnels(t, controlPort, tcpPort);
+  await eventually(10_000, 'what it offered is being opened', async () =>
+    assert.equal((await fetch(ready, { headers: { connection: 'close' } })).status, 200),
+  );
+  await release();
+  await expectOpened(t, log, tcpPort);
+});
+
+test('a port that the old process is about to close opens here when it has', async (t) => {
+  const tcpPort = await freePort();
+  const release = await occupy(t, tcpPort);
+  const successor = await startSuccessor(t, { clients: ['never'], tunnels: [] });
+  const relay = await startHolding(t, successor.controlPort);
+  const { log } = await startTwoTunnels(t, relay.port, tcpPort);
+  await eventually(20_000, 'its hello is held back', async () => assert.ok(relay.held()));
+  successor.endWait();
+  await successor.log.line('ready');
+  relay.release();
+  await log.line('link up');
+  const ready = `http://${LOOPBACK}:${successor.controlPort}/readyz?tunnel=a.test`;
   await eventually(10_000, 'what it offered is being opened', async () =>
     assert.equal((await fetch(ready, { headers: { connection: 'close' } })).status, 200),
   );
