@@ -64,6 +64,7 @@ function tell(child: ChildProcess, said: Said): void {
 /** Whom this process takes over from; undefined when it was started by anybody else. */
 export async function findPredecessor(): Promise<Predecessor | undefined> {
   const isSuccessor = process.env[VARIABLE] !== undefined && process.send !== undefined;
+  const pid = Number(process.env[VARIABLE]);
   delete process.env[VARIABLE];
   if (!isSuccessor) return undefined;
   const said = await nextMessage();
@@ -84,6 +85,10 @@ export async function findPredecessor(): Promise<Predecessor | undefined> {
     ready: () => say({ kind: 'ready' }, () => leaveChannel()),
     get isGone(): boolean {
       return !process.connected;
+    },
+    get pid(): number | undefined {
+      // Another one looks after this process when that has ended.
+      return process.ppid === pid ? pid : undefined;
     },
   };
 }

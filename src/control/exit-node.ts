@@ -24,6 +24,7 @@ import { LoginDesk } from './login-desk.ts';
 import { MemoryWatch } from './memory-watch.ts';
 import { OwnCounts } from './own-counts.ts';
 import { type Predecessor, succeed } from './predecessor.ts';
+import { residentBytes } from './process-memory.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Readings } from './readings.ts';
 import { Registry } from './registry.ts';
@@ -118,6 +119,8 @@ class RunningNode implements ExitNode {
     this.#memory = new MemoryWatch({
       max: config.memoryMax,
       tell: (level) => this.#shards.tellAll((bridge) => bridge.tell('pressure', { level })),
+      // The processes of a take-over have one container.
+      usedBytes: () => residentBytes(this.#handOver?.successorPid, options.predecessor?.pid),
       ...{ clock: systemClock, log: this.#log },
     });
     this.#readings = this.#createReadings();

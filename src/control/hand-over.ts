@@ -101,6 +101,11 @@ export class HandOver {
     return this.#phase === 'done' && this.#successor !== undefined;
   }
 
+  /** Of a process that has started and has not ended. */
+  get successorPid(): number | undefined {
+    return this.#successor?.pid;
+  }
+
   get #isOver(): boolean {
     return this.#phase === 'done' || this.#phase === 'cancelled';
   }

@@ -19,8 +19,8 @@ export interface MemoryWatchOptions {
   readonly tell: (level: Pressure) => void;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Resident bytes of the process. */
-  readonly usedBytes?: () => number;
+  /** Resident bytes of all that the limit is for. */
+  readonly usedBytes: () => number;
 }
 
 const TICK_MS = 1000;
@@ -130,9 +130,8 @@ export class MemoryWatch {
 
   /** Undefined: it cannot be read now. Node opens a file for it, and there may be no descriptor. */
   #read(): number | undefined {
-    const { usedBytes = () => process.memoryUsage.rss() } = this.#options;
     try {
-      return usedBytes();
+      return this.#options.usedBytes();
     } catch {
       // What was told stands: visitors without a descriptor are no reason to end.
       return undefined;

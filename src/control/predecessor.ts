@@ -23,6 +23,8 @@ export interface Predecessor {
   /** Does it serve visitors of the tunnel, as far as it said? */
   serves(tunnel: string): boolean;
   readonly isGone: boolean;
+  /** Undefined once it has ended. */
+  readonly pid: number | undefined;
 }
 
 interface Arrived {

@@ -17,6 +17,7 @@ import { eventually } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { startLocalClient } from '../support/local-tunnel.ts';
 import { LogLines } from '../support/log-lines.ts';
+import { startProcess } from '../support/process.ts';
 import { connectTo, echoOnce, get, startEcho, startHttp } from '../support/upstream.ts';
 
 interface Place {
@@ -31,7 +32,7 @@ interface Place {
   events(): SuccessorEvents;
 }
 
-async function startPlace(t: TestContext, flags: Flags = {}): Promise<Place> {
+async function startPlace(t: TestContext, flags: Flags = {}, pid = 1): Promise<Place> {
   const log = new LogLines('control');
   const [told, moves]: [string[], Moving[]] = [[], []];
   let events: SuccessorEvents | undefined;
@@ -43,7 +44,7 @@ async function startPlace(t: TestContext, flags: Flags = {}): Promise<Place> {
         told.push('move');
         moves.push(moving);
       };
-      return { pid: 1, move, end: () => told.push('end') };
+      return { pid, move, end: () => told.push('end') };
     },
   });
   undoAfter(t, async () => {
@@ -234,6 +235,7 @@ test('an admin address that is taken ends a successor before anybody moves', asy
     ready: () => void steps.push('ready'),
     serves: () => false,
     isGone: false,
+    pid: undefined,
   };
   const config = serverConfig({ shards: '1', 'admin-addr': `${LOOPBACK}:${taken}` });
   const { log } = new LogLines('control');
@@ -297,6 +299,7 @@ async function startSuccessor(t: TestContext, moving: Moving) {
     prepared: async () => moving,
     ready: () => undefined,
     serves: () => false,
+    pid: undefined,
     get isGone(): boolean {
       return isGone;
     },
@@ -347,4 +350,20 @@ test('a port that the old process is about to close opens here when it has', asy
   );
   await release();
   await expectOpened(t, log, tcpPort);
+});
+
+test('memory of a successor counts for as long as it is there', async (t) => {
+  if (process.platform !== 'linux') return t.skip('who has how much is read in /proc, of Linux');
+  const hundredMib = 100 * 1024 * 1024;
+  const held = `globalThis.held = Buffer.alloc(${3 * hundredMib}, 1)`;
+  const script = `${held}; console.log('full'); setInterval(() => {}, 1000)`;
+  const other = startProcess(t, { name: 'other', command: process.execPath, args: ['-e', script] });
+  await other.line('it has its memory', (line) => line === 'full');
+  const memoryMax = process.memoryUsage.rss() + 2 * hundredMib;
+  const place = await startPlace(t, { 'memory-max': String(memoryMax) }, other.pid);
+  place.node.takeOver();
+  const { usedBytes } = await place.log.line('memory is running out');
+  assert.ok(Number(usedBytes) > memoryMax, `${usedBytes} of both`);
+  place.events().onEnd('it ended with 1');
+  await place.log.line('memory is given back');
 });

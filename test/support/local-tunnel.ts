@@ -40,6 +40,7 @@ const GONE: Predecessor = {
   ready: () => undefined,
   serves: () => false,
   isGone: true,
+  pid: undefined,
 };
 
 export class LocalNode {
