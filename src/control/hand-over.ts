@@ -21,6 +21,8 @@ import type { OpenTunnels, PublicPorts } from './public-ports.ts';
 const START_MS_MAX = 60_000;
 /** From the announcement until the successor serves visitors; it waits MOVE_MS_MAX for clients. */
 const MOVE_MS_MAX = 30_000;
+/** Between two tries to open the control port again. Guess. */
+const RESUME_AGAIN_MS = 1000;
 /** Descriptors given to one process. Guess: thousands of TCP tunnels, well below open files. */
 const SOCKETS_MAX = 4096;
 
@@ -196,13 +198,19 @@ export class HandOver {
     if (this.#phase === 'stopping') this.#phase = 'idle';
     if (this.#phase !== 'returning') return;
     this.#phase = 'resuming';
-    const { log, ports, registry } = this.#options;
-    ports
-      .advance('all', registry)
-      .catch((error: unknown) => log.error({ err: error }, 'the control port is not open'))
-      .finally(() => {
-        this.#phase = 'idle';
-      });
+    void this.#resume();
+  }
+
+  /** Until it is open: without it no client comes any more. A shard may stand still, say. */
+  async #resume(): Promise<void> {
+    const { clock, log, ports, registry } = this.#options;
+    try {
+      await ports.advance('all', registry);
+      this.#phase = 'idle';
+    } catch (error) {
+      log.error({ err: error }, 'the control port is not open, trying again');
+      clock.after(RESUME_AGAIN_MS, () => void this.#resume());
+    }
   }
 
   #setDeadline(ms: number, reason: string): void {

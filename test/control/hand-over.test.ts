@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { SluicewayError } from '../../src/base/errors.ts';
 import { HandOver, type SuccessorEvents } from '../../src/control/hand-over.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { SILENT_LOG } from '../support/silent-log.ts';
@@ -13,6 +14,7 @@ class Place {
   readonly steps: string[] = [];
   events: SuccessorEvents | undefined;
   startFails = false;
+  advanceFails = false;
   /** Ports of tunnels that were not offered to the successor. */
   younger: readonly string[] = [];
   readonly handOver: HandOver;
@@ -33,7 +35,10 @@ class Place {
       ports: {
         sockets: () => [{ name: 'http', host: '::', port: 80, fds }],
         leaveControl: async () => void note('leave control'),
-        advance: async (stage) => void note(`open ${stage}`),
+        advance: async (stage) => {
+          note(`open ${stage}`);
+          if (this.advanceFails) throw new SluicewayError('SLW_CALL_TIMEOUT');
+        },
       },
       registry: {
         moving: () => ({ clients: ['alpha'], tunnels: ['example.com', ...this.younger] }),
@@ -98,6 +103,27 @@ test('one that fails while clients move gives the control port back', async () =
     place.events?.onReady();
     assert.ok(!place.steps.includes('done'), 'too late');
   }
+});
+
+test('the control port is taken back, however often that fails', async () => {
+  const place = new Place();
+  place.advanceFails = true;
+  place.handOver.begin();
+  place.events?.onPrepared();
+  await turn();
+  place.events?.onEnd('it has ended');
+  const tries = () => place.steps.filter((step) => step === 'open all').length;
+  await turn();
+  assert.equal(tries(), 1);
+  place.clock.advance(1000);
+  await turn();
+  assert.deepEqual([tries(), place.handOver.isUnderWay], [2, true]);
+  place.advanceFails = false;
+  place.clock.advance(1000);
+  await turn();
+  assert.deepEqual([tries(), place.handOver.isUnderWay], [3, false]);
+  place.clock.advance(60_000);
+  assert.equal(tries(), 3);
 });
 
 test('an operator who ends the server ends a successor that does not serve yet', () => {
