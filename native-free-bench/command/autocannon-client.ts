@@ -2,10 +2,10 @@
 //
 // autocannon 9 dials again when a connection ends, and keeps the request that was under way: each
 // later answer would be timed from the request before its own, and what was never answered would be
-// no failure. It also asks again behind an answer that closes the connection. Invariant: a request
-// ends once, as a whole answer or as a failure; an answer is timed from its own request. Written
-// for the exact version in package.json, since it goes by names that are not public. Must not know:
-// what is counted.
+// no failure. It also asks again behind an answer that closes the connection, and takes an interim
+// one (100, 103) for the answer. Invariant: a request ends once, as a whole answer or as a failure;
+// an answer is timed from its own request. Written for the exact version in package.json, since it
+// goes by names that are not public. Must not know: what is counted.
 
 import type { EventEmitter } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -13,6 +13,14 @@ import type { Client } from 'autocannon';
 
 /** After a failure, as in paced-line.ts: a target that is gone would be hammered. */
 const RETRY_MS = 100;
+
+/** The one of 1xx that ends what was asked: HTTP is over on this connection. */
+const SWITCHED = 101;
+
+interface Head {
+  readonly statusCode: number;
+  readonly shouldKeepAlive: boolean;
+}
 
 /** What autocannon's client has beside what its types tell. */
 interface Inside extends EventEmitter {
@@ -23,6 +31,8 @@ interface Inside extends EventEmitter {
     /** An error where the bytes are no answer. */
     execute(piece: Buffer): Error | number;
     finish(): unknown;
+    /** Called when a message is whole. */
+    nextRequest(): void;
   };
   readonly pipelinedRequests: {
     addByteCount(bytes: number): void;
@@ -44,7 +54,9 @@ export type OutSince = () => number | undefined;
 export function dialsItself(client: Client): OutSince {
   const inside = client as unknown as Inside;
   const ask = inside._doRequest;
+  const tellWhole = inside.parser.nextRequest;
   let isLastAnswer = false;
+  let isInterim = false;
   let retry: NodeJS.Timeout | undefined;
   const fail = (error: Error): void => {
     // autocannon counts it, and tells it as `reqError`.
@@ -53,9 +65,14 @@ export function dialsItself(client: Client): OutSince {
     inside.timeoutTicker.reschedule(inside.timeout);
     retry = setTimeout(inside._connect, RETRY_MS);
   };
-  inside.on('headers', ({ shouldKeepAlive }: { shouldKeepAlive: boolean }) => {
-    isLastAnswer = !shouldKeepAlive;
+  inside.on('headers', ({ statusCode, shouldKeepAlive }: Head) => {
+    isInterim = statusCode < 200 && statusCode !== SWITCHED;
+    isLastAnswer = !isInterim && !shouldKeepAlive;
   });
+  inside.parser.nextRequest = () => {
+    if (isInterim) inside.parser.initialize('RESPONSE');
+    else tellWhole.call(inside.parser);
+  };
   inside.on('done', () => clearTimeout(retry));
   inside._doRequest = () => {
     if (!isLastAnswer) return ask.call(inside);

@@ -7,7 +7,7 @@ import type { BenchRefusal, BenchRequest, BenchScreen } from '../../src/cli/benc
 import { pause } from '../harness/load.ts';
 import { openFilesMax } from '../harness/process-cost.ts';
 import { inMs, percent, round as rounded, table } from '../harness/table.ts';
-import { probe, reasonOf, SilentError, startRequests } from './http-load.ts';
+import { isWell, probe, reasonOf, SilentError, startRequests } from './http-load.ts';
 import { countOf, targetProblem } from './problem.ts';
 import { failuresOf, headOf, shownUrl, summaryOf, type TargetReport } from './report.ts';
 import type { TargetLoad } from './running.ts';
@@ -103,7 +103,7 @@ async function notThere(request: Request): Promise<BenchRefusal | undefined> {
       return undefined;
     }
     const status = await probe(request);
-    if (status < 400) return undefined;
+    if (isWell(status)) return undefined;
     const reason = `${where} answers ${status}: nothing to measure; is the host right (--header)?`;
     return { refusal: 'failure', reason };
   } catch (error) {

@@ -19,12 +19,14 @@ import { startHttp, startTcp } from '../support/upstream.ts';
 
 /** Of an answer that never ends. */
 const PIECE_MS = 20;
+/** Of one that has interim answers before it. */
+const ANSWER_MS = 50;
 
-function load(port: number, connections = 1): Promise<Round> {
+function load(port: number, connections = 1, perSecond = 0): Promise<Round> {
   return measureRound(
     {
       url: new URL(`http://127.0.0.1:${port}/`),
-      ...{ load: 'http', headers: [], connections, perSecond: 0 },
+      ...{ load: 'http', headers: [], connections, perSecond },
       ...{ warmUpMs: 0, durationMs: 1_000 },
     },
     () => undefined,
@@ -49,6 +51,35 @@ test('a connection that ends behind its last answer is no failure, and latencies
   assert.ok(round.answers > 20, `${round.answers} answers`);
   assertFast(round);
 });
+
+for (const perSecond of [0, 10]) {
+  test(`interim answers are none, at ${perSecond} a second`, async (t) => {
+    const port = await startTcp(t, (socket) => {
+      socket.on('data', () => {
+        socket.write('HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n');
+        setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), ANSWER_MS);
+      });
+    });
+    const round = await load(port, 1, perSecond);
+    assert.deepEqual(round.failures, {});
+    assert.ok(round.answers > 5, `${round.answers} answers`);
+    // One that is out at the end has waited for less; a timer of a busy loop may come early.
+    const usually = round.curve.find(([percent]) => percent === 25)?.[1] ?? 0;
+    assert.ok(usually > (1000 * ANSWER_MS) / 2, `a quarter has taken ${usually} µs at most`);
+  });
+
+  test(`a protocol that nobody asked for is a failure, at ${perSecond} a second`, async (t) => {
+    const port = await startTcp(t, (socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n');
+      });
+      socket.on('end', () => socket.end());
+    });
+    const { answers, failures } = await load(port, 1, perSecond);
+    assert.equal(answers, 0);
+    assert.ok((failures['status 101'] ?? 0) > 0, JSON.stringify(failures));
+  });
+}
 
 test('an answer whose end is that of its connection is whole', async (t) => {
   const port = await startTcp(t, (socket) => {
