@@ -3,9 +3,10 @@
 // autocannon 9 dials again when a connection ends, and keeps the request that was under way: each
 // later answer would be timed from the request before its own, and what was never answered would be
 // no failure. It also asks again behind an answer that closes the connection, and takes an interim
-// one (100, 103) for the answer. Invariant: a request ends once, as a whole answer or as a failure;
-// an answer is timed from its own request. Written for the exact version in package.json, since it
-// goes by names that are not public. Must not know: what is counted.
+// one (100, 103) for the answer; headers of one name it joins. Invariant: a request ends once, as a
+// whole answer or as a failure; an answer is timed from its own request. Written for the exact
+// version in package.json, since it goes by names that are not public. Must not know: what is
+// counted.
 
 import type { EventEmitter } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -41,6 +42,7 @@ interface Inside extends EventEmitter {
   };
   readonly timeout: number;
   readonly timeoutTicker: { reschedule(ms: number): void };
+  getRequestBuffer(): Buffer;
   _connect(): void;
   _doRequest(): void;
   /** Forgets the request that is under way, too. */
@@ -50,8 +52,8 @@ interface Inside extends EventEmitter {
 /** When the request that is out was sent, by `performance.now`. */
 export type OutSince = () => number | undefined;
 
-/** For `setupClient`, which comes before the first connection. */
-export function dialsItself(client: Client): OutSince {
+/** For `setupClient`, which comes before the first connection; sends `request` and no other. */
+export function dialsItself(client: Client, request: Buffer): OutSince {
   const inside = client as unknown as Inside;
   const ask = inside._doRequest;
   const tellWhole = inside.parser.nextRequest;
@@ -73,6 +75,7 @@ export function dialsItself(client: Client): OutSince {
     if (isInterim) inside.parser.initialize('RESPONSE');
     else tellWhole.call(inside.parser);
   };
+  inside.getRequestBuffer = () => request;
   inside.on('done', () => clearTimeout(retry));
   inside._doRequest = () => {
     if (!isLastAnswer) return ask.call(inside);

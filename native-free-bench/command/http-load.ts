@@ -10,6 +10,7 @@ import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import autocannon from 'autocannon';
 import { dialsItself, type OutSince } from './autocannon-client.ts';
 import { startPace } from './paced-line.ts';
+import { headerLines, requestBytes, serverName } from './request-head.ts';
 import type { Running, TargetLoad } from './running.ts';
 import type { Tally } from './tally.ts';
 
@@ -23,16 +24,16 @@ export function startRequests(load: TargetLoad, tally: Tally): Running {
   return isByNode ? startPacedRequests(load, tally) : startAutocannon(load, tally);
 }
 
-function startAutocannon({ url, headers, connections }: TargetLoad, tally: Tally): Running {
+function startAutocannon(load: TargetLoad, tally: Tally): Running {
   const outs: OutSince[] = [];
+  const request = requestBytes(load);
   const instance = autocannon(
     {
-      url: url.href,
-      headers: headersOf(headers),
-      connections,
+      url: load.url.href,
+      connections: load.connections,
       duration: LONGEST_S,
       timeout: ANSWER_MS_MAX / 1000,
-      setupClient: (client) => outs.push(dialsItself(client)),
+      setupClient: (client) => outs.push(dialsItself(client, request)),
     },
     () => undefined,
   );
@@ -109,14 +110,20 @@ interface Asker {
 }
 
 /** Asks over one connection. */
-function asker({ url, headers, ca }: TargetLoad): Asker {
+function asker(load: TargetLoad): Asker {
+  const { url, ca } = load;
   const isSecure = url.protocol === 'https:';
   const keep = { keepAlive: true, maxSockets: 1, noDelay: true };
   // Said here because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise decide.
   const agent = isSecure
     ? new TlsAgent({ ...keep, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
     : new PlainAgent(keep);
-  const options = { agent, headers: headersOf(headers), timeout: ANSWER_MS_MAX };
+  const options = {
+    ...{ agent, timeout: ANSWER_MS_MAX },
+    // Names and values in turn; Node joins what is in an object.
+    headers: headerLines(load).flat(),
+    ...(isSecure ? { servername: serverName(load) } : {}),
+  };
   const start = isSecure ? tlsRequest : plainRequest;
   return {
     ask: (onDone, onError) => {
@@ -154,21 +161,6 @@ export class SilentError extends Error {
   constructor() {
     super(`no answer within ${ANSWER_MS_MAX / 1000} s`);
   }
-}
-
-/** As a repeated field where a name is given twice. */
-function headersOf(headers: TargetLoad['headers']): Record<string, string | string[]> {
-  const all = new Map<string, string[]>();
-  for (const [name, value] of headers) {
-    const key = name.toLowerCase();
-    all.set(key, [...(all.get(key) ?? []), value]);
-  }
-  return Object.fromEntries(
-    [...all].map(([name, [first = '', ...more]]) => [
-      name,
-      more.length > 0 ? [first, ...more] : first,
-    ]),
-  );
 }
 
 /** The code where there is one: messages hold addresses and differ each time. */

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { probe, SilentError } from '../../native-free-bench/command/http-load.ts';
 import type { TargetReport } from '../../native-free-bench/command/report.ts';
+import type { TargetLoad } from '../../native-free-bench/command/running.ts';
 import type { Round } from '../../native-free-bench/command/tally.ts';
 import { measureRound } from '../../native-free-bench/command/target.ts';
 import { within } from '../support/deadline.ts';
@@ -22,11 +23,15 @@ const PIECE_MS = 20;
 /** Of one that has interim answers before it. */
 const ANSWER_MS = 50;
 
-function load(port: number, connections = 1, perSecond = 0): Promise<Round> {
+function load(
+  port: number,
+  connections = 1,
+  { perSecond = 0, headers = [] }: Partial<Pick<TargetLoad, 'perSecond' | 'headers'>> = {},
+): Promise<Round> {
   return measureRound(
     {
       url: new URL(`http://127.0.0.1:${port}/`),
-      ...{ load: 'http', headers: [], connections, perSecond },
+      ...{ load: 'http', headers, connections, perSecond },
       ...{ warmUpMs: 0, durationMs: 1_000 },
     },
     () => undefined,
@@ -60,7 +65,7 @@ for (const perSecond of [0, 10]) {
         setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), ANSWER_MS);
       });
     });
-    const round = await load(port, 1, perSecond);
+    const round = await load(port, 1, { perSecond });
     assert.deepEqual(round.failures, {});
     assert.ok(round.answers > 5, `${round.answers} answers`);
     // One that is out at the end has waited for less; a timer of a busy loop may come early.
@@ -75,11 +80,48 @@ for (const perSecond of [0, 10]) {
       });
       socket.on('end', () => socket.end());
     });
-    const { answers, failures } = await load(port, 1, perSecond);
+    const { answers, failures } = await load(port, 1, { perSecond });
     assert.equal(answers, 0);
     assert.ok((failures['status 101'] ?? 0) > 0, JSON.stringify(failures));
   });
 }
+
+for (const perSecond of [0, 10]) {
+  test(`a header that is given twice is two lines, at ${perSecond} a second`, async (t) => {
+    const asked = new Set<string>();
+    const port = await startHttp(t, (request, response) => {
+      asked.add(JSON.stringify(request.rawHeaders));
+      response.end();
+    });
+    const headers = [
+      ...[
+        ['X-A', '1'],
+        ['Cookie', 'a=1'],
+        ['Host', 'one.example'],
+        ['x-a', '\u00e9'],
+      ],
+      ...[
+        ['Cookie', 'b=2'],
+        ['X-A', '3, 4'],
+      ],
+    ] as [string, string][];
+    const round = await load(port, 1, { perSecond, headers });
+    assert.deepEqual(round.failures, {});
+    const sent = [...headers.flat(), 'Connection', 'keep-alive'];
+    assert.deepEqual([...asked], [JSON.stringify(sent)]);
+  });
+}
+
+test('the certificate is verified for the Host that was given', async (t) => {
+  const authority = await newAuthority();
+  const leaf = await leafOf(authority, { names: ['shop.example'] });
+  const port = await serveCa(t, leaf, authority.cert);
+  const url = new URL(`https://127.0.0.1:${port}/.well-known/ca.crt`);
+  const target = { url, load: 'http', connections: 1, perSecond: 0, ca: authority.cert } as const;
+  const headers = [['Host', 'shop.example:8443']] as const;
+  assert.equal(await probe({ ...target, headers }), 200);
+  await assert.rejects(probe({ ...target, headers: [] }), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+});
 
 test('an answer whose end is that of its connection is whole', async (t) => {
   const port = await startTcp(t, (socket) => {
