@@ -57,6 +57,18 @@ export function answer(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 }
 
+/**
+ * Ends the program, whatever else it has open, once its answers are written: with `code`, or as a
+ * failure where one was lost.
+ */
+export async function exitAnswered(code: number): Promise<never> {
+  // Behind all that was written; its callback comes before what failed is told.
+  await new Promise<void>((resolve) => {
+    process.stdout.write('', () => setImmediate(resolve));
+  });
+  process.exit(code || process.exitCode);
+}
+
 /** One `sluiceway: ` line on stderr for each line of `message`. */
 export function complain(message: string): void {
   for (const line of message.split('\n')) process.stderr.write(`sluiceway: ${line}\n`);

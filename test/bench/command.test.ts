@@ -2,12 +2,15 @@
 // what a script may rely on. Figures are not judged, but for one: waiting is never left out.
 
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import type { SelfReport, TargetReport } from '../../native-free-bench/command/report.ts';
 import { measureRound } from '../../native-free-bench/command/target.ts';
-import { eventually } from '../support/deadline.ts';
+import { eventually, within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { type Output, runProgram, startProcess } from '../support/process.ts';
 import { scratchFolder } from '../support/programs.ts';
@@ -62,7 +65,7 @@ for (const [title, more, perSecond] of [
     const page = readFileSync(path.join(folder, 'report.html'), 'utf8');
     assert.match(page, /<svg |<polyline /);
     assert.doesNotMatch(page, /<script|src=|href=|url\(|@import/i);
-    for (const text of [page, run.stdout, run.stderr]) assert.doesNotMatch(text, /hunter/);
+    for (const told of [page, run.stdout, run.stderr]) assert.doesNotMatch(told, /hunter/);
   });
 }
 
@@ -75,6 +78,30 @@ test('tables are what is printed without --json, and nothing moves where nobody 
   assert.match(run.stdout, /^report: .*report\.json, .*report\.html$/m);
   assert.equal(run.stderr, '');
 });
+
+for (const [what, code, stderr] of [
+  ['a full disk', 1, /^sluiceway: cannot write to stdout: ENOSPC.*\n$/],
+  ['a reader that has gone', 0, /^$/],
+] as const) {
+  test(`figures lost to ${what} are exit code ${code}, and there is a report`, async (t) => {
+    const port = await startHttp(t, (_request, response) => response.end('ok'));
+    const folder = scratchFolder(t);
+    const full = openSync('/dev/full', 'w');
+    t.after(() => closeSync(full));
+    const args = ['--output', folder, '--url', `http://127.0.0.1:${port}/`, ...SHORT, '--json'];
+    const running = spawn(process.execPath, [ENTRY, 'bench', ...args], {
+      ...{ stdio: ['ignore', code === 1 ? full : 'pipe', 'pipe'], env: environment() },
+    });
+    t.after(() => running.kill('SIGKILL'));
+    running.stdout?.destroy();
+    assert.ok(running.stderr !== null);
+    const ended = within(30_000, 'it ends', once(running, 'close'));
+    const [said, [endCode]] = await Promise.all([text(running.stderr), ended]);
+    assert.equal(endCode, code, said);
+    assert.match(said, stderr);
+    assert.equal(reportIn(folder).kind, 'target');
+  });
+}
 
 test('a TCP tunnel is loaded with echoes, at a rate too, and with bulk each way', async (t) => {
   const folder = scratchFolder(t);

@@ -16,7 +16,7 @@ test('an answer that a full disk has lost fails the command', (t) => {
   const full = openSync('/dev/full', 'w');
   t.after(() => closeSync(full));
   const generate = ['generate', 'systemd', 'server', '--token-file', '/etc/sluiceway/token'];
-  for (const args of [['version'], ['--help'], generate]) {
+  for (const args of [['version'], ['--help'], generate, ['demo', '--check']]) {
     const { status, stderr } = spawnSync(process.execPath, [ENTRY, ...args], {
       ...{ stdio: ['ignore', full, 'pipe'], encoding: 'utf8', timeout: 30_000 },
     });

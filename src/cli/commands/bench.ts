@@ -14,7 +14,7 @@ import {
   readBenchRequest,
 } from '../bench-request.ts';
 import { EXIT } from '../exit-codes.ts';
-import { answer, complain } from '../output.ts';
+import { answer, complain, exitAnswered } from '../output.ts';
 
 /** In a checkout the sources lie beside src; the package has them compiled in dist/bench. */
 const PLACE = import.meta.filename.endsWith('.js')
@@ -32,7 +32,7 @@ export async function runBenchCommand(flags: BenchFlags): Promise<never> {
   if ('refusal' in outcome) return refuse(outcome);
   answer(flags.json === true ? `${JSON.stringify(outcome.report)}\n` : outcome.text);
   if (outcome.problem !== undefined) complain(outcome.problem);
-  process.exit(outcome.problem === undefined ? EXIT.ok : EXIT.failure);
+  return exitAnswered(outcome.problem === undefined ? EXIT.ok : EXIT.failure);
 }
 
 /** An image may have been made without it, to be smaller. */

@@ -12,7 +12,7 @@ import { readBuildInfo } from '../build-info.ts';
 import { Child } from '../child.ts';
 import { DemoSite, SITE_MARK } from '../demo-site.ts';
 import { EXIT } from '../exit-codes.ts';
-import { answer, complain } from '../output.ts';
+import { answer, complain, exitAnswered } from '../output.ts';
 import { askForText } from './status.ts';
 
 const HOST = 'demo.localhost';
@@ -53,7 +53,7 @@ export async function runDemo({ check }: { readonly check: boolean }): Promise<n
   // A client that outlives its server would log that it lost it.
   for (const child of demo.children.reverse()) await child.stop();
   demo.site.close();
-  process.exit(exitCode);
+  return exitAnswered(exitCode);
 }
 
 async function start({ children, site }: Demo): Promise<Started> {
