@@ -101,7 +101,8 @@ function roundCells({ answersPerSecond, bytesPerSecond, latency, failures }: Rou
   return [rate, round(bytesPerSecond / 1e6, 2), ...times, round(countOf(failures))];
 }
 
-function selfBody({ samples, latencies, options, shards }: SelfReport): string {
+function selfBody(report: SelfReport): string {
+  const { samples, latencies, options, shards, failure } = report;
   const order = ['tunnel', 'relays', 'direct'] as const;
   const groups = samples.map(({ scenario, unit, sides }) => ({
     title: scenario,
@@ -121,6 +122,9 @@ function selfBody({ samples, latencies, options, shards }: SelfReport): string {
     `<p class="soft">A server with ${round(shards)} shard${shards === 1 ? '' : 's'},`,
     'a client, and a service behind it, on this machine alone; beside it two plain relays in a',
     'row, and no tunnel at all. What holds elsewhere are the ratios, not the rates.</p>',
+    ...(failure === undefined
+      ? []
+      : [`<p class="bad">${escaped(`Ended before its time: ${failure}`)}</p>`]),
     cards([
       [share('download, 8', 'relays'), 'bulk, of two plain relays'],
       [share('HTTP by host, 64', 'relays'), 'requests, of two plain relays'],
@@ -132,17 +136,7 @@ function selfBody({ samples, latencies, options, shards }: SelfReport): string {
     '<h2>Rates, longer is better</h2>',
     ...samples.flatMap(({ scenario, sides }) => lostSides(scenario, sides)),
     bars(groups),
-    `<h2>Latency at ${round(options.perSecond)} requests a second</h2>`,
-    '<p class="soft">A request that had to wait counts from when it was due.</p>',
-    failureLines(
-      latencies.map(({ side, rounds }) => [`${NAMES[side] ?? side}: `, failuresOf(rounds)]),
-    ),
-    latencyCurves(
-      latencies.map(({ side, rounds }) => ({
-        name: NAMES[side] ?? side,
-        points: medianCurve(rounds),
-      })),
-    ),
+    ...pacedPart(report),
     '<h2>CPU time of server and client together</h2>',
     bars(
       samples.map(({ scenario, unit, sides }) => {
@@ -167,6 +161,24 @@ function selfBody({ samples, latencies, options, shards }: SelfReport): string {
       ]),
     ]),
   ].join('\n');
+}
+
+/** Of a run that ended before them there are none. */
+function pacedPart({ latencies, options }: SelfReport): string[] {
+  if (latencies.length === 0) return [];
+  return [
+    `<h2>Latency at ${round(options.perSecond)} requests a second</h2>`,
+    '<p class="soft">A request that had to wait counts from when it was due.</p>',
+    failureLines(
+      latencies.map(({ side, rounds }) => [`${NAMES[side] ?? side}: `, failuresOf(rounds)]),
+    ),
+    latencyCurves(
+      latencies.map(({ side, rounds }) => ({
+        name: NAMES[side] ?? side,
+        points: medianCurve(rounds),
+      })),
+    ),
+  ];
 }
 
 /** At each percentile that all rounds have, their median. */

@@ -35,7 +35,8 @@ export function targetProblem(report: TargetReport): string | undefined {
   return slowness(rounds, options);
 }
 
-export function selfProblem({ samples, latencies, options }: SelfReport): string | undefined {
+export function selfProblem(report: SelfReport): string | undefined {
+  const { samples, latencies, options, failure: ended } = report;
   const unmeasured = samples.flatMap(({ scenario, sides }) =>
     Object.entries(sides).flatMap(([side, { failure, rates }]) => {
       const problem = failure ?? silence(rates);
@@ -46,7 +47,7 @@ export function selfProblem({ samples, latencies, options }: SelfReport): string
     const problem = failureText(failuresOf(rounds)) ?? slowness(rounds, options);
     return problem === undefined ? [] : [`paced requests: ${side}: ${problem}`];
   });
-  const all = [...unmeasured, ...paced];
+  const all = [...(ended === undefined ? [] : [ended]), ...unmeasured, ...paced];
   return all.length === 0 ? undefined : all.join('; ');
 }
 

@@ -55,6 +55,8 @@ export interface SideLatency {
 export interface SelfReport extends ReportHead {
   readonly kind: 'self';
   readonly shards: number;
+  /** What ended the run before its time; the figures are those that there were by then. */
+  readonly failure?: string;
   readonly samples: readonly Sample[];
   readonly latencies: readonly SideLatency[];
 }

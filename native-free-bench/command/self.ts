@@ -1,8 +1,8 @@
 // A server, a client and a service of our own, and the rates of the tunnel between them.
 //
 // Invariant: the tunnel, two plain relays and no tunnel take turns with the same service behind, so
-// that their ratios hold; whatever was started is ended, however this ends. Must not know: files,
-// exit codes.
+// that their ratios hold; whatever was started is ended, however this ends; what was measured
+// before a failure is in the report. Must not know: files, exit codes.
 
 import type { BenchRefusal, BenchRequest, BenchScreen } from '../../src/cli/bench-request.ts';
 import { Children } from '../harness/children.ts';
@@ -11,12 +11,12 @@ import { ENTRY } from '../harness/place.ts';
 import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
 import { rateScenarios } from '../harness/rate-scenarios.ts';
 import { rateTable } from '../harness/rate-table.ts';
-import { measureRounds } from '../harness/rounds.ts';
+import { measureRounds, newSamples, type Sample } from '../harness/rounds.ts';
 import { HOST, type Side } from '../harness/side.ts';
 import { inMs, round as rounded, table } from '../harness/table.ts';
 import { startTunnel } from '../harness/tunnel.ts';
 import { countOf, selfProblem } from './problem.ts';
-import { failuresOf, headOf, type SelfReport, type SideLatency, summaryOf } from './report.ts';
+import { failuresOf, headOf, type SelfReport, summaryOf } from './report.ts';
 import type { Round } from './tally.ts';
 import { measureRound } from './target.ts';
 
@@ -44,55 +44,97 @@ export async function measureSelf(
     return { refusal: 'usage', reason };
   }
   const children = new Children();
-  const { rounds, durationMs: ms, warmUpMs, perSecond, shards, connections } = request;
   try {
     screen.tell('starting a server, a client and a service');
-    const origins = await startOrigins(children);
-    const tunnel = await startTunnel(children, { origins, shards, entry: ENTRY });
-    const sides = [tunnel, await startRelays(children, origins), directSide(origins)];
-    const scenarios = rateScenarios({ only: '', isWide: false, ms }, SCENARIOS);
-    const samples = await measureRounds({ scenarios, sides, rounds, tell: screen.tell });
-    const latencies = await measureLatencies(request, sides, screen);
-    tunnel.check?.();
-    const report: SelfReport = {
-      ...headOf({ durationMs: ms, warmUpMs, rounds, perSecond, connections }),
-      ...{ kind: 'self', shards, samples, latencies },
-    };
-    const problem = selfProblem(report);
-    return { report, text: describe(report), ...(problem === undefined ? {} : { problem }) };
+    const sides = await startSides(children, request.shards);
+    return await measureSides(request, sides, screen);
   } catch (error) {
-    // A child that did not start, or ended: its last words are in the message.
-    return { refusal: 'failure', reason: error instanceof Error ? error.message : String(error) };
+    // A child that did not start: its last words are in the message.
+    return { refusal: 'failure', reason: messageOf(error) };
   } finally {
     children.stop();
   }
 }
 
-/** Requests at a fixed rate, far below what any side can do: delay, not saturation. */
-async function measureLatencies(
+async function startSides(children: Children, shards: number): Promise<Side[]> {
+  const origins = await startOrigins(children);
+  const tunnel = await startTunnel(children, { origins, shards, entry: ENTRY });
+  return [tunnel, await startRelays(children, origins), directSide(origins)];
+}
+
+/** Of all that was measured until the tunnel failed, if it did. */
+async function measureSides(
   request: BenchRequest,
   sides: readonly Side[],
   screen: BenchScreen,
-): Promise<SideLatency[]> {
+): Promise<Found> {
+  const { rounds, durationMs, warmUpMs, perSecond, shards, connections } = request;
+  const scenarios = rateScenarios({ only: '', isWide: false, ms: durationMs }, SCENARIOS);
+  const samples = newSamples({ scenarios, sides });
+  const paced: Paced[] = sides.map((side) => ({ side, rounds: [] }));
+  const failure = await failureOf(async () => {
+    await measureRounds({ scenarios, sides, rounds, tell: screen.tell, samples });
+    await measurePaced(request, paced, screen);
+    for (const side of sides) side.check?.();
+  });
+  const report: SelfReport = {
+    ...headOf({ durationMs, warmUpMs, rounds, perSecond, connections }),
+    ...{ kind: 'self', shards },
+    ...(failure === undefined ? {} : { failure }),
+    samples: samples.filter(hasFigures),
+    latencies: paced
+      .filter((each) => each.rounds.length > 0)
+      .map((each) => ({
+        ...{ side: each.side.name, rounds: each.rounds, summary: summaryOf(each.rounds) },
+      })),
+  };
+  const problem = selfProblem(report);
+  return { report, text: describe(report), ...(problem === undefined ? {} : { problem }) };
+}
+
+async function failureOf(measure: () => Promise<void>): Promise<string | undefined> {
+  try {
+    await measure();
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function hasFigures({ sides }: Sample): boolean {
+  return Object.values(sides).some(({ rates, failure }) => rates.length > 0 || failure);
+}
+
+interface Paced {
+  readonly side: Side;
+  readonly rounds: Round[];
+}
+
+/** Requests at a fixed rate, far below what any side can do: delay, not saturation. */
+async function measurePaced(
+  request: BenchRequest,
+  paced: readonly Paced[],
+  screen: BenchScreen,
+): Promise<void> {
   const load = ({ ports }: Side) => {
     const url = new URL(`http://127.0.0.1:${ports.byHost ?? ports.http}/`);
     return { ...request, url, load: 'http', headers: [['Host', HOST]] } as const;
   };
   // The first side would pay for what Node has not compiled yet of the generator.
-  for (const side of sides) {
+  for (const { side } of paced) {
     await measureRound({ ...load(side), warmUpMs: 0, durationMs: COMPILE_MS }, screen.tell);
   }
-  const found = sides.map((side) => ({ side: side.name, rounds: [] as Round[] }));
   for (let index = 0; index < request.rounds; index += 1) {
-    const order = index % 2 === 0 ? sides : sides.toReversed();
-    for (const each of order) {
-      const { name } = each;
-      const where = `round ${index + 1} of ${request.rounds}: paced requests: ${name}`;
-      const round = await measureRound(load(each), (text) => screen.tell(`${where}: ${text}`));
-      found.find(({ side }) => side === name)?.rounds.push(round);
+    const order = index % 2 === 0 ? paced : paced.toReversed();
+    for (const { side, rounds } of order) {
+      const where = `round ${index + 1} of ${request.rounds}: paced requests: ${side.name}`;
+      rounds.push(await measureRound(load(side), (text) => screen.tell(`${where}: ${text}`)));
     }
   }
-  return found.map((each) => ({ ...each, summary: summaryOf(each.rounds) }));
 }
 
 function describe({ environment, samples, latencies, options }: SelfReport): string {
@@ -115,6 +157,10 @@ function describe({ environment, samples, latencies, options }: SelfReport): str
         : [latency.p50Us, latency.p99Us, latency.p999Us, latency.maxUs].map(inMs)),
     ]),
   ]);
-  const parts = [rateTable(samples), paced, loopbackHint(environment)];
+  const parts = [
+    samples.length > 0 ? rateTable(samples) : '',
+    latencies.length > 0 ? paced : '',
+    loopbackHint(environment),
+  ];
   return parts.filter((part) => part !== '').join('\n');
 }

@@ -3,7 +3,8 @@
 // takes its time.
 //
 // Invariant: a side that fails a scenario has no figure there but a reason, and our own failing
-// ends the run. Must not know: what is measured.
+// ends the run; what was found until then stays with whoever gave the samples. Must not know: what
+// is measured.
 
 import type { LoadOptions, Meter } from './load.ts';
 import { cpuSeconds, mainThreadSeconds } from './process-cost.ts';
@@ -45,6 +46,8 @@ export interface RoundsOptions {
   readonly sides: readonly Side[];
   readonly rounds: number;
   readonly tell: (progress: string) => void;
+  /** Of `newSamples`, filled round by round, for whoever wants what there is when it fails. */
+  readonly samples?: Sample[];
 }
 
 /** What is counted, on a side's raw port. */
@@ -69,13 +72,19 @@ export function loadScenarios(
     }));
 }
 
+/** Without a figure yet, for each scenario on each side. */
+export function newSamples({ scenarios, sides }: Pick<RoundsOptions, 'scenarios' | 'sides'>) {
+  return scenarios.map(
+    ({ name, unit }): Sample => ({
+      scenario: name,
+      unit,
+      sides: Object.fromEntries(sides.map((side): [string, Series] => [side.name, newSeries()])),
+    }),
+  );
+}
+
 export async function measureRounds(options: RoundsOptions): Promise<Sample[]> {
-  const { scenarios, sides, rounds, tell } = options;
-  const samples = scenarios.map(({ name, unit }) => ({
-    scenario: name,
-    unit,
-    sides: Object.fromEntries(sides.map((side): [string, Series] => [side.name, newSeries()])),
-  }));
+  const { scenarios, sides, rounds, tell, samples = newSamples(options) } = options;
   // What runs for days is compiled; a round that does not count brings all to that, generator and
   // origin too. One round alone is a look, and has none.
   for (let round = rounds > 1 ? 0 : 1; round <= rounds; round += 1) {
@@ -139,7 +148,8 @@ async function measureOne(scenario: Scenario, side: Side, series: Series): Promi
     series.serverCosts.push(server / units);
     series.mainCosts.push((to.main - from.main) / units);
   } catch (error) {
-    if (side.check !== undefined) throw error;
-    series.failure = error instanceof Error ? error.message : String(error);
+    const reason = error instanceof Error ? error.message : String(error);
+    if (side.check === undefined) series.failure = reason;
+    else throw new Error(`${scenario.name}: ${side.name}: ${reason}`, { cause: error });
   }
 }
