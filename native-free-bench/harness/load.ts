@@ -2,14 +2,15 @@
 //
 // Owns its sockets and ends them. Each function opens connections, warms up, then counts for
 // `ms`, and returns a rate. Invariant: what was not answered rightly is no part of a rate: a
-// connection that is lost or an answer other than a whole 200 ends the measurement with an Error.
-// Must not know: what stands behind the address.
+// connection that is lost, or stands still all the time, or an answer other than a whole 200 ends
+// the measurement with an Error. Must not know: what stands behind the address.
 
 import { connect, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import autocannon from 'autocannon';
 import { readPool } from '../../src/base/read-pool.ts';
 import { SocketReads } from '../../src/link/socket-reads.ts';
+import { type Lane, laneOf, laneOfPlace, type Place, watchLanes } from './lanes.ts';
 
 export interface Target {
   readonly port: number;
@@ -29,6 +30,8 @@ export interface LoadOptions {
   readonly ms: number;
   /** Load that is not counted before `ms`; half a second at most when left out. */
   readonly warmUpMs?: number;
+  /** Connections that stand still are what is measured, and no error. */
+  readonly mayStandStill?: boolean;
   /** Told when counting begins and ends, to measure the same time in another way. */
   readonly meter?: Meter;
 }
@@ -39,6 +42,8 @@ export interface Meter {
 }
 
 const WARM_UP_MS_MAX = 500;
+/** Whoever needs longer for a first answer is as good as silent; a guess. */
+const FIRST_MS_MAX = 10_000;
 /** One write in ten of 64 KiB ones, and a third of their CPU time. */
 const UPLOAD_CHUNK = Buffer.alloc(1024 * 1024, 0x61);
 const ECHO = Buffer.alloc(64, 0x62);
@@ -142,8 +147,10 @@ export async function measureRequestsOn(
 /** Keep-alive requests a second by autocannon, a generator that is not ours. */
 export async function measureByAutocannon(options: LoadOptions, host: string): Promise<number> {
   const { target, connections, ms, meter } = options;
+  const answered = new Set<unknown>();
   meter?.begin();
   const result = await autocannon({
+    setupClient: (client) => client.once('response', () => answered.add(client)),
     url: `http://${address(target).host}:${target.port}/`,
     headers: { host },
     connections,
@@ -151,6 +158,8 @@ export async function measureByAutocannon(options: LoadOptions, host: string): P
   });
   meter?.end();
   if (result.errors + result.non2xx > 0) throw new Error('autocannon met errors');
+  const silent = connections - answered.size;
+  if (silent > 0) throw new Error(`${silent} of ${connections} connections stood still`);
   return result['2xx'] / result.duration;
 }
 
@@ -162,10 +171,12 @@ export async function measureConnects(options: LoadOptions, host: string): Promi
   const probe = await dialOne(options.target);
   const answerBytes = await probeAnswer(probe, Buffer.from(request));
   probe.destroy();
+  const places = Array.from({ length: options.connections }, (): Place => ({ ended: 0 }));
   let isOver = false;
-  const run = (): void => {
+  const run = (place: Place): void => {
     if (isOver) return;
     const socket = connect({ ...address(options.target), noDelay: true });
+    place.socket = socket;
     socket.on('error', () => socket.destroy());
     let bytes = 0;
     let isWhole = false;
@@ -178,15 +189,20 @@ export async function measureConnects(options: LoadOptions, host: string): Promi
     });
     socket.on('close', () => {
       (isWhole ? counter : failed).count += 1;
-      run();
+      place.ended += 1;
+      run(place);
     });
     socket.write(request);
   };
-  for (let index = 0; index < options.connections; index += 1) run();
-  const result = await rate(options, counter, []);
-  isOver = true;
-  if (failed.count > 0) throw new Error(`${failed.count} requests had no whole answer of 200`);
-  return result;
+  places.forEach(run);
+  try {
+    const result = await rate(options, counter, [], places.map(laneOfPlace));
+    if (failed.count > 0) throw new Error(`${failed.count} requests had no whole answer of 200`);
+    return result;
+  } finally {
+    isOver = true;
+    for (const { socket } of places) socket?.destroy();
+  }
 }
 
 /** Does an answer begin like one of 200? */
@@ -195,7 +211,7 @@ function isWell(piece: Buffer): boolean {
 }
 
 function probeAnswer(socket: Socket, request: Buffer): Promise<number> {
-  return new Promise((resolve, reject) => {
+  const answered = new Promise<number>((resolve, reject) => {
     const onClose = (): void => reject(new Error('the first request had no answer'));
     socket.once('close', onClose);
     let answer = '';
@@ -212,6 +228,21 @@ function probeAnswer(socket: Socket, request: Buffer): Promise<number> {
     socket.on('data', onData);
     socket.write(request);
   });
+  return firstOf(answered, 'the first request had no answer');
+}
+
+/** What comes before a rate can be counted; it must come in time. */
+export async function firstOf<T>(event: Promise<T>, complaint: string): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error(`${complaint} within ${FIRST_MS_MAX / 1000} s`)),
+    FIRST_MS_MAX,
+  );
+  try {
+    return await Promise.race([event, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Connections that have said what they want; they are the caller's to end. */
@@ -242,29 +273,40 @@ function address({ host = '127.0.0.1', port }: Target): { host: string; port: nu
   return { host, port };
 }
 
-/** Counts of `counter` a second, after the warm-up; ends `sockets`, of which none may be lost. */
+/**
+ * Counts of `counter` a second, after the warm-up; ends `sockets`, of which none may be lost, and
+ * none stand still.
+ */
 export async function rate(
-  { ms, meter, warmUpMs: warmMs = warmUpMs(ms) }: LoadOptions,
+  { ms, meter, warmUpMs: warmMs = warmUpMs(ms), mayStandStill = false }: LoadOptions,
   counter: { count: number },
   sockets: Socket[],
+  lanes: readonly Lane[] = sockets.map(laneOf),
 ): Promise<number> {
-  await pause(warmMs);
-  meter?.begin();
-  const startCount = counter.count;
-  const startMs = performance.now();
-  await pause(ms);
-  const count = counter.count - startCount;
-  const seconds = (performance.now() - startMs) / 1000;
-  meter?.end();
-  const lost = sockets.filter(({ destroyed, readableEnded }) => destroyed || readableEnded).length;
-  for (const socket of sockets) {
-    socket.removeAllListeners();
-    socket.on('error', () => undefined);
-    if (socket instanceof TLSSocket) socket.destroy();
-    else socket.resetAndDestroy();
+  try {
+    await pause(warmMs);
+    const checkLanes = watchLanes(mayStandStill ? [] : lanes);
+    meter?.begin();
+    const startCount = counter.count;
+    const startMs = performance.now();
+    await pause(ms);
+    const count = counter.count - startCount;
+    const seconds = (performance.now() - startMs) / 1000;
+    meter?.end();
+    const lost = sockets.filter((socket) => socket.destroyed || socket.readableEnded).length;
+    if (lost > 0) throw new Error(`${lost} of ${sockets.length} connections were lost, or refused`);
+    await checkLanes();
+    return count / seconds;
+  } finally {
+    for (const socket of sockets) cut(socket);
   }
-  if (lost > 0) throw new Error(`${lost} of ${sockets.length} connections were lost, or refused`);
-  return count / seconds;
+}
+
+function cut(socket: Socket): void {
+  socket.removeAllListeners();
+  socket.on('error', () => undefined);
+  if (socket instanceof TLSSocket) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 export function pause(ms: number): Promise<void> {

@@ -6,7 +6,8 @@
 
 import { once } from 'node:events';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
-import { BULK_PATH, type LoadOptions, MB, measureRequestsOn, rate } from './load.ts';
+import { laneOfPlace, type Place } from './lanes.ts';
+import { BULK_PATH, firstOf, type LoadOptions, MB, measureRequestsOn, rate } from './load.ts';
 import { HOST } from './side.ts';
 
 export interface TlsLoadOptions extends LoadOptions {
@@ -26,15 +27,13 @@ export async function measureResumedHandshakes(options: TlsLoadOptions): Promise
 
 /** Keep-alive requests a second over TLS; every answer has the same length. */
 export async function measureSecureRequests(options: TlsLoadOptions): Promise<number> {
-  const open = Array.from({ length: options.connections }, () => secure(options, {}));
-  return measureRequestsOn(await Promise.all(open), options, HOST);
+  return measureRequestsOn(await secureAll(options), options, HOST);
 }
 
 /** MB/s of one answer without an end on each connection. */
 export async function measureSecureDownload(options: TlsLoadOptions): Promise<number> {
   const counter = { count: 0 };
-  const opened = Array.from({ length: options.connections }, () => secure(options, {}));
-  const sockets = await Promise.all(opened);
+  const sockets = await secureAll(options);
   for (const socket of sockets) {
     socket.on('data', (piece: Buffer) => {
       counter.count += piece.length;
@@ -48,33 +47,49 @@ async function handshakes(options: TlsLoadOptions, more: ConnectionOptions): Pro
   const counter = { count: 0 };
   let isOver = false;
   const isResumed = more.session !== undefined;
-  const repeat = async (): Promise<void> => {
+  const places = Array.from({ length: options.connections }, (): Place => ({ ended: 0 }));
+  const repeat = async (place: Place): Promise<void> => {
     while (!isOver) {
-      const socket = await secure(options, more);
+      const socket = dial(options, more);
+      place.socket = socket;
+      await once(socket, 'secureConnect');
       if (socket.isSessionReused() !== isResumed) throw new Error('not the handshake asked for');
       counter.count += 1;
+      place.ended += 1;
+      socket.on('error', () => undefined);
       socket.destroy();
     }
   };
-  const loops = Promise.all(Array.from({ length: options.connections }, repeat));
-  const found = await Promise.race([rate(options, counter, []), loops.then(() => 0)]);
-  isOver = true;
-  await loops;
-  return found;
+  const loops = Promise.all(places.map(repeat));
+  const counted = rate(options, counter, [], places.map(laneOfPlace));
+  try {
+    return await Promise.race([counted, loops.then(() => 0)]);
+  } finally {
+    isOver = true;
+    for (const { socket } of places) socket?.destroy();
+  }
 }
 
-async function secure(options: TlsLoadOptions, more: ConnectionOptions): Promise<TLSSocket> {
-  const { target, ca } = options;
-  const where = { port: target.port, host: target.host ?? '127.0.0.1', noDelay: true };
-  const socket = connect({ ...where, ca, servername: HOST, ...more });
+function secureAll(options: TlsLoadOptions): Promise<TLSSocket[]> {
+  const opened = Array.from({ length: options.connections }, () => secure(options));
+  return firstOf(Promise.all(opened), 'a connection had no handshake');
+}
+
+async function secure(options: TlsLoadOptions): Promise<TLSSocket> {
+  const socket = dial(options, {});
   await once(socket, 'secureConnect');
   socket.on('error', () => socket.destroy());
   return socket;
 }
 
+function dial({ target, ca }: TlsLoadOptions, more: ConnectionOptions): TLSSocket {
+  const where = { port: target.port, host: target.host ?? '127.0.0.1', noDelay: true };
+  return connect({ ...where, ca, servername: HOST, ...more });
+}
+
 async function learnSession(options: TlsLoadOptions): Promise<Buffer> {
-  const socket = await secure(options, {});
-  const [session] = (await once(socket, 'session')) as [Buffer];
+  const socket = await firstOf(secure(options), 'a connection had no handshake');
+  const [session] = (await firstOf(once(socket, 'session'), 'there was no session')) as [Buffer];
   socket.destroy();
   return session;
 }

@@ -110,14 +110,16 @@ async function measureOne(side: Side, sample: MemorySample, options: SuiteOption
       await settle();
       sample.idle[count] = [...(sample.idle[count] ?? []), bytesOf(side)];
     }
+    for (const socket of sockets) socket.destroy();
+    await measureEchoes({ target: { port }, connections: LOAD_CONNECTIONS, ms });
+    sample.load.push(bytesOf(side));
   } catch (error) {
     // Ours must hold them; of a peer it is a result.
     if (side.check !== undefined) throw error;
     sample.failure = error instanceof Error ? error.message : String(error);
+  } finally {
+    for (const socket of sockets) socket.destroy();
   }
-  for (const socket of sockets) socket.destroy();
-  await measureEchoes({ target: { port }, connections: LOAD_CONNECTIONS, ms });
-  sample.load.push(bytesOf(side));
 }
 
 async function openIdle(port: number, before: number, count: number): Promise<Socket[]> {

@@ -6,12 +6,16 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { latencyOf, newHistogram, recordMs } from '../../native-free-bench/harness/histogram.ts';
 import {
+  type LoadOptions,
   measureConnects,
+  measureDownload,
   measureEchoes,
   measureRequests,
+  measureUpload,
 } from '../../native-free-bench/harness/load.ts';
 import { median, ratio, ratiosOf } from '../../native-free-bench/harness/table.ts';
 import { judge } from '../../native-free-bench/suites/check.ts';
+import { startTcp } from '../support/upstream.ts';
 
 const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const ERROR = 'HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno';
@@ -69,6 +73,57 @@ test('an answer that is cut is none', async (t) => {
 test('a connection that is lost ends the measurement', async (t) => {
   const port = await serve(t, ['e'.repeat(64)], true);
   await assert.rejects(measureEchoes(load(port)), /2 of 2 connections were lost/);
+});
+
+/** As the harness's origin, but that one connection gets nothing after its first `answers`. */
+function serveAllButOne(t: TestContext, answers: number): Promise<number> {
+  let opened = 0;
+  return startTcp(t, (socket) => {
+    opened += 1;
+    const isHeld = opened === 2;
+    let got = 0;
+    socket.once('data', (first: Buffer) => {
+      const want = first.toString('latin1', 0, 1);
+      const serve = (piece: Buffer): void => {
+        got += 1;
+        if (isHeld && got > answers) return void socket.pause();
+        if (want === 'G') socket.write(ANSWER);
+        else socket.write(want === 'e' ? piece : Buffer.alloc(1024));
+        if (want === 'd' && !socket.destroyed) setTimeout(serve, 1, piece);
+        if (piece.includes('Connection: close')) socket.end();
+      };
+      const rest = want === 'e' ? first.subarray(1) : first;
+      if (rest.length > 0) serve(rest);
+      socket.on('data', serve);
+    });
+  });
+}
+
+for (const [what, measure] of [
+  ['download', measureDownload],
+  ['upload', measureUpload],
+  ['echoes', measureEchoes],
+  ['requests', (options: LoadOptions) => measureRequests(options, 'a.example')],
+  ['connects', (options: LoadOptions) => measureConnects(options, 'a.example')],
+] as const) {
+  test(`one connection of ${what} that stands still beside one that moves is named`, async (t) => {
+    // Of new connections each, only what comes behind the first one is held.
+    const port = await serveAllButOne(t, what === 'connects' ? 0 : 1);
+    // An upload fills the buffers of the kernel first.
+    const options = { ...load(port), warmUpMs: 300 };
+    const still = /^Error: 1 of 2 connections stood still: number [12] from port \d+$/;
+    await assert.rejects(measure(options), still);
+  });
+}
+
+test('one that pauses in a short round is given time, and is no error', async (t) => {
+  const port = await startTcp(t, (socket) => {
+    socket.once('data', () => {
+      const answer = setInterval(() => socket.write('e'.repeat(64)), 300);
+      socket.on('close', () => clearInterval(answer));
+    });
+  });
+  assert.ok((await measureEchoes({ ...load(port), ms: 1 })) >= 0);
 });
 
 test('of nothing there is no latency', () => {
