@@ -1,9 +1,9 @@
 // When each connection sends its next message: as soon as it can, or at a fixed rate.
 //
 // Invariant: a connection has one message under way. At a fixed rate, one that waits for the answer
-// before it counts from when it was due (no coordinated omission); one that only the timer of this
-// process sent late counts from when it was sent, for that is not the target's doing. What is out
-// when it is stopped counts with the time it has waited, and a failure drops none that was due
+// before it counts from when it was due (no coordinated omission); what was due before the timer of
+// this process came counts from when it came, for that is not the target's doing. What is out when
+// it is stopped counts with the time it has waited, and a failure drops none that was due
 // behind it. Must not know: what a message is.
 
 import type { Tally } from './tally.ts';
@@ -55,6 +55,8 @@ class Line implements PacedLine {
   #state: 'idle' | 'busy' | 'stopped' = 'idle';
   /** When the next message is due. */
   #nextMs: number;
+  /** When the timer last found it idle: what was due before was late without the target. */
+  #wokenMs = 0;
   /** When the one under way was due, or sent. */
   #fromMs = 0;
   #sentMs = 0;
@@ -70,7 +72,9 @@ class Line implements PacedLine {
   }
 
   tick(nowMs: number): void {
-    if (this.#state === 'idle' && this.#nextMs <= nowMs) this.#send(nowMs);
+    if (this.#state !== 'idle' || this.#nextMs > nowMs) return;
+    this.#wokenMs = nowMs;
+    this.#send(nowMs);
   }
 
   answered(): void {
@@ -90,7 +94,7 @@ class Line implements PacedLine {
     if (this.#state === 'busy') tally.out(this.#fromMs, this.#sentMs);
     const nowMs = performance.now();
     for (let due = this.#nextMs; this.#everyMs > 0 && due < nowMs; due += this.#everyMs) {
-      tally.waits(due);
+      tally.waits(Math.max(due, this.#wokenMs));
     }
     this.#state = 'stopped';
   }
@@ -100,7 +104,7 @@ class Line implements PacedLine {
     this.#state = 'idle';
     const nowMs = performance.now();
     if (this.#everyMs === 0) this.#nextMs = nowMs + pauseMs;
-    if (this.#nextMs <= nowMs) this.#send(this.#nextMs);
+    if (this.#nextMs <= nowMs) this.#send(Math.max(this.#nextMs, this.#wokenMs));
   }
 
   #send(fromMs: number): void {

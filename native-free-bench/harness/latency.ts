@@ -1,8 +1,8 @@
 // Latencies: of a lone echo, and of requests that come at a fixed rate.
 //
 // Invariant: at a fixed rate, a request that has to wait for the one before it counts from the
-// moment it was due (no coordinated omission); one that the generator's own timer sent late counts
-// from when it was sent, for that is not the tunnel's doing. Histograms are plain JavaScript.
+// moment it was due (no coordinated omission); what was due before the generator's own timer came
+// counts from when it came, for that is not the tunnel's doing. Histograms are plain JavaScript.
 // Must not know: what stands behind the address.
 
 import type { Socket } from 'node:net';
@@ -45,28 +45,33 @@ export async function measurePacedEchoes(options: PacedOptions): Promise<Latency
   const everyMs = (1000 * sockets.length) / options.perSecond;
   const startMs = performance.now();
   const lines = sockets.map((socket, index) => {
-    const line = { socket, nextMs: startMs + (everyMs * index) / sockets.length, fromMs: 0 };
+    const nextMs = startMs + (everyMs * index) / sockets.length;
+    const line: Line = { socket, nextMs, wokenMs: 0, fromMs: 0 };
     onEcho(socket, () => {
       const nowMs = performance.now();
       recordMs(histogram, nowMs - line.fromMs);
       line.fromMs = 0;
-      if (line.nextMs <= nowMs) send(line, everyMs, line.nextMs);
+      if (line.nextMs <= nowMs) send(line, everyMs, Math.max(line.nextMs, line.wokenMs));
     });
     return line;
   });
   const timer = setInterval(() => {
     const nowMs = performance.now();
     for (const line of lines) {
-      if (line.fromMs === 0 && line.nextMs <= nowMs) send(line, everyMs, nowMs);
+      if (line.fromMs !== 0 || line.nextMs > nowMs) continue;
+      line.wokenMs = nowMs;
+      send(line, everyMs, nowMs);
     }
   }, TICK_MS);
   // What is still out, or was due and could not be sent, counts as long as it has waited.
   const last = (): void => {
     const nowMs = performance.now();
-    for (const { fromMs, nextMs } of lines) {
+    for (const { fromMs, nextMs, wokenMs } of lines) {
       if (fromMs === 0) continue;
       recordMs(histogram, nowMs - fromMs);
-      for (let due = nextMs; due < nowMs; due += everyMs) recordMs(histogram, nowMs - due);
+      for (let due = nextMs; due < nowMs; due += everyMs) {
+        recordMs(histogram, nowMs - Math.max(due, wokenMs));
+      }
     }
   };
   try {
@@ -80,6 +85,8 @@ interface Line {
   readonly socket: Socket;
   /** When the next message is due. */
   nextMs: number;
+  /** When the timer last found it idle: what was due before was late without the tunnel. */
+  wokenMs: number;
   /** When the one under way was due or sent; 0: none is. */
   fromMs: number;
 }
