@@ -119,7 +119,17 @@ function newSeries(): Series {
   return { rates: [], costs: [], serverCosts: [], mainCosts: [] };
 }
 
+/** What a side could not do, as lines of what is left out. */
+export function failuresIn(samples: readonly Sample[]): string[] {
+  return samples.flatMap(({ scenario, sides }) =>
+    Object.entries(sides).flatMap(([name, { failure }]) =>
+      failure === undefined ? [] : [`${name}: ${scenario}: ${failure}`],
+    ),
+  );
+}
+
 async function measureOne(scenario: Scenario, side: Side, series: Series): Promise<void> {
+  if (series.failure !== undefined) return;
   const pids = allPids(side);
   const look = () => ({
     server: cpuSeconds(side.pids.server),
@@ -149,7 +159,15 @@ async function measureOne(scenario: Scenario, side: Side, series: Series): Promi
     series.mainCosts.push((to.main - from.main) / units);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    if (side.check === undefined) series.failure = reason;
+    if (side.check === undefined) fail(series, reason);
     else throw new Error(`${scenario.name}: ${side.name}: ${reason}`, { cause: error });
+  }
+}
+
+/** Figures of other rounds would be taken for those of rounds that it has not. */
+function fail(series: Series, reason: string): void {
+  series.failure = reason;
+  for (const figures of [series.rates, series.costs, series.serverCosts, series.mainCosts]) {
+    figures.splice(0);
   }
 }

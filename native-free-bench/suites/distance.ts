@@ -6,7 +6,7 @@
 import { Children } from '../harness/children.ts';
 import { measureDownload, measureUpload } from '../harness/load.ts';
 import { startDelay, startOrigins } from '../harness/plain.ts';
-import { measureRounds, type Sample, type Scenario } from '../harness/rounds.ts';
+import { failuresIn, measureRounds, type Sample, type Scenario } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
 import {
   type Sampled,
@@ -62,7 +62,7 @@ export async function sampleDistance(
       children.stop();
     }
   }
-  return { samples, sides, left };
+  return { samples, sides, left: [...left, ...failuresIn(samples)] };
 }
 
 function scenariosFor(roundTripMs: number, { only, ms, isSmoke }: SuiteOptions): Scenario[] {

@@ -11,7 +11,7 @@ import {
   measureRequests,
 } from '../harness/load.ts';
 import { startNginx, startOrigins } from '../harness/plain.ts';
-import { measureRounds, type Sample, type Scenario } from '../harness/rounds.ts';
+import { failuresIn, measureRounds, type Sample, type Scenario } from '../harness/rounds.ts';
 import { HOST, type Side } from '../harness/side.ts';
 import { type SuiteOptions, type SuiteResult, startSides, versionsOf } from '../harness/suite.ts';
 import { median, percent, ratio, round, spread, table } from '../harness/table.ts';
@@ -54,7 +54,7 @@ export async function measureHttp(options: SuiteOptions): Promise<SuiteResult> {
     text: report(samples, sides),
     samples,
     versions: versionsOf(sides),
-    left,
+    left: [...left, ...failuresIn(samples)],
   };
 }
 

@@ -13,7 +13,13 @@ import {
 } from '../harness/line-load.ts';
 import { type LoadOptions, MB } from '../harness/load.ts';
 import { startOrigins, startRelays } from '../harness/plain.ts';
-import { type LoadRow, loadScenarios, measureRounds, type Sample } from '../harness/rounds.ts';
+import {
+  failuresIn,
+  type LoadRow,
+  loadScenarios,
+  measureRounds,
+  type Sample,
+} from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
 import { type SuiteOptions, type SuiteResult, startSides, versionsOf } from '../harness/suite.ts';
 import { costText, median, percent, ratio, round, spread, table } from '../harness/table.ts';
@@ -49,7 +55,12 @@ export async function measureLines(options: SuiteOptions): Promise<SuiteResult> 
     linesTable(samples, sides),
     ...(sides.length > 1 ? [byOthers(samples, sides)] : []),
   ];
-  return { text: text.join('\n'), samples, versions: versionsOf(sides), left };
+  return {
+    text: text.join('\n'),
+    samples,
+    versions: versionsOf(sides),
+    left: [...left, ...failuresIn(samples)],
+  };
 }
 
 /** What was to be carried, and what each side took for a GB of it. */

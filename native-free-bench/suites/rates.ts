@@ -7,7 +7,7 @@ import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
 import { residentBytes } from '../harness/process-cost.ts';
 import { rateScenarios } from '../harness/rate-scenarios.ts';
 import { rateTable } from '../harness/rate-table.ts';
-import { measureRounds, type Sample } from '../harness/rounds.ts';
+import { failuresIn, measureRounds, type Sample } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
 import {
   type Sampled,
@@ -63,7 +63,7 @@ export async function sampleRates(
   }
   const scenarios = rateScenarios(options, names);
   const samples = await measureRounds({ scenarios, sides, rounds, tell });
-  return { samples, sides, left: [...left, ...failures(samples)] };
+  return { samples, sides, left: [...left, ...failuresIn(samples)] };
 }
 
 /** Our rate by each peer's, and the CPU that each needs for the same work. */
@@ -92,12 +92,4 @@ function peerTables(samples: readonly Sample[], sides: readonly Side[]): string[
 function residentLine({ pids }: Side): string {
   const mb = (of: readonly number[]): string => `${round(residentBytes(of) / 1e6)} MB`;
   return `resident after the load: exit node ${mb(pids.server)}, client ${mb(pids.client)}\n`;
-}
-
-function failures(samples: readonly Sample[]): string[] {
-  return samples.flatMap(({ scenario, sides }) =>
-    Object.entries(sides)
-      .filter(([, series]) => series.failure !== undefined)
-      .map(([name, { failure = '' }]) => `${name}: ${scenario}: ${failure}`),
-  );
 }

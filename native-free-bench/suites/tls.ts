@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { measureDownload, measureEchoes, measureUpload } from '../harness/load.ts';
 import { startOrigins, startSecureNginx } from '../harness/plain.ts';
 import {
+  failuresIn,
   type LoadRow,
   loadScenarios,
   measureRounds,
@@ -63,7 +64,7 @@ export async function measureTls(options: SuiteOptions): Promise<SuiteResult> {
     text: [linkTable(bulk), visitorTable(shaken)].join('\n'),
     samples: { links: bulk, visitors: shaken },
     versions: versionsOf([...site.links, ...visitors]),
-    left: [...site.left, ...left],
+    left: [...site.left, ...left, ...failuresIn([...bulk, ...shaken])],
   };
 }
 
@@ -72,7 +73,8 @@ export async function sampleLinks(options: SuiteOptions): Promise<Sampled<Sample
   const { rounds, tell } = options;
   const { links: sides, left } = await startLinks(options);
   const scenarios = loadScenarios(LINK_ROWS, options);
-  return { samples: await measureRounds({ scenarios, sides, rounds, tell }), sides, left };
+  const samples = await measureRounds({ scenarios, sides, rounds, tell });
+  return { samples, sides, left: [...left, ...failuresIn(samples)] };
 }
 
 interface Site {

@@ -13,6 +13,8 @@ import {
   measureRequests,
   measureUpload,
 } from '../../native-free-bench/harness/load.ts';
+import { failuresIn, measureRounds, newSamples } from '../../native-free-bench/harness/rounds.ts';
+import type { Side } from '../../native-free-bench/harness/side.ts';
 import { median, ratio, ratiosOf } from '../../native-free-bench/harness/table.ts';
 import { judge } from '../../native-free-bench/suites/check.ts';
 import { startTcp } from '../support/upstream.ts';
@@ -139,6 +141,27 @@ test('what is compared was measured in the same round', () => {
   assert.deepEqual(ratiosOf([200], [100, 50]), []);
   assert.equal(ratio([200, 100, 90], [100, 50, 30]), '2.00');
   assert.ok(Number.isNaN(median(ratiosOf([200], []))));
+});
+
+test('a side that fails once has no figure but the reason, of whatever round', async () => {
+  const side = (name: string): Side => ({
+    ...{ name, version: '', ports: {}, pids: { server: [], client: [] } },
+  });
+  const sides = [side('one'), side('other')];
+  let asked = 0;
+  const measure = async ({ name }: Side): Promise<number> => {
+    asked += 1;
+    if (name === 'other' && asked === 4) throw new Error('lost');
+    return asked;
+  };
+  const scenarios = [{ name: 'load', unit: '/s', measure }];
+  const samples = newSamples({ scenarios, sides });
+  const options = { scenarios, sides, rounds: 1, tell: () => undefined, samples };
+  for (let round = 0; round < 3; round += 1) await measureRounds(options);
+  const [{ sides: found = {} } = {}] = samples;
+  assert.deepEqual(found.one?.rates, [1, 3, 5]);
+  assert.deepEqual([found.other?.rates, found.other?.failure], [[], 'lost']);
+  assert.deepEqual(failuresIn(samples), ['other: load: lost']);
 });
 
 test('the guard fails for what is stored and was not measured, and the other way round', () => {
