@@ -2,13 +2,14 @@
 //
 // Invariant: at a fixed rate, a request that has to wait for the one before it counts from the
 // moment it was due (no coordinated omission); what was due before the generator's own timer came
-// counts from when it came, for that is not the tunnel's doing. Histograms are plain JavaScript.
-// Must not know: what stands behind the address.
+// counts from when it came, for that is not the tunnel's doing. What is out at the end counts as
+// long as it has waited, and a connection that is lost ends the measurement with an Error. Must not
+// know: what stands behind the address.
 
 import type { Socket } from 'node:net';
 import type { Histogram } from 'hdr-histogram-js';
 import { type Latency, latencyOf, newHistogram, recordMs } from './histogram.ts';
-import { type LoadOptions, open, pause, WANT, warmUpMs } from './load.ts';
+import { cut, type LoadOptions, open, pause, refuseLost, WANT, warmUpMs } from './load.ts';
 
 const ECHO = Buffer.alloc(64, 0x62);
 /** As often as Node's timers can. */
@@ -23,19 +24,22 @@ export interface PacedOptions extends LoadOptions {
 export async function measureLoneEchoes(options: LoadOptions): Promise<Latency> {
   const histogram = newHistogram();
   const sockets = await open(options, WANT.ECHO);
-  for (const socket of sockets) {
-    let sentMs = 0;
+  const sentMs: number[] = [];
+  for (const [index, socket] of sockets.entries()) {
     const send = (): void => {
-      sentMs = performance.now();
+      sentMs[index] = performance.now();
       socket.write(ECHO);
     };
     onEcho(socket, () => {
-      recordMs(histogram, performance.now() - sentMs);
+      recordMs(histogram, performance.now() - (sentMs[index] ?? 0));
       send();
     });
     send();
   }
-  return finish(options, histogram, sockets);
+  return finish(options, histogram, sockets, () => {
+    const nowMs = performance.now();
+    for (const fromMs of sentMs) recordMs(histogram, nowMs - fromMs);
+  });
 }
 
 /** Echoes of 64 bytes at a fixed rate, spread over the connections. */
@@ -111,18 +115,18 @@ async function finish(
   { ms, meter }: LoadOptions,
   histogram: Histogram,
   sockets: readonly Socket[],
-  last?: () => void,
+  last: () => void,
 ): Promise<Latency> {
-  await pause(warmUpMs(ms));
-  histogram.reset();
-  meter?.begin();
-  await pause(ms);
-  last?.();
-  meter?.end();
-  for (const socket of sockets) {
-    socket.removeAllListeners();
-    socket.on('error', () => undefined);
-    socket.resetAndDestroy();
+  try {
+    await pause(warmUpMs(ms));
+    histogram.reset();
+    meter?.begin();
+    await pause(ms);
+    last();
+    meter?.end();
+    refuseLost(sockets);
+    return latencyOf(histogram);
+  } finally {
+    for (const socket of sockets) cut(socket);
   }
-  return latencyOf(histogram);
 }

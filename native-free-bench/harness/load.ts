@@ -293,8 +293,7 @@ export async function rate(
     const count = counter.count - startCount;
     const seconds = (performance.now() - startMs) / 1000;
     meter?.end();
-    const lost = sockets.filter((socket) => socket.destroyed || socket.readableEnded).length;
-    if (lost > 0) throw new Error(`${lost} of ${sockets.length} connections were lost, or refused`);
+    refuseLost(sockets);
     await checkLanes();
     return count / seconds;
   } finally {
@@ -302,7 +301,13 @@ export async function rate(
   }
 }
 
-function cut(socket: Socket): void {
+/** Throws where one of them has ended. */
+export function refuseLost(sockets: readonly Socket[]): void {
+  const lost = sockets.filter((socket) => socket.destroyed || socket.readableEnded).length;
+  if (lost > 0) throw new Error(`${lost} of ${sockets.length} connections were lost, or refused`);
+}
+
+export function cut(socket: Socket): void {
   socket.removeAllListeners();
   socket.on('error', () => undefined);
   if (socket instanceof TLSSocket) socket.destroy();

@@ -119,6 +119,20 @@ function newSeries(): Series {
   return { rates: [], costs: [], serverCosts: [], mainCosts: [] };
 }
 
+/** Why a side could not do what was asked of it; our own failing is an error. */
+export async function failureOf(
+  side: Side,
+  measure: () => Promise<void>,
+): Promise<string | undefined> {
+  try {
+    await measure();
+    return undefined;
+  } catch (error) {
+    if (side.check !== undefined) throw error;
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
 /** What a side could not do, as lines of what is left out. */
 export function failuresIn(samples: readonly Sample[]): string[] {
   return samples.flatMap(({ scenario, sides }) =>

@@ -1,12 +1,13 @@
 // The suite of latency: a lone echo, and echoes that come at a fixed rate on many connections.
 //
 // Invariant: sides take turns within a round; a fixed rate is far below what the slowest side can
-// do, so what is seen is delay, not saturation.
+// do, so what is seen is delay, not saturation. A side that fails has no figure but a reason, and
+// our own failing ends the run.
 
 import type { Latency } from '../harness/histogram.ts';
 import { measureLoneEchoes, measurePacedEchoes } from '../harness/latency.ts';
 import { directSide, startOrigins, startRelays } from '../harness/plain.ts';
-import { untilCompiled } from '../harness/rounds.ts';
+import { failureOf, untilCompiled } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
 import {
   type Sampled,
@@ -33,6 +34,8 @@ const ROWS = [
 export interface LatencySample {
   readonly scenario: string;
   readonly sides: Readonly<Record<string, Latency[]>>;
+  /** Of sides that have no figure. */
+  readonly failures: Record<string, string>;
 }
 
 export async function measureLatency(options: SuiteOptions): Promise<SuiteResult> {
@@ -46,28 +49,39 @@ export async function sampleLatency(options: SuiteOptions): Promise<Sampled<Late
   const origins = await startOrigins(children);
   const { tunnel, peers, left } = await startSides(options, { origins });
   const sides = [tunnel, directSide(origins), await startRelays(children, origins), ...peers];
-  const chosen = ROWS.filter(({ name }) => name.includes(only));
-  const samples: LatencySample[] = chosen.map(({ name }) => ({
-    scenario: name,
-    sides: Object.fromEntries(sides.map((side): [string, Latency[]] => [side.name, []])),
+  const chosen = ROWS.filter(({ name }) => name.includes(only)).map((row) => ({
+    row,
+    sample: newSample(row.name, sides),
   }));
   // As in harness/rounds.ts, the round before the first one only warms up.
   for (let round = rounds > 1 ? 0 : 1; round <= rounds; round += 1) {
-    for (const [at, row] of chosen.entries()) {
+    for (const { row, sample } of chosen) {
       for (const side of round % 2 === 0 ? sides.toReversed() : sides) {
+        const found = sample.sides[side.name] ?? [];
+        if (sample.failures[side.name] !== undefined) continue;
         tell(`round ${round} of ${rounds}: ${row.name}: ${side.name}`);
-        if (round > 0) samples[at]?.sides[side.name]?.push(await measureRow(row, side, ms));
-        else {
-          await untilCompiled(async () => {
-            await measureRow(row, side, ms);
-            return true;
-          });
-        }
+        const failure = await failureOf(side, async () => {
+          if (round === 0) await untilCompiled(() => measureRow(row, side, ms).then(() => true));
+          else found.push(await measureRow(row, side, ms));
+        });
+        if (failure === undefined) continue;
+        sample.failures[side.name] = failure;
+        found.splice(0);
       }
     }
   }
   tunnel.check?.();
-  return { samples, sides, left };
+  const samples = chosen.map(({ sample }) => sample);
+  return { samples, sides, left: [...left, ...samples.flatMap(failuresOf)] };
+}
+
+function newSample(scenario: string, sides: readonly Side[]): LatencySample {
+  const none = sides.map((side): [string, Latency[]] => [side.name, []]);
+  return { scenario, sides: Object.fromEntries(none), failures: {} };
+}
+
+function failuresOf({ scenario, failures }: LatencySample): string[] {
+  return Object.entries(failures).map(([name, reason]) => `${name}: ${scenario}: ${reason}`);
 }
 
 async function measureRow(

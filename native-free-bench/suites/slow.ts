@@ -8,7 +8,7 @@ import { measurePacedEchoes } from '../harness/latency.ts';
 import { measureDownload, open, pause, WANT } from '../harness/load.ts';
 import { startOrigins } from '../harness/plain.ts';
 import { residentBytes } from '../harness/process-cost.ts';
-import { untilCompiled } from '../harness/rounds.ts';
+import { failureOf, untilCompiled } from '../harness/rounds.ts';
 import type { Side } from '../harness/side.ts';
 import {
   type Sampled,
@@ -53,25 +53,30 @@ export async function sampleSlow(options: SuiteOptions): Promise<Sampled<SlowSam
   const samples = new Map(sides.map(({ name }) => [name, newSample(name)]));
   const before = new Map<string, Memory>();
   // As in harness/rounds.ts, the round before the first one only warms up; without the 50.
+  const lost = new Map<string, string>();
   for (let round = rounds > 1 ? 0 : 1; round <= rounds; round += 1) {
     for (const side of round % 2 === 0 ? sides.toReversed() : sides) {
+      const sample = samples.get(side.name);
+      if (sample === undefined) continue;
       tell(`round ${round} of ${rounds}: slow readers: ${side.name}`);
-      const sample = samples.get(side.name) ?? newSample(side.name);
-      if (round === 0) {
-        await untilCompiled(async () => {
-          await measureAlone(side, newSample(side.name), options);
-          return true;
-        });
-        continue;
-      }
-      await measureAlone(side, sample, options);
-      const memory = before.get(side.name) ?? memoryOf(side);
-      before.set(side.name, memory);
-      await measureBeside(side, sample, { ...options, before: memory });
+      const failure = await failureOf(side, async () => {
+        if (round === 0) {
+          const unused = newSample(side.name);
+          await untilCompiled(() => measureAlone(side, unused, options).then(() => true));
+          return;
+        }
+        await measureAlone(side, sample, options);
+        const memory = before.get(side.name) ?? memoryOf(side);
+        before.set(side.name, memory);
+        await measureBeside(side, sample, { ...options, before: memory });
+      });
+      if (failure === undefined) continue;
+      lost.set(side.name, `${side.name}: ${failure}`);
+      samples.delete(side.name);
     }
   }
   tunnel.check?.();
-  return { samples: [...samples.values()], sides, left };
+  return { samples: [...samples.values()], sides, left: [...left, ...lost.values()] };
 }
 
 /** The 8 alone. */
@@ -90,15 +95,18 @@ async function measureBeside(
   const target = { port: side.ports.raw ?? 0 };
   const slow = await open({ target, connections: SLOW }, WANT.DOWNLOAD);
   for (const socket of slow) socket.on('error', () => undefined).pause();
-  await pause(isSmoke ? 1 : FILL_MS);
-  sample.besideP99Us.push(await echoP99Us(side, ms));
-  const after = memoryOf(side);
-  sample.serverGrowthBytes.push(after.server - before.server);
-  sample.clientGrowthBytes.push(after.client - before.client);
-  // What the 50 hold up is the answer that is asked for.
-  const load = { target, connections: FAST, ms, mayStandStill: true };
-  sample.beside.push(await measureDownload(load));
-  for (const socket of slow) socket.resetAndDestroy();
+  try {
+    await pause(isSmoke ? 1 : FILL_MS);
+    sample.besideP99Us.push(await echoP99Us(side, ms));
+    const after = memoryOf(side);
+    sample.serverGrowthBytes.push(after.server - before.server);
+    sample.clientGrowthBytes.push(after.client - before.client);
+    // What the 50 hold up is the answer that is asked for.
+    const load = { target, connections: FAST, ms, mayStandStill: true };
+    sample.beside.push(await measureDownload(load));
+  } finally {
+    for (const socket of slow) socket.resetAndDestroy();
+  }
 }
 
 async function echoP99Us(side: Side, ms: number): Promise<number> {

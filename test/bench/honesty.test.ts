@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { createServer, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { latencyOf, newHistogram, recordMs } from '../../native-free-bench/harness/histogram.ts';
+import { measureLoneEchoes, measurePacedEchoes } from '../../native-free-bench/harness/latency.ts';
 import {
   type LoadOptions,
   measureConnects,
@@ -75,6 +76,23 @@ test('an answer that is cut is none', async (t) => {
 test('a connection that is lost ends the measurement', async (t) => {
   const port = await serve(t, ['e'.repeat(64)], true);
   await assert.rejects(measureEchoes(load(port)), /2 of 2 connections were lost/);
+});
+
+test('a connection that is lost has no latency, and one that hangs has waited', async (t) => {
+  const ending = await serve(t, ['e'.repeat(64)], true);
+  const lost = /2 of 2 connections were lost/;
+  await assert.rejects(measureLoneEchoes(load(ending)), lost);
+  await assert.rejects(measurePacedEchoes({ ...load(ending), perSecond: 100 }), lost);
+  let echoes = 0;
+  const hanging = await startTcp(t, (socket) => {
+    socket.on('data', () => {
+      echoes += 1;
+      // Then both hang.
+      if (echoes < 4) socket.write('e'.repeat(64));
+    });
+  });
+  const { maxUs } = await measureLoneEchoes({ ...load(hanging), ms: 300 });
+  assert.ok(maxUs > 300_000, `the slowest has waited ${maxUs} µs`);
 });
 
 /** As the harness's origin, but that one connection gets nothing after its first `answers`. */
