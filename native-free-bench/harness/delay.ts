@@ -65,7 +65,9 @@ function carry(from: Socket, to: Socket): void {
   from.on('end', () => add(undefined));
   to.on('drain', () => {
     isBlocked = false;
-    if (timer === undefined) pass();
+    // What came meanwhile has set the timer for itself; what is before it is due already.
+    clearTimeout(timer);
+    pass();
   });
 }
 
