@@ -1,7 +1,7 @@
 // What a peer is to the bench: another tunnel program, started with the same origins behind it.
 //
-// Invariant: a peer that is not installed, or does not start, is left out with its reason, and the
-// run goes on. Must not know: scenarios, rounds.
+// Invariant: a peer that is not installed, or does not start, is left out with its reason, nothing
+// of it runs any more, and the run goes on. Must not know: scenarios, rounds.
 
 import path from 'node:path';
 import { type Child, type Children, findProgram, untilAnswers } from '../harness/children.ts';
@@ -29,6 +29,8 @@ export interface Peer {
   readonly programs: readonly string[];
   /** Prints the version when given to the first program. */
   readonly versionArg: string;
+  /** Finds it in what is printed, where the first number of three parts there is another's. */
+  readonly versionPattern?: RegExp;
   /** Why it cannot serve clients at a distance, where that is so. */
   readonly noDistance?: string;
   start(site: Site): Promise<Started>;
@@ -52,8 +54,12 @@ export async function startPeer(
   }
   const { through, origins } = options;
   if (through !== undefined && peer.noDistance !== undefined) return peer.noDistance;
-  const run = (program: string, args: readonly string[]): Child =>
-    children.run(found.get(program) ?? program, args);
+  const running: Child[] = [];
+  const run = (program: string, args: readonly string[]): Child => {
+    const child = children.run(found.get(program) ?? program, args);
+    running.push(child);
+    return child;
+  };
   try {
     const started = await peer.start({
       origins,
@@ -63,14 +69,15 @@ export async function startPeer(
       run,
     });
     await untilReady(started);
-    const [program = ''] = peer.programs;
     return {
       name: peer.name,
-      version: await versionOf(run(program, [peer.versionArg])),
+      version: await versionOf(peer, run),
       ports: started.ports,
       pids: { server: started.server.map(pidOf), client: started.client.map(pidOf) },
     };
   } catch (error) {
+    // What is up of it would take from what is measured, as by dialling again and again.
+    for (const { process } of running) process.kill('SIGKILL');
     return `does not start: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
@@ -84,10 +91,17 @@ async function untilReady({ ports, server, client }: Started): Promise<void> {
   if (ports.byHost !== undefined) await untilAnswers(ports.byHost, page, ' 200 ', children);
 }
 
-async function versionOf(child: Child): Promise<string> {
+async function versionOf(
+  { programs: [program = ''], versionArg, versionPattern }: Peer,
+  run: Site['run'],
+): Promise<string> {
+  const child = run(program, [versionArg]);
   await new Promise((resolve) => child.process.once('close', resolve));
-  const text = child.output();
-  return (/\b\d+\.\d+\.\d+\S*/.exec(text) ?? /\d+\.\d+\S*/.exec(text))?.[0] ?? '';
+  return versionIn(child.output(), versionPattern);
+}
+
+export function versionIn(text: string, pattern = /\b\d+\.\d+\.\d+\S*/): string {
+  return (pattern.exec(text) ?? /\d+\.\d+\S*/.exec(text))?.[0] ?? '';
 }
 
 function pidOf(child: Child): number {

@@ -13,6 +13,8 @@ export const ssh: Peer = {
   name: 'ssh -R',
   programs: ['ssh', 'sshd', 'ssh-keygen'],
   versionArg: '-V',
+  // Behind it stands that of OpenSSL.
+  versionPattern: /(?<=OpenSSH_)[^\s,]+/,
   async start({ origins, through, folder, run }) {
     const [control, raw, http] = [await freePort(), await freePort(), await freePort()];
     chmodSync(folder, 0o700);
