@@ -1,8 +1,9 @@
 // Load on a TCP service: echoes of 64 bytes, or bulk that it sends or swallows.
 //
-// Invariant: a connection that ends is a failure, and is dialled again after a pause; nothing is
-// asked of the service but what the name of the load says. Uploads count what the system took,
-// since a service that swallows says nothing. Must not know: rounds, reports.
+// Invariant: a connection that ends is a failure, and is dialled again after a pause; an echo is
+// the bytes that were sent, no others and no more; nothing is asked of the service but what the
+// name of the load says. Uploads count what the system took, since a service that swallows says
+// nothing. Must not know: rounds, reports.
 
 import { connect, type Socket } from 'node:net';
 import { ANSWER_MS_MAX, reasonOf, SilentError } from './http-load.ts';
@@ -69,8 +70,11 @@ class EchoConnection {
     });
     socket.on('data', (piece: Buffer) => {
       this.#tally.moved(piece.length);
+      const wrong = wrongIn(piece, this.#pending);
       this.#pending -= piece.length;
-      if (this.#pending < 0) socket.destroy(new Error('more came back than was sent'));
+      // Of what came behind an echo nobody waits to be told.
+      if (wrong !== undefined && this.#line === undefined) this.#tally.failed(wrong);
+      if (wrong !== undefined) socket.destroy(new Error(wrong));
       else if (this.#pending === 0) this.#settle()?.answered();
     });
     socket.on('end', () => socket.destroy());
@@ -87,6 +91,12 @@ class EchoConnection {
     this.#line = undefined;
     return line;
   }
+}
+
+/** What is wrong with bytes that came back, where `pending` of an echo are to come. */
+function wrongIn(piece: Buffer, pending: number): string | undefined {
+  if (piece.length > pending) return 'more came back than was sent';
+  return ECHO.subarray(0, piece.length).equals(piece) ? undefined : 'something else came back';
 }
 
 function startBulk({ url, load, connections }: TargetLoad, tally: Tally): Running {
@@ -165,8 +175,10 @@ export function probeTcp({ url, load }: TargetLoad): Promise<void> {
     });
     let got = 0;
     socket.on('data', (piece: Buffer) => {
+      const wrong = load === 'echo' ? wrongIn(piece, ECHO.length - got) : undefined;
       got += piece.length;
-      if (load === 'download' || got >= ECHO.length) finish();
+      if (wrong !== undefined) socket.destroy(new Error(wrong));
+      else if (load === 'download' || got === ECHO.length) finish();
     });
     const finish = (): void => {
       socket.destroy();

@@ -204,6 +204,30 @@ test('connections that are closed are failures, and are opened again', async (t)
   assert.ok(opened > 8, `${opened} connections`);
 });
 
+for (const [what, more, reason] of [
+  ['are not those that were sent', 0, 'something else came back'],
+  ['are more than were sent', 5, 'more came back than was sent'],
+] as const) {
+  test(`bytes that ${what} are no echo, before a load and in it`, async (t) => {
+    const port = await startTcp(t, (socket) => {
+      socket.on('data', (piece: Buffer) => {
+        socket.write(more > 0 ? piece : Buffer.alloc(piece.length));
+        if (more > 0) setTimeout(() => socket.write('b'.repeat(more)), 5);
+      });
+    });
+    const url = `tcp://127.0.0.1:${port}`;
+    const load = { ...HANG, durationMs: 500, load: 'echo', url: new URL(url) } as const;
+    for (const perSecond of [0, 100]) {
+      const { failures } = await measureRound({ ...load, perSecond }, () => undefined);
+      assert.ok((failures[reason] ?? 0) > 0, JSON.stringify(failures));
+    }
+    if (more > 0) return;
+    const run = await bench(t, scratchFolder(t), ['--url', url, ...SHORT]);
+    assert.equal(run.code, 1);
+    assert.match(run.stderr, /cannot be loaded: something else came back; --tcp-load echo needs/);
+  });
+}
+
 test('what is not there is exit code 1, what is silent is 4, and neither has a report', async (t) => {
   const folder = scratchFolder(t);
   const silent = await startTcp(t, (socket) => socket.resume());
