@@ -1,7 +1,8 @@
 // What `sluiceway bench` runs: one of two sorts of measurement, and its report.
 //
-// Invariant: where the report cannot be written is known before any load is made; no native add-on
-// is in this process when it ends. Must not know: flags, exit codes, the terminal.
+// Invariant: where the report cannot be written is known before any load is made, and where it
+// cannot be any more, what was found is told all the same; no native add-on is in this process when
+// it ends. Must not know: flags, exit codes, the terminal.
 
 import type { BenchOutcome, RunBench } from '../../src/cli/bench-request.ts';
 import { nativeAddons } from '../harness/process-cost.ts';
@@ -20,10 +21,17 @@ export const runBench: RunBench = async (request, screen) => {
   if ('refusal' in found) return found;
   const { report, text } = found;
   const addons = nativeAddons(process.pid);
-  const files = writeReport(request.folder, report);
-  const native =
-    addons.length === 0 ? undefined : `a native add-on is loaded: ${addons.join(', ')}`;
-  const reason = native ?? ('problem' in found ? found.problem : undefined);
-  const outcome: BenchOutcome = { report, text: `${text}\nreport: ${files.join(', ')}\n` };
-  return reason === undefined ? outcome : { ...outcome, problem: reason };
+  const problems = [
+    ...(addons.length === 0 ? [] : [`a native add-on is loaded: ${addons.join(', ')}`]),
+    ...('problem' in found ? [found.problem] : []),
+  ];
+  let files = '';
+  try {
+    files = `\nreport: ${writeReport(request.folder, report).join(', ')}\n`;
+  } catch (error) {
+    // Such as of a disk that has become full: minutes of measuring were for nothing otherwise.
+    problems.push(`the report cannot be written: ${(error as Error).message}`);
+  }
+  const outcome: BenchOutcome = { report, text: text + files };
+  return problems.length === 0 ? outcome : { ...outcome, problem: problems.join('\n') };
 };

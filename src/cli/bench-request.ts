@@ -54,7 +54,7 @@ export interface BenchOutcome {
   readonly report: unknown;
   /** Tables, for a person. */
   readonly text: string;
-  /** What keeps this from being a success; a report was written all the same. */
+  /** What keeps this from being a success, a line each; all else is as in one. */
   readonly problem?: string;
 }
 

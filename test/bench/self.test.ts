@@ -1,14 +1,15 @@
-// `sluiceway bench` without --url when its own tunnel fails: what was measured before is reported,
-// with the reason.
+// What was measured is told whatever fails behind it: the tunnel of `sluiceway bench` without
+// --url, or the place of the report.
 
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { runBench } from '../../native-free-bench/command/bench.ts';
 import type { SelfReport } from '../../native-free-bench/command/report.ts';
 import type { BenchRequest } from '../../src/cli/bench-request.ts';
 import { scratchFolder } from '../support/programs.ts';
+import { startHttp } from '../support/upstream.ts';
 
 const REQUEST: Omit<BenchRequest, 'folder'> = {
   ...{ connections: 4, durationMs: 200, warmUpMs: 0, rounds: 1, perSecond: 50, shards: 1 },
@@ -54,6 +55,18 @@ for (const [scenario, rates] of [
     assert.deepEqual(latencies, []);
   });
 }
+
+test('figures are told where their report cannot be written any more', async (t) => {
+  const port = await startHttp(t, (_request, response) => response.end('ok'));
+  const url = new URL(`http://127.0.0.1:${port}/`);
+  const folder = path.join(scratchFolder(t), 'gone');
+  const target = { url, load: 'http', headers: [] } as const;
+  const tell = (): void => rmSync(folder, { recursive: true, force: true });
+  const outcome = await runBench({ ...REQUEST, target, folder }, { tell });
+  assert.ok('report' in outcome && outcome.report !== undefined);
+  assert.match(outcome.text, /^round 1 /m);
+  assert.match(outcome.problem ?? '', /^the report cannot be written: ENOENT/);
+});
 
 test('a tunnel that does not start leaves no report', async (t) => {
   const folder = scratchFolder(t);
