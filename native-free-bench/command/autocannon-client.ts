@@ -2,11 +2,11 @@
 //
 // autocannon 9 dials again when a connection ends, and keeps the request that was under way: each
 // later answer would be timed from the request before its own, and what was never answered would be
-// no failure. It also asks again behind an answer that closes the connection, and takes an interim
-// one (100, 103) for the answer; headers of one name it joins. Invariant: a request ends once, as a
-// whole answer or as a failure; an answer is timed from its own request. Written for the exact
-// version in package.json, since it goes by names that are not public. Must not know: what is
-// counted.
+// no failure. It also asks again behind an answer that closes the connection, takes an interim one
+// (100, 103) for the answer, joins headers of one name, and keeps a body as one string, which Node
+// ends at 512 MiB. Invariant: a request ends once, as a whole answer or as a failure; an answer is
+// timed from its own request. Written for the exact version in package.json, since it goes by names
+// that are not public. Must not know: what is counted.
 
 import type { EventEmitter } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -36,7 +36,7 @@ interface Inside extends EventEmitter {
     nextRequest(): void;
   };
   readonly pipelinedRequests: {
-    addByteCount(bytes: number): void;
+    addBody(piece: Buffer): void;
     /** The request that is out, of which there is one at most. */
     peek(): { readonly startTime: [seconds: number, nanoseconds: number] } | undefined;
   };
@@ -52,8 +52,14 @@ interface Inside extends EventEmitter {
 /** When the request that is out was sent, by `performance.now`. */
 export type OutSince = () => number | undefined;
 
-/** For `setupClient`, which comes before the first connection; sends `request` and no other. */
-export function dialsItself(client: Client, request: Buffer): OutSince {
+export interface ClientOptions {
+  /** What is sent, again and again. */
+  readonly request: Buffer;
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** For `setupClient`, which comes before the first connection. */
+export function dialsItself(client: Client, { request, onBytes }: ClientOptions): OutSince {
   const inside = client as unknown as Inside;
   const ask = inside._doRequest;
   const tellWhole = inside.parser.nextRequest;
@@ -76,6 +82,7 @@ export function dialsItself(client: Client, request: Buffer): OutSince {
     else tellWhole.call(inside.parser);
   };
   inside.getRequestBuffer = () => request;
+  inside.pipelinedRequests.addBody = () => undefined;
   inside.on('done', () => clearTimeout(retry));
   inside._doRequest = () => {
     if (!isLastAnswer) return ask.call(inside);
@@ -86,7 +93,7 @@ export function dialsItself(client: Client, request: Buffer): OutSince {
     clearTimeout(retry);
     isLastAnswer = false;
     inside.parser.initialize('RESPONSE');
-    inside.conn = dial(inside, fail);
+    inside.conn = dial(inside, onBytes, fail);
     inside._doRequest();
   };
   return () => {
@@ -97,14 +104,18 @@ export function dialsItself(client: Client, request: Buffer): OutSince {
   };
 }
 
-function dial(inside: Inside, fail: (error: Error) => void): Socket {
+function dial(
+  inside: Inside,
+  onBytes: ClientOptions['onBytes'],
+  fail: (error: Error) => void,
+): Socket {
   const { hostname: host, port } = inside.opts;
   const conn = connect({ host, port, noDelay: true });
   const failHere = (error: Error): void => {
     if (inside.conn === conn) fail(error);
   };
   conn.on('data', (piece: Buffer) => {
-    inside.pipelinedRequests.addByteCount(piece.length);
+    onBytes(piece.length);
     const taken = inside.parser.execute(piece);
     if (taken instanceof Error) failHere(taken);
   });

@@ -26,22 +26,21 @@ export function startRequests(load: TargetLoad, tally: Tally): Running {
 
 function startAutocannon(load: TargetLoad, tally: Tally): Running {
   const outs: OutSince[] = [];
-  const request = requestBytes(load);
+  const options = { request: requestBytes(load), onBytes: (bytes: number) => tally.moved(bytes) };
   const instance = autocannon(
     {
       url: load.url.href,
       connections: load.connections,
       duration: LONGEST_S,
       timeout: ANSWER_MS_MAX / 1000,
-      setupClient: (client) => outs.push(dialsItself(client, request)),
+      setupClient: (client) => outs.push(dialsItself(client, options)),
     },
     () => undefined,
   );
   const over = new Promise<void>((resolve) => instance.once('done', () => resolve()));
-  instance.on('response', (_client, status, bytes, ms) => {
+  instance.on('response', (_client, status, _bytes, ms) => {
     if (isWell(status)) tally.answeredIn(ms);
     else tally.failed(`status ${status}`);
-    tally.moved(bytes);
   });
   instance.on('reqError', (error) => tally.failed(reasonOf(error)));
   return {
@@ -62,13 +61,13 @@ function startAutocannon(load: TargetLoad, tally: Tally): Running {
 function startPacedRequests(load: TargetLoad, tally: Tally): Running {
   const { connections, perSecond } = load;
   // One for each line: of an agent with many sockets Node takes the one that was used last.
-  const asks = Array.from({ length: connections }, () => asker(load));
+  const onBytes = (bytes: number): void => tally.moved(bytes);
+  const asks = Array.from({ length: connections }, () => asker(load, onBytes));
   const pace = startPace({
     ...{ connections, perSecond, tally },
     send: (index, line) => {
       asks[index]?.ask(
-        (status, bytes) => {
-          tally.moved(bytes);
+        (status) => {
           if (isWell(status)) line.answered();
           else line.failed(`status ${status}`);
         },
@@ -91,7 +90,7 @@ export function isWell(status: number): boolean {
 
 /** One request on a connection of its own: its status, or an error, such as of one without end. */
 export async function probe(load: TargetLoad, withinMs = ANSWER_MS_MAX): Promise<number> {
-  const ask = asker(load);
+  const ask = asker(load, () => undefined);
   const ended = Promise.withResolvers<number>();
   const timer = setTimeout(() => ended.reject(new SilentError()), withinMs);
   try {
@@ -105,12 +104,12 @@ export async function probe(load: TargetLoad, withinMs = ANSWER_MS_MAX): Promise
 
 interface Asker {
   /** Calls exactly one of the two. */
-  ask(onDone: (status: number, bytes: number) => void, onError: (error: Error) => void): void;
+  ask(onDone: (status: number) => void, onError: (error: Error) => void): void;
   close(): void;
 }
 
-/** Asks over one connection. */
-function asker(load: TargetLoad): Asker {
+/** Asks over one connection; bytes are told as they come, for an answer may take rounds. */
+function asker(load: TargetLoad, onBytes: (bytes: number) => void): Asker {
   const { url, ca } = load;
   const isSecure = url.protocol === 'https:';
   const keep = { keepAlive: true, maxSockets: 1, noDelay: true };
@@ -127,7 +126,6 @@ function asker(load: TargetLoad): Asker {
   const start = isSecure ? tlsRequest : plainRequest;
   return {
     ask: (onDone, onError) => {
-      let bytes = 0;
       let isTold = false;
       // A body that is cut is an error of the request and of the response.
       const tellOnce = (tell: () => void): void => {
@@ -137,16 +135,14 @@ function asker(load: TargetLoad): Asker {
       };
       const fail = (error: Error): void => tellOnce(() => onError(error));
       const request = start(url, options, (response) => {
-        response.on('data', (piece: Buffer) => {
-          bytes += piece.length;
-        });
+        response.on('data', (piece: Buffer) => onBytes(piece.length));
         response.on('error', fail);
-        response.on('end', () => tellOnce(() => onDone(response.statusCode ?? 0, bytes)));
+        response.on('end', () => tellOnce(() => onDone(response.statusCode ?? 0)));
       });
       // Without a listener Node ends the connection, and tells nobody.
       request.on('upgrade', ({ statusCode = 0 }, socket) => {
         socket.destroy();
-        tellOnce(() => onDone(statusCode, 0));
+        tellOnce(() => onDone(statusCode));
       });
       request.on('timeout', () => request.destroy(new SilentError()));
       request.on('error', fail);

@@ -6,8 +6,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
+import autocannon, { type Client } from 'autocannon';
+import { dialsItself } from '../../native-free-bench/command/autocannon-client.ts';
 import { probe, SilentError } from '../../native-free-bench/command/http-load.ts';
 import type { TargetReport } from '../../native-free-bench/command/report.ts';
+import { requestBytes } from '../../native-free-bench/command/request-head.ts';
 import type { TargetLoad } from '../../native-free-bench/command/running.ts';
 import type { Round } from '../../native-free-bench/command/tally.ts';
 import { measureRound } from '../../native-free-bench/command/target.ts';
@@ -206,6 +209,46 @@ test('a target that is gone is dialled ten times a second on each connection', a
   assert.equal(answers, 0);
   const closed = failures.closed ?? 0;
   assert.ok(closed > 2 && closed <= 2 * (10 * seconds + 1), `${closed} in ${seconds} s`);
+});
+
+for (const perSecond of [0, 10]) {
+  test(`bytes of an answer that goes on are those that came, at ${perSecond} a second`, async (t) => {
+    const port = await startHttp(t, (_request, response) => {
+      const pieces = setInterval(() => response.write('x'.repeat(1_000)), PIECE_MS);
+      response.on('close', () => clearInterval(pieces));
+    });
+    const { answers, bytesPerSecond } = await load(port, 1, { perSecond });
+    assert.equal(answers, 0);
+    assert.ok(bytesPerSecond > 5_000, `${bytesPerSecond} B/s`);
+  });
+}
+
+test('of a body nothing is kept', async (t) => {
+  const port = await startHttp(t, (_request, response) => response.write('x'.repeat(10_000)));
+  const got = Promise.withResolvers<Client>();
+  let bytes = 0;
+  const instance = autocannon(
+    {
+      ...{ url: `http://127.0.0.1:${port}/`, connections: 1, duration: 60 },
+      setupClient: (client) => {
+        const onBytes = (count: number): void => {
+          bytes += count;
+          if (bytes > 10_000) got.resolve(client);
+        };
+        const url = new URL(`http://127.0.0.1:${port}/`);
+        dialsItself(client, { request: requestBytes({ url, headers: [] }), onBytes });
+      },
+    },
+    () => undefined,
+  );
+  t.after(() => (instance as unknown as { stop(): void }).stop());
+  const client = await within(10_000, 'a body', got.promise);
+  // The client reads the piece right behind the count.
+  await new Promise((resolve) => setImmediate(resolve));
+  const { pipelinedRequests } = client as unknown as {
+    readonly pipelinedRequests: { peek(): { readonly body: string } | undefined };
+  };
+  assert.equal(pipelinedRequests.peek()?.body, '');
 });
 
 test('a target whose answer never ends is not waited for', async (t) => {
