@@ -43,7 +43,7 @@ const NEVER = ['response', 'id_token', 'token'];
 const UNKNOWN_CLIENT =
   'client-id or its secret is wrong, or client-auth is not as the application is registered';
 /** Sites in GitHub's own cloud: github.com, and tenants of ghe.com (data residency). */
-const GITHUB_CLOUD = /^https:\/\/(github\.com|[a-z0-9-]+\.ghe\.com)$/i;
+const GITHUB_CLOUD = /^https:\/\/(github\.com|[a-z0-9-]{1,63}\.ghe\.com)$/i;
 /** GitHub's, for what the application was not given: no scope, no permission. */
 const WITHHELD = new Set([403, 404]);
 /** Without a body, as Response has it. */

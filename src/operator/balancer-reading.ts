@@ -31,7 +31,6 @@ type AnnotationName = (typeof ANNOTATIONS)[number];
 const KNOWN = ANNOTATIONS.map((name) => PREFIX + name).join(', ');
 /** Of Kubernetes itself, from before there was a field. */
 const RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
-const LEADING_ZEROS = /(^|[./])0+(?=\d)/g;
 const NAME = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/;
 const TRUE = new Set(['true', '1']);
 const FALSE = new Set(['false', '0']);
@@ -150,9 +149,17 @@ function readRanges({ spec, metadata }: ServiceObject): readonly string[] {
 
 /** Kubernetes takes an address of the network for all of it, and `010` for 10. */
 function readRange(text: string): string {
-  const network = readNetworkAround(text.replace(LEADING_ZEROS, '$1'));
+  const network = readNetworkAround(withoutZeros(text));
   if (typeof network !== 'string') return showNetwork(network);
   throw new UnguardedBalancer(`loadBalancerSourceRanges: '${text.slice(0, 80)}' ${network}`);
+}
+
+/** `010.0.0.0/08` as `10.0.0.0/8`; of IPv6 zeros mean nothing. */
+function withoutZeros(text: string): string {
+  if (text.includes(':')) return text;
+  const [address = '', ...bits] = text.split('/');
+  const numbers = (part: string): string => (/^\d+$/.test(part) ? String(BigInt(part)) : part);
+  return [address.split('.').map(numbers).join('.'), ...bits.map(numbers)].join('/');
 }
 
 function portsOf(wanted: Transport, open: readonly OpenPort[], name: string) {
