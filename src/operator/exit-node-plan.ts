@@ -32,6 +32,11 @@ const STOPPED_GRACE_MS = 60_000;
 /** From an order to an answer, as `exit-node create` waits. */
 const UP_WITHIN_MS = 15 * 60_000;
 const DEFAULT_KEY = 'token';
+/** What is told of a machine in these states, before another one takes its place. */
+const FAULTS: Readonly<Record<string, string>> = {
+  stopped: 'has stopped',
+  addressless: 'has no address',
+};
 
 export interface ExitNodeObserved {
   readonly exitNode: ExitNodeObject;
@@ -164,22 +169,25 @@ function planTokenless(observed: ExitNodeObserved): Plan {
   return planReport(observed, { status: 'False', reason: 'TokenMissing', message }, status);
 }
 
-function noteOf({ exitNode, now }: ExitNodeObserved, { id, state }: Machine) {
+function noteOf({ exitNode, now }: ExitNodeObserved, { id, address, state: told }: Machine) {
   const known = exitNode.status?.machine;
+  // Its quarter of an hour is not the one that it has served for.
+  const state = told === 'running' && address === undefined ? 'addressless' : told;
   return { id, state, since: known?.id === id && known.state === state ? known.since : now };
 }
 
 function planFound(observed: ExitNodeObserved, found: Machine): Plan {
   const { exitNode, reach } = observed;
-  const { id, state, address } = found;
+  const { id, state } = found;
   const machine = noteOf(observed, found);
   const status = { machine, ...secretOf(exitNode) };
   const ageMs = ageOf(machine.since, observed);
+  const place = placeOf(exitNode, found);
   // Whatever the provider calls it: one that answers is left alone.
-  const isUp = state === 'running' || reach.is === 'ready';
-  if (isUp && address !== undefined) {
-    const whole = { ...status, url: machineUrl(address), addresses: [address] };
-    const plan = planReached(observed, whole);
+  const isLost = machine.state === 'addressless' && ageMs >= UP_WITHIN_MS;
+  const isUp = reach.is === 'ready' || (state === 'running' && !isLost);
+  if (isUp && place !== undefined) {
+    const plan = planReached(observed, { ...status, ...place });
     // Nobody looks every other second for ever.
     return plan.next === 'waiting' && ageMs >= UP_WITHIN_MS ? { ...plan, next: 'blocked' } : plan;
   }
@@ -190,6 +198,17 @@ function planFound(observed: ExitNodeObserved, found: Machine): Plan {
   return { ...plan, next: 'waiting' };
 }
 
+/** A list without its address, as while that is exchanged, takes nothing from a machine. */
+function placeOf(
+  { status = {} }: ExitNodeObject,
+  { id, address }: Machine,
+): Pick<ExitNodeStatus, 'url' | 'addresses'> | undefined {
+  if (address !== undefined) return { url: machineUrl(address), addresses: [address] };
+  const { machine, url, addresses } = status;
+  if (machine?.id !== id || url === undefined || addresses === undefined) return undefined;
+  return { url, addresses };
+}
+
 /** It serves nobody: it goes, and when it is found no more another one is ordered. */
 function planStopped(
   observed: ExitNodeObserved,
@@ -198,7 +217,7 @@ function planStopped(
 ): Plan {
   const { exitNode, refusal } = observed;
   const { id, state } = status.machine;
-  const fault = state === 'stopped' ? 'has stopped' : 'does not come up';
+  const fault = FAULTS[state] ?? 'does not come up';
   const verdict = pending('MachineStopped', `machine ${id} ${fault}; another one takes its place`);
   const isRefused = isToGo && refusal !== undefined;
   const plan = planReport(observed, isRefused ? refused(refusal) : verdict, status);

@@ -282,6 +282,49 @@ describe('an exit node on a machine of its own', () => {
     );
   });
 
+  const bare = { id: 'm-1', state: 'running' } as const;
+  const lost = (state: string, since: string) =>
+    machine({ ...served.status, machine: { id: 'm-1', state, since } });
+  const addressless: typeof rows = [
+    [
+      'and answers',
+      { exitNode: lost('addressless', EARLIER), machine: bare },
+      ['status Reachable', 'tell Normal Reachable', 'settled'],
+    ],
+    [
+      'for the first time after an hour, and does not answer',
+      { exitNode: lost('running', EARLIER), machine: bare, reach: away },
+      ['status Unreachable', 'tell Warning Unreachable', 'blocked'],
+    ],
+    [
+      'for a quarter of an hour, and does not answer',
+      { exitNode: lost('addressless', EARLIER), machine: bare, reach: away },
+      ['status MachineStopped', 'tell Warning MachineStopped', 'remove-machine', 'blocked'],
+    ],
+    [
+      'and has never had one',
+      {
+        exitNode: machine({ machine: { id: 'm-1', state: 'running', since: EARLIER } }),
+        ...{ machine: bare, reach: { is: 'unasked' } },
+      },
+      ['status Provisioning', 'tell Normal Provisioning', 'waiting'],
+    ],
+    [
+      'in place of another one, which answers',
+      { exitNode: served, machine: { ...bare, id: 'm-2' } },
+      ['status Provisioning', 'tell Normal Provisioning', 'waiting'],
+    ],
+  ];
+  for (const [name, over, expected] of addressless) {
+    test(`that is listed without an address ${name}: ${expected.join(', ')}`, () => {
+      const made = plan(over);
+      assert.deepEqual(summary(made), expected);
+      if (!/Reachable|Unreachable/.test(expected[0] ?? '')) return;
+      const { url, addresses } = statusOf(made);
+      assert.deepEqual([url, addresses], [served.status?.url, served.status?.addresses]);
+    });
+  }
+
   const going = { deletionTimestamp: NOW };
   const removals: readonly (readonly [string, Partial<ExitNodeObserved>, readonly string[]])[] = [
     ['found', { machine: running }, ['remove-machine', 'waiting']],
