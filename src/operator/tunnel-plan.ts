@@ -81,13 +81,13 @@ function planServing(observed: TunnelObserved): Plan {
   const named = exitNodes.find(({ metadata }) => metadata.name === wanted);
   const own = ownExitNode(tunnel, exitNodes);
   const problem = exitNodeProblem(tunnel, wanted, named);
-  if (problem !== undefined || named === undefined) return planRefusal(observed, problem, own);
+  if (problem !== undefined || named === undefined) return planRefusal(observed, problem);
   const isTemplate = named.spec.allocation === 'PerTunnel';
   const claims = claimsOf(tunnel.spec);
-  if ('reason' in claims) return planRefusal(observed, claims, own);
+  if ('reason' in claims) return planRefusal(observed, claims);
   const wrong = clientProblem(tunnel);
   if (wrong !== undefined) {
-    return planRefusal(observed, { reason: 'InvalidSpec', message: wrong }, own);
+    return planRefusal(observed, { reason: 'InvalidSpec', message: wrong });
   }
   // One of the tunnel's own that it needs no more, as it was pointed at another.
   const isStray = own !== undefined && (!isTemplate || !isOf(own, named));
@@ -113,7 +113,7 @@ function planClient(
 ): Plan {
   const { tunnel, others, deployment, settings } = observed;
   const conflict = claimProblem(claims, { tunnel, exitNode, others });
-  if (conflict !== undefined) return planRefusal(observed, conflict, undefined);
+  if (conflict !== undefined) return planRefusal(observed, conflict);
   const target = targetOf(exitNode);
   const { name } = exitNode.metadata;
   const accepted: Verdict = {
@@ -174,18 +174,16 @@ function startOf({ tunnel, refusal, served, deployment }: TunnelObserved): Verdi
   return notReady('ClientStarting', 'the client is being started');
 }
 
-/** Nothing of it runs, and nobody is kept from what it cannot have. */
-function planRefusal(
-  observed: TunnelObserved,
-  problem: ClaimProblem | undefined,
-  own: ExitNodeObject | undefined,
-): Plan {
+/**
+ * Nothing of it runs, and nobody is kept from what it cannot have. An exit node of its own stays:
+ * a slip that is put right is not to cost it its machine, and the address that DNS names.
+ */
+function planRefusal(observed: TunnelObserved, problem: ClaimProblem | undefined): Plan {
   const { reason, message } = problem ?? { reason: 'NoExitNode', message: 'there is none' };
   const verdict: Verdict = { status: 'False', reason, message };
   return {
     actions: [
       ...removeClient(observed.deployment),
-      ...removeExitNode(own),
       ...report(observed, { ready: verdict, accepted: verdict, status: stillHeld(observed) }),
     ],
     next: 'blocked',

@@ -484,6 +484,39 @@ describe('exit nodes of single tunnels', () => {
     assert.equal(moved[0], `delete ExitNode ${copy.metadata.name}`);
   });
 
+  const host = { scheme: 'http', service: { name: 'web', port: 80 } } as const;
+  const hosts = ['a.example', 'A.example'].map((name) => ({ ...host, host: name }));
+  const closed = { ...template, spec: { ...template.spec, allowedNamespaces: ['other'] } };
+  const slips: readonly (readonly [string, TunnelSpecFields, ExitNodeObject[], string])[] = [
+    ['a host twice', { exitNode: 'own', upstreams: hosts }, [template], 'InvalidSpec'],
+    [
+      'a host that is none',
+      { exitNode: 'own', upstreams: [{ ...host, host: 'a b' }] },
+      [template],
+      'InvalidHost',
+    ],
+    ['an empty list', { ...self.spec, allowIps: [] }, [template], 'InvalidSpec'],
+    [
+      'an exit node that is none',
+      { ...self.spec, exitNode: 'onw' },
+      [template],
+      'ExitNodeNotFound',
+    ],
+    ['a template that is made anew', self.spec, [], 'ExitNodeNotFound'],
+    ['a template for others', self.spec, [closed], 'ExitNodeNotAllowed'],
+  ];
+  for (const [name, spec, exitNodes, reason] of slips) {
+    test(`stay while their tunnel cannot be served: ${name}, ${reason}`, () => {
+      const wrong = tunnel({ spec });
+      const deployment = client(self);
+      const left = summary(plan({ tunnel: wrong, exitNodes: [...exitNodes, running], deployment }));
+      assert.deepEqual(left, [
+        ...[`delete Deployment sluiceway/${NAME}`, `status ${reason}`],
+        ...[`tell Warning ${reason}`, 'blocked'],
+      ]);
+    });
+  }
+
   test('go with the tunnel, before its finalizer does', () => {
     const meta = { deletionTimestamp: NOW };
     const going = { ...self, metadata: { ...self.metadata, ...meta } };
