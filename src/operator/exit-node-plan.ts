@@ -293,9 +293,20 @@ function planReached(observed: ExitNodeObserved, status: ExitNodeStatus): Plan {
   return { ...planReport(observed, pending('Provisioning', text), unpinned), next: 'waiting' };
 }
 
-/** The CA that was seen first, of this very machine: another one has another. */
-export function pinOf({ status }: ExitNodeObject, machineId: string | undefined) {
-  return status?.machine?.id === machineId ? status?.caFingerprint : undefined;
+/**
+ * The CA that was seen first, of this very machine, or at this very address: another one has
+ * another, or has none of its own.
+ */
+export function pinOf({ spec, status = {} }: ExitNodeObject, machineId: string | undefined) {
+  const { url, machine, caFingerprint } = status;
+  const given = spec.provision === undefined ? spec.url : undefined;
+  const isMoved = given !== undefined && url !== undefined && placeIn(given) !== placeIn(url);
+  return isMoved || machine?.id !== machineId ? undefined : caFingerprint;
+}
+
+/** Host and port. */
+function placeIn(url: string): string {
+  return URL.canParse(url) ? new URL(url).host : url;
 }
 
 function pinnedOf(

@@ -47,6 +47,20 @@ describe('an exit node that is there', () => {
     assert.equal(statusOf(wrong).caFingerprint, 'sha256:cd');
   });
 
+  test('keeps the CA that was seen first for the host and port where it was seen alone', () => {
+    const of = (url: string) => exitNode({ spec: { url, tokenSecret: { name: 'token' } } });
+    const rows = [
+      ['wss://203.0.113.7:8123/', 'sha256:ab'],
+      ['wss://203.0.113.9:8123', null],
+      ['wss://203.0.113.7:8124', null],
+      ['wss://exit.example.com:443', null],
+    ] as const;
+    for (const [url, expected] of rows) {
+      const made = statusOf(plan({ exitNode: of(url), reach: { is: 'away', message: 'gone' } }));
+      assert.deepEqual([made.url, made.caFingerprint], [url, expected]);
+    }
+  });
+
   test('without its secret has no address, and says which is missing', () => {
     const made = plan({ hasSecret: false });
     assert.deepEqual(summary(made), [
