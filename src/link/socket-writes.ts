@@ -73,8 +73,9 @@ export class SocketWrites {
     return takenBytesOf(this.#socket);
   }
 
-  get isGathering(): boolean {
-    return this.#gathered !== undefined;
+  /** Does something wait, beyond what is gathered, of which `onTaken` will tell? */
+  get isWaiting(): boolean {
+    return this.#waitingBytes > 0 || (this.#queued !== undefined && this.#queued.length > 0);
   }
 
   /** Our FIN was asked for. */

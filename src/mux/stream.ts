@@ -19,6 +19,7 @@ import {
   type StreamState,
   transition,
 } from '../wire/stream-state.ts';
+import { FIN_MARK, SendQueue } from './send-queue.ts';
 import { CreditLane, SendLane, type Throttle } from './throttle.ts';
 
 /** Who consumes a stream: a socket, an HTTP exchange, or another stream. */
@@ -89,9 +90,6 @@ export interface StreamOptions {
   readonly nowMs: number;
 }
 
-/** Marks the place of our FIN in the queue. */
-const FIN_MARK = Buffer.alloc(0);
-
 export class Stream {
   readonly id: number;
   readonly window: ReceiveWindow;
@@ -103,7 +101,6 @@ export class Stream {
   progressMs: number;
   /** How it ended: SLW_NONE for cleanly. */
   endCode: ErrorCode = 'SLW_NONE';
-  queuedBytes = 0;
   /** The scheduler's list. */
   next: Stream | undefined;
   isListed = false;
@@ -114,7 +111,7 @@ export class Stream {
   creditLane: CreditLane | undefined;
   readonly #carrier: StreamCarrier;
   readonly #sender: StreamSender;
-  readonly #queue: Buffer[] = [];
+  readonly #queue = new SendQueue();
   #state: StreamState;
 
   constructor(options: StreamOptions) {
@@ -177,16 +174,15 @@ export class Stream {
       readPool.release(piece, piece.length);
       return true;
     }
-    assert(this.#queue.at(-1) !== FIN_MARK, 'nothing is written after end');
+    assert(!this.#queue.isEnded, 'nothing is written after end');
     let rest = piece;
-    if (this.#queue.length === 0) {
+    if (this.#queue.isEmpty) {
       this.sendLane?.claim(piece.length);
       const sent = this.#sender.sendNow(this, piece);
       if (sent === piece.length) return true;
       if (sent > 0) rest = piece.subarray(sent);
     }
-    this.#queue.push(readPool.keep(rest));
-    this.queuedBytes += rest.length;
+    this.#queue.add(rest);
     this.#sender.schedule(this);
     // A throttle that had room again by now may have let all of it pass.
     return this.isDrained;
@@ -194,8 +190,8 @@ export class Stream {
 
   /** FIN, after everything that was written. */
   end(): void {
-    if (hasSentFin(this.#state) || this.#queue.at(-1) === FIN_MARK) return;
-    this.#queue.push(FIN_MARK);
+    if (hasSentFin(this.#state) || this.#queue.isEnded) return;
+    this.#queue.end();
     this.#sender.schedule(this);
   }
 
@@ -229,10 +225,13 @@ export class Stream {
   drop(code: ErrorCode): void {
     if (!this.isEnded) this.endCode = code;
     this.move(EVENT.RESET);
-    for (const piece of this.#queue) readPool.release(piece, piece.length);
-    this.#queue.length = 0;
-    this.queuedBytes = 0;
+    this.#queue.clear();
     this.#carrier.release(this);
+  }
+
+  /** Written and not sent. */
+  get queuedBytes(): number {
+    return this.#queue.bytes;
   }
 
   /** Bytes that may be sent now, whatever the link says. */
@@ -263,33 +262,29 @@ export class Stream {
 
   /** Is there something that credit and state allow to be sent now? */
   get isSendable(): boolean {
-    const head = this.#queue[0];
-    if (head === undefined) return false;
-    if (!canSend(this.#state)) return false;
-    return head === FIN_MARK || this.credit.availableBytes > 0;
+    if (this.#queue.isEmpty || !canSend(this.#state)) return false;
+    return this.#queue.isAtEnd || this.credit.availableBytes > 0;
   }
 
   /** For the scheduler: sends from the queue, at most about `quantumBytes`. True: FIN is due. */
   flush(quantumBytes: number): boolean {
     let budget = quantumBytes;
     while (budget > 0) {
-      const head = this.#queue[0];
+      const head = this.#queue.first();
       if (head === undefined) return false;
       if (head === FIN_MARK) return canSend(this.#state);
       const piece = head.length > budget ? head.subarray(0, budget) : head;
       const sent = this.#sender.sendNow(this, piece);
       if (sent === 0) return false;
       budget -= sent;
-      this.queuedBytes -= sent;
-      if (sent === head.length) this.#queue.shift();
-      else this.#queue[0] = head.subarray(sent);
+      this.#queue.advance(sent);
     }
     return false;
   }
 
   /** For the scheduler: our FIN was sent. */
   finSent(): void {
-    this.#queue.length = 0;
+    this.#queue.clear();
     assert(this.move(EVENT.SEND_FIN), 'FIN is sent once, by a stream that may send');
   }
 
@@ -303,7 +298,7 @@ export class Stream {
   }
 
   get isDrained(): boolean {
-    return this.#queue.length === 0;
+    return this.#queue.isEmpty;
   }
 
   #releaseWhenEmpty(): void {

@@ -1,21 +1,17 @@
 // The way from a stream into a socket: what is small, what is bulk, what waits.
 //
 //   small piece --write--> kernel            bulk --gather--> kernel, with what came beside it
-//   small piece, socket stalled --staged together--> socket moves again --> kernel
+//   small piece, others wait --staged together--> the socket has taken something --> kernel
 //
-// Invariant: order is kept; while a socket is stalled, small pieces are copied together, so that a
-// window of one-byte frames costs its bytes and not a hundred times as much in bookkeeping. One
-// closure an outlet and none a piece. Must not know: streams, or what the bytes mean.
+// Invariant: order is kept; behind what waits small pieces are copied together, so that a window of
+// one-byte frames costs its bytes and not a hundred times as much in bookkeeping, and they leave
+// when anything was taken. One closure an outlet and none a piece. Must not know: streams, or what
+// the bytes mean.
 
 import type { Socket } from 'node:net';
-import { readPool } from '../base/read-pool.ts';
+import { SMALL_BYTES, Staging } from '../base/staging.ts';
 import { SocketWrites } from '../link/socket-writes.ts';
 
-/** A socket with this much waiting is stalled (guess: a fraction of its high-water mark). */
-const STALLED_BYTES = 16 * 1024;
-/** Pieces below this are worth a copy: a queued write costs about 300 bytes (guess from Node's
- * request and buffer objects). */
-const SMALL_BYTES = 1024;
 /** Gathering saves a system call a read; below this size it costs echoes more than it gives
  * (measured with prototypes: 15 % at 64 bytes). */
 const GATHERED_BYTES_MIN = 4096;
@@ -24,8 +20,7 @@ export class SocketOutlet {
   readonly #writes: SocketWrites;
   /** Called when the kernel has taken some of what was written; whoever writes now sets it. */
   onTaken: () => void;
-  #stage: Buffer | undefined;
-  #stagedBytes = 0;
+  #staging: Staging | undefined;
   /** The piece before was a large one. */
   #wasBulk = false;
 
@@ -36,7 +31,7 @@ export class SocketOutlet {
 
   /** Written and not taken by the kernel. */
   get queuedBytes(): number {
-    return this.#writes.queuedBytes + this.#stagedBytes;
+    return this.#writes.queuedBytes + (this.#staging?.bytes ?? 0);
   }
 
   /** Taken by the kernel so far; over TLS more than was written. */
@@ -67,10 +62,8 @@ export class SocketOutlet {
   /** Takes ownership of `piece`. */
   write(piece: Buffer): void {
     const writes = this.#writes;
-    // In the middle of a turn nobody knows yet what the kernel will leave.
-    const isStalled = !writes.isGathering && writes.queuedBytes >= STALLED_BYTES;
-    if (isStalled && piece.length < SMALL_BYTES) {
-      this.#add(piece);
+    if (piece.length < SMALL_BYTES && writes.isWaiting) {
+      this.#stage(piece);
       return;
     }
     this.#unstage();
@@ -102,24 +95,20 @@ export class SocketOutlet {
   }
 
   #onWritten(): void {
-    if (this.#writes.queuedBytes < STALLED_BYTES) this.#unstage();
+    this.#unstage();
     this.onTaken();
   }
 
   #unstage(): void {
-    const stage = this.#stage;
-    if (stage === undefined) return;
-    const bytes = this.#stagedBytes;
-    this.#stage = undefined;
-    this.#stagedBytes = 0;
-    if (this.#writes.write(stage.subarray(0, bytes))) this.onTaken();
+    const staging = this.#staging;
+    if (staging === undefined || staging.bytes === 0) return;
+    if (this.#writes.write(staging.take())) this.onTaken();
   }
 
-  #add(piece: Buffer): void {
-    if (this.#stagedBytes + piece.length > STALLED_BYTES) this.#unstage();
-    this.#stage ??= Buffer.alloc(STALLED_BYTES);
-    piece.copy(this.#stage, this.#stagedBytes);
-    this.#stagedBytes += piece.length;
-    readPool.release(piece, piece.length);
+  #stage(piece: Buffer): void {
+    this.#staging ??= new Staging();
+    if (this.#staging.add(piece)) return;
+    this.#unstage();
+    this.#staging.add(piece);
   }
 }

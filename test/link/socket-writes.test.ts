@@ -121,7 +121,7 @@ test('pieces that are gathered leave together, the last of a long list too', asy
     return writev.apply(handle, args);
   };
   writes.gather(Buffer.from('a'));
-  assert.equal(writes.isGathering, true);
+  assert.equal(writes.queuedBytes, 1);
   writes.gather(Buffer.from('b'));
   assert.equal(writes.write(Buffer.from('c')), false, 'behind them');
   assert.equal(writes.queuedBytes, 3);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
@@ -61,6 +61,52 @@ test('one-byte pieces to a stalled socket wait together, and arrive in order', a
   far.resume();
   await once(far, 'end');
   assert.deepEqual({ received, wrong }, { received: filled + small, wrong: 0 });
+});
+
+test('one-byte pieces wait together from the first on, also while the socket dials', async (t) => {
+  const { near, far } = await pair(t);
+  if (near.connecting) await once(near, 'connect');
+  const dialled = connect((far.address() as AddressInfo).port, '127.0.0.1');
+  t.after(() => dialled.destroy());
+  for (const socket of [near, dialled]) {
+    const outlet = new SocketOutlet(socket, () => undefined);
+    for (let sent = 0; outlet.queuedBytes < 100; sent += 1) {
+      assert.ok(sent < 10_000_000, 'the kernel takes all');
+      outlet.write(Buffer.alloc(512));
+    }
+    let writes = 0;
+    const write = socket.write.bind(socket);
+    socket.write = ((...args: Parameters<typeof write>) => {
+      writes += 1;
+      return write(...args);
+    }) as typeof socket.write;
+    const piece = Buffer.from('x');
+    for (let index = 0; index < 16_000; index += 1) outlet.write(piece);
+    // What is gathered before a dial is connected is 64 pieces at most.
+    assert.ok(writes <= (socket === dialled ? 64 : 1), `${writes} writes for 16,000 pieces`);
+  }
+});
+
+test('what is written behind what others have written leaves by itself', async (t) => {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const near = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  t.after(() => {
+    near.destroy();
+    server.close();
+  });
+  const outlet = new SocketOutlet(near, () => undefined);
+  near.write('header');
+  for (const piece of ['a', 'b', 'c']) outlet.write(Buffer.from(piece));
+  const [far] = (await once(server, 'connection')) as [Socket];
+  t.after(() => far.destroy());
+  let text = '';
+  for await (const [piece] of on(far, 'data')) {
+    text += String(piece);
+    if (text.length >= 9) break;
+  }
+  assert.equal(text, 'headerabc');
 });
 
 test('what is staged leaves by itself when the socket moves again, without an end', async (t) => {
