@@ -18,7 +18,8 @@ import type { Kind } from './resources.ts';
 import { MANAGED_BY } from './settings.ts';
 import { KindWatch } from './watch.ts';
 
-export type WatchedKind = 'Service' | 'Tunnel' | 'ExitNode' | 'Deployment';
+/** `ExternalService`: Services of type ExternalName, which no tunnel may lead to. */
+export type WatchedKind = 'Service' | 'ExternalService' | 'Tunnel' | 'ExitNode' | 'Deployment';
 
 export interface Change {
   readonly kind: WatchedKind;
@@ -53,6 +54,7 @@ export class Inventory {
     this.#watches = {
       // One that is no LoadBalancer any more leaves the list, and is gone for us.
       Service: wide('Service', { fieldSelector: 'spec.type=LoadBalancer' }),
+      ExternalService: wide('ExternalService', { fieldSelector: 'spec.type=ExternalName' }),
       Tunnel: wide('Tunnel', {}),
       ExitNode: [this.#watch(options, 'ExitNode', {})],
       Deployment: [
@@ -92,6 +94,14 @@ export class Inventory {
     return this.#get('ExitNode', name) as ExitNodeObject | undefined;
   }
 
+  /** Names of Services in a namespace that are only names of something else. */
+  externalNames(namespace: string | undefined): ReadonlySet<string> {
+    const there = this.#values('ExternalService').filter(
+      ({ metadata }) => metadata.namespace === namespace,
+    );
+    return new Set(there.map(({ metadata }) => metadata.name));
+  }
+
   services(): readonly ServiceObject[] {
     return this.#values('Service') as readonly ServiceObject[];
   }
@@ -125,7 +135,8 @@ export class Inventory {
   #watch(options: InventoryOptions, kind: WatchedKind, scope: ListScope): KindWatch {
     const { cluster, clock, random, log, onChange, onBroken } = options;
     return new KindWatch({
-      ...{ cluster, kind, scope, clock, random, log },
+      ...{ cluster, scope, clock, random, log },
+      kind: kind === 'ExternalService' ? 'Service' : kind,
       onChange: ({ before, after }) => onChange({ kind, before, after }),
       onSynced: () => {
         if (this.isSynced) this.#onSynced();

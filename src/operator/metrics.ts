@@ -20,7 +20,13 @@ export interface OperatorReadings {
   readonly version: string;
 }
 
-const KINDS: readonly WatchedKind[] = ['Service', 'Tunnel', 'ExitNode', 'Deployment'];
+const KINDS: readonly WatchedKind[] = [
+  'Service',
+  'ExternalService',
+  'Tunnel',
+  'ExitNode',
+  'Deployment',
+];
 
 export class OperatorMetrics {
   readonly #page = new Registry();

@@ -30,7 +30,7 @@ import {
 } from './objects.ts';
 import { Observer } from './observer.ts';
 import type { OperatorSettings } from './settings.ts';
-import { OWN_EXIT_NODE, planTunnel } from './tunnel-plan.ts';
+import { OWN_EXIT_NODE, planTunnel, upstreamNames } from './tunnel-plan.ts';
 import { WorkQueue } from './work-queue.ts';
 
 /** How often exit nodes are asked whether they answer. */
@@ -186,6 +186,9 @@ export class Reconciler {
       case 'Service':
         this.#queues.service.add(keyOf(object));
         break;
+      case 'ExternalService':
+        this.#onUpstream(object);
+        break;
       case 'Deployment':
         if (after === undefined) this.#applied.forget(object);
         this.#addClient(object);
@@ -201,6 +204,14 @@ export class Reconciler {
         }
         this.#onExitNode(before as ExitNodeObject | undefined, after as ExitNodeObject | undefined);
         break;
+    }
+  }
+
+  /** It became one of another type, or is one no more. */
+  #onUpstream({ metadata }: KubeObject): void {
+    for (const tunnel of this.inventory.tunnels()) {
+      if (tunnel.metadata.namespace !== metadata.namespace) continue;
+      if (upstreamNames(tunnel).includes(metadata.name)) this.#queues.tunnel.add(keyOf(tunnel));
     }
   }
 
@@ -264,6 +275,7 @@ export class Reconciler {
         exitNodes: inventory.exitNodes(),
         others: inventory.tunnels().filter((other) => keyOf(other) !== key),
         ...{ served, refusal, applied: this.#applied.generationOf(deployment) },
+        externalNames: inventory.externalNames(tunnel.metadata.namespace),
       });
     });
   }

@@ -52,6 +52,8 @@ export interface TunnelObserved {
   /** Its generation as the API answered what was applied last; undefined: not known. */
   readonly applied?: number | undefined;
   readonly served: Served;
+  /** Services of the tunnel's namespace that are of type ExternalName. */
+  readonly externalNames: ReadonlySet<string>;
   /** Why the API would not take what was planned before this. */
   readonly refusal?: string | undefined;
   readonly settings: OperatorSettings;
@@ -83,6 +85,8 @@ function planServing(observed: TunnelObserved): Plan {
   const problem = exitNodeProblem(tunnel, wanted, named);
   if (problem !== undefined || named === undefined) return planRefusal(observed, problem);
   const isTemplate = named.spec.allocation === 'PerTunnel';
+  const foreign = upstreamProblem(tunnel, observed.externalNames);
+  if (foreign !== undefined) return planRefusal(observed, foreign);
   const claims = claimsOf(tunnel.spec);
   if ('reason' in claims) return planRefusal(observed, claims);
   const wrong = clientProblem(tunnel);
@@ -222,6 +226,23 @@ function exitNodeProblem(
   if (allowed === undefined || allowed.includes(metadata.namespace ?? '')) return undefined;
   const message = `exit node ${wanted} is not for namespace ${metadata.namespace}`;
   return { reason: 'ExitNodeNotAllowed', message };
+}
+
+/** Names of the Services that a tunnel leads to. */
+export function upstreamNames({ spec }: TunnelObject): readonly string[] {
+  const { tcp = [], udp = [], upstreams = [] } = spec;
+  return [...tcp, ...udp, ...upstreams].map(({ service }) => service.name);
+}
+
+/** Such a Service is an alias in DNS, of another namespace or of anything that a pod can reach. */
+function upstreamProblem(
+  tunnel: TunnelObject,
+  externalNames: ReadonlySet<string>,
+): ClaimProblem | undefined {
+  const name = upstreamNames(tunnel).find((one) => externalNames.has(one));
+  if (name === undefined) return undefined;
+  const message = `Service ${name} is of type ExternalName, which leads out of its namespace`;
+  return { reason: 'ServiceNotAllowed', message };
 }
 
 function targetOf({ spec, status }: ExitNodeObject): ClientTarget | undefined {

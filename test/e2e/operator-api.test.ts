@@ -21,9 +21,18 @@ import type {
   ExitNodeObject,
   KubeObject,
   ServiceObject,
+  TunnelObject,
 } from '../../src/operator/objects.ts';
-import { Reconciler } from '../../src/operator/reconciler.ts';
+import { type Queue, Reconciler } from '../../src/operator/reconciler.ts';
 import { SETTINGS, tunnel } from '../operator/objects.ts';
+import {
+  exitNodeOf,
+  MACHINE,
+  REFUSED,
+  tcp,
+  tunnelOf,
+  URL_AND_TOKEN,
+} from '../operator/refused-objects.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { startRelay } from '../support/cut-relay.ts';
 import { eventually } from '../support/deadline.ts';
@@ -35,10 +44,9 @@ import { SILENT_LOG } from '../support/silent-log.ts';
 import { ENTRY, environment, parseLine } from '../support/tunnel.ts';
 
 const CONVERGE_MS = 60_000;
-const FINGERPRINT = `sha256:${'a'.repeat(64)}`;
-const WEB = { name: 'web', port: 80 };
-const MACHINE = { provider: 'ec2', credentialsSecret: 'cloud' };
-const URL_AND_TOKEN = { url: 'wss://a.example:8123', tokenSecret: { name: 'token' } };
+const TUNNEL = '/apis/sluiceway.dev/v1alpha1/namespaces/default/tunnels/one';
+const CLIENTS =
+  '/apis/apps/v1/namespaces/sluiceway/deployments?labelSelector=sluiceway.dev/tunnel-uid';
 
 interface RoleObject extends KubeObject {
   readonly rules: readonly {
@@ -47,128 +55,6 @@ interface RoleObject extends KubeObject {
     readonly verbs: readonly string[];
   }[];
 }
-
-const tunnelOf = (spec: object): KubeObject & { readonly spec: object } => ({
-  ...{ apiVersion: 'sluiceway.dev/v1alpha1', kind: 'Tunnel', spec },
-  metadata: { name: 'one', namespace: 'default' },
-});
-const exitNodeOf = (spec: object): KubeObject & { readonly spec: object } => ({
-  ...{ apiVersion: 'sluiceway.dev/v1alpha1', kind: 'ExitNode', spec },
-  metadata: { name: 'one' },
-});
-const tcp = (publicPort: number) => ({ publicPort, service: WEB });
-
-const REFUSED: readonly (readonly [string, KubeObject, RegExp])[] = [
-  ['a tunnel of nothing', tunnelOf({}), /needs a port in tcp or udp, or a host in upstreams/],
-  ['a tunnel of empty lists', tunnelOf({ tcp: [], udp: [], upstreams: [] }), /needs a port/],
-  ['a port twice', tunnelOf({ tcp: [tcp(80), tcp(80)] }), /each publicPort is given once/],
-  ['a UDP port twice', tunnelOf({ udp: [tcp(53), tcp(53)] }), /publicPort is given once/],
-  ['port 0', tunnelOf({ tcp: [tcp(0)] }), /greater than or equal to 1/],
-  ['UDP port 0', tunnelOf({ udp: [tcp(0)] }), /greater than or equal to 1/],
-  [
-    'a UDP Service elsewhere',
-    tunnelOf({ udp: [{ publicPort: 53, service: { name: 'dns.other', port: 53 } }] }),
-    /should match/,
-  ],
-  [
-    'a PROXY header of version 1 before datagrams',
-    tunnelOf({ udp: [tcp(53)], udpProxyProtocol: 'v1' }),
-    /udpProxyProtocol: Unsupported value/,
-  ],
-  ['no range', exitNodeOf({ ...URL_AND_TOKEN, udpPorts: ['all'] }), /should match/],
-  ['a host with a space', tunnelOf({ upstreams: [{ host: 'a b', service: WEB }] }), /should match/],
-  [
-    'a path of TLS',
-    tunnelOf({ upstreams: [{ host: 'a.b', path: '/x', scheme: 'tls', service: WEB }] }),
-    /only the name is read/,
-  ],
-  [
-    'any host of TLS',
-    tunnelOf({ upstreams: [{ host: '*', scheme: 'tls', service: WEB }] }),
-    /passed through by a name/,
-  ],
-  [
-    'a Service elsewhere',
-    tunnelOf({ tcp: [{ publicPort: 80, service: { name: 'web.other', port: 80 } }] }),
-    /should match/,
-  ],
-  ['no network', tunnelOf({ tcp: [tcp(80)], allowIps: ['192.0.2.0/33'] }), /write an IP address/],
-  [
-    'more networks than a client takes',
-    tunnelOf({
-      tcp: [tcp(80)],
-      allowIps: Array.from({ length: 65 }, (_, at) => `10.0.${at}.0/24`),
-    }),
-    /allowIps: Too many: 65: must have at most 64 items/,
-  ],
-  [
-    'an address of TLS',
-    tunnelOf({ upstreams: [{ host: '192.0.2.1', scheme: 'tls', service: WEB }] }),
-    /passed through by a name/,
-  ],
-  ['an empty list of visitors', tunnelOf({ tcp: [tcp(80)], allowIps: [] }), /at least 1 item/],
-  [
-    'an empty list of namespaces',
-    exitNodeOf({ ...URL_AND_TOKEN, allowedNamespaces: [] }),
-    /at least 1 item/,
-  ],
-  ['an empty list of ports', exitNodeOf({ provision: MACHINE, tcpPorts: [] }), /at least 1 item/],
-  [
-    'an empty list of UDP ports',
-    exitNodeOf({ provision: MACHINE, tcpPorts: ['80'], udpPorts: [] }),
-    /at least 1 item/,
-  ],
-  ['no replicas', tunnelOf({ tcp: [tcp(80)], client: { replicas: 0 } }), /greater than or equal/],
-  [
-    'no quantity',
-    tunnelOf({ tcp: [tcp(80)], client: { resources: { limits: { memory: 'much' } } } }),
-    /write a quantity/,
-  ],
-  ['an exit node of nothing', exitNodeOf({}), /give url for an exit node that is there/],
-  ['both', exitNodeOf({ ...URL_AND_TOKEN, provision: MACHINE }), /give url for an exit node/],
-  ['a URL without a token', exitNodeOf({ url: 'wss://a.example' }), /url needs tokenSecret/],
-  [
-    'a URL with a login',
-    exitNodeOf({ ...URL_AND_TOKEN, url: 'wss://a:b@c.example' }),
-    /should match/,
-  ],
-  ['http', exitNodeOf({ ...URL_AND_TOKEN, url: 'https://a.example' }), /should match/],
-  [
-    'one for each tunnel without a machine',
-    exitNodeOf({ ...URL_AND_TOKEN, allocation: 'PerTunnel' }),
-    /allocation PerTunnel needs provision/,
-  ],
-  [
-    'a machine of a cloud that is not known',
-    exitNodeOf({ provision: { ...MACHINE, provider: 'toaster' } }),
-    /Unsupported value: \W+toaster/,
-  ],
-  [
-    'a machine without credentials',
-    exitNodeOf({ provision: { provider: 'ec2' } }),
-    /credentialsSecret: Required value/,
-  ],
-  [
-    'a region that leads elsewhere',
-    exitNodeOf({ provision: { ...MACHINE, region: 'evil.example/' } }),
-    /region in body should match/,
-  ],
-  [
-    'a zone where there are regions',
-    exitNodeOf({ provision: { ...MACHINE, zone: 'eu-central-1a' } }),
-    /this provider has regions alone/,
-  ],
-  [
-    'a zone and a region',
-    exitNodeOf({ provision: { ...MACHINE, provider: 'gce', region: 'a', zone: 'b' } }),
-    /give zone or region, not both/,
-  ],
-  [
-    'a pin that pins nothing',
-    exitNodeOf({ ...URL_AND_TOKEN, url: 'ws://a.example', caFingerprint: FINGERPRINT }),
-    /caFingerprint is of an exit node/,
-  ],
-];
 
 test('definitions and roles', { timeout: 240_000 }, async (t) => {
   const kube = await startKube(t);
@@ -207,7 +93,7 @@ test('definitions and roles', { timeout: 240_000 }, async (t) => {
 
   await t.test('a number may be a port of TCP and of UDP', async () => {
     await kube.apply(tunnelOf({ tcp: [tcp(53)], udp: [tcp(53)] }));
-    await kube.remove('/apis/sluiceway.dev/v1alpha1/namespaces/default/tunnels/one');
+    await kube.remove(TUNNEL);
   });
 
   await t.test('kubectl shows what matters', async () => {
@@ -233,6 +119,10 @@ test('definitions and roles', { timeout: 240_000 }, async (t) => {
 
   await t.test('an exit node for the namespaces of another operator is left alone', () =>
     share(kube),
+  );
+
+  await t.test('a Service that becomes one of type ExternalName is led to no more', () =>
+    followAlias(kube),
   );
 
   await t.test('watches that break are taken up again', () => breakWatches(kube, t));
@@ -269,7 +159,6 @@ function documentsOf(file: string): readonly KubeObject[] {
   return parseAllDocuments(text).map((document) => document.toJS() as KubeObject);
 }
 
-/** Five on one lease; whoever has it is stopped, three times. */
 /** What the API server makes of each must not look as if somebody had changed it. */
 async function storeClients(kube: Kube): Promise<void> {
   const cluster = Cluster.open(kube.operatorConfig);
@@ -301,17 +190,9 @@ async function share(kube: Kube): Promise<void> {
   }
   const { items } = await kube.send<List<ExitNodeObject>>(exitNodes);
   let looks = 0;
-  const reconciler = new Reconciler({
-    ...{ cluster: Cluster.open(kube.operatorConfig), settings: SETTINGS, log: SILENT_LOG },
-    ...{ clock: systemClock, random: Math.random, identity: 'one', leads: () => true },
-    ...{ namespaces: ['default'], resyncMs: CONVERGE_MS, openProvider: async () => undefined },
-    onReconciled: (queue) => {
-      if (queue === 'exit-node') looks += 1;
-    },
-    onBroken: () => assert.fail('a watch broke'),
+  const reconciler = reconcile(kube, (queue) => {
+    if (queue === 'exit-node') looks += 1;
   });
-  reconciler.start();
-  reconciler.lead();
   await eventually(CONVERGE_MS, 'each exit node was looked at', async () => {
     assert.ok(looks >= items.length, `${looks} of ${items.length}`);
   });
@@ -320,6 +201,51 @@ async function share(kube: Kube): Promise<void> {
     (await kube.send<ExitNodeObject>(`${exitNodes}/${name}`)).status?.conditions?.[0]?.reason;
   const reasons = await Promise.all(Object.keys(namespacesOf).map(reasonOf));
   assert.deepEqual(reasons, [undefined, 'TokenMissing', 'TokenMissing']);
+}
+
+function reconcile(kube: Kube, onReconciled: (queue: Queue) => void): Reconciler {
+  const reconciler = new Reconciler({
+    ...{ cluster: Cluster.open(kube.operatorConfig), settings: SETTINGS, log: SILENT_LOG },
+    ...{ clock: systemClock, random: Math.random, identity: 'one', leads: () => true },
+    ...{ namespaces: ['default'], resyncMs: 10 * CONVERGE_MS, onReconciled },
+    openProvider: async () => undefined,
+    onBroken: () => assert.fail('a watch broke'),
+  });
+  reconciler.start();
+  reconciler.lead();
+  return reconciler;
+}
+
+async function followAlias(kube: Kube): Promise<void> {
+  const ports = [{ port: 80, protocol: 'TCP' }];
+  const external = { type: 'ExternalName', externalName: 'db.other.svc', ports };
+  const alias = (spec: object): KubeObject & { readonly spec: object } => ({
+    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'alias', namespace: 'default' } },
+    spec,
+  });
+  await kube.apply({
+    ...{ apiVersion: 'v1', kind: 'Secret', data: { token: 'eA==' } },
+    metadata: { name: 'token', namespace: 'sluiceway' },
+  });
+  await kube.apply({ ...exitNodeOf(URL_AND_TOKEN), metadata: { name: 'shared' } });
+  await kube.apply(alias(external));
+  await kube.apply(tunnelOf({ tcp: [{ publicPort: 80, service: { name: 'alias', port: 80 } }] }));
+  const reconciler = reconcile(kube, () => {});
+  const isSo = (reason: RegExp, clients: number) =>
+    eventually(CONVERGE_MS, `${reason}, ${clients} clients`, async () => {
+      const { status } = await kube.send<TunnelObject>(TUNNEL);
+      const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+      assert.match(ready?.reason ?? '', reason);
+      const { items } = await kube.send<List<KubeObject>>(CLIENTS);
+      assert.equal(items.length, clients);
+    });
+  await isSo(/^ServiceNotAllowed$/, 0);
+  await kube.apply(alias({ type: 'ClusterIP', ports }));
+  await isSo(/^Client/, 1);
+  await kube.apply(alias(external));
+  await isSo(/^ServiceNotAllowed$/, 0);
+  await reconciler.stop();
+  await kube.remove(TUNNEL);
 }
 
 async function contend(kube: Kube): Promise<void> {

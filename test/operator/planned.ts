@@ -1,4 +1,5 @@
-// What is planned for a tunnel, as tests ask it: a state in, and the client that the API would have.
+// What is planned for a tunnel, as tests ask it: a state in, and the client that the API would
+// have.
 
 import { clientDeployment } from '../../src/operator/client-deployment.ts';
 import type { DeploymentObject, TunnelObject } from '../../src/operator/objects.ts';
@@ -8,6 +9,7 @@ import { exitNode, NOW, SETTINGS, tunnel } from './objects.ts';
 const observed = (over: Partial<TunnelObserved>): TunnelObserved => ({
   ...{ tunnel: tunnel(), exitNodes: [exitNode()], others: [], deployment: undefined },
   ...{ served: 'unknown', settings: SETTINGS, now: NOW },
+  externalNames: new Set(),
   ...over,
 });
 export const plan = (over: Partial<TunnelObserved>) => planTunnel(observed(over));

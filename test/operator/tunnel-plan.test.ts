@@ -9,6 +9,7 @@ import type {
   DeploymentObject,
   ExitNodeObject,
   TunnelObject,
+  TunnelSpecFields,
 } from '../../src/operator/objects.ts';
 import type { TunnelObserved } from '../../src/operator/tunnel-plan.ts';
 import {
@@ -373,6 +374,27 @@ describe('names', () => {
     const ready = conditions.find(({ type }) => type === 'Ready');
     assert.equal(ready?.message, "--tcp: 'tcp:80': 65 networks are too many; give at most 64");
   });
+
+  const web = { name: 'web', port: 80 };
+  const ways: readonly (readonly [string, TunnelSpecFields])[] = [
+    ['a TCP port', { tcp: [{ publicPort: 80, service: web }] }],
+    ['a UDP port', { udp: [{ publicPort: 80, service: web }] }],
+    ['a host', { upstreams: [{ host: 'a.example', service: web }] }],
+    ['TLS by name', { upstreams: [{ host: 'a.example', scheme: 'tls', service: web }] }],
+  ];
+  for (const [name, spec] of ways) {
+    test(`lead by ${name} to no Service of type ExternalName`, () => {
+      const self = tunnel({ spec });
+      const deployment = client(self);
+      const made = plan({ tunnel: self, deployment, externalNames: new Set(['web']) });
+      assert.deepEqual(summary(made), [
+        ...[`delete Deployment sluiceway/${NAME}`, 'status ServiceNotAllowed'],
+        ...['tell Warning ServiceNotAllowed', 'blocked'],
+      ]);
+      const other = plan({ tunnel: self, externalNames: new Set(['api']) });
+      assert.ok(summary(other).includes(`apply Deployment sluiceway/${NAME}`));
+    });
+  }
 
   test('without an exit node there is a reason, too', () => {
     const { exitNode: _none, ...settings } = SETTINGS;
