@@ -31,12 +31,19 @@ export class HttpCallers {
       socket.once('close', () => this.#answers.delete(socket));
     });
     server.on('request', (request, response) => this.#onRequest(request, response));
-    server.on('upgrade', ({ socket }: IncomingMessage) => this.#answers.delete(socket));
     // Node calls it as the listener closes.
     server.closeIdleConnections = () => {
       this.#close((answer) => answer?.writableFinished === true);
       clock.after(CALLER_MS_MAX, () => this.#close(() => true));
     };
+  }
+
+  /**
+   * It is no caller any more. Told, and not heard: with a listener for upgrades Node answers none
+   * of them by itself.
+   */
+  onUpgrade({ socket }: IncomingMessage): void {
+    this.#answers.delete(socket);
   }
 
   #onRequest({ socket }: IncomingMessage, response: ServerResponse): void {

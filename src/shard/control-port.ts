@@ -91,11 +91,14 @@ export function createControlPort(options: ControlPortOptions): Server {
   const secure = options.tls.createServer(settings);
   const server = secure ?? http.createServer(settings);
   const arrival = secure === undefined ? 'connection' : 'secureConnection';
-  new HttpCallers(server, arrival, systemClock);
+  const callers = new HttpCallers(server, arrival, systemClock);
   server.maxHeadersCount = HEADERS_MAX;
   server.maxConnections = CONNECTIONS_MAX;
   server.on('request', (request, response) => void answer(options, request, response));
-  server.on('upgrade', (request, socket, head) => void upgrade(options, { request, socket, head }));
+  server.on('upgrade', (request, socket, head) => {
+    callers.onUpgrade(request);
+    void upgrade(options, { request, socket, head });
+  });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (isTurnedAway(options, socket)) return;
     // Nothing can be said before a handshake is done, and Node leaves its socket open.

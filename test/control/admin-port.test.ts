@@ -171,6 +171,12 @@ test('who was accepted before a successor has the address is answered', async (t
   await assert.rejects(ask(port, {}), { code: 'ECONNREFUSED' });
 });
 
+test('who asks for an upgrade is answered as anybody', async (t) => {
+  const { port } = await startAdmin(t);
+  const upgrade = { connection: 'upgrade', upgrade: 'websocket', host: 'localhost' };
+  assert.deepEqual(await ask(port, upgrade), { status: 200, body: 'page\n' });
+});
+
 test('garbage is refused', async (t) => {
   const { port } = await startAdmin(t);
   assert.match(await sendRaw(port, Buffer.alloc(70_000, 0x41)), /^HTTP\/1.1 4/);
