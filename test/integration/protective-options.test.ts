@@ -434,6 +434,7 @@ const OTHERS: Readonly<Record<Command, readonly string[]>> = {
     ...[
       'response-header-remove',
       'status-dir',
+      'metrics-addr',
       'id',
       'links',
       'link-mask',
