@@ -2,11 +2,12 @@
 //
 // Invariant: the tag is made of the object's uid, so that it is the same for every operator and for
 // nothing else; one order of an exit node is under way at most, however long a provider takes, and
-// one that was refused is given again later and later, however often it is asked for; credentials
-// and tokens are read when they are needed and kept nowhere. Must not know: any cloud.
+// one that was refused is given again later and later, however often it is asked for, and as soon
+// as it may be given again a look is asked for; credentials and tokens are read when they are
+// needed and kept nowhere. Must not know: any cloud.
 
 import { Backoff } from '../base/backoff.ts';
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
 import { Masked } from '../base/masked.ts';
 import { portsOf } from './claims.ts';
@@ -23,7 +24,6 @@ const REFUSAL_LENGTH_MAX = 300;
 /** Guess: more machines than anybody orders at once. */
 const REFUSALS_MAX = 1000;
 const RETRY_BASE_MS = 2_000;
-/** With a look at exit nodes every half minute, tries are five minutes apart at most. */
 const RETRY_MAX_MS = 240_000;
 
 export interface MachineShopOptions {
@@ -32,6 +32,11 @@ export interface MachineShopOptions {
   readonly openProvider: OpenProvider;
   readonly clock: Clock;
   readonly random: () => number;
+  /**
+   * What was refused may be asked for again: the exit node wants a look. Who looks by a rhythm of
+   * its own alone looks a moment too early, again and again, and later each time.
+   */
+  readonly onDue: (exitNode: ExitNodeObject) => void;
 }
 
 export interface Finding {
@@ -49,8 +54,8 @@ interface Refusal {
   readonly what: Order['what'];
   readonly failure: unknown;
   readonly backoff: Backoff;
-  /** The same is not asked for again before. */
-  readonly untilMs: number;
+  /** While it runs the same is not asked for again. */
+  hold: Timer | undefined;
 }
 
 type Outcome = 'done' | 'under way' | { readonly failure: unknown };
@@ -75,7 +80,7 @@ export class MachineShop {
       const found = await inTime(provider.find(tagOf(exitNode), idOf(exitNode)));
       const isWanted = exitNode.metadata.deletionTimestamp === undefined;
       // An order that seemed to fail was heard after all.
-      if (isWanted && found !== undefined && found.state !== 'stopped') this.#refusals.delete(uid);
+      if (isWanted && found !== undefined && found.state !== 'stopped') this.#forget(uid);
       return { machine: found ?? 'none', refusal: this.#refusalOf(uid) };
     } catch (error) {
       return { machine: 'unknown', refusal: refusalOf(error) };
@@ -125,8 +130,7 @@ export class MachineShop {
     let order = this.#orders.get(uid);
     if (order === undefined) {
       const before = this.#refusals.get(uid);
-      const isHeld = before?.what === what && this.#options.clock.nowMs() < before.untilMs;
-      if (isHeld) throw before.failure;
+      if (before?.what === what && before.hold !== undefined) throw before.failure;
       order = { what, done: this.#carryOut(exitNode, what, act) };
       this.#orders.set(uid, order);
     }
@@ -145,27 +149,42 @@ export class MachineShop {
     const uid = uidOf(exitNode);
     try {
       await act(await this.#open(exitNode));
-      this.#refusals.delete(uid);
+      this.#forget(uid);
       return 'done';
     } catch (failure) {
-      this.#keep(uid, what, failure);
+      this.#keep(exitNode, what, failure);
       return { failure };
     } finally {
       this.#orders.delete(uid);
     }
   }
 
-  #keep(uid: string, what: Order['what'], failure: unknown): void {
-    const { clock, random } = this.#options;
+  #keep(exitNode: ExitNodeObject, what: Order['what'], failure: unknown): void {
+    const { clock, random, onDue } = this.#options;
+    const uid = uidOf(exitNode);
     const before = this.#refusals.get(uid);
     const backoff =
       before?.what === what
         ? before.backoff
         : new Backoff({ baseMs: RETRY_BASE_MS, maxMs: RETRY_MAX_MS, random });
-    const untilMs = clock.nowMs() + RETRY_BASE_MS + backoff.nextMs();
+    this.#forget(uid);
     // Starts anew rather than grow, should objects vanish while they are in trouble.
-    if (this.#refusals.size >= REFUSALS_MAX) this.#refusals.clear();
-    this.#refusals.set(uid, { what, failure, backoff, untilMs });
+    if (this.#refusals.size >= REFUSALS_MAX) this.#forgetAll();
+    const refusal: Refusal = { what, failure, backoff, hold: undefined };
+    refusal.hold = clock.after(RETRY_BASE_MS + backoff.nextMs(), () => {
+      refusal.hold = undefined;
+      onDue(exitNode);
+    });
+    this.#refusals.set(uid, refusal);
+  }
+
+  #forget(uid: string): void {
+    this.#refusals.get(uid)?.hold?.cancel();
+    this.#refusals.delete(uid);
+  }
+
+  #forgetAll(): void {
+    for (const uid of this.#refusals.keys()) this.#forget(uid);
   }
 
   #refusalOf(uid: string): string | undefined {

@@ -93,7 +93,8 @@ export class Reconciler {
     };
     const { openProvider } = options;
     const { namespace } = settings;
-    this.#shop = new MachineShop({ cluster, namespace, openProvider, clock, random });
+    const onDue = (found: ExitNodeObject): void => this.#queues['exit-node'].add(keyOf(found));
+    this.#shop = new MachineShop({ cluster, namespace, openProvider, clock, random, onDue });
     this.#observer = new Observer({
       ...{ inventory: this.inventory, shop: this.#shop, probe: new ExitNodeProbe(clock), settings },
       namespaces: options.namespaces,

@@ -56,9 +56,12 @@ function shopOf(machine: () => Machine | undefined, secrets = SECRETS) {
   const cluster = { get } as unknown as Cluster;
   const openProvider = async () => provider;
   const clock = new FakeClock();
-  const random = () => 0.5;
-  const shop = new MachineShop({ cluster, namespace: 'sluiceway', openProvider, clock, random });
-  return { shop, calls, clock };
+  const due: string[] = [];
+  const shop = new MachineShop({
+    ...{ cluster, namespace: 'sluiceway', openProvider, clock, random: () => 0.5 },
+    onDue: ({ metadata }) => due.push(metadata.name),
+  });
+  return { shop, calls, clock, due };
 }
 
 const turn = async (): Promise<void> => {
@@ -137,6 +140,44 @@ test('one that is refused is given again later and later, however often it is as
   const gaps = triedMs.slice(1).map((atMs, index) => atMs - (triedMs[index] ?? 0));
   assert.ok(gaps.length < 40, String(gaps));
   assert.deepEqual(gaps.slice(-3), [150_000, 150_000, 150_000]);
+});
+
+test('as soon as what was refused may be given again, a look is asked for, once', async () => {
+  const { shop, calls, clock, due } = shopOf(() => undefined);
+  const gapsMs: number[] = [];
+  for (let order = 0; order < 5; order += 1) {
+    const refused = assert.rejects(shop.create(own()), /quota exceeded/u);
+    await turn();
+    calls[order]?.fail(new Error('quota exceeded'));
+    await refused;
+    const saidMs = clock.nowMs();
+    while (due.length === order) {
+      await assert.rejects(shop.create(own()), /quota exceeded/u);
+      assert.equal(calls.length, order + 1, 'it is held until then');
+      clock.advance(500);
+    }
+    gapsMs.push(clock.nowMs() - saidMs);
+  }
+  assert.deepEqual(gapsMs, [3_000, 4_000, 6_000, 10_000, 18_000]);
+  const done = shop.create(own());
+  await turn();
+  calls[5]?.answer();
+  await done;
+  clock.advance(600_000);
+  assert.deepEqual(due, Array(5).fill('own'));
+});
+
+test('what is done after all, or goes, wants no look', async () => {
+  let found: Machine | undefined;
+  const { shop, calls, clock, due } = shopOf(() => found);
+  const making = shop.create(own());
+  await turn();
+  calls[0]?.fail(new Error('no answer'));
+  await assert.rejects(making);
+  found = RUNNING;
+  await shop.find(own());
+  clock.advance(600_000);
+  assert.deepEqual(due, []);
 });
 
 test('what was refused keeps nothing else from being done', async () => {

@@ -32,7 +32,8 @@ function observer(namespaces: readonly string[] = []): Observer {
     ...{ onChange: () => {}, onSynced: () => {}, onBroken: () => {} },
   });
   const openProvider = async () => provider;
-  const shop = new MachineShop({ cluster, namespace, openProvider, clock, random: () => 0.5 });
+  const timing = { clock, random: () => 0.5, onDue: () => {} };
+  const shop = new MachineShop({ cluster, namespace, openProvider, ...timing });
   const probe = new ExitNodeProbe(clock);
   return new Observer({ inventory, shop, probe, settings: SETTINGS, namespaces });
 }
