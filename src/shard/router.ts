@@ -100,10 +100,18 @@ export interface Router {
   mayStay(tunnel: string, way: Way, key: string | undefined): boolean;
 }
 
+/** A client that some route leads to, and how many do. */
+interface RoutedClient {
+  readonly id: string;
+  readonly client: RouteClient;
+  routes: number;
+}
+
 interface Route extends Way {
   readonly link: string;
   readonly shard: number;
   readonly client: RouteClient;
+  readonly routed: RoutedClient;
   readonly own: StreamMeter;
   weight: number;
   affinity: Affinity | undefined;
@@ -140,7 +148,9 @@ export class ShardRouter implements Router {
   readonly #hosts = new HostTable();
   /** Passthrough tunnels, by what follows `tls:`. */
   readonly #serverNames = new HostTable();
-  readonly #clients = new Map<string, { client: RouteClient; routes: number }>();
+  readonly #clients = new Map<string, RoutedClient>();
+  /** The tunnels that a link serves: when thousands of links end at once, each costs its own. */
+  readonly #byLink = new Map<string, Set<string>>();
   #budgets: TokenBudgets | undefined;
   #number = 0;
 
@@ -181,7 +191,7 @@ export class ShardRouter implements Router {
 
   /** A link of this shard is gone: at once, before control says so. */
   removeLink(link: string): void {
-    for (const name of this.#tunnels.keys()) this.#remove(name, link);
+    for (const name of this.#byLink.get(link) ?? []) this.#remove(name, link);
   }
 
   matchHost(host: string, target?: TargetRange): string | undefined {
@@ -338,29 +348,41 @@ export class ShardRouter implements Router {
       relist(tunnel);
       return;
     }
-    const entry = this.#clients.get(client) ?? {
-      client: createRouteClient(client, createMeter()),
-      routes: 0,
-    };
-    this.#clients.set(client, entry);
-    entry.routes += 1;
+    const routed = this.#enter(name, link, client);
     const own = createMeter();
     const budget = this.#budgets?.of(token);
-    tunnel.routes.push({ link, shard, client: entry.client, own, token, budget, ...declared });
+    const to = { link, shard, client: routed.client, routed };
+    tunnel.routes.push({ ...to, own, token, budget, ...declared });
     relist(tunnel);
+  }
+
+  /** A route more of this client and link. */
+  #enter(name: string, link: string, id: string): RoutedClient {
+    let routed = this.#clients.get(id);
+    if (routed === undefined) {
+      routed = { id, client: createRouteClient(id, createMeter()), routes: 0 };
+      this.#clients.set(id, routed);
+    }
+    routed.routes += 1;
+    const names = this.#byLink.get(link) ?? new Set();
+    this.#byLink.set(link, names.add(name));
+    return routed;
   }
 
   #remove(name: string, link: string): void {
     const tunnel = this.#tunnels.get(name);
     const index = tunnel?.routes.findIndex((route) => route.link === link) ?? -1;
     if (tunnel === undefined || index === -1) return;
-    const [route] = tunnel.routes.splice(index, 1);
+    for (const { routed } of tunnel.routes.splice(index, 1)) this.#leave(name, link, routed);
     relist(tunnel);
-    for (const [client, entry] of this.#clients) {
-      if (entry.client !== route?.client) continue;
-      entry.routes -= 1;
-      if (entry.routes === 0) this.#clients.delete(client);
-    }
+  }
+
+  #leave(name: string, link: string, routed: RoutedClient): void {
+    routed.routes -= 1;
+    if (routed.routes === 0) this.#clients.delete(routed.id);
+    const names = this.#byLink.get(link);
+    names?.delete(name);
+    if (names?.size === 0) this.#byLink.delete(link);
   }
 
   #forget(name: string): void {

@@ -218,6 +218,29 @@ test('a link that is gone is never chosen again, in any of its tunnels', (t) => 
   assert.deepEqual(bench.choices('one', 1), ['b/1']);
 });
 
+test('links that end together cost the shard each its own tunnels, and no more', (t) => {
+  const bench = new Bench(t);
+  const links = Array.from({ length: 10_000 }, (_, client) => `c${client}/1`);
+  for (const [at, link] of links.entries()) bench.apply('add', `site-${at}`, link);
+  const startMs = performance.now();
+  for (const link of links) bench.router.removeLink(link);
+  // A link that left is told of once more when it ends.
+  for (const link of links) bench.router.removeLink(link);
+  const tookMs = performance.now() - startMs;
+  assert.ok(tookMs < 500, `${tookMs} ms, in which nobody is served`);
+  for (const at of [0, 5000, 9999]) assert.equal(bench.router.isServed(`site-${at}`), false);
+});
+
+test('a link that is declared again, withdrawn and back ends in all of its tunnels', (t) => {
+  const bench = new Bench(t);
+  bench.apply('add', 'site', 'a/1');
+  bench.apply('add', 'site', 'a/1');
+  bench.apply('remove', 'site', 'a/1');
+  bench.apply('add', 'other', 'a/1');
+  bench.router.removeLink('a/1');
+  assert.deepEqual([bench.router.isServed('site'), bench.router.isServed('other')], [false, false]);
+});
+
 test('streams are counted for their tunnel while they live', (t) => {
   const bench = new Bench(t);
   bench.apply('add', 'site', 'a/1');
