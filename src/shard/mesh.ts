@@ -12,6 +12,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { Roster } from '../base/roster.ts';
 import type { ShardSettings } from '../bridge/shard-task.ts';
 import { PortLink } from '../link/port-link.ts';
 import type { OpenRequest, Session } from '../mux/session.ts';
@@ -19,7 +20,7 @@ import type { Stream, StreamSink } from '../mux/stream.ts';
 import { MIB } from '../wire/limits.ts';
 import type { Open } from '../wire/open.ts';
 import { createSession } from './session-settings.ts';
-import { createSplice } from './splice.ts';
+import { createSplice, type SpliceEnd } from './splice.ts';
 
 /** Ids left at which a port is renewed, looked at once a second: more than a shard can open. */
 const IDS_LEFT_MIN = 1 << 20;
@@ -48,6 +49,8 @@ export class Mesh {
   readonly #peers = new Map<number, Peer>();
   /** Their ports were renewed, and streams are on them yet. */
   readonly #left = new Set<Peer>();
+  /** Whose links are gone, while other shards' visitors have not taken all that came by them. */
+  readonly #partings = new Roster<SpliceEnd>();
   #closedBytes = 0;
 
   constructor(options: MeshOptions) {
@@ -91,6 +94,7 @@ export class Mesh {
 
   tick(nowMs: number): void {
     for (const { session } of this.#all()) session.tick(nowMs);
+    for (const end of this.#partings) end.sweep(nowMs, this.#options.settings.halfCloseTimeoutMs);
     for (const peer of [...this.#peers.values()]) {
       const isOurs = this.#options.shard < peer.shard;
       if (isOurs && peer.session.idsLeft < IDS_LEFT_MIN) this.#renew(peer);
@@ -147,7 +151,7 @@ export class Mesh {
   }
 
   #onOpen(inner: Stream, open: Open): void {
-    const splice = createSplice();
+    const splice = createSplice(this.#partings);
     // Not more is asked of the client than the visitor's shard is ready for.
     const request = { ...open, windowBytesMax: open.window };
     const outer = this.#options.openLocal(request, splice.outer);

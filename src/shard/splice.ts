@@ -2,39 +2,69 @@
 //
 //   visitor's shard ==mesh==> [ inner end | outer end ] ==link==> client
 //
+//   open --FIN--> ended --RST, link lost, while the other still sends what came--> parting
+//
 // Invariant: bytes of one stream are consumed when the other has sent them, so credit on one side
-// is backed by credit on the other; FIN and RST pass each way as they are. Must not know: who
-// opened either stream, or what flows.
+// is backed by credit on the other; FIN and RST pass each way, no RST before what came ahead of it
+// with its FIN, and that waits for a bounded time. Must not know: who opened either stream, or what
+// flows.
 
 import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
+import type { Roster, Seat } from '../base/roster.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 
 /** One side: the sink of `stream`, which passes everything to the other side's stream. */
 export class SpliceEnd implements StreamSink {
   stream: Stream | undefined;
   other: SpliceEnd | undefined;
+  readonly #partings: Roster<SpliceEnd>;
+  /** What our stream has said; `parting`: it is gone, and the other is to send the rest of that. */
+  #state: 'open' | 'ended' | 'parting' = 'open';
+  #seat: Seat<SpliceEnd> | undefined;
+  #endCode: ErrorCode = 'SLW_NONE';
+  /** Of the rest, as of the last sweep. */
+  #seenBytes = -1;
+  #movedMs = 0;
   /** Bytes of our stream that wait in the other's queue. */
   #waitingBytes = 0;
 
+  constructor(partings: Roster<SpliceEnd>) {
+    this.#partings = partings;
+  }
+
   onOpened(): void {
-    this.other?.stream?.accept();
+    const next = this.other?.stream;
+    // Whoever opened it has said all, and gone.
+    if (next?.isEnded === false) next.accept();
   }
 
   onData(piece: Buffer): void {
     const bytes = piece.length;
     const next = this.other?.stream;
-    if (next === undefined) readPool.release(piece, bytes);
-    if (next?.write(piece) === true) this.stream?.consumed(bytes);
+    // Nobody takes it, so there is no credit for more.
+    if (next === undefined || next.isEnded) readPool.release(piece, bytes);
+    else if (next.write(piece)) this.stream?.consumed(bytes);
     else this.#waitingBytes += bytes;
   }
 
   onFin(): void {
+    this.#state = 'ended';
     this.other?.stream?.end();
   }
 
   onReset(code: ErrorCode): void {
-    this.other?.stream?.reset(code);
+    const next = this.other?.stream;
+    this.other?.onOtherGone();
+    // Want of memory is for what waits here.
+    const mayFinish = this.#state === 'ended' && code !== 'SLW_STREAM_MEMORY';
+    if (next === undefined || next.isDrained || !mayFinish) {
+      next?.reset(code);
+      return;
+    }
+    this.#state = 'parting';
+    this.#endCode = code;
+    this.#seat = this.#partings.enter(this);
   }
 
   onWritable(): void {
@@ -46,13 +76,38 @@ export class SpliceEnd implements StreamSink {
     const bytes = this.#waitingBytes;
     this.#waitingBytes = 0;
     this.stream?.consumed(bytes);
+    if (this.#state === 'parting') this.#part(this.#endCode);
+  }
+
+  /** Was this end parting, there is nobody to whom it might say the rest. */
+  onOtherGone(): void {
+    this.#seat?.leave();
+  }
+
+  /** About once a second, of those that part: nobody else may ask when the rest will be taken. */
+  sweep(nowMs: number, timeoutMs: number): void {
+    const bytes = this.other?.stream?.queuedBytes ?? 0;
+    if (bytes !== this.#seenBytes) {
+      this.#seenBytes = bytes;
+      this.#movedMs = nowMs;
+    } else if (nowMs - this.#movedMs >= timeoutMs) this.#part('SLW_STREAM_HALF_CLOSED');
+  }
+
+  /** Nothing more of it: the other stream ends, also for what comes the other way. */
+  #part(code: ErrorCode): void {
+    this.#seat?.leave();
+    this.other?.stream?.reset(code);
   }
 }
 
-/** Two ends that know each other; give each its stream, and be its sink. */
-export function createSplice(): { readonly inner: SpliceEnd; readonly outer: SpliceEnd } {
-  const inner = new SpliceEnd();
-  const outer = new SpliceEnd();
+/** Two ends that know each other; give each its stream, and be its sink. In `partings` is who is
+ * to be swept. */
+export function createSplice(partings: Roster<SpliceEnd>): {
+  readonly inner: SpliceEnd;
+  readonly outer: SpliceEnd;
+} {
+  const inner = new SpliceEnd(partings);
+  const outer = new SpliceEnd(partings);
   inner.other = outer;
   outer.other = inner;
   return { inner, outer };

@@ -107,6 +107,29 @@ test('a link that is gone meanwhile resets the stream with the reason', async (t
   assert.equal(near.mesh.streamsCount, 0);
 });
 
+test('a visitor who takes nothing of what a lost link had brought is cut after a while', async (t) => {
+  const [near, far] = startTwo(t);
+  const { sink } = openFrom(near);
+  sink.isGreedy = false;
+  await far.opened(1);
+  far.link.deliver(valueFrame(FRAME.OPENED, 2, 0));
+  await until('the stream is answered', () => assert.deepEqual(sink.calls, ['opened']));
+  // More than the visitor's window lets through.
+  for (let frame = 0; frame < 6; frame += 1) {
+    far.link.deliver(bodyFrame(FRAME.DATA, 2, Buffer.alloc(50_000)));
+    if (frame === 4) await until('some of it waits', () => assert.ok(sink.heldBytes >= 200_000));
+  }
+  far.link.deliver(valueFrame(FRAME.FIN, 2, 0));
+  far.link.link.destroy();
+  const { halfCloseTimeoutMs } = shardSettings();
+  far.mesh.tick(0);
+  far.mesh.tick(halfCloseTimeoutMs - 1);
+  assert.deepEqual([far.mesh.streamsCount, sink.resets], [1, []]);
+  far.mesh.tick(halfCloseTimeoutMs);
+  await until('it is cut', () => assert.deepEqual(sink.resets, ['SLW_STREAM_HALF_CLOSED']));
+  assert.deepEqual([near.mesh.streamsCount, far.mesh.streamsCount], [0, 0]);
+});
+
 test('a shard without a port cannot be reached', (t) => {
   const shard = new Shard(t, 0);
   assert.equal(shard.mesh.canOpen(1), false);

@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ERRORS } from '../../src/base/errors.ts';
-import { createSplice } from '../../src/shard/splice.ts';
+import { Roster } from '../../src/base/roster.ts';
+import { createSplice, type SpliceEnd } from '../../src/shard/splice.ts';
 import { FRAME, type FrameType } from '../../src/wire/frame.ts';
 import { bodyFrame, RawPeer, valueFrame } from '../mux/raw-peer.ts';
 import { seededNoise } from '../support/digest.ts';
@@ -17,16 +18,18 @@ const FAR_ID = 2;
 interface Bench {
   readonly near: RawPeer;
   readonly far: RawPeer;
+  readonly partings: Roster<SpliceEnd>;
 }
 
-function createBench(congestionBytes?: number): Bench {
+function createBench(congestionBytes?: number, nearWindowBytes = 65_536): Bench {
+  const partings = new Roster<SpliceEnd>();
   const far = new RawPeer({
     ...(congestionBytes === undefined ? {} : { congestionBytes }),
     announces: { credit: 65_536 },
   });
   const near = new RawPeer({
     onOpen: (inner) => {
-      const splice = createSplice();
+      const splice = createSplice(partings);
       const outer = far.session.open(REQUEST, splice.outer);
       assert.ok(typeof outer !== 'string');
       inner.sink = splice.inner;
@@ -34,8 +37,25 @@ function createBench(congestionBytes?: number): Bench {
       splice.outer.stream = outer;
     },
   });
-  assert.equal(near.open(), NEAR_ID);
-  return { near, far };
+  assert.equal(near.open(0, { window: nearWindowBytes }), NEAR_ID);
+  return { near, far, partings };
+}
+
+const ANSWER = seededNoise(8, 100_000);
+
+/** The client has sent all of ANSWER, of which the visitor took the first 10,000 bytes. */
+function createSlowBench(): Bench {
+  const bench = createBench(undefined, 10_000);
+  bench.far.deliver(valueFrame(FRAME.OPENED, FAR_ID, 0));
+  bench.far.deliver(bodyFrame(FRAME.DATA, FAR_ID, ANSWER));
+  bench.far.deliver(valueFrame(FRAME.FIN, FAR_ID, 0));
+  assert.equal(payload(bench.near).length, 10_000);
+  return bench;
+}
+
+function lastOf({ near }: Bench): string {
+  const { type = -1 } = near.written().at(-1) ?? {};
+  return Object.entries(FRAME).find(([, value]) => value === type)?.[0] ?? '';
 }
 
 function payload(peer: RawPeer): Buffer {
@@ -121,4 +141,96 @@ test('a far link that is congested holds the near stream back', () => {
   assert.ok(payload(far).equals(noise));
   assert.equal(near.session.memory.heldBytes, 0);
   assert.equal(far.written(FRAME.FIN).length, 1);
+});
+
+for (const [what, end, code] of [
+  ['a lost link', ({ far }: Bench) => far.link.destroy(), 'SLW_LINK_LOST'],
+  [
+    'a reset',
+    ({ far }: Bench) => far.deliver(valueFrame(FRAME.RST, FAR_ID, ERRORS.SLW_STREAM_RESET.wire)),
+    'SLW_STREAM_RESET',
+  ],
+] as const) {
+  test(`data and FIN that came before ${what} are passed on before it`, () => {
+    const bench = createSlowBench();
+    const { near, partings } = bench;
+    end(bench);
+    assert.deepEqual(near.written(FRAME.RST), []);
+    near.deliver(valueFrame(FRAME.CREDIT, NEAR_ID, 50_000));
+    assert.deepEqual([near.written(FRAME.RST), near.written(FRAME.FIN)], [[], []]);
+    near.deliver(valueFrame(FRAME.CREDIT, NEAR_ID, 50_000));
+    assert.ok(payload(near).equals(ANSWER));
+    assert.equal(near.written(FRAME.FIN).length, 1);
+    assert.equal(lastOf(bench), 'RST', 'for what comes the other way');
+    assert.equal(sum(near, FRAME.RST), ERRORS[code].wire);
+    assert.deepEqual([near.session.streamsCount, partings.size], [0, 0]);
+    assert.equal(near.session.memory.heldBytes, 0);
+  });
+}
+
+test('what came without a FIN is cut with the link', () => {
+  const { near, far, partings } = createBench(undefined, 10_000);
+  far.deliver(valueFrame(FRAME.OPENED, FAR_ID, 0));
+  far.deliver(bodyFrame(FRAME.DATA, FAR_ID, ANSWER));
+  far.link.destroy();
+  assert.equal(sum(near, FRAME.RST), ERRORS.SLW_LINK_LOST.wire);
+  assert.deepEqual([near.session.streamsCount, partings.size], [0, 0]);
+});
+
+test('what waits is dropped at once for want of memory', () => {
+  const { near, far, partings } = createSlowBench();
+  const code = ERRORS.SLW_STREAM_MEMORY.wire;
+  far.deliver(valueFrame(FRAME.RST, FAR_ID, code));
+  assert.equal(sum(near, FRAME.RST), code);
+  assert.deepEqual([near.session.streamsCount, partings.size], [0, 0]);
+});
+
+test('a visitor who goes meanwhile ends what it had not taken', () => {
+  const { near, far, partings } = createSlowBench();
+  far.link.destroy();
+  assert.equal(partings.size, 1);
+  near.deliver(valueFrame(FRAME.RST, NEAR_ID, ERRORS.SLW_STREAM_CANCELLED.wire));
+  assert.deepEqual([near.session.streamsCount, partings.size], [0, 0]);
+});
+
+test('what a visitor sends into a stream that is gone gets no credit', () => {
+  const { near, far } = createSlowBench();
+  far.link.destroy();
+  near.deliver(bodyFrame(FRAME.DATA, NEAR_ID, ANSWER));
+  near.deliver(bodyFrame(FRAME.DATA, NEAR_ID, ANSWER));
+  assert.deepEqual(near.written(FRAME.CREDIT), []);
+  near.deliver(valueFrame(FRAME.CREDIT, NEAR_ID, 100_000));
+  assert.equal(near.session.memory.heldBytes, 0);
+});
+
+test('what a visitor has said before it went reaches a client that answers later', () => {
+  const { near, far, partings } = createBench();
+  for (const [at, to] of [
+    [0, 65_536],
+    [65_536, ANSWER.length],
+  ] as const) {
+    near.deliver(bodyFrame(FRAME.DATA, NEAR_ID, ANSWER.subarray(at, to)));
+  }
+  near.deliver(valueFrame(FRAME.FIN, NEAR_ID, 0));
+  near.deliver(valueFrame(FRAME.RST, NEAR_ID, ERRORS.SLW_STREAM_RESET.wire));
+  assert.deepEqual(far.written(FRAME.RST), []);
+  far.deliver(valueFrame(FRAME.OPENED, FAR_ID, 1_000_000));
+  assert.ok(payload(far).equals(ANSWER));
+  assert.equal(far.written(FRAME.FIN).length, 1);
+  assert.equal(sum(far, FRAME.RST), ERRORS.SLW_STREAM_RESET.wire);
+  assert.deepEqual([far.session.streamsCount, far.ends, partings.size], [0, [], 0]);
+});
+
+test('what nobody takes is given up after a while in which nothing moved', () => {
+  const { near, far, partings } = createSlowBench();
+  far.link.destroy();
+  const [end] = partings;
+  end?.sweep(0, 60_000);
+  near.deliver(valueFrame(FRAME.CREDIT, NEAR_ID, 50_000));
+  end?.sweep(59_000, 60_000);
+  end?.sweep(118_000, 60_000);
+  assert.deepEqual(near.written(FRAME.RST), []);
+  end?.sweep(119_000, 60_000);
+  assert.equal(sum(near, FRAME.RST), ERRORS.SLW_STREAM_HALF_CLOSED.wire);
+  assert.deepEqual([near.session.streamsCount, partings.size], [0, 0]);
 });
