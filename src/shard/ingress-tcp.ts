@@ -67,9 +67,7 @@ export class TcpIngress {
       return typeof again === 'string' ? undefined : again.stream;
     };
     const relay = new SocketRelay({
-      ...{ socket, limits, state: 'open', nowMs, relays, onEnd },
-      // A PROXY header that a proxy sent is read already, and so is what came with it.
-      reopen: arrival.first === undefined ? reopen : undefined,
+      ...{ socket, limits, state: 'open', nowMs, relays, onEnd, reopen },
     });
     const opened = router.openStream(tunnel, visitor, relay);
     if (typeof opened === 'string') {
@@ -81,7 +79,7 @@ export class TcpIngress {
     if (arrival.refusesProxy === true) {
       new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));
     }
-    if (arrival.first !== undefined) relay.onRead(arrival.first);
+    if (arrival.first !== undefined) relay.begin(arrival.first);
   }
 
   #admits(tunnel: string, { address }: VisitorInfo): boolean {

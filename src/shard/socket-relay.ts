@@ -50,7 +50,8 @@ export interface RelayOptions {
   readonly nowMs: number;
   /** All relays of the shard, for `sweep`. */
   readonly relays: Roster<SocketRelay>;
-  /** Gives another stream when the first was given up unanswered, before any byte; asked once. */
+  /** Gives another stream when the first was given up unanswered, before any byte but those that
+   * `begin` was given; asked once. */
   readonly reopen?: ((code: ErrorCode) => Stream | undefined) | undefined;
   /** Called once, when the socket is gone. */
   readonly onEnd?: ((end: RelayEnd) => void) | undefined;
@@ -73,6 +74,8 @@ export class SocketRelay implements StreamSink, ReadSink {
   #activeMs: number;
   #probedMs: number;
   #reopen: RelayOptions['reopen'];
+  /** While another stream may follow, what that one has to be sent first. */
+  #first: Buffer | undefined;
   readonly #onEnd: ((end: RelayEnd) => void) | undefined;
   #endCode: ErrorCode = 'SLW_NONE';
 
@@ -114,10 +117,18 @@ export class SocketRelay implements StreamSink, ReadSink {
     return own;
   }
 
+  /** What was read before; the stream that follows an unanswered one is sent it, too. */
+  begin(first: Buffer): void {
+    // A copy, as the first stream gives the bytes to others, or to another thread.
+    if (this.#reopen !== undefined) this.#first = Buffer.from(first);
+    this.onRead(first);
+  }
+
   onOpened(): void {
     // Whoever was answered may have been given something by this stream: another one's bytes do not
     // follow.
     this.#reopen = undefined;
+    this.#first = undefined;
   }
 
   onData(piece: Buffer): void {
@@ -154,12 +165,20 @@ export class SocketRelay implements StreamSink, ReadSink {
     else cutSocket(this.#socket);
   }
 
-  /** Nothing was said yet, and the upstream was not reached: another may be. */
+  /** The upstream was not reached, and all that was said is here: another may be. */
   #openAgain(code: ErrorCode): Stream | undefined {
     const reopen = this.#reopen;
+    const first = this.#first;
     this.#reopen = undefined;
-    if (reopen === undefined || this.#sentBytes > 0 || !isUnseen(code)) return undefined;
+    this.#first = undefined;
+    const isMore = this.#sentBytes > (first?.length ?? 0);
+    if (reopen === undefined || isMore || !isUnseen(code)) return undefined;
     const stream = reopen(code);
+    if (first !== undefined && stream !== undefined) {
+      // The one before may have had no room for it.
+      if (stream.write(first)) this.#socket.resume();
+      else this.#socket.pause();
+    }
     if (this.#socket.readableEnded) stream?.end();
     return stream;
   }

@@ -4,10 +4,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { AccessLog } from '../../src/shard/access-log.ts';
-import { TcpIngress } from '../../src/shard/ingress-tcp.ts';
+import { TcpIngress, type TcpIngressOptions } from '../../src/shard/ingress-tcp.ts';
 import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { valueFrame } from '../mux/raw-peer.ts';
+import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { LIMITS } from '../support/http-edge.ts';
 import { LogLines } from '../support/log-lines.ts';
@@ -17,18 +18,19 @@ import { createSocketPair, endOf } from './socket-pair.ts';
 const TUNNEL = 'tcp:2222';
 const REFUSED = 33;
 
+function createIngress({ router }: Bench, more: Partial<TcpIngressOptions> = {}): TcpIngress {
+  return new TcpIngress({
+    ...{ router, limits: LIMITS, clock: new FakeClock(), access: undefined },
+    ledger: new VisitorLedger({ visitorConnectionsMax: 100, connectionsPerAddressMax: 0 }),
+    ...more,
+  });
+}
+
 /** A visitor of client `one`, and a second client that lets in those of `networks`. */
 async function startPair(t: TestContext, networks: readonly string[]) {
   const bench = new Bench(t);
   const denied: string[] = [];
-  const ingress = new TcpIngress({
-    router: bench.router,
-    limits: LIMITS,
-    clock: new FakeClock(),
-    ledger: new VisitorLedger({ visitorConnectionsMax: 100, connectionsPerAddressMax: 0 }),
-    access: undefined,
-    onDenied: () => denied.push('tunnels'),
-  });
+  const ingress = createIngress(bench, { onDenied: () => denied.push('tunnels') });
   const { ours, theirs } = await createSocketPair(t);
   bench.apply('add', TUNNEL, 'one/1');
   ingress.accept(TUNNEL, ours);
@@ -54,13 +56,7 @@ test('a visitor that its client cannot serve goes to another, which lets it in',
 test('the access log counts what was read before the stream was opened', async (t) => {
   const bench = new Bench(t);
   const lines = new LogLines('access');
-  const ingress = new TcpIngress({
-    router: bench.router,
-    limits: LIMITS,
-    clock: new FakeClock(),
-    ledger: new VisitorLedger({ visitorConnectionsMax: 100, connectionsPerAddressMax: 0 }),
-    access: new AccessLog(lines.log),
-  });
+  const ingress = createIngress(bench, { access: new AccessLog(lines.log) });
   const { ours, theirs } = await createSocketPair(t);
   bench.apply('add', TUNNEL, 'one/1');
   ingress.accept(TUNNEL, ours, { first: Buffer.from('hello') });
@@ -73,4 +69,74 @@ test('and to none that keeps it out', async (t) => {
   const { opened, denied, theirs, visitors } = await startPair(t, ['203.0.113.0/24']);
   assert.deepEqual([opened, denied, visitors], [['one/1'], ['tunnels'], 1]);
   assert.equal((await endOf(theirs)).how, 'ECONNRESET');
+});
+
+/** What each stream was sent so far, in the order of their opening. */
+function sentOn({ opener }: Bench): string[] {
+  const data = opener.peer.written(FRAME.DATA);
+  return opener.streams.map(({ id }) =>
+    data.flatMap(({ stream, content }) => (stream === id ? [String(content)] : [])).join(''),
+  );
+}
+
+/** A visitor whose first bytes were read before a client was chosen, and two clients. */
+async function startEarly(t: TestContext, tunnel: string, text = 'hello') {
+  const bench = new Bench(t);
+  const lines = new LogLines('access');
+  const ingress = createIngress(bench, { access: new AccessLog(lines.log) });
+  const pair = await createSocketPair(t);
+  for (const link of ['one/1', 'two/1']) bench.apply('add', tunnel, link);
+  const first = Buffer.from(text);
+  ingress.accept(tunnel, pair.ours, { first });
+  // Its memory is another's, once it is sent.
+  first.fill(0);
+  return { ...pair, bench, lines };
+}
+
+for (const tunnel of ['tls:a.example', TUNNEL]) {
+  test(`what came before a client was chosen follows a visitor of ${tunnel} to another`, async (t) => {
+    const { bench, theirs, lines } = await startEarly(t, tunnel);
+    bench.opener.peer.deliver(valueFrame(FRAME.RST, bench.opener.streams[0]?.id ?? 0, REFUSED));
+    assert.notEqual(bench.opener.chosen[0]?.link, bench.opener.chosen[1]?.link);
+    assert.deepEqual(sentOn(bench), ['hello', 'hello']);
+    theirs.write(' more');
+    await eventually(5000, 'the rest', async () =>
+      assert.deepEqual(sentOn(bench), ['hello', 'hello more']),
+    );
+    theirs.resetAndDestroy();
+    const { bytesIn } = await lines.line('connection', { tunnel });
+    assert.equal(bytesIn, 10, 'counted once');
+  });
+}
+
+test('what has no room on either stream is sent once there is, and the rest behind it', async (t) => {
+  const text = 'x'.repeat(70_000);
+  const { bench, theirs } = await startEarly(t, 'tls:a.example', text);
+  const { peer, streams } = bench.opener;
+  theirs.write(' more');
+  peer.deliver(valueFrame(FRAME.RST, streams[0]?.id ?? 0, REFUSED));
+  assert.deepEqual(
+    sentOn(bench).map(({ length }) => length),
+    [65_536, 65_536],
+  );
+  peer.deliver(valueFrame(FRAME.OPENED, streams[1]?.id ?? 0, 100_000));
+  await eventually(5000, 'the rest', async () => assert.equal(sentOn(bench)[1], `${text} more`));
+});
+
+test('a visitor who has said more than the first bytes goes to no other client', async (t) => {
+  const { bench, theirs } = await startEarly(t, 'tls:a.example');
+  theirs.write(' more');
+  await eventually(5000, 'it is sent', async () => assert.deepEqual(sentOn(bench), ['hello more']));
+  bench.opener.peer.deliver(valueFrame(FRAME.RST, bench.opener.streams[0]?.id ?? 0, REFUSED));
+  assert.equal((await endOf(theirs)).how, 'ECONNRESET');
+  assert.equal(bench.opener.streams.length, 1);
+});
+
+test('nor does one whose first bytes an upstream may have answered', async (t) => {
+  const { bench, theirs } = await startEarly(t, 'tls:a.example');
+  const [stream] = bench.opener.streams;
+  bench.opener.peer.deliver(valueFrame(FRAME.OPENED, stream?.id ?? 0, 0));
+  bench.opener.peer.deliver(valueFrame(FRAME.RST, stream?.id ?? 0, REFUSED));
+  assert.equal((await endOf(theirs)).how, 'ECONNRESET');
+  assert.equal(bench.opener.streams.length, 1);
 });
