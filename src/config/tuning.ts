@@ -34,7 +34,7 @@ export const SHARED_TUNING = {
   'streams-per-link-max': tuning(
     integer({ min: 1, max: 1_000_000 }),
     '10000',
-    'open streams on one link at most',
+    'streams that the other side may have open on one link',
   ),
   'upstream-connect-timeout': tuning(duration(TIMEOUT), '10s', 'time to reach an upstream'),
   'tcp-idle-timeout': tuning(

@@ -27,7 +27,7 @@ import { canReceive, EVENT, STREAM } from '../wire/stream-state.ts';
 import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
 import { Sender } from './sender.ts';
 import { Stream, type StreamCarrier, type StreamSink, UNSET_SINK } from './stream.ts';
-import { type Parity, StreamTable } from './stream-table.ts';
+import { hasRoom, type Parity, StreamTable } from './stream-table.ts';
 
 export interface SessionEvents {
   /** A control body other than OPEN. May raise WireError. Valid during the call only. */
@@ -116,8 +116,8 @@ export class Session implements LinkSink, StreamCarrier {
 
   get #hasRoom(): boolean {
     const { streamsOpeningMax = STREAMS_OPENING_MAX } = this.#options;
-    const { count, openingCount } = this.#streams;
-    return count < this.#peer.streams && openingCount < streamsOpeningMax;
+    const { ours, openingCount } = this.#streams;
+    return hasRoom(ours, this.#peer.streams) && openingCount < streamsOpeningMax;
   }
 
   get isLeaving(): boolean {
@@ -240,6 +240,10 @@ export class Session implements LinkSink, StreamCarrier {
   grantPaid(stream: Stream, bytes: number): void {
     const { clock } = this.#options;
     this.#sendCredit(stream, stream.window.pay(bytes, clock.nowMs(), this.#keepalive.roundTripMs));
+  }
+
+  hold(stream: Stream): void {
+    this.#streams.hold(stream);
   }
 
   release(stream: Stream): void {
@@ -391,11 +395,12 @@ export class Session implements LinkSink, StreamCarrier {
 
   #onOpen(id: number, open: Open): void {
     this.#streams.admit(id);
+    const isFull = !hasRoom(this.#streams.peers, this.#options.limits.streams);
     const creditBytes = this.announce().credit;
     const stream = this.#createStream(id, STREAM.ACCEPTING, creditBytes, UNSET_SINK);
     stream.credit.grant(open.window);
     if (this.#phase === PHASE.LEAVING) stream.reset('SLW_LINK_DRAINING');
-    else if (this.#streams.count > this.#options.limits.streams) stream.reset('SLW_STREAM_LIMIT');
+    else if (isFull) stream.reset('SLW_STREAM_LIMIT');
     else this.#options.events.onOpen(stream, open);
     if (stream.isEnded) this.#countIdle();
   }

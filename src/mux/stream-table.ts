@@ -1,5 +1,7 @@
 // The streams of a session, and which ids were ever used.
 //
+//   opened --> open --both FINs, bytes are held--> held --taken--> gone      --RST--> gone
+//
 // Invariant: an id is used once, by the side that its parity names, in growing order; so a frame on
 // an unknown id is either late (its stream has ended) or a mistake, and the table can tell. Must
 // not know: frames, credit, or what happens on a stream.
@@ -18,9 +20,28 @@ export interface StreamTableOptions {
   readonly firstId?: number;
 }
 
+/** Streams that one side has opened: those that live, and those of which only bytes are left. */
+interface Tally {
+  open: number;
+  held: number;
+}
+
+interface Place {
+  stream: Stream | undefined;
+  state: keyof Tally;
+}
+
+/** May one more be opened? Those that are held have a bound of their own, as they are no streams to
+ * their opener any more: their sinks are sockets, also where they are a byte each. */
+export function hasRoom({ open, held }: Readonly<Tally>, streamsMax: number): boolean {
+  return open < streamsMax && held < streamsMax;
+}
+
 export class StreamTable {
   /** Places, as base/roster.ts says: what a Map has dropped may live on. */
-  readonly #places = new Map<number, { stream: Stream | undefined }>();
+  readonly #places = new Map<number, Place>();
+  readonly #ours: Tally = { open: 0, held: 0 };
+  readonly #peers: Tally = { open: 0, held: 0 };
   /** Ours that wait for OPENED, oldest first. */
   readonly #opening = new Roster<Stream>();
   readonly #oursOdd: number;
@@ -34,6 +55,14 @@ export class StreamTable {
 
   get count(): number {
     return this.#places.size;
+  }
+
+  get ours(): Readonly<Tally> {
+    return this.#ours;
+  }
+
+  get peers(): Readonly<Tally> {
+    return this.#peers;
   }
 
   get openingCount(): number {
@@ -71,7 +100,8 @@ export class StreamTable {
   }
 
   add(stream: Stream): void {
-    this.#places.set(stream.id, { stream });
+    this.#places.set(stream.id, { stream, state: 'open' });
+    this.#tallyOf(stream.id).open += 1;
   }
 
   addOpening(stream: Stream): void {
@@ -84,12 +114,23 @@ export class StreamTable {
     stream.openingSeat?.leave();
   }
 
+  /** Both FINs have passed, and not all that came is taken. */
+  hold({ id }: Stream): void {
+    const place = this.#places.get(id);
+    if (place?.state !== 'open') return;
+    const tally = this.#tallyOf(id);
+    place.state = 'held';
+    tally.open -= 1;
+    tally.held += 1;
+  }
+
   /** False: it was not there. */
   delete(stream: Stream): boolean {
     stream.openingSeat?.leave();
     const place = this.#places.get(stream.id);
     if (place === undefined) return false;
     place.stream = undefined;
+    this.#tallyOf(stream.id)[place.state] -= 1;
     return this.#places.delete(stream.id);
   }
 
@@ -121,6 +162,10 @@ export class StreamTable {
       if (stream.window.heldBytes > 0) holding.push(stream);
     }
     return holding.sort((a, b) => a.progressMs - b.progressMs);
+  }
+
+  #tallyOf(id: number): Tally {
+    return this.#isOurs(id) ? this.#ours : this.#peers;
   }
 
   #isOurs(id: number): boolean {

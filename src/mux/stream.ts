@@ -65,6 +65,8 @@ export interface StreamCarrier {
   grantPaid(stream: Stream, bytes: number): void;
   /** No new streams are opened beside this one. */
   readonly isLeaving: boolean;
+  /** Both FINs have passed, and bytes are held yet. */
+  hold(stream: Stream): void;
   /** The stream has ended and holds nothing: forget it. */
   release(stream: Stream): void;
 }
@@ -218,7 +220,9 @@ export class Stream {
 
   /** For the session: both FINs have passed, or not yet. */
   settle(): void {
-    if (this.isEnded) this.#releaseWhenEmpty();
+    if (!this.isEnded) return;
+    if (this.window.heldBytes > 0) this.#carrier.hold(this);
+    else this.#carrier.release(this);
   }
 
   /** For the session: the end without a word to the peer. Idempotent. */

@@ -14,6 +14,8 @@ import {
   idOf,
   openOurs,
   RawPeer,
+  REQUEST,
+  RecordingSink,
   repeat,
   valueFrame,
 } from './raw-peer.ts';
@@ -39,7 +41,7 @@ function resetsOf(peer: RawPeer): (readonly [number, number | Buffer])[] {
 }
 
 test('an OPEN beyond the limit of streams is reset, and its slot is free again', () => {
-  const peer = new RawPeer({ limits: { streams: 3 } });
+  const peer = new RawPeer({ limits: { streams: 2 } });
   assertLinkLives(peer, () => {
     peer.open(0);
     peer.open(1);
@@ -52,6 +54,43 @@ test('an OPEN beyond the limit of streams is reset, and its slot is free again',
     peer.open(3);
     assert.equal(resetsOf(peer).length, 1);
   });
+});
+
+test('streams of one side are no streams of the other', () => {
+  const peer = new RawPeer({ limits: { streams: 2 }, announces: { streams: 2 } });
+  const ours = [openOurs(peer), openOurs(peer)];
+  assert.equal(peer.session.canOpen, false);
+  peer.open(0);
+  peer.open(1);
+  assert.deepEqual(resetsOf(peer), [], 'the peer has what it was granted');
+  peer.open(2);
+  assert.deepEqual(resetsOf(peer), [[peer.peerId(2), ERRORS.SLW_STREAM_LIMIT.wire]]);
+  ours[0]?.stream?.reset('SLW_STREAM_CANCELLED');
+  assert.equal(typeof peer.session.open(REQUEST, new RecordingSink()), 'object');
+  assert.equal(peer.session.streamsCount, 4);
+});
+
+test('a stream that has ended leaves its slot, though bytes of it are held', () => {
+  const peer = new RawPeer({ limits: { streams: 2 } });
+  const endOne = (index: number): void => {
+    const id = peer.open(index);
+    peer.deliver(dataFrame(id, 10));
+    peer.deliver(valueFrame(FRAME.FIN, id, 0));
+    peer.accepted.at(-1)?.stream?.end();
+  };
+  endOne(0);
+  peer.open(1);
+  peer.open(2);
+  assert.deepEqual(resetsOf(peer), [], 'two are open, and one is held');
+  peer.deliver(valueFrame(FRAME.RST, peer.peerId(1), 42));
+  endOne(3);
+  peer.open(4);
+  const limit = ERRORS.SLW_STREAM_LIMIT.wire;
+  assert.deepEqual(resetsOf(peer), [[peer.peerId(4), limit]], 'no more are held than may be open');
+  peer.accepted[0]?.take();
+  peer.open(5);
+  assert.equal(resetsOf(peer).length, 1);
+  assert.deepEqual([peer.session.streamsCount, peer.ends], [3, []]);
 });
 
 test('an OPEN that the owner refuses is reset, and what follows it is ignored', () => {
