@@ -82,13 +82,7 @@ export class UdpIngress {
   /** Opens a tunnel's port, unless it is open. Rejects with a SluicewayError. */
   async open(request: ListenRequest): Promise<Listening> {
     const { name } = request;
-    let opening = this.#ports.get(name);
-    if (opening === undefined) {
-      opening = this.#bind(request);
-      this.#ports.set(name, opening);
-      opening.catch(() => this.#ports.delete(name));
-    }
-    const { socket } = await opening;
+    const { socket } = await (this.#ports.get(name) ?? this.#open(request));
     // Node names no descriptor of it: a successor opens a socket of its own beside it.
     return { port: socket.port, fds: [] };
   }
@@ -132,6 +126,18 @@ export class UdpIngress {
       flow.end(clock.nowMs());
     }
     return denied.length;
+  }
+
+  #open(request: ListenRequest): Promise<OpenPort> {
+    const { name } = request;
+    const opening = this.#bind(request);
+    this.#ports.set(name, opening);
+    // The caller hears of a failure; here it only makes the name free again, unless it was closed
+    // and opened meanwhile.
+    opening.catch(() => {
+      if (this.#ports.get(name) === opening) this.#ports.delete(name);
+    });
+    return opening;
   }
 
   async #bind(request: ListenRequest): Promise<OpenPort> {

@@ -3,6 +3,8 @@
 // whose peer the test plays, time given by the test.
 
 import assert from 'node:assert/strict';
+import dgram from 'node:dgram';
+import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { type Network, readNetwork } from '../../src/base/network.ts';
 import { NetworkSet } from '../../src/base/network-set.ts';
@@ -15,7 +17,7 @@ import { bodyFrame, RawPeer, valueFrame } from '../mux/raw-peer.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { type UdpVisitor, visitUdp } from '../support/udp.ts';
+import { startUdp, type UdpVisitor, visitUdp } from '../support/udp.ts';
 
 const TUNNEL = 'udp:5353';
 const LIMITS = {
@@ -104,6 +106,28 @@ class Bench {
     return new Map(this.meter.sample().dropped).get(reason) ?? -1;
   }
 }
+
+test('a port that is opened again while it could not be opened is known, and closes', async (t) => {
+  const { ingress } = new Bench();
+  const taken = await startUdp(t);
+  const request = { name: TUNNEL, host: '127.0.0.1', port: 0, reusePort: true };
+  const first = assert.rejects(ingress.open({ ...request, port: taken.port }));
+  ingress.close(TUNNEL);
+  const second = ingress.open(request);
+  undoAfter(t, () => ingress.closeAll());
+  await first;
+  const { port } = await second;
+  assert.equal((await ingress.open(request)).port, port, 'it is the same');
+  ingress.close(TUNNEL);
+  await eventually(WAIT_MS, 'nobody has it', async () => {
+    const next = dgram.createSocket('udp4');
+    undoAfter(t, () => {
+      next.close();
+    });
+    next.bind(port, '127.0.0.1');
+    await once(next, 'listening');
+  });
+});
 
 test('a flow whose visitor did not go on ends after 30 s', async (t) => {
   const bench = new Bench();
