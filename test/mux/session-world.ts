@@ -17,10 +17,11 @@ import type { Open } from '../../src/wire/open.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { createLinkPair, type MemoryLink } from '../support/memory-link.ts';
 
-/** As throttles have it, and above what a sender that is paced waits. */
+/** As throttles have it. */
 const ROUND_MS = 25;
-/** So many without anything that moves, and timers have run between them. */
-const QUIET_ROUNDS = 2;
+/** So many without anything that moves, each twice as long as the one before, 12 s together: a
+ * sender that is paced waits for most of the time that the line took, which a script makes long. */
+const QUIET_ROUNDS = 9;
 
 /** One end of one stream, and what it has seen. */
 class End implements StreamSink {
@@ -271,7 +272,7 @@ export class World {
     for (let round = 0; round < 100_000 && quietRounds < QUIET_ROUNDS; round += 1) {
       while (this.isAccepting) this.accept();
       let moved = this.throttles.reduce((sum, { waitingCount }) => sum + waitingCount, 0);
-      if (moved > 0 || quietRounds > 0) this.clock.advance(ROUND_MS);
+      if (moved > 0 || quietRounds > 0) this.clock.advance(ROUND_MS * 2 ** quietRounds);
       for (const link of this.links) moved += link.move(1 << 20);
       for (const end of this.pairs.flat()) {
         moved += end.heldBytes;
