@@ -230,6 +230,10 @@ export class Session implements LinkSink, StreamCarrier {
     this.#link.writeValue(FRAME.RST, stream.id, ERRORS[code].wire);
   }
 
+  stopReceiving(stream: Stream): void {
+    if (this.#receiving === stream) this.#receiving = undefined;
+  }
+
   grant(stream: Stream, bytes: number): void {
     const nowMs = this.#options.clock.nowMs();
     stream.progressMs = nowMs;
@@ -248,7 +252,7 @@ export class Session implements LinkSink, StreamCarrier {
 
   release(stream: Stream): void {
     if (!this.#streams.delete(stream)) return;
-    if (this.#receiving === stream) this.#receiving = undefined;
+    this.stopReceiving(stream);
     stream.free();
     if (this.#phase === PHASE.LEAVING && this.#streams.count === 0) this.#options.events.onIdle();
   }

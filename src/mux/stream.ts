@@ -2,7 +2,8 @@
 //
 // Invariant: what is sent never exceeds the granted credit; credit is granted when the sink says
 // that bytes were taken, not when they arrive; the state changes only through `transition`. After
-// the end nothing is sent and the sink is not called again. Must not know: links, sockets, HTTP.
+// the end nothing is sent, and the sink is told one thing at most: that its session has no memory
+// for what it holds. Must not know: links, sockets, HTTP.
 
 import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
@@ -60,6 +61,8 @@ export interface StreamCarrier {
   /** Answers OPEN and widens the stream's window to its full size. */
   sendOpened(stream: Stream): void;
   sendReset(stream: Stream, code: ErrorCode): void;
+  /** What is under way to the stream is dropped. */
+  stopReceiving(stream: Stream): void;
   grant(stream: Stream, bytes: number): void;
   /** Of what was taken under a throttle, so much may be granted now. */
   grantPaid(stream: Stream, bytes: number): void;
@@ -201,6 +204,21 @@ export class Stream {
   reset(code: ErrorCode): void {
     if (!this.isEnded) this.#carrier.sendReset(this, code);
     this.drop(code);
+  }
+
+  /**
+   * The same, but that the sink still holds `heldBytes` of what it was given: they stay on the
+   * session's account until they are consumed. Idempotent.
+   */
+  cancel(code: ErrorCode, heldBytes: number): void {
+    if (this.isEnded) return;
+    this.#carrier.sendReset(this, code);
+    this.endCode = code;
+    this.move(EVENT.RESET);
+    this.#queue.clear();
+    this.#carrier.stopReceiving(this);
+    this.window.keep(heldBytes);
+    this.#releaseWhenEmpty();
   }
 
   /** The sink's socket has taken `bytes` of what `onData` gave it. */

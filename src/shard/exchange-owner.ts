@@ -30,6 +30,8 @@ export interface ExchangeOwner {
   onAnswered(isKeepAlive: boolean): void;
   /** No byte of a final response was sent: answer with the code's page. */
   onFailed(code: ErrorCode): void;
+  /** What waits for the visitor is more than there is memory for: cut the connection, at once. */
+  onMemoryShort(): void;
   /** The response broke: cut the connection. */
   onCut(): void;
   /** The upstream switched to WebSocket; `rest` came after its head. */

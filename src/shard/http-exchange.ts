@@ -63,7 +63,7 @@ export class HttpExchange implements StreamSink {
   constructor(context: HttpContext, owner: ExchangeOwner, visitor: VisitorInfo) {
     this.#context = context;
     this.#owner = owner;
-    this.#upstream = new HttpUpstream(context, visitor, this);
+    this.#upstream = new HttpUpstream(context, owner, visitor, this);
     this.#request = new RequestSending(context, owner, this.#upstream);
     this.#heads = new ResponseHeads(context, owner.outlet);
     this.#record = new ExchangeRecord(context, owner);
@@ -71,6 +71,11 @@ export class HttpExchange implements StreamSink {
 
   get state(): ExchangeState {
     return this.#state;
+  }
+
+  /** Has the visitor left so many whole answers that it should be asked no further? */
+  get owesMany(): boolean {
+    return this.#upstream.owesMany;
   }
 
   /** Does the visitor still owe a part of the request's body? */
@@ -191,6 +196,12 @@ export class HttpExchange implements StreamSink {
     this.#settleState('free');
   }
 
+  /** The visitor's socket is gone, with all that waited in it. */
+  close(code?: ErrorCode): void {
+    this.#upstream.settle(0);
+    this.abandon(code);
+  }
+
   /**
    * Between two requests, about once a second: a stream that is idle for long goes before its
    * upstream closes it, as a request that is on its way by then may not be sent again.
@@ -244,8 +255,11 @@ export class HttpExchange implements StreamSink {
   }
 
   onReset(code: ErrorCode): void {
+    // What it has brought waits for the visitor, be it of an answer before this one.
+    const isShort = code === 'SLW_STREAM_MEMORY' && this.#upstream.isHeld;
     this.#upstream.forget();
-    if (this.#state === 'sending' || this.#state === 'waiting') this.#repeatOrFail(code);
+    if (isShort) this.#owner.onMemoryShort();
+    else if (this.#state === 'sending' || this.#state === 'waiting') this.#repeatOrFail(code);
     else if (this.#state !== 'free') this.#cut();
   }
 

@@ -1,9 +1,15 @@
-// Streams that a visitor connection has no more use for, until their upstream has gone too.
+// Streams that a visitor connection has no more use for: until their upstream has gone too, and
+// until the visitor has taken what they brought.
 //
-// Invariant: each gets a FIN first, so that an upstream sees its keep-alive connection closed and
-// not reset; what still arrives ends it by a reset, and so does a deadline. Must not know: what
-// was exchanged before.
+//   part --FIN--> upstream's FIN awaited --it comes--> over --visitor has taken all--> released
+//   end, reset ---------------------------------------/
+//
+// Invariant: an idle stream gets a FIN first, so that an upstream sees its keep-alive connection
+// closed and not reset; what still arrives ends it by a reset, and so does a deadline. What waits
+// for the visitor stays on the account of its session, which can have it back: by a cut of the
+// visitor. Must not know: what was exchanged before.
 
+import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import { Roster, type Seat } from '../base/roster.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
@@ -20,30 +26,63 @@ export const SILENT_SINK: StreamSink = {
   onWritable: ignore,
 };
 
-class Farewell implements StreamSink {
-  readonly deadlineMs: number;
-  readonly #stream: Stream;
-  readonly #seat: Seat<Farewell>;
+/** Whoever still holds some of what a stream has brought. */
+export interface Holder {
+  /** The stream's session has no memory for it any more. */
+  onMemoryShort(): void;
+}
 
-  constructor(stream: Stream, deadlineMs: number, all: Roster<Farewell>) {
-    this.deadlineMs = deadlineMs;
+export class Farewell implements StreamSink {
+  /** Of what it brought, so much waits for the visitor. */
+  heldBytes: number;
+  deadlineMs = Number.POSITIVE_INFINITY;
+  readonly #stream: Stream;
+  readonly #holder: Holder;
+  #seat: Seat<Farewell> | undefined;
+
+  constructor(stream: Stream, heldBytes: number, holder: Holder) {
+    this.heldBytes = heldBytes;
     this.#stream = stream;
-    this.#seat = all.enter(this);
+    this.#holder = holder;
     stream.sink = this;
-    stream.end();
+  }
+
+  /** Ends an idle stream; it is one of `all` until its upstream has gone. */
+  part(all: Roster<Farewell>, deadlineMs: number): void {
+    this.deadlineMs = deadlineMs;
+    this.#seat = all.enter(this);
+    this.#stream.end();
+  }
+
+  /** Ends a stream whose upstream has sent its FIN. */
+  end(): void {
+    this.#stream.end();
+  }
+
+  reset(code: ErrorCode): void {
+    this.#seat?.leave();
+    this.#stream.cancel(code, this.heldBytes);
+  }
+
+  /** The visitor has taken so much of it. */
+  settle(bytes: number): void {
+    this.heldBytes -= bytes;
+    this.#stream.consumed(bytes);
   }
 
   onData(piece: Buffer): void {
     release(piece);
-    this.giveUp();
+    this.reset('SLW_STREAM_CANCELLED');
   }
 
   onFin(): void {
-    this.#seat.leave();
+    this.#seat?.leave();
   }
 
-  onReset(): void {
-    this.#seat.leave();
+  /** The visitor has all that it was to have, unless that itself is what there is no room for. */
+  onReset(code: ErrorCode): void {
+    this.#seat?.leave();
+    if (code === 'SLW_STREAM_MEMORY' && this.heldBytes > 0) this.#holder.onMemoryShort();
   }
 
   onOpened(): void {
@@ -52,12 +91,6 @@ class Farewell implements StreamSink {
 
   onWritable(): void {
     // Nothing is left to write.
-  }
-
-  giveUp(): void {
-    this.#seat.leave();
-    this.#stream.sink = SILENT_SINK;
-    this.#stream.reset('SLW_STREAM_CANCELLED');
   }
 }
 
@@ -68,13 +101,15 @@ export class Farewells {
     return this.#all.size;
   }
 
-  /** Ends `stream`, which is idle and belongs to nobody from now on. */
-  part(stream: Stream, nowMs: number): void {
-    new Farewell(stream, nowMs + FAREWELL_MS, this.#all);
+  /** Ends the stream of `farewell`, which is idle. */
+  part(farewell: Farewell, nowMs: number): void {
+    farewell.part(this.#all, nowMs + FAREWELL_MS);
   }
 
   sweep(nowMs: number): void {
-    for (const farewell of this.#all) if (nowMs >= farewell.deadlineMs) farewell.giveUp();
+    for (const farewell of this.#all) {
+      if (nowMs >= farewell.deadlineMs) farewell.reset('SLW_STREAM_CANCELLED');
+    }
   }
 }
 

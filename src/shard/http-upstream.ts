@@ -2,18 +2,27 @@
 //
 // Invariant: it leads to the tunnel of the request at hand, along a route that was there when the
 // request began; credit is granted for what the visitor's socket has taken, never for more than was
-// received; a stream that is given up gets no more calls. Must not know: HTTP.
+// received. What a stream that was let go has brought stays on its account until then, too; of
+// several the oldest is settled first. Must not know: HTTP.
 
 import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import type { HeaderEdits } from '../http/header-edits.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import type { ExchangeOwner } from './exchange-owner.ts';
 import type { HttpContext } from './http-context.ts';
-import { SILENT_SINK } from './http-farewell.ts';
+import { Farewell } from './http-farewell.ts';
 import type { OpenWish, VisitorInfo, Way } from './router.ts';
+
+/** Streams that were let go, of which some waits for the visitor: each costs what a stream does,
+ * however little that is. Guess: more than anybody pipelines who reads. */
+const OWED_STREAMS_MAX = 16;
+
+type Owner = Pick<ExchangeOwner, 'outlet' | 'onMemoryShort'>;
 
 export class HttpUpstream {
   readonly #context: HttpContext;
+  readonly #owner: Owner;
   readonly #visitor: VisitorInfo;
   readonly #sink: StreamSink;
   #stream: Stream | undefined;
@@ -22,14 +31,29 @@ export class HttpUpstream {
   #requestsCount = 0;
   /** Received and not yet granted again. */
   #heldBytes = 0;
+  /** Streams that were let go before the visitor had taken all of them, oldest first. */
+  #owed: Farewell[] | undefined;
+  /** What they hold together. */
+  #owedBytes = 0;
   /** As `hasMoved` last saw them. */
   #queuedBytes = 0;
   #creditBytes = Number.POSITIVE_INFINITY;
 
-  constructor(context: HttpContext, visitor: VisitorInfo, sink: StreamSink) {
+  constructor(context: HttpContext, owner: Owner, visitor: VisitorInfo, sink: StreamSink) {
     this.#context = context;
+    this.#owner = owner;
     this.#visitor = visitor;
     this.#sink = sink;
+  }
+
+  /** Have so many been let go untaken that no further one should be opened for the visitor? */
+  get owesMany(): boolean {
+    return this.#owed !== undefined && this.#owed.length >= OWED_STREAMS_MAX;
+  }
+
+  /** Does some of what the stream at hand has brought wait for the visitor? */
+  get isHeld(): boolean {
+    return this.#heldBytes > 0;
   }
 
   /** Has the stream carried a request before this one? */
@@ -118,10 +142,26 @@ export class HttpUpstream {
 
   /** Grants what is no longer in the visitor's socket, where `queuedBytes` wait. */
   settle(queuedBytes: number): void {
-    const bytes = this.#heldBytes - queuedBytes;
+    let bytes = this.#owedBytes + this.#heldBytes - queuedBytes;
     if (bytes <= 0) return;
+    if (this.#owedBytes > 0) bytes = this.#settleOwed(bytes);
+    if (bytes === 0) return;
     this.#heldBytes -= bytes;
     this.#stream?.consumed(bytes);
+  }
+
+  /** Returns how many of the bytes that were taken came by the stream at hand. */
+  #settleOwed(bytes: number): number {
+    const owed = this.#owed ?? [];
+    let left = bytes;
+    for (let oldest = owed[0]; left > 0 && oldest !== undefined; oldest = owed[0]) {
+      const taken = Math.min(left, oldest.heldBytes);
+      left -= taken;
+      this.#owedBytes -= taken;
+      if (taken === oldest.heldBytes) owed.shift();
+      oldest.settle(taken);
+    }
+    return left;
   }
 
   /** Between two requests: a stream that takes no more of them would only hold its link up. */
@@ -131,24 +171,18 @@ export class HttpUpstream {
 
   /** Lets an idle stream go, with a FIN. */
   part(): void {
-    const stream = this.#take();
-    if (stream === undefined) return;
-    this.#context.farewells.part(stream, this.#context.clock.nowMs());
+    const farewell = this.#letGo();
+    if (farewell === undefined) return;
+    this.#context.farewells.part(farewell, this.#context.clock.nowMs());
   }
 
   /** The upstream has sent its FIN: the stream ends with ours. */
   end(): void {
-    const stream = this.#take();
-    if (stream === undefined) return;
-    stream.sink = SILENT_SINK;
-    stream.end();
+    this.#letGo()?.end();
   }
 
   reset(code: ErrorCode): void {
-    const stream = this.#take();
-    if (stream === undefined) return;
-    stream.sink = SILENT_SINK;
-    stream.reset(code);
+    this.#letGo()?.reset(code);
   }
 
   /** The stream is gone by itself. */
@@ -165,10 +199,18 @@ export class HttpUpstream {
     return stream;
   }
 
-  #take(): Stream | undefined {
-    this.settle(0);
+  #letGo(): Farewell | undefined {
     const stream = this.#stream;
+    if (stream === undefined) return undefined;
+    // What is not in the outlet by now never will be.
+    this.settle(this.#owner.outlet.queuedBytes);
+    const farewell = new Farewell(stream, this.#heldBytes, this.#owner);
+    if (this.#heldBytes > 0) {
+      this.#owed ??= [];
+      this.#owed.push(farewell);
+      this.#owedBytes += this.#heldBytes;
+    }
     this.forget();
-    return stream;
+    return farewell;
   }
 }

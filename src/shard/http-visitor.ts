@@ -327,8 +327,8 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
       this.#linger();
       return;
     }
-    if (this.outlet.queuedBytes > UNTAKEN_BYTES_MAX) {
-      // A visitor who asks and does not read: nothing more is asked for it until it does.
+    if (this.#isBehind) {
+      // Nothing more is asked for it until it does.
       this.#phase = 'unread';
       this.#deadlineMs = Number.POSITIVE_INFINITY;
       this.socket.pause();
@@ -352,9 +352,14 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     if (this.socket.readableEnded) this.#receiveEnd();
   }
 
+  /** Does it ask, and leave what it was answered? */
+  get #isBehind(): boolean {
+    return this.outlet.queuedBytes > UNTAKEN_BYTES_MAX || this.#exchange.owesMany;
+  }
+
   #afterTaken(): void {
     this.#exchange.settle();
-    if (this.#phase !== 'unread' || this.outlet.queuedBytes > UNTAKEN_BYTES_MAX) return;
+    if (this.#phase !== 'unread' || this.#isBehind) return;
     this.socket.resume();
     this.#goOn(this.#context.clock.nowMs());
   }
@@ -366,6 +371,10 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.#exchange.count(status, pages.bodyBytes(code, method));
     this.#context.log.debug({ code, tunnel, status }, 'request not served');
     this.#linger(pages.pageFor(code, method));
+  }
+
+  onMemoryShort(): void {
+    this.#giveUp('SLW_STREAM_MEMORY');
   }
 
   onCut(): void {
@@ -424,7 +433,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     this.#phase = 'closed';
     this.#dropParser();
     this.#held = undefined;
-    this.#exchange.abandon(code);
+    this.#exchange.close(code);
     this.#home.onGone(this);
   }
 

@@ -181,6 +181,13 @@ export class ReceiveWindow {
     return grant;
   }
 
+  /** The stream ended: of what it holds `bytes` are still to be taken, the rest never will be. */
+  keep(bytes: number): void {
+    const lostBytes = this.#heldBytes - bytes;
+    this.#letGo(lostBytes);
+    this.#takenBytes += lostBytes;
+  }
+
   /** The stream ended: what it held and what it had grown is free again. */
   release(): void {
     this.#memory.heldBytes -= this.#heldBytes;

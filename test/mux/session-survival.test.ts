@@ -246,6 +246,24 @@ test('many streams that hold one byte each do not shield those that hold much', 
   assert.deepEqual(peer.ends, []);
 });
 
+test('a stream that is cancelled in a frame holds what its sink still has, and no more', () => {
+  const peer = new RawPeer({ limits: { memoryBytes: 10_000 } });
+  const [sink, other] = [openOurs(peer), openOurs(peer)];
+  const frame = dataFrame(idOf(sink), 9000);
+  peer.deliver(frame.subarray(0, frame.length - 5000));
+  sink.stream?.consumed(1000);
+  sink.stream?.cancel('SLW_STREAM_CANCELLED', 3000);
+  peer.deliver(frame.subarray(frame.length - 5000));
+  assert.deepEqual([sink.bytes.length, peer.session.memory.heldBytes], [4000, 3000]);
+  sink.stream?.consumed(1000);
+  assert.deepEqual([peer.session.memory.heldBytes, peer.session.streamsCount], [2000, 2]);
+  peer.deliver(dataFrame(idOf(other), 9000));
+  assert.deepEqual([sink.resets, other.resets], [['SLW_STREAM_MEMORY'], []]);
+  assert.deepEqual([peer.session.memory.heldBytes, peer.session.streamsCount], [9000, 1]);
+  assert.deepEqual(resetsOf(peer), [[idOf(sink), ERRORS.SLW_STREAM_CANCELLED.wire]]);
+  assert.deepEqual(peer.ends, []);
+});
+
 test('a hog that is reset by a sink of another is not told twice', () => {
   const peer = new RawPeer({ limits: { memoryBytes: 1000 } });
   const [first, second] = [openOurs(peer), openOurs(peer)];

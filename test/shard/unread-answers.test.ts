@@ -136,7 +136,7 @@ test('who leaves the end of a whole answer is cut behind its keep-alive time', a
   await eventually(WAIT_MS, 'it is answered', async () => assert.equal(edge.metered.length, 1));
   edge.pass(0);
   edge.pass(LIMITS.keepAliveTimeoutMs);
-  assert.deepEqual(stream.log, ['end'], 'let go: what waits is in no stream any more');
+  assert.deepEqual(stream.log, ['end'], 'let go');
   // Beside the end that has just begun no stream here can be reset.
   await turns();
   edge.pass(UNTAKEN_MS_MAX - LIMITS.keepAliveTimeoutMs - 1);

@@ -82,6 +82,11 @@ export class LoopbackStream {
     this.#socket.resetAndDestroy();
   }
 
+  /** Nothing is accounted here: what is held may be consumed later, as ever. */
+  cancel(code: ErrorCode): void {
+    this.reset(code);
+  }
+
   /** What the upstream's socket has not taken; there is no credit beside it. */
   get queuedBytes(): number {
     return this.#socket.writableLength;

@@ -1,0 +1,239 @@
+// Goal: what waits for slow visitors of whole answers is on the account of their link's session
+// until they take it, and its limit cuts them; who takes it gets all. Method: the HTTP ingress on
+// real sockets, with visitors that pause, over one real session whose peer a test answers for.
+
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { ErrorCode } from '../../src/base/errors.ts';
+import type { Stream, StreamSink } from '../../src/mux/stream.ts';
+import type { OpenedStream, VisitorInfo } from '../../src/shard/router.ts';
+import { FRAME } from '../../src/wire/frame.ts';
+import { bodyFrame, RawPeer, REQUEST, valueFrame } from '../mux/raw-peer.ts';
+import { eventually } from '../support/deadline.ts';
+import { type Edge, type Peer, startEdge, turns } from '../support/http-edge.ts';
+import { LoopbackRouter, ROUTE_CLIENT } from '../support/http-stream.ts';
+
+const WAIT_MS = 5000;
+const GET = 'GET / HTTP/1.1\r\nHost: a.example\r\n\r\n';
+const KEPT = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
+const CLOSING = 'HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n';
+const CHUNK = `8000\r\n${'x'.repeat(0x8000)}\r\n`;
+const END = '0\r\n\r\n';
+/** Of each answer so much waits in the process at least, whatever the kernels take. */
+const WAITING_BYTES = 0x8000;
+
+/** All tunnels lead over one link. */
+class LinkRouter extends LoopbackRouter {
+  readonly opened: Stream[] = [];
+  readonly #link: RawPeer;
+
+  constructor(link: RawPeer) {
+    super();
+    this.#link = link;
+    this.tunnels.set('a.example', 1);
+  }
+
+  override openStream(
+    _tunnel: string,
+    _visitor: VisitorInfo,
+    sink: StreamSink,
+  ): OpenedStream | ErrorCode {
+    const stream = this.#link.session.open(REQUEST, sink);
+    if (typeof stream === 'string') return stream;
+    this.opened.push(stream);
+    return { stream, way: { edits: undefined, budget: undefined, client: ROUTE_CLIENT } };
+  }
+}
+
+interface Scene {
+  readonly edge: Edge;
+  readonly link: RawPeer;
+  readonly router: LinkRouter;
+}
+
+async function scene(t: TestContext, memoryBytes = 64 << 20): Promise<Scene> {
+  const link = new RawPeer({ limits: { memoryBytes } });
+  const router = new LinkRouter(link);
+  return { edge: await startEdge(t, { ingress: { router } }), link, router };
+}
+
+function say({ link }: Scene, stream: Stream, text: string): void {
+  link.deliver(bodyFrame(FRAME.DATA, stream.id, Buffer.from(text)));
+}
+
+/** The stream of the next request, which was accepted. */
+async function nextStream({ link, router }: Scene, count: number): Promise<Stream> {
+  await eventually(WAIT_MS, 'a stream is opened', async () => {
+    assert.equal(router.opened.length, count);
+  });
+  const stream = router.opened[count - 1];
+  assert.ok(stream !== undefined);
+  link.deliver(valueFrame(FRAME.OPENED, stream.id, 0));
+  return stream;
+}
+
+/** A visitor who has asked with `request`, and reads nothing. */
+async function ask(at: Scene, request = GET): Promise<{ visitor: Peer; stream: Stream }> {
+  const visitor = await at.edge.visit();
+  visitor.socket.pause();
+  visitor.send(request);
+  return { visitor, stream: await nextStream(at, at.router.opened.length + 1) };
+}
+
+/** Answers with `head` and a body of which some waits in this process in the end. */
+async function answer(at: Scene, stream: Stream, head: string): Promise<void> {
+  say(at, stream, head);
+  await turns();
+  while (stream.window.heldBytes < WAITING_BYTES) {
+    say(at, stream, CHUNK);
+    await turns(5);
+  }
+  say(at, stream, END);
+  await turns();
+}
+
+/** The upstream has closed. */
+async function close({ link }: Scene, stream: Stream): Promise<void> {
+  link.deliver(valueFrame(FRAME.FIN, stream.id, 0));
+  await turns();
+}
+
+async function readWhole(visitor: Peer): Promise<void> {
+  visitor.socket.resume();
+  await visitor.until('the answer is whole', () => visitor.text.endsWith(END));
+}
+
+async function untilNothingIsHeld({ link }: Scene): Promise<void> {
+  await eventually(WAIT_MS, 'nothing is held', async () => {
+    assert.deepEqual([link.session.memory.heldBytes, link.session.streamsCount], [0, 0]);
+  });
+}
+
+test('what waits of a whole answer is held by its session until it is taken', async (t) => {
+  const at = await scene(t);
+  const { visitor, stream } = await ask(at);
+  await answer(at, stream, CLOSING);
+  await close(at, stream);
+  assert.ok(stream.isEnded, 'let go, both ways');
+  assert.ok(at.link.session.memory.heldBytes >= WAITING_BYTES, 'some of it waits');
+  await readWhole(visitor);
+  await untilNothingIsHeld(at);
+});
+
+test('so is that of a kept stream that is let go, and its farewell ends nothing', async (t) => {
+  const at = await scene(t);
+  const { visitor, stream } = await ask(at);
+  await answer(at, stream, KEPT);
+  at.edge.pass(3600);
+  assert.equal(at.link.written(FRAME.FIN).length, 1, 'let go');
+  assert.ok(at.link.session.memory.heldBytes >= WAITING_BYTES);
+  // Its upstream does not close.
+  at.edge.pass(5000);
+  assert.equal(at.link.written(FRAME.RST).length, 1);
+  assert.ok(at.link.session.memory.heldBytes >= WAITING_BYTES);
+  await readWhole(visitor);
+  await untilNothingIsHeld(at);
+});
+
+test('so is that of an answer which came before the end of its request', async (t) => {
+  const at = await scene(t);
+  const upload = 'POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\n';
+  const { visitor, stream } = await ask(at, upload);
+  await answer(at, stream, KEPT);
+  assert.equal(at.link.written(FRAME.RST).length, 1, 'nobody wants the rest of it');
+  assert.ok(at.link.session.memory.heldBytes >= WAITING_BYTES);
+  // Late, and of no use.
+  say(at, stream, CHUNK);
+  await readWhole(visitor);
+  await untilNothingIsHeld(at);
+});
+
+test('what an upstream says behind its answer is not held', async (t) => {
+  const at = await scene(t);
+  const { visitor, stream } = await ask(at);
+  await answer(at, stream, CLOSING);
+  const { heldBytes } = at.link.session.memory;
+  at.link.deliver(bodyFrame(FRAME.DATA, stream.id, Buffer.alloc(20_000)), 3000);
+  assert.equal(at.link.written(FRAME.RST).length, 1);
+  assert.equal(at.link.session.memory.heldBytes, heldBytes);
+  await readWhole(visitor);
+  await untilNothingIsHeld(at);
+});
+
+test('who leaves gives back what waited', async (t) => {
+  const at = await scene(t);
+  const { visitor, stream } = await ask(at);
+  await answer(at, stream, CLOSING);
+  await close(at, stream);
+  assert.ok(at.link.session.memory.heldBytes >= WAITING_BYTES);
+  visitor.socket.resetAndDestroy();
+  await untilNothingIsHeld(at);
+});
+
+test('at its limit the visitors are cut who have whole answers and take none', async (t) => {
+  const at = await scene(t, 200_000);
+  const visitors: Peer[] = [];
+  for (let count = 0; count < 12; count += 1) {
+    const { visitor, stream } = await ask(at);
+    await answer(at, stream, CLOSING);
+    await close(at, stream);
+    at.link.clock.advance(1000);
+    visitors.push(visitor);
+    assert.ok(at.link.session.memory.heldBytes <= 200_000, `at visitor ${count}`);
+  }
+  await eventually(WAIT_MS, 'some are gone', async () => {
+    assert.ok(at.edge.ingress.connectionsCount < 12);
+  });
+  const left = at.edge.ingress.connectionsCount;
+  assert.ok(left > 0, 'and some are not');
+  for (const visitor of visitors.slice(-left)) await readWhole(visitor);
+  for (const visitor of visitors.slice(0, -left)) {
+    visitor.socket.resume();
+    await visitor.readEnd();
+    assert.equal(visitor.ending, 'cut');
+  }
+  await untilNothingIsHeld(at);
+});
+
+test('no page follows an answer whose stream is reset for want of memory', async (t) => {
+  const at = await scene(t, 200_000);
+  const { visitor, stream } = await ask(at);
+  await answer(at, stream, KEPT);
+  visitor.send(GET);
+  await eventually(WAIT_MS, 'it asks once more', async () => {
+    assert.equal(at.link.written(FRAME.DATA).length, 2);
+  });
+  at.link.clock.advance(1000);
+  const { stream: other } = await ask(at);
+  say(at, other, KEPT);
+  while (!stream.isEnded) {
+    say(at, other, CHUNK);
+    await turns(5);
+  }
+  visitor.socket.resume();
+  await visitor.readEnd();
+  assert.equal(visitor.ending, 'cut');
+  assert.ok(!visitor.text.includes('502'));
+});
+
+test('who leaves many small answers is asked no further', async (t) => {
+  const at = await scene(t);
+  const { visitor, stream } = await ask(at, GET.repeat(40));
+  await answer(at, stream, CLOSING);
+  await close(at, stream);
+  const small = 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok';
+  const serve = async (upTo: number): Promise<void> => {
+    for (let count = at.router.opened.length; count <= upTo; count += 1) {
+      const next = await nextStream(at, count);
+      say(at, next, small);
+      await close(at, next);
+    }
+  };
+  await serve(16);
+  await turns(100);
+  assert.equal(at.router.opened.length, 16, 'nothing is asked for it');
+  visitor.socket.resume();
+  await serve(40);
+  await visitor.until('all answers', () => visitor.text.split('200 OK').length === 41);
+  await untilNothingIsHeld(at);
+});
