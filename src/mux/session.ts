@@ -200,10 +200,12 @@ export class Session implements LinkSink, StreamCarrier {
     return this.#keepalive.isDoubted(this.#link.receivedBytes);
   }
 
-  /** Time passes: pings, deadlines. About once a second. */
+  /** Time passes: pings, deadlines, a limit of memory that fell. About once a second. */
   tick(nowMs: number): void {
     if (this.#phase === PHASE.ENDED) return;
     this.#idleFrames = 0;
+    // Those who take nothing are sent nothing, and no frame would come that looks.
+    if (this.memory.isFull) this.#resetStalest();
     const { queueBytesMax = LINK_QUEUE_BYTES_MAX } = this.#options;
     const verdict = this.#keepalive.tick(nowMs, this.#link.receivedBytes);
     if (verdict === TICK.DEAD) this.#destroy('SLW_LINK_DEAD', '');

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
+import { memoryPressure, PRESSURE } from '../../src/base/memory-pressure.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { IDLE_FRAMES_MAX } from '../../src/wire/limits.ts';
 import {
@@ -231,6 +232,21 @@ test('at the memory limit the streams that took nothing for the longest are rese
   assert.equal(peer.session.memory.heldBytes, 49_000);
   peer.deliver(dataFrame(idOf(slow), 10));
   assert.equal(slow.bytes.length, 30_010, 'the others go on');
+});
+
+test('a limit that falls while nothing comes is kept within a second', (t) => {
+  t.after(() => {
+    memoryPressure.level = PRESSURE.NONE;
+  });
+  const peer = new RawPeer({ limits: { memoryBytes: 100_000 } });
+  const [hog, fast] = [openOurs(peer), openOurs(peer)];
+  peer.deliver(dataFrame(idOf(hog), 60_000));
+  peer.clock.advance(10);
+  peer.deliver(dataFrame(idOf(fast), 12_000));
+  memoryPressure.level = PRESSURE.FULL;
+  peer.session.tick(peer.clock.nowMs());
+  assert.deepEqual([hog.resets, fast.resets], [['SLW_STREAM_MEMORY'], []]);
+  assert.equal(peer.session.memory.heldBytes, 12_000, 'an eighth and no more');
 });
 
 test('many streams that hold one byte each do not shield those that hold much', () => {
