@@ -8,7 +8,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import type { Forwarding } from '../http/forwarding.ts';
 import type { LoginGain } from '../http/head-writer.ts';
 import type { RequestParser } from '../http/request-head.ts';
-import type { Stream } from '../mux/stream.ts';
+import type { Released } from './http-upstream.ts';
 import type { SocketOutlet } from './socket-outlet.ts';
 
 export interface ExchangeOwner {
@@ -35,5 +35,5 @@ export interface ExchangeOwner {
   /** The response broke: cut the connection. */
   onCut(): void;
   /** The upstream switched to WebSocket; `rest` came after its head. */
-  onSwitched(stream: Stream, rest: Buffer): void;
+  onSwitched(released: Released, rest: Buffer): void;
 }

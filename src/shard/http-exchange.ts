@@ -282,11 +282,11 @@ export class HttpExchange implements StreamSink {
     this.#status = parser.status;
     this.#record.trace?.answered(parser);
     this.count(this.#status, 0);
-    const stream = this.#upstream.release(rest.length);
+    const released = this.#upstream.release(rest.length);
     this.#settleState('free');
-    if (stream === undefined) return;
+    if (released === undefined) return;
     this.#passedBytes += rest.length;
-    this.#owner.onSwitched(stream, rest);
+    this.#owner.onSwitched(released, rest);
   }
 
   #answer(parser: ResponseParser, piece: Buffer, offset: number): void {

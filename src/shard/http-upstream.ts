@@ -13,10 +13,17 @@ import type { ExchangeOwner } from './exchange-owner.ts';
 import type { HttpContext } from './http-context.ts';
 import { Farewell } from './http-farewell.ts';
 import type { OpenWish, VisitorInfo, Way } from './router.ts';
+import type { Before } from './socket-relay.ts';
 
 /** Streams that were let go, of which some waits for the visitor: each costs what a stream does,
  * however little that is. Guess: more than anybody pipelines who reads. */
 const OWED_STREAMS_MAX = 16;
+
+/** A stream that somebody else goes on with. */
+export interface Released {
+  readonly stream: Stream;
+  readonly before: Before;
+}
 
 type Owner = Pick<ExchangeOwner, 'outlet' | 'onMemoryShort'>;
 
@@ -191,12 +198,15 @@ export class HttpUpstream {
     this.#heldBytes = 0;
   }
 
-  /** Hands the stream over, with everything granted but the last `keptBytes`. */
-  release(keptBytes: number): Stream | undefined {
-    this.settle(keptBytes);
+  /** Hands the stream over, of which the last `restBytes` are in no outlet yet. */
+  release(restBytes: number): Released | undefined {
+    this.settle(this.#owner.outlet.queuedBytes + restBytes);
     const stream = this.#stream;
+    const heldBytes = this.#heldBytes - restBytes;
     this.forget();
-    return stream;
+    // A visitor who reads owes nothing, and is not to keep all of this for as long as it stays.
+    const owed = this.#owedBytes > 0 ? this : undefined;
+    return stream === undefined ? undefined : { stream, before: { heldBytes, owed } };
   }
 
   #letGo(): Farewell | undefined {

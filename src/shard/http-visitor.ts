@@ -27,11 +27,12 @@ import { HttpAdmission } from './http-admission.ts';
 import type { HttpContext } from './http-context.ts';
 import { HttpExchange } from './http-exchange.ts';
 import type { FrontAnswer } from './http-front.ts';
+import type { Released } from './http-upstream.ts';
 import { KeepAlive } from './keep-alive.ts';
 import type { LoginAnswer } from './login-answers.ts';
 import type { VisitorInfo } from './router.ts';
 import { SocketOutlet } from './socket-outlet.ts';
-import { cutSocket } from './socket-relay.ts';
+import { type Before, cutSocket } from './socket-relay.ts';
 import { STILL_MS_MAX, Stillness } from './stillness.ts';
 import { Uptake } from './uptake.ts';
 
@@ -66,6 +67,7 @@ export interface Switched {
   /** The visitor's address, for the access log. */
   readonly visitor: string;
   readonly stream: Stream;
+  readonly before: Before;
   /** What the stream has brought behind the response's head. */
   readonly rest: Buffer;
   /** Reads the visitor's socket. */
@@ -381,7 +383,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     cutSocket(this.socket);
   }
 
-  onSwitched(stream: Stream, rest: Buffer): void {
+  onSwitched({ stream, before }: Released, rest: Buffer): void {
     const { socket } = this;
     const held = this.#held;
     this.#held = undefined;
@@ -390,7 +392,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     socket.off('close', this.#onClose);
     this.#home.onGone(this);
     const { tunnel = '', visitor } = this.#exchange;
-    const switched = { tunnel, visitor, stream, rest, reads: this.#reads };
+    const switched = { tunnel, visitor, stream, before, rest, reads: this.#reads };
     const sink = this.#home.onSwitched(this, switched);
     // First, so that what is passed on now can pause it again.
     socket.resume();

@@ -143,11 +143,12 @@ export class HttpIngress implements VisitorHome {
 
   onSwitched({ socket, outlet }: HttpVisitor, switched: Switched): ReadSink {
     const { limits, clock, access } = this.#context;
-    const { stream, rest, reads, tunnel, visitor } = switched;
+    const { stream, before, rest, reads, tunnel, visitor } = switched;
     const nowMs = clock.nowMs();
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, { tunnel, visitor });
     const relays = this.#relays;
-    const relay = new SocketRelay({ socket, outlet, limits, state: 'open', nowMs, relays, onEnd });
+    const own = { socket, outlet, before, limits, relays };
+    const relay = new SocketRelay({ ...own, state: 'open', nowMs, onEnd });
     stream.sink = relay;
     relay.join(stream, reads);
     if (rest.length > 0) relay.onData(rest);

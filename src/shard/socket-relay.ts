@@ -29,6 +29,14 @@ export interface RelayLimits {
   readonly upstreamConnectTimeoutMs: number;
 }
 
+/** What waits at a visitor's socket of what was exchanged before it was switched to raw bytes. */
+export interface Before {
+  /** Of the relay's own stream. */
+  readonly heldBytes: number;
+  /** Of streams before that: told how many bytes wait at the socket whenever some were taken. */
+  readonly owed: { settle(queuedBytes: number): void } | undefined;
+}
+
 /** How a relay ended, and what it carried: in from the socket, out to it. */
 export interface RelayEnd {
   readonly bytesIn: number;
@@ -45,6 +53,7 @@ export interface RelayOptions {
   readonly socket: Socket;
   /** Of whoever wrote to the socket so far; absent: nobody has. */
   readonly outlet?: SocketOutlet;
+  readonly before?: Before;
   readonly limits: RelayLimits;
   readonly state: 'dialling' | 'open';
   readonly nowMs: number;
@@ -65,9 +74,11 @@ export class SocketRelay implements StreamSink, ReadSink {
   readonly #seat: Seat<SocketRelay>;
   #stream: Stream | undefined;
   #state: RelayState;
-  /** Bytes that came from the stream, and how many of them the socket has taken. */
+  /** Bytes that came from the stream, and how many of them the socket has taken: below zero while
+   * some from before the relay are to be. */
   #receivedBytes = 0;
-  #takenBytes = 0;
+  #takenBytes: number;
+  readonly #owed: Before['owed'];
   #sentBytes = 0;
   /** Activity as of the last sweep; while `dialling` the beginning of that. */
   #seenBytes = -1;
@@ -81,6 +92,8 @@ export class SocketRelay implements StreamSink, ReadSink {
 
   constructor(options: RelayOptions) {
     this.#socket = options.socket;
+    this.#takenBytes = -(options.before?.heldBytes ?? 0);
+    this.#owed = options.before?.owed;
     const onTaken = (): void => this.#settle();
     this.#outlet = options.outlet ?? new SocketOutlet(options.socket, onTaken);
     this.#outlet.onTaken = onTaken;
@@ -248,7 +261,9 @@ export class SocketRelay implements StreamSink, ReadSink {
   }
 
   #settle(): void {
-    const takenBytes = this.#receivedBytes - this.#outlet.queuedBytes;
+    const { queuedBytes } = this.#outlet;
+    this.#owed?.settle(queuedBytes);
+    const takenBytes = this.#receivedBytes - queuedBytes;
     const bytes = takenBytes - this.#takenBytes;
     if (bytes <= 0) return;
     this.#takenBytes = takenBytes;
@@ -271,9 +286,10 @@ export class SocketRelay implements StreamSink, ReadSink {
     if (isClean) this.#settle();
     else this.#stream?.reset('SLW_STREAM_RESET');
     this.#stream = undefined;
+    this.#owed?.settle(0);
     if (!isClean && this.#endCode === 'SLW_NONE') this.#endCode = 'SLW_STREAM_RESET';
-    const { bytesIn, bytesOut } = { bytesIn: this.#sentBytes, bytesOut: this.#takenBytes };
-    this.#onEnd?.({ bytesIn, bytesOut, code: this.#endCode });
+    const bytesOut = Math.max(0, this.#takenBytes);
+    this.#onEnd?.({ bytesIn: this.#sentBytes, bytesOut, code: this.#endCode });
   }
 }
 

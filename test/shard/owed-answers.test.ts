@@ -17,6 +17,10 @@ const WAIT_MS = 5000;
 const GET = 'GET / HTTP/1.1\r\nHost: a.example\r\n\r\n';
 const KEPT = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
 const CLOSING = 'HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n';
+const UPGRADE =
+  'GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
+const SWITCH =
+  'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
 const CHUNK = `8000\r\n${'x'.repeat(0x8000)}\r\n`;
 const END = '0\r\n\r\n';
 /** Of each answer so much waits in the process at least, whatever the kernels take. */
@@ -214,6 +218,54 @@ test('no page follows an answer whose stream is reset for want of memory', async
   await visitor.readEnd();
   assert.equal(visitor.ending, 'cut');
   assert.ok(!visitor.text.includes('502'));
+});
+
+for (const [kind, head] of [
+  ['kept', KEPT],
+  ['closing', CLOSING],
+] as const) {
+  test(`what waits of a ${kind} answer is held by its session behind a switch`, async (t) => {
+    const at = await scene(t);
+    const { visitor, stream } = await ask(at);
+    await answer(at, stream, head);
+    if (head === CLOSING) await close(at, stream);
+    visitor.send(UPGRADE);
+    const next = head === KEPT ? stream : await nextStream(at, 2);
+    await eventually(WAIT_MS, 'it asks once more', async () => {
+      assert.equal(at.link.written(FRAME.DATA).length, 2);
+    });
+    say(at, next, `${SWITCH}hello`);
+    await turns();
+    assert.ok(at.link.session.memory.heldBytes >= WAITING_BYTES);
+    visitor.socket.resume();
+    await visitor.until('the answers', () => visitor.text.endsWith('\r\n\r\nhello'));
+    await eventually(WAIT_MS, 'nothing is held', async () => {
+      assert.equal(at.link.session.memory.heldBytes, 0);
+    });
+    assert.equal(at.link.session.streamsCount, 1);
+    visitor.socket.resetAndDestroy();
+    await untilNothingIsHeld(at);
+  });
+}
+
+test('whoever was switched is cut for want of memory, with what waits from before', async (t) => {
+  const at = await scene(t, 200_000);
+  const { visitor, stream } = await ask(at);
+  await answer(at, stream, CLOSING);
+  await close(at, stream);
+  visitor.send(UPGRADE);
+  say(at, await nextStream(at, 2), SWITCH);
+  await turns();
+  at.link.clock.advance(1000);
+  const { stream: other } = await ask(at);
+  say(at, other, KEPT);
+  while (stream.window.heldBytes > 0) {
+    say(at, other, CHUNK);
+    await turns(5);
+  }
+  visitor.socket.resume();
+  await visitor.readEnd();
+  assert.equal(visitor.ending, 'cut');
 });
 
 test('who leaves many small answers is asked no further', async (t) => {
