@@ -245,7 +245,8 @@ export class Stream {
 
   /** For the session: the end without a word to the peer. Idempotent. */
   drop(code: ErrorCode): void {
-    if (!this.isEnded) this.endCode = code;
+    // Who had ended well is given up all the same when there is no memory for what it holds.
+    if (!this.isEnded || code === 'SLW_STREAM_MEMORY') this.endCode = code;
     this.move(EVENT.RESET);
     this.#queue.clear();
     this.#carrier.release(this);

@@ -234,6 +234,19 @@ test('at the memory limit the streams that took nothing for the longest are rese
   assert.equal(slow.bytes.length, 30_010, 'the others go on');
 });
 
+test('a stream that has ended and is given up for what it holds is counted as that', () => {
+  const peer = new RawPeer({ limits: { memoryBytes: 1000 } });
+  const [whole, other] = [openOurs(peer), openOurs(peer)];
+  const results = new Map<ErrorCode, number>();
+  whole.stream?.addMeter({ streams: 0, bytesIn: 0, bytesOut: 0, results });
+  peer.deliver(dataFrame(idOf(whole), 500));
+  whole.stream?.end();
+  peer.deliver(valueFrame(FRAME.FIN, idOf(whole), 0));
+  assert.deepEqual([whole.stream?.isEnded, results.size], [true, 0]);
+  peer.deliver(dataFrame(idOf(other), 600));
+  assert.deepEqual([...results], [['SLW_STREAM_MEMORY', 1]]);
+});
+
 test('a limit that falls while nothing comes is kept within a second', (t) => {
   t.after(() => {
     memoryPressure.level = PRESSURE.NONE;
