@@ -48,6 +48,7 @@ async function startOne(client: number, config: ClientConfig, token: string): Pr
       tell(false);
       links.onEnd(link, code, detail);
     },
+    lastSample: () => {},
   };
   const bridge = new Bridge<ClientControlMethods, ClientShardMethods>(port1, serve, (error) => {
     throw error;

@@ -88,4 +88,6 @@ export type ClientControlMethods = {
   registered: { takes: { link: string; results: readonly TunnelAnswer[] }; gives: unknown };
   goAway: { takes: { link: string; code: ErrorCode }; gives: unknown };
   ended: { takes: { link: string; code: ErrorCode; detail: string }; gives: unknown };
+  /** The shard dies of an error: all that it has counted. */
+  lastSample: { takes: ShardSample; gives: unknown };
 };

@@ -135,7 +135,7 @@ class RunningClient implements Client {
         tls: undefined,
         fault: undefined,
       }),
-      serve: () => this.#serve(),
+      serve: (shard) => this.#serve(shard),
       onStart: (shard, bridge) => this.#bringUp(shard, bridge),
       onGone: (shard) => {
         this.#readings.retire(shard);
@@ -246,12 +246,13 @@ class RunningClient implements Client {
     return this.#servers.reduce((sum, one) => sum + (one.url === url ? one.upCount : 0), 0);
   }
 
-  #serve(): Serve<ClientControlMethods> {
+  #serve(shard: number): Serve<ClientControlMethods> {
     return {
       welcomed: (welcome) => this.#dials.serverOf(welcome.link)?.onWelcome(welcome),
       registered: ({ link, results }) => this.#onRegistered(link, results),
       goAway: ({ link, code }) => this.#onGoAway(link, code),
       ended: ({ link, code, detail }) => this.#dials.end(link, code, detail),
+      lastSample: (sample) => this.#readings.keepLast(shard, sample),
     };
   }
 

@@ -8,7 +8,7 @@ import { isoTimeOf, systemClock } from '../base/clock.ts';
 import { droppedLogLines } from '../base/log.ts';
 import type { Page } from '../base/metrics-page.ts';
 import { SampleBook } from '../bridge/sample-book.ts';
-import type { LinkSample } from '../bridge/shard-sample.ts';
+import type { LinkSample, ShardSample } from '../bridge/shard-sample.ts';
 import type { TunnelSpec } from '../config/tunnel.ts';
 import type { ShardBridge } from './dials.ts';
 import type { LinkFailure } from './ending.ts';
@@ -52,6 +52,11 @@ export class Readings {
   onFailure(url: string, { code }: Pick<LinkFailure, 'code'>): void {
     const key = `${url} ${code}`;
     this.#failures.set(key, (this.#failures.get(key) ?? 0) + 1);
+  }
+
+  /** A shard dies, and has said what it had counted. */
+  keepLast(shard: number, sample: ShardSample): void {
+    this.#samples.set(shard, sample, 'none');
   }
 
   /** A shard is gone: its counts stay. */

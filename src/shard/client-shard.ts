@@ -71,6 +71,11 @@ class ClientShard implements ShardOwner {
   onCrash(): void {
     this.#upstreams.cutAll();
     this.#listeners.cutAll();
+    try {
+      this.#bridge.tell('lastSample', this.#sample('none'));
+    } catch {
+      // As in an exit node's shard: the last sample that control has counts then.
+    }
   }
 
   onStopped(): void {

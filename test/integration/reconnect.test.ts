@@ -55,6 +55,7 @@ class Fleet {
         registered: () => {},
         goAway: ({ link, code }) => this.#owners.get(link)?.onGoAway(link, code),
         ended: ({ link, code, detail }) => this.#owners.get(link)?.onEnd(link, code, detail),
+        lastSample: () => {},
       }),
       onStart: async () => {},
       onGone: () => {},
