@@ -177,30 +177,38 @@ export function codeOfWire(wire: number): ErrorCode {
   return BY_WIRE.get(wire) ?? 'SLW_STREAM_RESET';
 }
 
+/** Of a code that a newer server gives: whether trying again may help, nobody here can say. */
+const UNKNOWN = row(-1, 0, 'peer', false, 'an error that this version does not know');
+
+function rowOf(code: string): ErrorRow {
+  return Object.hasOwn(ERRORS, code) ? ERRORS[code as ErrorCode] : UNKNOWN;
+}
+
 /** Base of every error that sluiceway raises on purpose. Match on `code`, never on the message. */
 export class SluicewayError extends Error {
+  /** One that a newer server gave for a tunnel may be none of these. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, detail?: string, options?: ErrorOptions) {
-    super(detail === undefined ? ERRORS[code].text : detail, options);
+    super(detail === undefined ? rowOf(code).text : detail, options);
     this.name = 'SluicewayError';
     this.code = code;
   }
 
   get wire(): number {
-    return ERRORS[this.code].wire;
+    return rowOf(this.code).wire;
   }
 
   get status(): number {
-    return ERRORS[this.code].status;
+    return rowOf(this.code).status;
   }
 
   get source(): ErrorSource {
-    return ERRORS[this.code].source;
+    return rowOf(this.code).source;
   }
 
   get retryable(): boolean {
-    return ERRORS[this.code].retryable;
+    return rowOf(this.code).retryable;
   }
 }
 
