@@ -17,6 +17,7 @@ import { readPool } from '../base/read-pool.ts';
 import {
   areWritesDirect,
   handleOf,
+  probeBelowTls,
   takenBytesOf,
   type WriteHandle,
   type WriteResult,
@@ -174,12 +175,18 @@ export class SocketWrites {
 
   /**
    * A write of nothing, which fails where the peer is known to be gone: libuv does not watch a
-   * socket that is not read and has nothing to send, and never tells of its reset. Not over TLS.
+   * socket that is not read and has nothing to send, and never tells of its reset. TLS says that
+   * nothing was written well whatever became of it, so the connection below is asked.
    */
   probe(): void {
-    if (!this.#isTls && !this.#isBusy && !this.isEnded && !this.#socket.connecting) {
-      this.#socket.write(NOTHING);
+    const socket = this.#socket;
+    if (this.#isBusy || this.isEnded || socket.connecting) return;
+    if (!this.#isTls) {
+      socket.write(NOTHING);
+      return;
     }
+    const status = probeBelowTls(socket);
+    if (status < 0) socket.destroy(writeError(status));
   }
 
   /** Our FIN, after everything, and then the end of the socket. */

@@ -36,10 +36,12 @@ interface WriteCounts {
   /** Of these what waits in it. */
   readonly writeQueueSize: number;
   /** Of TLS: what its records are written to, many in one write. */
-  readonly _parent?: WriteCounts;
+  readonly _parent?: WriteHandle & WriteCounts;
 }
 
 type HandledSocket = Socket & { readonly _handle?: (WriteHandle & WriteCounts) | null };
+
+const NOTHING = new Uint8Array(0);
 
 /** Can a plain socket be written to past its stream here? */
 export const areWritesDirect = looksDirect();
@@ -57,6 +59,17 @@ export function takenBytesOf(socket: Socket): number {
   const handle = (socket as HandledSocket)._handle;
   const counts = handle?._parent ?? handle;
   return counts ? counts.bytesWritten - counts.writeQueueSize : 0;
+}
+
+/**
+ * A write of nothing to the connection below TLS: libuv's error, or 0, also where it cannot be
+ * asked. Not while TLS has a write of its own there: it would take the end of ours for that one's.
+ */
+export function probeBelowTls(socket: Socket): number {
+  const below = (socket as HandledSocket)._handle?._parent;
+  if (!areWritesDirect || below?.writeQueueSize !== 0) return 0;
+  const result = below.writeBuffer(null, NOTHING);
+  return typeof result === 'number' ? result : 0;
 }
 
 /** As Node's own for the same failure. */
