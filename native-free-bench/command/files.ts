@@ -25,7 +25,7 @@ const JSON_START = '{\n  "sluicewayBench":';
 /** What is in the way, and what to do. */
 export function canWrite(folder: string): string | undefined {
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     if (!statSync(folder).isDirectory()) return `--output: ${folder} is no folder`;
     for (const [name, start] of [
       [JSON_FILE, JSON_START],
@@ -40,6 +40,13 @@ export function canWrite(folder: string): string | undefined {
   } catch (error) {
     return `--output: ${folder} cannot be written: ${(error as Error).message}`;
   }
+}
+
+/** Not by the option for it: below /proc, where nothing can be made, Node tries again for ever. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(path.dirname(folder));
+  mkdirSync(folder);
 }
 
 /** The paths that were written. */

@@ -299,6 +299,16 @@ test("a file of the report's name that is none of ours stays", async (t) => {
   assert.equal(readFileSync(file, 'utf8'), '<h1>my own</h1>');
 });
 
+test('a folder that cannot be is told before anything is measured', async (t) => {
+  const file = path.join(scratchFolder(t), 'file');
+  writeFileSync(file, 'my own');
+  for (const folder of ['/proc/there-is-none', '/proc/there/is/none', file, `${file}/below`]) {
+    const run = await bench(t, folder, ['--url', 'http://127.0.0.1:9/', ...SHORT]);
+    assert.equal(run.code, 2, run.stderr);
+    assert.ok(run.stderr.includes(`--output: ${folder} `), run.stderr);
+  }
+});
+
 test('a signal ends it, and with it what it started', async (t) => {
   const folder = scratchFolder(t);
   const args = [ENTRY, 'bench', '--output', folder];
