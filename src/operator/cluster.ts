@@ -7,7 +7,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
-import { KubeConfig } from '@kubernetes/client-node';
+import { bufferFromFileOrString, KubeConfig } from '@kubernetes/client-node';
 import { systemClock } from '../base/clock.ts';
 import { attemptsWithin } from '../base/dial-attempts.ts';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
@@ -257,7 +257,9 @@ export class Cluster {
 /** The library would wait for ever for a program, and run it once for each that asks. */
 function takeProgram(config: KubeConfig, run: RunProgram | undefined): void {
   const user = config.getCurrentUser();
-  const program = readProgram(user?.exec ?? user?.authProvider?.config?.exec);
+  const program = readProgram(user?.exec ?? user?.authProvider?.config?.exec, () =>
+    describeCluster(config),
+  );
   if (user === null || program === undefined) return;
   if (run === undefined) throw new Error(`user ${user.name} has a program, and none is run here`);
   const credential = new ExecCredential(program, run, systemClock);
@@ -267,6 +269,17 @@ function takeProgram(config: KubeConfig, run: RunProgram | undefined): void {
     isAuthProvider: ({ name }) => name === user.name,
     applyAuthentication: (_user, options) => credential.present(options),
   });
+}
+
+/** For a program, which gets no files; of extensions, with its `config`, the library keeps none. */
+function describeCluster(config: KubeConfig): object {
+  const { server, tlsServerName, proxyUrl, caFile, caData } = config.getCurrentCluster() ?? {};
+  return {
+    server,
+    'tls-server-name': tlsServerName,
+    'certificate-authority-data': bufferFromFileOrString(caFile, caData)?.toString('base64'),
+    'proxy-url': proxyUrl,
+  };
 }
 
 /** The library's type leaves out that what is optional may be undefined. */

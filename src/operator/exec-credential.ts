@@ -33,15 +33,29 @@ interface Presenting {
   headers?: unknown;
 }
 
-/** Undefined: the user has none. */
-export function readProgram(exec: unknown): CredentialProgram | undefined {
+/** Where a program finds what is asked of it; some do not start without it. */
+const INFO_VARIABLE = 'KUBERNETES_EXEC_INFO';
+const API_VERSION = 'client.authentication.k8s.io/v1';
+
+/** Undefined: the user has none. `describeCluster` gives the cluster as programs are told of it. */
+export function readProgram(
+  exec: unknown,
+  describeCluster: () => object,
+): CredentialProgram | undefined {
   if (typeof exec !== 'object' || exec === null) return undefined;
-  const { command, args, env } = exec as Readonly<Record<string, unknown>>;
+  const fields = exec as Readonly<Record<string, unknown>>;
+  const { command, args, env, apiVersion = API_VERSION, provideClusterInfo } = fields;
+  const cluster = provideClusterInfo === true ? { cluster: describeCluster() } : {};
+  // Nobody is there to answer a question.
+  const info = { kind: 'ExecCredential', apiVersion, spec: { ...cluster, interactive: false } };
   const pairs = (Array.isArray(env) ? env : []) as readonly { name: unknown; value: unknown }[];
   return {
     command: typeof command === 'string' ? command : '',
     args: (Array.isArray(args) ? args : []).map(String),
-    env: Object.fromEntries(pairs.map(({ name, value }) => [String(name), String(value)])),
+    env: {
+      ...Object.fromEntries(pairs.map(({ name, value }) => [String(name), String(value)])),
+      [INFO_VARIABLE]: JSON.stringify(info),
+    },
   };
 }
 

@@ -110,6 +110,29 @@ test('a client certificate that a program gives anew is shown from then on', asy
   assert.deepEqual(api.callers, ['old', 'old', 'renewed']);
 });
 
+test('a program is told of the cluster where the kubeconfig wants that', async (t) => {
+  const folder = scratchFolder(t);
+  const ca = new ClientCa(folder);
+  const api = await startApi(t, folder, ca.ca);
+  const [file, told] = [path.join(folder, 'credential'), path.join(folder, 'told')];
+  writeFileSync(file, credential(ca.issue('asked', '/CN=asked')));
+  const apiVersion = 'client.authentication.k8s.io/v1';
+  const exec = {
+    ...{ apiVersion, interactiveMode: 'Never', provideClusterInfo: true, command: 'sh' },
+    args: ['-c', `printf %s "$KUBERNETES_EXEC_INFO" > '${told}'; cat '${file}'`],
+  };
+  await clusterWith(folder, api, { exec }).list('Tunnel', {});
+  assert.deepEqual(api.callers, ['asked']);
+  const authority = readFileSync(api.caFile).toString('base64');
+  assert.deepEqual(JSON.parse(readFileSync(told, 'utf8')), {
+    ...{ kind: 'ExecCredential', apiVersion },
+    spec: {
+      cluster: { server: api.url, 'certificate-authority-data': authority },
+      interactive: false,
+    },
+  });
+});
+
 test('a program that does not end ends calls and watches, which name it', async (t) => {
   const folder = scratchFolder(t);
   const api = await startApi(t, folder, new ClientCa(folder).ca);

@@ -65,9 +65,28 @@ test('a failure names the program, and the next who asks has it run anew', async
   assert.equal(runs.length, failures.length);
 });
 
-test('a program is read as kubeconfigs have it', () => {
+test('a program is read as kubeconfigs have it, and told what is asked of it', () => {
   const env = [{ name: 'AWS_PROFILE', value: 'edge' }];
-  assert.deepEqual(readProgram({ ...PROGRAM, env, interactiveMode: 'Never' }), PROGRAM);
-  assert.deepEqual(readProgram({ command: 'a', env: null }), { command: 'a', args: [], env: {} });
-  assert.equal(readProgram(undefined), undefined);
+  const noCluster = (): object => assert.fail('the cluster is not asked for');
+  const info = (apiVersion: string, spec: object): string =>
+    JSON.stringify({ kind: 'ExecCredential', apiVersion, spec });
+  const apiVersion = 'client.authentication.k8s.io/v1beta1';
+  const asked = info(apiVersion, { interactive: false });
+  assert.deepEqual(
+    readProgram({ ...PROGRAM, apiVersion, env, interactiveMode: 'Never' }, noCluster),
+    {
+      ...PROGRAM,
+      env: { AWS_PROFILE: 'edge', KUBERNETES_EXEC_INFO: asked },
+    },
+  );
+  const cluster = { server: 'https://192.0.2.1:6443' };
+  const whole = { command: 'a', apiVersion, env: null, provideClusterInfo: true };
+  assert.deepEqual(
+    readProgram(whole, () => cluster),
+    {
+      ...{ command: 'a', args: [] },
+      env: { KUBERNETES_EXEC_INFO: info(apiVersion, { cluster, interactive: false }) },
+    },
+  );
+  assert.equal(readProgram(undefined, noCluster), undefined);
 });
