@@ -40,7 +40,9 @@ const RESOURCES = {
 
 const probe = (path: string) => ({ httpGet: { path, port: 'metrics' }, timeoutSeconds: 5 });
 const PROBES = {
-  livenessProbe: { ...probe('/healthz'), initialDelaySeconds: 10, periodSeconds: 10 },
+  // Half a second of CPU takes ten where a busy node gives 50m; small machines need a multiple.
+  startupProbe: { ...probe('/healthz'), periodSeconds: 1, failureThreshold: 120 },
+  livenessProbe: { ...probe('/healthz'), periodSeconds: 10 },
   readinessProbe: { ...probe('/readyz'), periodSeconds: 2, failureThreshold: 2 },
 };
 

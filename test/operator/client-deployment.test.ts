@@ -2,7 +2,9 @@
 // understands. Method: its arguments go through the client's own options; its pod is looked at.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { parse } from 'yaml';
 import { resolveConfig } from '../../src/config/config.ts';
 import { clientDeployment, deploymentName } from '../../src/operator/client-deployment.ts';
 import type { TunnelObject } from '../../src/operator/objects.ts';
@@ -21,9 +23,16 @@ interface Pod {
       readonly ports: readonly { readonly name: string; readonly containerPort: number }[];
       readonly [probe: `${string}Probe`]: {
         readonly httpGet: { readonly path: string; readonly port: string };
+        readonly initialDelaySeconds?: number;
+        readonly periodSeconds?: number;
+        readonly failureThreshold?: number;
       };
     },
   ];
+}
+
+interface Deployment {
+  readonly spec: { readonly template: { readonly spec: Pod } };
 }
 
 const TARGET = {
@@ -138,6 +147,20 @@ test('a pod without a link is not ready: probes ask where the client answers', (
   assert.deepEqual(metricsAddr, { host: '0.0.0.0', port: port?.containerPort });
   assert.deepEqual(container.readinessProbe?.httpGet, { path: '/readyz', port: 'metrics' });
   assert.deepEqual(container.livenessProbe?.httpGet, { path: '/healthz', port: 'metrics' });
+});
+
+test('a start may take two minutes before the pod is ended for it', () => {
+  const [client] = podOf(tunnel().spec).containers;
+  const file = new URL('../../docker/operator/deployment.yaml', import.meta.url);
+  const deployment = parse(readFileSync(file, 'utf8')) as Deployment;
+  const [operator] = deployment.spec.template.spec.containers;
+  for (const { startupProbe, livenessProbe } of [client, operator]) {
+    assert.deepEqual(startupProbe?.httpGet, livenessProbe?.httpGet);
+    const { periodSeconds = 10, failureThreshold = 3 } = startupProbe ?? {};
+    assert.ok(periodSeconds * failureThreshold >= 120);
+    // It would be added to the end of the start.
+    assert.equal(livenessProbe?.initialDelaySeconds, undefined);
+  }
 });
 
 test('its image is pulled with the secrets of the operator', () => {
