@@ -2,7 +2,8 @@
 //
 // Invariant: where stderr is a pipe, a write that it has no room for fails rather than waits, and
 // one of at most WHOLE_BYTES_MAX is taken whole or not at all, so that lines of threads do not cut
-// into each other. Must not know: what is written, or when.
+// into each other. The same holds of a socket, such as journald's: Node's own stream for it, which
+// pino asks for as it is loaded, has told it not to wait. Must not know: what is written, or when.
 
 import { constants, fstatSync, openSync } from 'node:fs';
 

@@ -56,3 +56,26 @@ for (const format of ['json', 'pretty']) {
     assert.equal(await countedBy(format, 'full'), '6');
   });
 }
+
+/** Of <bits/fcntl-linux.h>: a write that finds no room fails. */
+const O_NONBLOCK = 0o4000;
+
+test('a socket that nobody reads, such as journald may be, is told not to wait', async () => {
+  const code = `
+    import { readFileSync } from 'node:fs';
+    import { createLogger } from ${JSON.stringify(LOG)};
+    createLogger({ level: 'info', format: 'json', component: 'test' }).info('line');
+    process.stdout.write(readFileSync('/proc/self/fdinfo/2', 'utf8'));
+  `;
+  const args = ['--input-type=module', '--eval', code];
+  // What Node makes for 'pipe' is a pair of sockets.
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+    text += piece;
+  });
+  child.stderr.resume();
+  await within(20_000, 'it ends', new Promise((resolve) => child.on('close', resolve)));
+  const flags = Number.parseInt(/^flags:\s*(\d+)$/mu.exec(text)?.[1] ?? '', 8);
+  assert.equal(flags & O_NONBLOCK, O_NONBLOCK, text);
+});
