@@ -46,8 +46,8 @@ const STATES: Readonly<Record<string, MachineState>> = {
   suspended: 'failed',
   halted: 'ending',
 };
-/** Of `server_status`: it has been installed, and so was running once. */
-const INSTALLED = new Set(['ok', 'locked']);
+/** Of `server_status`: it has been installed. Any other, `locked` too, is said meanwhile. */
+const INSTALLED = 'ok';
 
 export function createVultr(options: ProviderOptions): Provider {
   const rest = restOf(options, {
@@ -110,14 +110,21 @@ async function findImage(rest: Rest, image: string): Promise<number> {
 }
 
 function machineOf(found: z.infer<typeof instance>): Machine {
-  const { id, label, status, power_status, server_status, region, main_ip } = found;
-  // Vultr calls one active whose power is off, and one that is off before its first start.
-  const isHalted = power_status === 'stopped' && INSTALLED.has(server_status);
+  const { id, label, region, main_ip } = found;
   return machineAs(STATES, {
     id,
     name: label,
-    status: status === 'active' && isHalted ? 'halted' : status,
+    status: statusOf(found),
     region,
     address: main_ip === '' || main_ip === NO_ADDRESS ? undefined : main_ip,
   });
+}
+
+/**
+ * Vultr calls active what was switched off, and what is off for its first start or a move to
+ * another host, which begins `locked` and may take minutes.
+ */
+function statusOf({ status, power_status, server_status }: z.infer<typeof instance>): string {
+  if (status !== 'active' || power_status !== 'stopped') return status;
+  return server_status === INSTALLED ? 'halted' : 'pending';
 }

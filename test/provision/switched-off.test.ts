@@ -1,5 +1,6 @@
 // Goal: a machine that somebody switched off is not taken for one that runs, where the provider's
-// own word for it stays the same. Method: stubs of the APIs, with the fields that say so changed.
+// own word for it stays the same, nor one that is being installed for either. Method: stubs of the
+// APIs, with the fields that say so changed.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -46,8 +47,8 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-/** A cloud whose machines were switched off, as `change` shows in an answer. */
-function switchedOff(api: CloudApi, change: Change): CloudApi {
+/** A cloud whose answers are as `change` leaves them. */
+function changed(api: CloudApi, change: Change): CloudApi {
   return {
     ...api,
     boot: () => api.boot(),
@@ -63,7 +64,7 @@ function switchedOff(api: CloudApi, change: Change): CloudApi {
 for (const { name, create, credentials, start, change } of ROWS) {
   test(`${name}: a machine that was switched off does not run`, async (t) => {
     let isOff = false;
-    const api = switchedOff(start(), (asked, json) => (isOff ? change(asked, json) : json));
+    const api = changed(start(), (asked, json) => (isOff ? change(asked, json) : json));
     const stub = await startStub(t, api);
     const provider = create({
       ...{ credentials, tag: 'sluiceway-exit-node', endpoint: stub.url, sleep: async () => {} },
@@ -79,3 +80,36 @@ for (const { name, create, credentials, start, change } of ROWS) {
     );
   });
 }
+
+test('vultr: a machine that is off while it is installed was not switched off', async (t) => {
+  // As Vultr says it from one moment to the next; a small machine is locked for half a minute.
+  const rows = [
+    [{ status: 'pending', power_status: 'running', server_status: 'none' }, 'starting'],
+    [{ status: 'active', power_status: 'stopped', server_status: 'locked' }, 'starting'],
+    [{ status: 'active', power_status: 'stopped', server_status: 'none' }, 'starting'],
+    [{ status: 'active', power_status: 'stopped', server_status: 'installingbooting' }, 'starting'],
+    [{ status: 'active', power_status: 'running', server_status: 'ok' }, 'running'],
+    [{ status: 'active', power_status: 'stopped', server_status: 'ok' }, 'ending'],
+  ] as const;
+  let words: object = {};
+  const instead = (_key: string, value: object) =>
+    value !== null && typeof value === 'object' && 'power_status' in value
+      ? { ...value, ...words }
+      : value;
+  const api = changed(vultr.vultrApi(), (_asked, json) =>
+    JSON.stringify(JSON.parse(json, instead)),
+  );
+  const stub = await startStub(t, api);
+  const provider = createVultr({
+    ...{ credentials: { VULTR_API_KEY: vultr.TOKEN }, tag: 'sluiceway-exit-node' },
+    ...{ endpoint: stub.url, sleep: async () => {} },
+  });
+  const { id } = await provider.create(REQUEST);
+  api.boot();
+  for (const [said, expected] of rows) {
+    words = said;
+    assert.equal((await provider.get(id))?.state, expected, JSON.stringify(said));
+    const states = (await provider.list()).map(({ state }) => state);
+    assert.deepEqual(states, [expected], JSON.stringify(said));
+  }
+});
