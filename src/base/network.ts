@@ -65,6 +65,13 @@ export function isIpv4Network({ address }: Network): boolean {
   return ipBytes(address)?.length === IPV4_BYTES;
 }
 
+/** Whether `whole` has every address of `part`. */
+export function isWithinNetwork(part: Network, whole: Network): boolean {
+  if (part.prefixBits < whole.prefixBits) return false;
+  const around = readNetworkAround(`${part.address}/${whole.prefixBits}`);
+  return typeof around !== 'string' && around.address === whole.address;
+}
+
 function readPrefix(text: string, max: number): number | undefined {
   const bits = Number(text);
   return /^(?:0|[1-9]\d{0,2})$/.test(text) && bits <= max ? bits : undefined;

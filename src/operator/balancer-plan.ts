@@ -5,8 +5,9 @@
 // that would let in visitors whom the Service keeps out. Must not know: exit nodes.
 
 import { isIP } from 'node:net';
+import { isWithinNetwork, type Network, readNetworkAround } from '../base/network.ts';
 import { type Action, NOTHING, type Plan } from './actions.ts';
-import { protocolOf, readBalancer } from './balancer-reading.ts';
+import { type BalancerReading, protocolOf, readBalancer } from './balancer-reading.ts';
 import { READY } from './client-readiness.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
@@ -27,6 +28,8 @@ export const SERVICE_CONDITION = `${GROUP}/Ready`;
 const NO_CONDITION = { $patch: 'delete', type: SERVICE_CONDITION };
 /** Of a port that the annotations leave out, in the form that Kubernetes asks of such words. */
 const NOT_PUBLIC = `${GROUP}/NotPublic`;
+/** Where a tunnel has no list. */
+const EVERYONE = ['0.0.0.0/0', '::/0'];
 
 export interface BalancerObserved {
   /** Undefined: gone, or no LoadBalancer any more. */
@@ -56,19 +59,15 @@ export function planBalancer(observed: BalancerObserved): Plan {
     ];
     return actions.length === 0 ? NOTHING : { actions, next: 'settled' };
   }
-  if (reading.is !== 'ours') {
-    const { reason, message } = reading;
-    const verdict = { status: 'False', reason, message } as const;
-    const isToClose = reading.is === 'unguarded' && (tunnel === undefined || isOwn);
-    const closing = isToClose ? remove(tunnel) : [];
-    const ingress = isToClose ? [] : undefined;
-    return { actions: [...closing, ...write(service, { verdict, ingress, now })], next: 'blocked' };
-  }
+  if (reading.is !== 'ours') return planUnread(observed, { service, reading, isOwn });
   if (tunnel !== undefined && !isOwn) return planOccupied({ service, tunnel, settings, now });
   if (tunnel?.metadata.deletionTimestamp !== undefined) return { actions: [], next: 'waiting' };
   if (refusal !== undefined) {
     const verdict = { status: 'False', reason: 'Refused', message: refusal } as const;
-    return { actions: write(service, { verdict, now }), next: 'blocked' };
+    const isToClose = tunnel !== undefined && letsInMore(tunnel, reading.spec.allowIps ?? []);
+    const closing = isToClose ? remove(tunnel) : [];
+    const ingress = isToClose ? [] : undefined;
+    return { actions: [...closing, ...write(service, { verdict, ingress, now })], next: 'blocked' };
   }
   const wanted = tunnelOf(service, reading.spec);
   const isSame = tunnel !== undefined && isAsWanted(tunnel, wanted);
@@ -82,6 +81,58 @@ export function planBalancer(observed: BalancerObserved): Plan {
     ],
     next: 'settled',
   };
+}
+
+interface Unread {
+  readonly service: ServiceObject;
+  readonly reading: Exclude<BalancerReading, { readonly is: 'ours' | 'foreign' }>;
+  readonly isOwn: boolean;
+}
+
+/** What it had stays, but for visitors whom its list keeps out. */
+function planUnread(observed: BalancerObserved, { service, reading, isOwn }: Unread): Plan {
+  const { tunnel, refusal, now } = observed;
+  const { is, reason, message } = reading;
+  const verdict = { status: 'False', reason, message } as const;
+  const allowIps = is === 'wrong' ? reading.allowIps : undefined;
+  const open = isOwn && tunnel !== undefined && letsInMore(tunnel, allowIps) ? tunnel : undefined;
+  // One that the API may not take for fewer is there for nobody.
+  const guarded = refusal === undefined ? allowIps : undefined;
+  const guarding =
+    open === undefined || guarded === undefined ? remove(open) : narrow(service, open, guarded);
+  // Where nobody knows whose the Service is, what its status says may be another's.
+  const isClosed = open === undefined ? tunnel === undefined && is === 'unguarded' : !guarded;
+  const ingress = isClosed ? [] : undefined;
+  return { actions: [...guarding, ...write(service, { verdict, ingress, now })], next: 'blocked' };
+}
+
+/** The same for fewer. */
+function narrow(
+  service: ServiceObject,
+  { metadata, spec }: TunnelObject,
+  allowIps: readonly string[],
+): readonly Action[] {
+  if (metadata.deletionTimestamp !== undefined) return [];
+  const { client: _theirs, ...kept } = spec;
+  return [{ do: 'apply', object: tunnelOf(service, { ...kept, allowIps }) }];
+}
+
+/** Than a Service's list does: everyone when it is empty, nobody when it cannot be kept. */
+function letsInMore({ spec }: TunnelObject, allowIps: readonly string[] | undefined): boolean {
+  if (allowIps === undefined) return true;
+  if (allowIps.length === 0) return false;
+  const allowed = allowIps.map(readNetworkAround);
+  return (spec.allowIps ?? EVERYONE).some((text) => {
+    const network = readNetworkAround(text);
+    return !allowed.some((whole) => isPartOf(network, whole));
+  });
+}
+
+/** What cannot be read is part of nothing. */
+function isPartOf(network: Network | string, whole: Network | string): boolean {
+  return (
+    typeof network !== 'string' && typeof whole !== 'string' && isWithinNetwork(network, whole)
+  );
 }
 
 /** The name is another's: of a Service that is no more, or of somebody who made it by hand. */

@@ -2,7 +2,8 @@
 //
 // Invariant: pure; an annotation of ours that is unknown or cannot be read is a problem and never
 // left out, as it may be one that protects; one whose list of visitors cannot be kept is open to
-// nobody. Must not know: whether the exit node has room for it.
+// nobody, and a list that can be is read whatever else is wrong. Must not know: whether the exit
+// node has room for it.
 
 import { readNetworkAround, showNetwork } from '../base/network.ts';
 import type { Transport } from '../base/port-name.ts';
@@ -14,8 +15,17 @@ import type { OperatorSettings } from './settings.ts';
 
 export type BalancerReading =
   | { readonly is: 'foreign' }
-  | { readonly is: 'wrong' | 'unguarded'; readonly reason: string; readonly message: string }
+  | WrongReading
+  | { readonly is: 'unguarded'; readonly reason: string; readonly message: string }
   | { readonly is: 'ours'; readonly spec: TunnelSpecFields };
+
+export interface WrongReading {
+  readonly is: 'wrong';
+  readonly reason: string;
+  readonly message: string;
+  /** Who may visit; everyone when empty. Undefined: it cannot be kept, if the Service is ours. */
+  readonly allowIps: readonly string[] | undefined;
+}
 
 const PREFIX = `${GROUP}/`;
 const ANNOTATIONS = [
@@ -49,10 +59,9 @@ interface OpenPort {
   readonly port: number;
 }
 
-/** Ends the reading of a Service; seen by `readBalancer` alone. */
+/** Ends the reading of a part of a Service; seen by `attempt` alone. */
 class WrongBalancer extends Error {
   readonly reason: string;
-  readonly is: 'wrong' | 'unguarded' = 'wrong';
 
   constructor(reason: string, message: string) {
     super(message);
@@ -60,23 +69,33 @@ class WrongBalancer extends Error {
   }
 }
 
-/** Its tunnel, if it has one, lets in whom it should not. */
-class UnguardedBalancer extends WrongBalancer {
-  override readonly is = 'unguarded';
+export function readBalancer(service: ServiceObject, settings: OperatorSettings): BalancerReading {
+  const ours = attempt(() => isOurs(service, settings));
+  if (ours === false) return { is: 'foreign' };
+  // Apart from the rest: nothing else that is wrong may let in whom it keeps out.
+  const ranges = attempt(() => readRanges(service));
+  const isUnkept = ranges instanceof WrongBalancer;
+  if (ours !== true) return wrongReading(isUnkept ? ranges : ours, isUnkept ? undefined : ranges);
+  if (isUnkept) return { is: 'unguarded', reason: ranges.reason, message: ranges.message };
+  const spec = attempt(() => readSpec(service));
+  if (spec instanceof WrongBalancer) return wrongReading(spec, ranges);
+  return { is: 'ours', spec: { ...spec, ...(ranges.length === 0 ? {} : { allowIps: ranges }) } };
+}
 
-  constructor(message: string) {
-    super('InvalidSpec', message);
+function attempt<T>(read: () => T): T | WrongBalancer {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof WrongBalancer) return error;
+    throw error;
   }
 }
 
-export function readBalancer(service: ServiceObject, settings: OperatorSettings): BalancerReading {
-  try {
-    if (!isOurs(service, settings)) return { is: 'foreign' };
-    return { is: 'ours', spec: readSpec(service) };
-  } catch (error) {
-    if (!(error instanceof WrongBalancer)) throw error;
-    return { is: error.is, reason: error.reason, message: error.message };
-  }
+function wrongReading(
+  { reason, message }: WrongBalancer,
+  allowIps: WrongReading['allowIps'],
+): WrongReading {
+  return { is: 'wrong', reason, message, allowIps };
 }
 
 function isOurs(service: ServiceObject, settings: OperatorSettings): boolean {
@@ -103,7 +122,6 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
   const hosts = listOf(annotation(service, 'hosts'));
   const mapping = annotation(service, 'ports');
   const { ports = [] } = service.spec ?? {};
-  const allowIps = readRanges(service);
   const { name } = service.metadata;
   const exitNode = readExitNode(annotation(service, 'exit-node'));
   const proxyProtocol = readVersion(service, 'proxy-protocol', ['v1', 'v2', 'off']);
@@ -128,7 +146,6 @@ function readSpec(service: ServiceObject): TunnelSpecFields {
     ...(upstreams.length === 0 ? {} : { upstreams }),
     ...portsOf('tcp', open, name),
     ...portsOf('udp', open, name),
-    ...(allowIps.length === 0 ? {} : { allowIps }),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
     ...(udpProxyProtocol === undefined ? {} : { udpProxyProtocol }),
   };
@@ -141,7 +158,8 @@ function readRanges({ spec, metadata }: ServiceObject): readonly string[] {
   const given = texts.map((text) => text.trim()).filter((text) => text !== '');
   const networks = [...new Set(given.map(readRange))];
   if (networks.length <= TUNNEL_NETWORKS_MAX) return networks;
-  throw new UnguardedBalancer(
+  throw new WrongBalancer(
+    'InvalidSpec',
     `loadBalancerSourceRanges: ${networks.length} networks are too many; ` +
       `give at most ${TUNNEL_NETWORKS_MAX}`,
   );
@@ -151,7 +169,8 @@ function readRanges({ spec, metadata }: ServiceObject): readonly string[] {
 function readRange(text: string): string {
   const network = readNetworkAround(withoutZeros(text));
   if (typeof network !== 'string') return showNetwork(network);
-  throw new UnguardedBalancer(`loadBalancerSourceRanges: '${text.slice(0, 80)}' ${network}`);
+  const message = `loadBalancerSourceRanges: '${text.slice(0, 80)}' ${network}`;
+  throw new WrongBalancer('InvalidSpec', message);
 }
 
 /** `010.0.0.0/08` as `10.0.0.0/8`; of IPv6 zeros mean nothing. */

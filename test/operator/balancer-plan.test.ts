@@ -7,31 +7,18 @@ import { planBalancer, SERVICE_CONDITION } from '../../src/operator/balancer-pla
 import { readBalancer } from '../../src/operator/balancer-reading.ts';
 import type { ServiceObject, TunnelObject } from '../../src/operator/objects.ts';
 import type { OperatorSettings } from '../../src/operator/settings.ts';
-import { condition, NOW, SETTINGS, service, statusOf, summary, tunnel } from './objects.ts';
+import {
+  annotated,
+  condition,
+  NOW,
+  OWNED,
+  SETTINGS,
+  service,
+  statusOf,
+  summary,
+  tunnel,
+} from './objects.ts';
 
-const OWNED = {
-  labels: { 'app.kubernetes.io/managed-by': 'sluiceway-operator' },
-  ownerReferences: [
-    { apiVersion: 'v1', kind: 'Service', name: 'web', uid: 's-1', controller: true },
-  ],
-};
-const annotated = (annotations: Readonly<Record<string, string>>): ServiceObject =>
-  service({
-    meta: {
-      annotations: Object.fromEntries(
-        Object.entries(annotations).map(([key, value]) => [`sluiceway.dev/${key}`, value]),
-      ),
-    },
-    spec: {
-      ports: [
-        { name: 'http', port: 80, protocol: 'TCP' },
-        { name: 'ssh', port: 22, protocol: 'TCP' },
-        { name: 'dns', port: 53, protocol: 'UDP' },
-        { name: 'dns-tcp', port: 53, protocol: 'TCP' },
-        { name: 'sctp', port: 9, protocol: 'SCTP' },
-      ],
-    },
-  });
 const plan = (one: ServiceObject | undefined, found?: TunnelObject, settings = SETTINGS) =>
   planBalancer({ service: one, tunnel: found, settings, now: NOW });
 
@@ -168,65 +155,6 @@ describe('what a Service asks for', () => {
     const { metadata } = udpOnly;
     const reading = readBalancer({ ...udpOnly, metadata: { ...metadata, annotations } }, SETTINGS);
     assert.equal(reading.is === 'wrong' ? reading.reason : reading.is, 'InvalidPorts');
-  });
-
-  test('loadBalancerSourceRanges become the allow list', () => {
-    const ranges = ['192.0.2.0/24', ' 2001:db8::/32'];
-    const reading = readBalancer(service({ spec: { loadBalancerSourceRanges: ranges } }), SETTINGS);
-    assert.deepEqual(reading.is === 'ours' ? reading.spec.allowIps : [], [
-      '192.0.2.0/24',
-      '2001:db8::/32',
-    ]);
-  });
-
-  const RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
-  const ranged = (loadBalancerSourceRanges: string[], annotation?: string): ServiceObject =>
-    service({
-      spec: { loadBalancerSourceRanges },
-      ...(annotation === undefined ? {} : { meta: { annotations: { [RANGES]: annotation } } }),
-    });
-  const allowed = (one: ServiceObject) => {
-    const reading = readBalancer(one, SETTINGS);
-    return reading.is === 'ours' ? reading.spec.allowIps : reading;
-  };
-
-  test('which are read as Kubernetes does, each the network of its address', () => {
-    const ranges = ['203.0.113.7/24', '010.1.02.3/08', '::ffff:192.0.2.9/120', '203.0.113.0/24'];
-    assert.deepEqual(allowed(ranged(ranges)), ['203.0.113.0/24', '10.0.0.0/8', '192.0.2.0/24']);
-  });
-
-  test('or those of the annotation of Kubernetes, where the field is empty', () => {
-    assert.deepEqual(allowed(ranged([], ' 192.0.2.9/24,2001:db8::/32 ')), [
-      ...['192.0.2.0/24', '2001:db8::/32'],
-    ]);
-    assert.deepEqual(allowed(ranged(['198.51.100.0/24'], '192.0.2.0/24')), ['198.51.100.0/24']);
-    assert.equal(allowed(ranged([], ' ')), undefined);
-  });
-
-  const many = Array.from({ length: 65 }, (_, index) => `10.0.${index}.0/24`);
-  const unkept: readonly (readonly [string, ServiceObject, RegExp])[] = [
-    ['too many', ranged(many), /65 networks are too many; give at most 64/],
-    ['too many of the annotation', ranged([], many.join()), /65 networks are too many/],
-    ['one that is none', ranged(['192.0.2.0/33']), /'192.0.2.0\/33' has no valid prefix/],
-  ];
-  for (const [name, one, message] of unkept) {
-    test(`source ranges that cannot be kept let nobody in: ${name}`, () => {
-      const open = tunnel({ meta: OWNED, status: { addresses: ['203.0.113.7'] } });
-      const made = plan(one, open);
-      assert.deepEqual(summary(made), [
-        ...['delete Tunnel shop/web', 'status InvalidSpec', 'tell Warning InvalidSpec', 'blocked'],
-      ]);
-      const status = statusOf(made) as Required<NonNullable<ServiceObject['status']>>;
-      assert.deepEqual(status.loadBalancer, { ingress: [] });
-      assert.match(status.conditions[0]?.message ?? '', message);
-      const foreign = summary(plan(one, tunnel()));
-      assert.deepEqual(foreign, ['status InvalidSpec', 'tell Warning InvalidSpec', 'blocked']);
-      assert.equal(summary(plan(one))[0], 'status InvalidSpec');
-    });
-  }
-
-  test('as many networks as a tunnel may have are kept', () => {
-    assert.deepEqual(allowed(ranged(many.slice(1))), many.slice(1));
   });
 
   const wrong: readonly (readonly [Readonly<Record<string, string>>, string, RegExp])[] = [

@@ -62,6 +62,33 @@ export function tunnel(
   };
 }
 
+/** Of a Service named `web`, as it owns its tunnel. */
+export const OWNED = {
+  labels: { 'app.kubernetes.io/managed-by': 'sluiceway-operator' },
+  ownerReferences: [
+    { apiVersion: 'v1', kind: 'Service', name: 'web', uid: 's-1', controller: true },
+  ],
+};
+
+/** With ports of every kind, one of which nobody serves. */
+export const annotated = (annotations: Readonly<Record<string, string>>): ServiceObject =>
+  service({
+    meta: {
+      annotations: Object.fromEntries(
+        Object.entries(annotations).map(([key, value]) => [`sluiceway.dev/${key}`, value]),
+      ),
+    },
+    spec: {
+      ports: [
+        { name: 'http', port: 80, protocol: 'TCP' },
+        { name: 'ssh', port: 22, protocol: 'TCP' },
+        { name: 'dns', port: 53, protocol: 'UDP' },
+        { name: 'dns-tcp', port: 53, protocol: 'TCP' },
+        { name: 'sctp', port: 9, protocol: 'SCTP' },
+      ],
+    },
+  });
+
 export function exitNode(
   over: {
     readonly spec?: ExitNodeObject['spec'];
