@@ -26,7 +26,8 @@ import { CertificateFiles } from './certificate-files.ts';
 import { CertificateFolder } from './certificate-folder.ts';
 import type { CheckedPair } from './certificate-pair.ts';
 import { ChallengeBoard, type DnsHook } from './challenge-board.ts';
-import { type OrderResult, Orders } from './orders.ts';
+import type { OrderResult } from './kept-certificate.ts';
+import { Orders } from './orders.ts';
 import { isHttpTunnel } from './tunnel-name.ts';
 
 type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
