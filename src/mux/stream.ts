@@ -218,7 +218,7 @@ export class Stream {
     this.#queue.clear();
     this.#carrier.stopReceiving(this);
     this.window.keep(heldBytes);
-    this.#releaseWhenEmpty();
+    this.settle();
   }
 
   /** The sink's socket has taken `bytes` of what `onData` gave it. */
@@ -236,7 +236,7 @@ export class Stream {
     return true;
   }
 
-  /** For the session: both FINs have passed, or not yet. */
+  /** For the session: it may have ended, by both FINs or by a reset of ours. */
   settle(): void {
     if (!this.isEnded) return;
     if (this.window.heldBytes > 0) this.#carrier.hold(this);
