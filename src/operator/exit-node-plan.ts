@@ -115,15 +115,17 @@ function planTemplate(observed: ExitNodeObserved): Plan {
 function planGiven(observed: ExitNodeObserved): Plan {
   const { exitNode, hasSecret, settings } = observed;
   const { url, addresses, tokenSecret } = exitNode.spec;
-  const status = pinnedOf(exitNode, undefined);
   if (url === undefined || tokenSecret === undefined) {
     const message = 'the exit node has neither url and tokenSecret, nor provision';
-    return planReport(observed, { status: 'False', reason: 'InvalidSpec', message }, status);
+    const verdict = { status: 'False', reason: 'InvalidSpec', message } as const;
+    return planReport(observed, verdict, pinnedOf(exitNode, undefined));
   }
   const { name, key = DEFAULT_KEY } = tokenSecret;
   if (!hasSecret) {
     const message = `there is no secret ${name} with the key ${key} in ${settings.namespace}`;
-    return planReport(observed, { status: 'False', reason: 'TokenMissing', message }, status);
+    const verdict = { status: 'False', reason: 'TokenMissing', message } as const;
+    // Clients that run have the token still, and whoever writes the secret anew may be about to.
+    return planReport(observed, verdict, keptOf(exitNode));
   }
   return planReached(observed, {
     ...{ url, tokenSecret: { name, key } },
@@ -396,7 +398,7 @@ function createSecret({ exitNode, newToken, settings }: ExitNodeObserved): Actio
   return { do: 'create', object };
 }
 
-/** What stays known while the provider does not answer. */
+/** What stays known while the provider does not answer, or the token is away. */
 function keptOf({ status = {} }: ExitNodeObject): ExitNodeStatus {
   const { url, addresses, caFingerprint, tokenSecret, machine } = status;
   return {

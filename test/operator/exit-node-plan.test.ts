@@ -61,14 +61,27 @@ describe('an exit node that is there', () => {
     }
   });
 
-  test('without its secret has no address, and says which is missing', () => {
-    const made = plan({ hasSecret: false });
+  test('that never had its secret has no address, and says which is missing', () => {
+    const made = plan({ hasSecret: false, reach: { is: 'unasked' } });
     assert.deepEqual(summary(made), [
       'status TokenMissing',
       'tell Warning TokenMissing',
       'blocked',
     ]);
     assert.equal(statusOf(made).url, null);
+  });
+
+  test('keeps its address while its secret is away for a moment', () => {
+    const made = plan({ exitNode: exitNode(), hasSecret: false, reach: { is: 'unasked' } });
+    assert.equal(summary(made)[0], 'status TokenMissing');
+    const { url, addresses, caFingerprint, tokenSecret } = statusOf(made);
+    assert.deepEqual(
+      { url, addresses, caFingerprint, tokenSecret },
+      {
+        ...{ url: 'wss://203.0.113.7:8123', addresses: ['203.0.113.7'] },
+        ...{ caFingerprint: 'sha256:ab', tokenSecret: { name: 'token', key: 'token' } },
+      },
+    );
   });
 
   test('is settled once written', () => {
