@@ -30,9 +30,22 @@ interface World {
   readonly cloud: readonly string[];
 }
 
-async function world(t: TestContext, secret = TOKEN): Promise<World> {
+interface WorldOptions {
+  readonly secret?: string;
+  /** Before a request is answered. */
+  readonly onAsked?: () => unknown;
+}
+
+async function world(t: TestContext, options: WorldOptions = {}): Promise<World> {
+  const { secret = TOKEN, onAsked = () => {} } = options;
   const api = hetznerApi();
-  const stub = await startStub(t, api);
+  const stub = await startStub(t, {
+    ...api,
+    answer: (asked, ports) => {
+      onAsked();
+      return api.answer(asked, ports);
+    },
+  });
   return {
     api,
     folder: scratchFolder(t),
@@ -136,7 +149,25 @@ test('an interruption removes the machine and the token', async (t) => {
   assert.equal((await making.expectEnd()).code, 1, making.tail());
   assert.deepEqual(all.api.left(), []);
   assert.deepEqual(readdirSync(all.folder), []);
+  console.log(making.tail());
   assert.match(making.stderr.join('\n'), /sluiceway: interrupted by a signal/u);
+});
+
+test('a terminal that goes, and says so twice, removes the machine and the token', async (t) => {
+  let hangUps = 0;
+  const hangUp = (): void => {
+    hangUps += 1;
+    making.kill('SIGHUP');
+  };
+  // Again while it still asks: the shell's own, and then the system's.
+  const all = await world(t, { onAsked: () => hangUps > 0 && hangUp() });
+  const making = create(t, all);
+  await making.line('it waits', (line) => line.includes('it installs itself now'));
+  hangUp();
+  assert.equal((await making.expectEnd()).code, 1, making.tail());
+  assert.deepEqual([all.api.left(), readdirSync(all.folder)], [[], []], making.tail());
+  assert.ok(hangUps > 1, `${hangUps}`);
+  assert.equal(making.stderr.at(-1), 'sluiceway: interrupted by a signal');
 });
 
 test('what cannot be removed is named', async (t) => {
@@ -173,7 +204,7 @@ function tokenIn({ folder }: World): string {
 }
 
 test('a refusal is one line with the words of the provider, and code 1', async (t) => {
-  const wrong = create(t, await world(t, 'not-the-token'));
+  const wrong = create(t, await world(t, { secret: 'not-the-token' }));
   assert.equal((await wrong.expectEnd()).code, 1, wrong.tail());
   assert.deepEqual(wrong.stderr, ['sluiceway: Hetzner: the token you provided is not valid']);
   const all = await world(t);

@@ -143,6 +143,7 @@ class CreateRun {
     this.#name = name;
     process.on('SIGINT', this.#onSignal);
     process.on('SIGTERM', this.#onSignal);
+    process.on('SIGHUP', this.#onHangUp);
   }
 
   get signal(): AbortSignal {
@@ -152,6 +153,7 @@ class CreateRun {
   end(): void {
     process.removeListener('SIGINT', this.#onSignal);
     process.removeListener('SIGTERM', this.#onSignal);
+    process.removeListener('SIGHUP', this.#onHangUp);
   }
 
   /** Ends early when it is interrupted. */
@@ -178,10 +180,19 @@ class CreateRun {
     process.stderr.write(`${lines[stage]}\n`);
   }
 
+  #interrupt(): void {
+    process.stderr.write('interrupted: what was made is removed; once more to leave it\n');
+    this.#stop.abort(new SluicewayError('SLW_INTERRUPTED'));
+  }
+
+  /** The terminal has gone: its shell says so, and the system again, and neither insists. */
+  readonly #onHangUp = (): void => {
+    if (!this.#stop.signal.aborted) this.#interrupt();
+  };
+
   readonly #onSignal = (): void => {
     if (!this.#stop.signal.aborted) {
-      process.stderr.write('interrupted: what was made is removed; once more to leave it\n');
-      this.#stop.abort(new SluicewayError('SLW_INTERRUPTED'));
+      this.#interrupt();
       return;
     }
     const left = this.#machine?.id ?? 'maybe a machine, see sluiceway exit-node list';
