@@ -9,6 +9,7 @@ import type { PortRange } from '../base/target.ts';
 import { portRange } from '../config/address.ts';
 import { InvalidText } from '../config/option.ts';
 import { readTunnelName } from '../config/tunnel.ts';
+import { heldOn } from './holdings.ts';
 import {
   type ExitNodeObject,
   type ExitNodeSpecFields,
@@ -66,14 +67,23 @@ export function claimProblem(
   { tunnel, exitNode, others }: ClaimContext,
 ): ClaimProblem | undefined {
   const own = ownName(exitNode);
-  const rivals = others.filter(({ status }) => status?.exitNode === exitNode.metadata.name);
+  const { name: node } = exitNode.metadata;
+  const mine = heldOn(tunnel, node);
+  // One that is being deleted is among them, until its client has ended.
+  const rivals = others
+    .map((other) => ({ other, held: heldOn(other, node) }))
+    .filter(({ held }) => held.length > 0);
   for (const name of names) {
-    if (name === own) return taken(name, `by the exit node ${exitNode.metadata.name} itself`);
+    if (name === own) return taken(name, `by the exit node ${node} itself`);
     const port = readPortName(name);
     const outside = port === undefined ? undefined : rangeProblem(port, exitNode);
     if (outside !== undefined) return outside;
-    const holder = rivals.find((other) => holds(other, name) && !mayTake(tunnel, other, name));
-    if (holder !== undefined) return taken(name, `by tunnel ${keyOf(holder)}`);
+    const holder = rivals.find(({ other, held }) => {
+      // Both say that they hold it: a lost race, which the older one wins on both sides.
+      const mayTake = mine.includes(name) && ageOf(tunnel) < ageOf(other);
+      return held.includes(name) && !mayTake;
+    });
+    if (holder !== undefined) return taken(name, `by tunnel ${keyOf(holder.other)}`);
   }
   return undefined;
 }
@@ -93,16 +103,6 @@ export function saidPorts(spec: ExitNodeSpecFields, transport: Transport): reado
 function taken(name: string, by: string): ClaimProblem {
   const reason = readPortName(name) === undefined ? 'HostTaken' : 'PortTaken';
   return { reason, message: `${showClaim(name)} is taken ${by}` };
-}
-
-/** One that is being deleted does, too, until its client has ended. */
-function holds({ status }: TunnelObject, name: string): boolean {
-  return (status?.claims ?? []).includes(name);
-}
-
-/** Both say that they hold it: a lost race, which the older one wins on both sides. */
-function mayTake(self: TunnelObject, other: TunnelObject, name: string): boolean {
-  return holds(self, name) && ageOf(self) < ageOf(other);
 }
 
 function ageOf({ metadata }: TunnelObject): string {

@@ -121,12 +121,20 @@ export interface ClientSettings {
   readonly tolerations?: readonly Readonly<Record<string, unknown>>[];
 }
 
+/** Names on an exit node: `tcp:80`, `udp:53`, `example.com/api`. */
+export interface Holding {
+  readonly exitNode: string;
+  readonly claims: readonly string[];
+}
+
 export interface TunnelStatus {
   readonly observedGeneration?: number;
   /** The ExitNode in use, which differs from the spec's where each tunnel has one of its own. */
   readonly exitNode?: string;
-  /** Names that this tunnel holds on its exit node: `tcp:80`, `udp:53`, `example.com/api`. */
+  /** Names that this tunnel holds on its exit node. */
   readonly claims?: readonly string[];
+  /** Held on others, until no client serves them there. */
+  readonly leaving?: readonly Holding[];
   readonly addresses?: readonly string[];
   readonly endpoints?: readonly string[];
   readonly clientDeployment?: string;

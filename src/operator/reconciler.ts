@@ -18,6 +18,7 @@ import { conditionOf, kubeTime } from './conditions.ts';
 import { Executor } from './executor.ts';
 import { planExitNode } from './exit-node-plan.ts';
 import { ExitNodeProbe } from './exit-node-probe.ts';
+import { isFreed, isHolding } from './holdings.ts';
 import { type Change, Inventory, type InventoryOptions, tunnelKeyOf } from './inventory.ts';
 import type { OpenProvider } from './machine.ts';
 import { MachineShop } from './machine-shop.ts';
@@ -219,10 +220,9 @@ export class Reconciler {
   /** Names that were given up are there for those who wait for them. */
   #onTunnel(before: TunnelObject | undefined, after: TunnelObject | undefined): void {
     const exitNodes = new Set([before?.status?.exitNode, after?.status?.exitNode]);
-    const kept = new Set(after?.status?.claims);
-    const isFreed = (before?.status?.claims ?? []).some((name) => !kept.has(name));
+    const wasFreed = isFreed(before, after);
     const isMoved = before?.status?.exitNode !== after?.status?.exitNode;
-    if (!isFreed && !isMoved) return;
+    if (!wasFreed && !isMoved) return;
     for (const name of exitNodes) {
       if (name !== undefined) this.#queues['exit-node'].add(name);
     }
@@ -240,7 +240,7 @@ export class Reconciler {
     if (namespace !== undefined) this.#queues.tunnel.add(`${namespace}/${name}`);
     for (const tunnel of this.inventory.tunnels()) {
       const wanted = tunnel.spec.exitNode ?? this.#options.settings.exitNode;
-      const isOn = wanted === metadata.name || tunnel.status?.exitNode === metadata.name;
+      const isOn = wanted === metadata.name || isHolding(tunnel, metadata.name);
       if (isOn) this.#queues.tunnel.add(keyOf(tunnel));
     }
   }

@@ -24,6 +24,7 @@ import {
 } from './client-readiness.ts';
 import { conditionOf, isNews, type Verdict, withConditions } from './conditions.ts';
 import { covers } from './drift.ts';
+import { type Holdings, heldOnceMoved } from './holdings.ts';
 import {
   type DeploymentObject,
   type ExitNodeObject,
@@ -70,18 +71,20 @@ export function planTunnel(observed: TunnelObserved): Plan {
 
 function planRemoval({ tunnel, deployment, exitNodes }: TunnelObserved): Plan {
   if (!hasFinalizer(tunnel)) return { actions: [], next: 'settled' };
-  const own = ownExitNode(tunnel, exitNodes);
-  if (deployment === undefined && own === undefined) {
+  const owns = ownExitNodes(tunnel, exitNodes);
+  if (deployment === undefined && owns.length === 0) {
     return { actions: [finalizers(tunnel, 'remove')], next: 'settled' };
   }
-  return { actions: [...removeClient(deployment), ...removeExitNode(own)], next: 'waiting' };
+  return {
+    actions: [...removeClient(deployment), ...owns.flatMap(removeExitNode)],
+    next: 'waiting',
+  };
 }
 
 function planServing(observed: TunnelObserved): Plan {
   const { tunnel, exitNodes, settings } = observed;
   const wanted = tunnel.spec.exitNode ?? settings.exitNode;
   const named = exitNodes.find(({ metadata }) => metadata.name === wanted);
-  const own = ownExitNode(tunnel, exitNodes);
   const problem = exitNodeProblem(tunnel, wanted, named);
   if (problem !== undefined || named === undefined) return planRefusal(observed, problem);
   const isTemplate = named.spec.allocation === 'PerTunnel';
@@ -93,21 +96,21 @@ function planServing(observed: TunnelObserved): Plan {
   if (wrong !== undefined) {
     return planRefusal(observed, { reason: 'InvalidSpec', message: wrong });
   }
-  // One of the tunnel's own that it needs no more, as it was pointed at another.
-  const isStray = own !== undefined && (!isTemplate || !isOf(own, named));
-  const stray = isStray ? removeExitNode(own) : [];
-  if (isTemplate && (own === undefined || isStray)) {
-    const order = isStray ? [] : [{ do: 'apply', object: copyFor(tunnel, named) } as const];
-    const verdict = notReady('ExitNodePending', 'an exit node of its own is being made');
-    const rest = report(observed, {
-      ready: verdict,
-      status: { exitNode: copyName(tunnel, named) },
-    });
-    return { actions: [...stray, ...order, ...rest], next: 'waiting' };
-  }
-  const exitNode = isTemplate && own !== undefined ? own : named;
-  const plan = planClient(observed, exitNode, claims);
-  return { ...plan, actions: [...stray, ...plan.actions] };
+  if (!isTemplate) return planClient(observed, named, claims);
+  const own = ownExitNodes(tunnel, exitNodes).find((one) => isOf(one, named));
+  if (own !== undefined) return planClient(observed, own, claims);
+  const name = copyName(tunnel, named);
+  const ready = notReady('ExitNodePending', 'an exit node of its own is being made');
+  const held = heldOnceMoved(observed, name, []);
+  const status = { ...held, ...placeBefore(observed, held) };
+  return {
+    actions: [
+      ...removeStrays(observed, status),
+      { do: 'apply', object: copyFor(tunnel, named) },
+      ...report(observed, { ready, status }),
+    ],
+    next: 'waiting',
+  };
 }
 
 function planClient(
@@ -124,10 +127,15 @@ function planClient(
     ...{ status: 'True', reason: 'Accepted' },
     message: `all names are held on exit node ${name}`,
   };
-  const held = { exitNode: name, claims: heldClaims(observed, claims) };
+  const held = heldOnceMoved(observed, name, claims);
   if (target === undefined) {
     const ready = notReady('ExitNodePending', `exit node ${name} has no address yet`);
-    return { actions: report(observed, { ready, accepted, status: held }), next: 'waiting' };
+    const status = { ...held, ...placeBefore(observed, held) };
+    const actions = [
+      ...removeStrays(observed, status),
+      ...report(observed, { ready, accepted, status }),
+    ];
+    return { actions, next: 'waiting' };
   }
   const addresses = exitNode.status?.addresses ?? [];
   const wanted = clientDeployment(tunnel, target, settings);
@@ -135,17 +143,19 @@ function planClient(
   const isSame = deployment !== undefined && !isGoing && isAsWanted(observed, deployment, wanted);
   // One that is going is waited for: what is written to it goes with it.
   const isToApply = !isSame && !isGoing && observed.refusal === undefined;
-  const claimed = isSame && isRolledOut(deployment) ? claims : held.claims;
+  const isThere = isSame && isRolledOut(deployment);
   const ready = isSame ? readinessOf({ ...observed, deployment, exitNode }) : startOf(observed);
-  const status = {
-    ...{ exitNode: name, claims: claimed },
-    addresses,
-    endpoints: endpointsOf(tunnel, addresses),
+  const place = {
+    ...{ addresses, endpoints: endpointsOf(tunnel, addresses) },
     clientDeployment: wanted.metadata.name,
   };
+  const status = isThere
+    ? { exitNode: name, claims, ...place }
+    : { ...held, ...(placeBefore(observed, held) ?? place) };
   return {
     // The names are written down before anybody is asked to serve them.
     actions: [
+      ...removeStrays(observed, status),
       ...report(observed, { ready, accepted, status }),
       ...(isToApply ? [{ do: 'apply', object: wanted } as const] : []),
     ],
@@ -194,20 +204,34 @@ function planRefusal(observed: TunnelObserved, problem: ClaimProblem | undefined
   };
 }
 
-/** With those of a client that may still serve them: two upstreams of one name would take turns. */
-function heldClaims(
-  { tunnel, deployment }: TunnelObserved,
-  claims: readonly string[],
-): readonly string[] {
-  const before = deployment === undefined ? [] : (tunnel.status?.claims ?? []);
-  return [...claims, ...before.filter((name) => !claims.includes(name))];
+type Place = Pick<TunnelStatus, 'addresses' | 'endpoints' | 'clientDeployment'>;
+
+/** Where visitors find it until its client has followed it to another exit node. */
+function placeBefore(
+  { tunnel, exitNodes }: TunnelObserved,
+  { leaving = [] }: Holdings,
+): Place | undefined {
+  const { addresses, endpoints, clientDeployment } = tunnel.status ?? {};
+  const isServing = exitNodes.some(
+    ({ metadata, status }) =>
+      metadata.deletionTimestamp === undefined &&
+      (status?.addresses ?? []).length > 0 &&
+      leaving.some(({ exitNode }) => exitNode === metadata.name),
+  );
+  if (!isServing || !addresses || !endpoints || !clientDeployment) return undefined;
+  return { addresses, endpoints, clientDeployment };
 }
 
 /** What is held though it cannot be served, while the client has not ended. */
-function stillHeld({ tunnel, deployment }: TunnelObserved): Omit<TunnelStatus, 'conditions'> {
-  const { exitNode, claims } = tunnel.status ?? {};
-  if (deployment === undefined || exitNode === undefined || claims === undefined) return {};
-  return { exitNode, claims };
+function stillHeld({ tunnel, deployment }: TunnelObserved): Holdings {
+  const { exitNode, claims, leaving } = tunnel.status ?? {};
+  const hasNone = claims === undefined && leaving === undefined;
+  if (deployment === undefined || exitNode === undefined || hasNone) return {};
+  return {
+    exitNode,
+    ...(claims === undefined ? {} : { claims }),
+    ...(leaving === undefined ? {} : { leaving }),
+  };
 }
 
 function exitNodeProblem(
@@ -271,7 +295,7 @@ interface Report {
 
 /** What a status has no more is taken away by `null`, as patches merge. */
 const EMPTY = {
-  ...{ exitNode: null, claims: null, addresses: null, endpoints: null },
+  ...{ exitNode: null, claims: null, leaving: null, addresses: null, endpoints: null },
   clientDeployment: null,
 };
 
@@ -325,17 +349,29 @@ function removeClient(deployment: DeploymentObject | undefined): readonly Action
   return [{ do: 'delete', ref: { kind: 'Deployment', namespace, name }, uid }];
 }
 
-function removeExitNode(own: ExitNodeObject | undefined): readonly Action[] {
-  if (own === undefined || own.metadata.deletionTimestamp !== undefined) return [];
-  const { name, uid } = own.metadata;
+function removeExitNode({ metadata }: ExitNodeObject): readonly Action[] {
+  const { name, uid, deletionTimestamp } = metadata;
+  if (deletionTimestamp !== undefined) return [];
   return [{ do: 'delete', ref: { kind: 'ExitNode', name }, uid }];
 }
 
-function ownExitNode(
+/** Exit nodes of its own where it neither is nor is served any more. */
+function removeStrays(
+  { tunnel, exitNodes }: TunnelObserved,
+  { exitNode, leaving = [] }: Holdings,
+): readonly Action[] {
+  const needed = new Set([exitNode, ...leaving.map((one) => one.exitNode)]);
+  return ownExitNodes(tunnel, exitNodes)
+    .filter(({ metadata }) => !needed.has(metadata.name))
+    .flatMap(removeExitNode);
+}
+
+/** More than one while its client follows it from one to the next. */
+function ownExitNodes(
   { metadata }: TunnelObject,
   exitNodes: readonly ExitNodeObject[],
-): ExitNodeObject | undefined {
-  return exitNodes.find((one) => one.metadata.labels?.[OWN_EXIT_NODE.uid] === metadata.uid);
+): readonly ExitNodeObject[] {
+  return exitNodes.filter((one) => one.metadata.labels?.[OWN_EXIT_NODE.uid] === metadata.uid);
 }
 
 const TEMPLATE_LABEL = `${GROUP}/template`;
@@ -346,7 +382,7 @@ function isOf(own: ExitNodeObject, { metadata }: ExitNodeObject): boolean {
 
 function copyName({ metadata }: TunnelObject, template: ExitNodeObject): string {
   const hash = createHash('sha256')
-    .update(metadata.uid ?? '')
+    .update(`${metadata.uid ?? ''} ${template.metadata.name}`)
     .digest('hex')
     .slice(0, 8);
   return `${template.metadata.name.slice(0, NAME_LENGTH_MAX)}-${hash}`;
