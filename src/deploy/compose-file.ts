@@ -8,7 +8,7 @@ import { showTarget } from '../base/target.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { PLAIN_YAML } from './plain-yaml.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
-import { type ExposedPort, publishable, type Reach, reachOf } from './reach.ts';
+import { type ExposedPort, publishedByContainer, type Reach, reachOf } from './reach.ts';
 
 export interface ComposeOptions {
   readonly name: string;
@@ -22,7 +22,7 @@ const IMAGE_PROGRAM = '/app/dist/cli/main.js';
 
 export function composeFile(given: GivenConfig, { name, image }: ComposeOptions): string {
   const plan = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
-  const reach = publishable(reachOf(given));
+  const reach = publishedByContainer(reachOf(given));
   const usesHost = plan.command === 'client' && reach.usesLoopback;
   const service = {
     image,

@@ -10,7 +10,7 @@ import type { GivenConfig } from '../config/config.ts';
 import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
 import { PLAIN_YAML } from './plain-yaml.ts';
 import { type Argument, type Plan, type PlannedFile, planDeployment } from './plan.ts';
-import { publishable, type Reach, reachOf } from './reach.ts';
+import { publishedByContainer, type Reach, reachOf } from './reach.ts';
 
 export interface ManifestOptions {
   readonly name: string;
@@ -26,7 +26,7 @@ const METRICS: Argument = ['--metrics-addr', `0.0.0.0:${METRICS_PORT}`];
 
 export function kubernetesManifests(given: GivenConfig, options: ManifestOptions): string {
   const planned = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
-  const reach = publishable(reachOf(given));
+  const reach = publishedByContainer(reachOf(given));
   const plan = canBeAsked(given) ? { ...planned, args: [...planned.args, METRICS] } : planned;
   const documents = [
     ...(reach.keepsState ? [claimOf(options)] : []),

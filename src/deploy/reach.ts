@@ -25,8 +25,10 @@ export interface Reach {
   readonly keepsState: boolean;
   /** Longer than any drain. */
   readonly stopSeconds: number;
-  /** Upstreams or listeners on loopback: of the machine itself, not of a container. */
+  /** Of a client, upstreams or listeners on loopback: of the machine, not of a container. */
   readonly usesLoopback: boolean;
+  /** Options by which ports above are open on loopback alone. */
+  readonly loopbackOptions: readonly string[];
   /** Plain HTTP on the control port. */
   readonly isPlainControl: boolean;
   /** Where /healthz answers without TLS, for who asks from the machine itself. */
@@ -56,6 +58,17 @@ export function publishable(reach: Reach): Reach {
   );
 }
 
+/** The same, by a container: its loopback is its own, and what is published leads past it. */
+export function publishedByContainer(reach: Reach): Reach {
+  const { loopbackOptions } = publishable(reach);
+  if (loopbackOptions.length === 0) return reach;
+  throw new ConfigError(
+    loopbackOptions.map(
+      (name) => `--${name}: on loopback nobody reaches a container; give 0.0.0.0`,
+    ),
+  );
+}
+
 function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
   const { tcpPorts, udpPorts } = config;
   const has = (wanted: string): boolean => options.some(({ name }) => name === wanted);
@@ -78,13 +91,24 @@ function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
     needsLowPorts: low || ports.some(({ port }) => port < LOW_PORT_END && port !== 0),
     keepsState: keepsState(config),
     stopSeconds: stopSecondsOf(config.drainDelayMs + config.drainTimeoutMs),
-    usesLoopback: isLoopbackHost(config.controlAddr.host),
+    usesLoopback: false,
+    loopbackOptions: [
+      ...loopbackOption('control-addr', config.controlAddr),
+      ...(config.httpAddr === 'off' ? [] : loopbackOption('http-addr', config.httpAddr)),
+      ...(config.https === undefined ? [] : loopbackOption('https-addr', config.https.addr)),
+      ...(tcp.length === 0 ? [] : loopbackOption('tcp-addr', { host: config.tcpHost })),
+      ...(udp.length === 0 ? [] : loopbackOption('udp-addr', { host: config.udpHost })),
+    ],
     isPlainControl: config.autoTls === undefined && config.tlsCert === undefined,
     // A port that the system chooses is not known here.
     ...(adminAddr === 'off' || adminAddr.port === 0
       ? {}
       : { admin: { host: ownHostOf(adminAddr.host), port: adminAddr.port } }),
   };
+}
+
+function loopbackOption(name: string, { host }: Pick<Target, 'host'>): readonly string[] {
+  return isLoopbackHost(host) ? [name] : [];
 }
 
 function keepsState({ autoTls, https, tokensFile }: ServerConfig): boolean {
@@ -102,6 +126,7 @@ function reachOfClient({ config }: GivenConfig<'client'>): Reach {
     keepsState: remembersServers(config),
     stopSeconds: stopSecondsOf(config.drainTimeoutMs),
     usesLoopback: usesLoopback(config),
+    loopbackOptions: [],
     isPlainControl: false,
     ...(isOpen && !isLoopbackHost(metricsAddr.host) ? { metrics: metricsAddr.port } : {}),
   };

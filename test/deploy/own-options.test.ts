@@ -65,7 +65,7 @@ for (const [form, rows] of Object.entries(FORMS)) {
 test('the file of --config is of the server, and the one of generate is not', async (t) => {
   const folder = scratchFolder(t);
   const file = path.join(folder, 'server.yaml');
-  writeFileSync(file, `token: ${SECRET}\nhttp-addr: 127.0.0.1:7000\n`);
+  writeFileSync(file, `token: ${SECRET}\nhttp-addr: 0.0.0.0:7000\n`);
   const own = fileWith(t, FORMS.k8s ?? []);
   const args = ['generate', 'k8s', 'server', '--config', file];
   const done = await run([...args, '--generate-config', own]);
@@ -119,6 +119,37 @@ test('a port that the system chooses cannot be published', async () => {
     assert.deepEqual([done.code, done.stdout], [2, '']);
     assert.match(done.stderr, /^sluiceway: --control-addr: port 0 is chosen by the system; give/u);
     assert.match(done.stderr, /^sluiceway: --http-addr: port 0 is chosen/mu);
+  }
+});
+
+test('a container publishes no port that is open on its own loopback alone', async () => {
+  const rows = [
+    [['--control-addr', '127.0.0.1:8123'], ['control-addr']],
+    [
+      ['--http-addr', 'localhost:8000', '--https-addr', '[::1]:8443'],
+      ['http-addr', 'https-addr'],
+    ],
+    [['--tcp-addr', '127.0.0.1', '--tcp-ports', '2222', '--udp-addr', '0.0.0.0'], ['tcp-addr']],
+    [['--tcp-ports', '2222', '--udp-addr', '::1'], ['udp-addr']],
+  ] as const;
+  const server = ['server', '--token', SECRET, '--letsencrypt-domain', 'a.example'];
+  for (const form of ['compose', 'k8s']) {
+    for (const [args, named] of rows) {
+      const done = await run(['generate', form, ...server, ...args]);
+      const told = named.map(
+        (name) => `sluiceway: --${name}: on loopback nobody reaches a container; give 0.0.0.0\n`,
+      );
+      assert.deepEqual([done.code, done.stdout, done.stderr], [2, '', told.join('')]);
+    }
+    // Of ports that are not published nobody expects anything.
+    const args = ['--tcp-addr', '127.0.0.1', '--admin-addr', '127.0.0.1:9123'];
+    const done = await run(['generate', form, ...server, ...args]);
+    assert.equal(done.code, 0, done.stderr);
+  }
+  for (const form of ['systemd', 'cloud-init']) {
+    const args = ['--control-addr', '127.0.0.1:8123', '--http-addr', '127.0.0.1:8000'];
+    const done = await run(['generate', form, ...server, ...args]);
+    assert.equal(done.code, 0, done.stderr);
   }
 });
 

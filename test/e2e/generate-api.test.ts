@@ -35,7 +35,6 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
   'a server on low ports': ['server', '--http-addr', ':80', '--https-addr', ':443'],
   'a server on one port': ['server', '--http-addr', 'off', '--tcp-ports', 'off'],
   'a server with plain control': ['server', '--no-auto-tls'],
-  'a server on loopback': ['server', '--control-addr', '127.0.0.1:8123'],
   'a server with TCP and UDP on the same ports': [
     ...['server', '--tcp-ports', '8123,65500-65535', '--udp-ports', '8123,65500-65535'],
   ],
