@@ -9,6 +9,7 @@ import type { GivenConfig } from '../config/config.ts';
 import { PLAIN_YAML } from './plain-yaml.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { type ExposedPort, publishedByContainer, type Reach, reachOf } from './reach.ts';
+import { shellWord } from './shell-word.ts';
 
 export interface ComposeOptions {
   readonly name: string;
@@ -128,6 +129,7 @@ function clientTest({ args }: Plan, { options }: GivenConfig): HealthTest {
 
 function comments({ files, variables }: Plan, reach: Reach, name: string): string[] {
   const typed = files.filter(({ text }) => text !== undefined);
+  const chown = files.some(({ kind }) => kind === 'folder') ? 'chown -R' : 'chown';
   return [
     '# compose.yaml: docker compose up -d',
     '#',
@@ -138,7 +140,7 @@ function comments({ files, variables }: Plan, reach: Reach, name: string): strin
       ? []
       : [
           `# User ${IMAGE_USER}, and no other, must be able to read its files:`,
-          `#   chown ${IMAGE_USER} ${files.map(relative).join(' ')}`,
+          `#   ${chown} ${IMAGE_USER} ${files.map(relative).map(shellWord).join(' ')}`,
         ]),
     ...(variables.length === 0
       ? []

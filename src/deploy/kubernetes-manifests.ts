@@ -11,6 +11,7 @@ import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
 import { PLAIN_YAML } from './plain-yaml.ts';
 import { type Argument, type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { publishedByContainer, type Reach, reachOf } from './reach.ts';
+import { shellWord } from './shell-word.ts';
 
 export interface ManifestOptions {
   readonly name: string;
@@ -232,7 +233,7 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
   const files = plan.files.filter(({ kind }) => kind !== 'folder');
   const folders = foldersOf(plan);
   const parts = [
-    ...files.map((file) => `--from-file=${file.name}=${file.source ?? file.name}`),
+    ...files.map((file) => `--from-file=${file.name}=${shellWord(file.source ?? file.name)}`),
     ...plan.variables.map(({ variable }) => `--from-file=${variable}=${variable}`),
   ];
   const secret = `kubectl create secret generic ${name}${where} ${parts.join(' ')}`;
@@ -244,7 +245,7 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
     ...folders.map(
       ({ file, volume }) =>
         `#   kubectl create configmap ${name}-${volume}${where} ` +
-        `--from-file=${file.source ?? ''}`,
+        `--from-file=${shellWord(file.source ?? '')}`,
     ),
     ...(parts.length + folders.length === 0 ? [] : ['#']),
     ...(typed

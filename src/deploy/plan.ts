@@ -63,6 +63,7 @@ const SECRET_FILES: ReadonlySet<string> = new Set([
   'login-providers',
 ]);
 const TOKEN_OPTIONS: ReadonlySet<string> = new Set(['token', 'token-env']);
+const CONTROL = /\p{Cc}/u;
 const MASK = new Masked('').toString();
 /** Keys behind an upstream whose value is a file. */
 const UPSTREAM_FOLDER = /^((?:[^=;]*=)?fileserver:(?:\/\/)?)(\/[^;]*)/;
@@ -179,6 +180,12 @@ class PlanDraft {
   }
 
   #register(file: PlannedFile): PlannedFile {
+    const { source = '' } = file;
+    // A line of a unit, and a comment, end there; what follows would be read as another.
+    if (CONTROL.test(source)) {
+      const shown = JSON.stringify(source);
+      throw new ConfigError([`${shown}: a deployment names no path with control characters`]);
+    }
     let { name } = file;
     for (let count = 2; this.#names.has(name); count += 1) name = `${count}-${file.name}`;
     this.#names.add(name);

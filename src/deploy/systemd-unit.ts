@@ -4,6 +4,7 @@
 // what stands in the unit means to systemd what was given, whatever characters it holds. Must not
 // know: which options there are.
 
+import { dirname } from 'node:path';
 import type { GivenConfig } from '../config/config.ts';
 import {
   isPlain,
@@ -13,6 +14,7 @@ import {
   type SecretVariable,
 } from './plan.ts';
 import { type Reach, reachOf } from './reach.ts';
+import { pathWord } from './shell-word.ts';
 
 export interface UnitOptions {
   /** Of the unit, its folders and its group. */
@@ -156,13 +158,16 @@ function stepOf(file: PlannedFile, options: UnitOptions): string {
   const group = groupOf(options.name);
   const target = pathOf(file, options);
   const from = file.text === undefined ? (file.source ?? file.name) : '/dev/stdin';
+  const to = pathWord(target);
   if (isCredential(file)) {
-    return `install -D -m 600 ${from === target ? file.name : from} ${target}`;
+    return `install -D -m 600 ${pathWord(from === target ? file.name : from)} ${to}`;
   }
   const isOpen = file.kind === 'folder' ? '' : ',o=';
-  if (from === target) return `chgrp -R ${group} ${target} && chmod -R g+rX${isOpen} ${target}`;
-  if (file.kind === 'folder') return `cp -r ${from} ${target} && chgrp -R ${group} ${target}`;
-  return `install -D -m 640 -g ${group} ${from} ${target}`;
+  const share = `chgrp -R ${group} ${to} && chmod -R g+rX${isOpen} ${to}`;
+  if (from === target) return share;
+  if (file.kind !== 'folder') return `install -D -m 640 -g ${group} ${pathWord(from)} ${to}`;
+  // Unlike mkdir, install makes a folder that others may enter, whatever root's umask is.
+  return `install -d ${pathWord(dirname(target))} && cp -r ${pathWord(from)} ${to} && ${share}`;
 }
 
 function environmentStep(plan: Plan, name: string): string {
