@@ -220,10 +220,17 @@ export class SocketRelay implements StreamSink, ReadSink {
     }
     const code = this.#overdue(nowMs - this.#activeMs);
     if (code !== undefined) this.abort(code);
-    else if (this.#socket.isPaused() && nowMs - this.#probedMs >= PROBE_INTERVAL_MS) {
-      this.#probedMs = nowMs;
-      this.#outlet.probe();
-    }
+    else if (this.#socket.isPaused()) this.#probe(nowMs);
+  }
+
+  /**
+   * Who has gone may have left an answer in the kernel, which is lost with the socket: nobody who
+   * has it taken, however slowly, is asked for it.
+   */
+  #probe(nowMs: number): void {
+    if (nowMs - Math.max(this.#activeMs, this.#probedMs) < PROBE_INTERVAL_MS) return;
+    this.#probedMs = nowMs;
+    this.#outlet.probe();
   }
 
   /** Ends both sides now, as `code` says. */
@@ -303,12 +310,14 @@ function ignoreError(): void {
   // 'close' follows.
 }
 
-/** The connections below TLS sockets of visitors. */
+/** The connections below TLS sockets of visitors, and these by their connections. */
 const wires = new WeakMap<Socket, Socket>();
+const spoken = new WeakMap<Socket, TLSSocket>();
 
-/** `socket` speaks TLS over `wire`, which has to be known for a cut of it. */
+/** `socket` speaks TLS over `wire`, which has to be known for a cut of either. */
 export function layTls(socket: TLSSocket, wire: Socket): void {
   wires.set(socket, wire);
+  spoken.set(wire, socket);
 }
 
 /**
@@ -318,11 +327,14 @@ export function layTls(socket: TLSSocket, wire: Socket): void {
  * other to curl, to Python and to nginx in front of us. Where that is not known (upstreams, whose
  * requests say how long they are), and on a Unix socket, which has no RST, the peer sees an end.
  */
-export function cutSocket(socket: Socket): void {
+export function cutSocket(given: Socket): void {
+  const socket = spoken.get(given) ?? given;
   const wire = socket instanceof TLSSocket ? wires.get(socket) : socket;
   if (wire?.remoteAddress === undefined || wire.connecting) socket.destroy();
-  else if (isShuttingDown(socket)) socket.once('finish', () => reset(socket, wire));
-  else reset(socket, wire);
+  else if (!isShuttingDown(socket)) reset(socket, wire);
+  else if (socket === wire) socket.once('finish', () => reset(socket, wire));
+  // The kernel has all but the close_notify, which may wait for ever for a peer that reads nothing.
+  else socket.destroy();
 }
 
 function reset(socket: Socket, wire: Socket): void {

@@ -1,5 +1,6 @@
-// Goal: who speaks TLS and has gone is found out, also while the other side takes nothing, and who
-// waits is let wait. Method: sockets over loopback with TLS on both ends, time given by the test.
+// Goal: who speaks TLS and has gone is found out, also while the other side takes nothing; who
+// waits is let wait; and a cut waits for nothing that a peer has to take first. Method: sockets
+// over loopback with TLS on both ends, time given by the test.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -8,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { ERRORS } from '../../src/base/errors.ts';
 import { Roster } from '../../src/base/roster.ts';
-import { SocketRelay } from '../../src/shard/socket-relay.ts';
+import { cutSocket, layTls, SocketRelay } from '../../src/shard/socket-relay.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { RawPeer, REQUEST } from '../mux/raw-peer.ts';
 import { undoAfter } from '../support/cleanup.ts';
@@ -112,5 +113,53 @@ for (const [who, connect] of Object.entries({ visitor, upstream })) {
     const heard = within(WAIT_MS, 'what follows', once(ends.theirs, 'data'));
     relay.onData(Buffer.from('still there'));
     assert.equal(String((await heard)[0]), 'still there');
+  });
+}
+
+test('who was heard within the minute is not asked, as an answer may lie before its reset', async (t) => {
+  const ends = await visitor(t);
+  const { relay, relays } = await pausedRelay(ends);
+  const heard = within(WAIT_MS, 'a word', once(ends.theirs, 'data'));
+  relay.onData(Buffer.from('slowly'));
+  await heard;
+  // Taken, and known to be.
+  await new Promise((resolve) => setImmediate(resolve));
+  relay.sweep(LOOK_AGAIN_MS);
+  const gone = within(WAIT_MS, 'the end', once(ends.wire, 'close'));
+  ends.wire.resetAndDestroy();
+  await gone;
+  relay.sweep(LOOK_AGAIN_MS + 1000);
+  for (let turns = 0; turns < 50; turns += 1) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal(relays.size, 1);
+  await eventually(WAIT_MS, 'the relay is gone', async () => {
+    relay.sweep(3 * LOOK_AGAIN_MS);
+    assert.equal(relays.size, 0);
+  });
+});
+
+for (const [what, given] of Object.entries({
+  'a TLS socket': (ours: tls.TLSSocket) => ours,
+  'the connection below one': (_ours: tls.TLSSocket, wire: net.Socket) => wire,
+})) {
+  test(`${what} is cut also while the close_notify waits`, async (t) => {
+    const pair = await createSocketPair(t);
+    const ours = new tls.TLSSocket(pair.ours, { isServer: true, ...PAIR_A });
+    ours.on('error', ignoreError);
+    const theirs = tls.connect({ socket: pair.theirs, ...TRUST });
+    theirs.on('error', ignoreError);
+    await within(WAIT_MS, 'a handshake', once(theirs, 'secureConnect'));
+    layTls(ours, pair.ours);
+    // Kernels that are full to the byte: the record of the end is never written.
+    ours._final = () => {};
+    ours.end();
+    assert.deepEqual([ours.writableLength, ours.writableFinished], [0, false]);
+    // libuv refuses it beside a shutdown, and the descriptor would stay.
+    pair.ours.resetAndDestroy = () => assert.fail('a reset beside a shutdown');
+    const closed = within(WAIT_MS, 'the end', once(ours, 'close'));
+    cutSocket(given(ours, pair.ours));
+    await closed;
+    assert.equal(pair.ours.destroyed, true);
   });
 }
