@@ -192,7 +192,7 @@ class RunningClient implements Client {
       ...{ address, log, metrics: () => this.#readings.metrics() },
       whyNotReady: (tunnel) => this.#readings.whyNotReady(tunnel),
     });
-    log.info({ name: 'metrics', address: `${address.host}:${this.#metrics.port}` }, 'listening');
+    log.info({ name: 'metrics', address: this.#metrics.shown }, 'listening');
   }
 
   async #openStatus(): Promise<void> {

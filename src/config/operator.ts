@@ -73,7 +73,7 @@ export const OPERATOR_OPTIONS = {
     help: 'of npm, for the package, Node and npm on machines',
   }),
   'metrics-addr': one(addressOrOff, {
-    default: '0.0.0.0:9124',
+    default: '[::]:9124',
     help: '/metrics, /healthz and /readyz of the operator; or off',
   }),
   'leader-election': one(boolean, {

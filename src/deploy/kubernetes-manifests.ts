@@ -23,7 +23,8 @@ export interface ManifestOptions {
 const FILES_FOLDER = '/etc/sluiceway';
 const READ_BY_GROUP = 0o440;
 const METRICS_PORT = 9124;
-const METRICS: Argument = ['--metrics-addr', `0.0.0.0:${METRICS_PORT}`];
+/** Pods may have addresses of either family alone. */
+const METRICS: Argument = ['--metrics-addr', `[::]:${METRICS_PORT}`];
 
 export function kubernetesManifests(given: GivenConfig, options: ManifestOptions): string {
   const planned = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });

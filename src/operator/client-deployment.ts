@@ -28,7 +28,7 @@ const USER_ID = 65_532;
 const TOKEN_FOLDER = '/run/secrets/sluiceway';
 /** Longer than the client takes to drain. */
 const GRACE_SECONDS = 45;
-/** Where probes ask the client; no Service leads there. */
+/** Where probes ask the client, by the family that pods have; no Service leads there. */
 const METRICS_PORT = 9124;
 const NAME_LENGTH_MAX = 52;
 const SPEC_DIGITS = 16;
@@ -197,7 +197,7 @@ function clientFlags(tunnel: TunnelObject, target: ClientTarget): readonly Flag[
     ...allowIps.map((text): Flag => ['allow-ips', networkText(text)]),
     ...flagIf(proxyProtocol !== 'off' && isRaw, 'proxy-protocol', proxyProtocol),
     ...flagIf(udpProxyProtocol !== 'off' && udp.length > 0, 'udp-proxy-protocol', udpProxyProtocol),
-    ['metrics-addr', `0.0.0.0:${METRICS_PORT}`],
+    ['metrics-addr', `[::]:${METRICS_PORT}`],
     ['status-dir', 'off'],
     ['log-format', 'json'],
   ];

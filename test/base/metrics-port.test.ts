@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import net from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
 import { type MetricsPortOptions, openMetricsPort } from '../../src/base/metrics-port.ts';
 import { undoAfter } from '../support/cleanup.ts';
@@ -55,6 +57,53 @@ test('a page that fails costs its own connection alone', async (t) => {
   const url = await open(t, { metrics: () => Promise.reject(new Error('no')) });
   await assert.rejects(ask(`${url}/metrics`));
   assert.deepEqual(await ask(`${url}/healthz`), [200, 'ok\n']);
+});
+
+/** What it answers over plain HTTP at an address of loopback; fetch would choose the family. */
+async function healthBy(host: string, port: number): Promise<string> {
+  const socket = net.connect({ host, port });
+  socket.end('GET /healthz HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n');
+  return (await text(socket)).split('\r\n', 1)[0] ?? '';
+}
+
+test('[::] answers probes of either family', async (t) => {
+  const url = await open(t, { address: { host: '::', port: 0 } });
+  const port = Number(new URL(url).port);
+  assert.equal(await healthBy('127.0.0.1', port), 'HTTP/1.1 200 OK');
+  const hasIpv6 = Object.values(networkInterfaces())
+    .flat()
+    .some((one) => one?.address === '::1');
+  if (hasIpv6) assert.equal(await healthBy('::1', port), 'HTTP/1.1 200 OK');
+});
+
+/** The kernel of a machine whose IPv6 is off. */
+function refuseIpv6(t: TestContext, code: string): void {
+  const { listen } = net.Server.prototype;
+  t.mock.method(
+    net.Server.prototype,
+    'listen',
+    function refuse(this: net.Server, ...given: unknown[]) {
+      const [{ host }] = given as [net.ListenOptions];
+      if (host !== '::') return listen.apply(this, given as never);
+      process.nextTick(() => this.emit('error', Object.assign(new Error(code), { code })));
+      return this;
+    },
+  );
+}
+
+for (const code of ['EAFNOSUPPORT', 'EADDRNOTAVAIL']) {
+  test(`[::] is every IPv4 address where the kernel says ${code}`, async (t) => {
+    refuseIpv6(t, code);
+    const url = await open(t, { address: { host: '::', port: 0 } });
+    assert.deepEqual(await ask(`${url}/healthz`), [200, 'ok\n']);
+  });
+}
+
+test('an address that is taken is taken, and no other family is tried', async (t) => {
+  refuseIpv6(t, 'EADDRINUSE');
+  await assert.rejects(open(t, { address: { host: '::', port: 0 } }), {
+    message: /cannot listen on --metrics-addr \[::\]:0: EADDRINUSE/u,
+  });
 });
 
 test('an address that is taken is named', async (t) => {

@@ -236,7 +236,7 @@ async function asked(args: readonly string[]) {
 test('probes ask a client where it answers, and it answers unless it was told not to', async () => {
   const both = { probes: ['metrics', 'metrics'] };
   const none = { port: undefined, probes: [undefined, undefined] };
-  assert.deepEqual(await asked([]), { addr: '0.0.0.0:9124', port: 9124, ...both });
+  assert.deepEqual(await asked([]), { addr: '[::]:9124', port: 9124, ...both });
   const given = await asked(['--metrics-addr', ':9300']);
   assert.deepEqual(given, { addr: ':9300', port: 9300, ...both });
   for (const addr of ['off', '127.0.0.1:9124', ':0']) {

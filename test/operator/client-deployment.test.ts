@@ -144,7 +144,7 @@ test('a pod without a link is not ready: probes ask where the client answers', (
   const [port, ...more] = container.ports;
   const { metricsAddr } = configOf(tunnel().spec);
   assert.deepEqual([port?.name, more], ['metrics', []]);
-  assert.deepEqual(metricsAddr, { host: '0.0.0.0', port: port?.containerPort });
+  assert.deepEqual(metricsAddr, { host: '::', port: port?.containerPort });
   assert.deepEqual(container.readinessProbe?.httpGet, { path: '/readyz', port: 'metrics' });
   assert.deepEqual(container.livenessProbe?.httpGet, { path: '/healthz', port: 'metrics' });
 });

@@ -66,7 +66,7 @@ interface Rollout {
 }
 
 /** The address that all pods have for themselves. */
-const METRICS_ARG = '--metrics-addr=0.0.0.0:';
+const METRICS_ARG = '--metrics-addr=[::]:';
 const PROBE_TIMEOUT_MS = 2_000;
 
 export class Kubelet {

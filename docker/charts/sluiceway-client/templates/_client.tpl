@@ -50,7 +50,7 @@ token-file: /etc/sluiceway/token/token
 tls-ca: /etc/sluiceway/ca/ca.crt
 {{- end }}
 drain-timeout: {{ printf "%ds" (int .Values.drainTimeoutSeconds) }}
-metrics-addr: 0.0.0.0:9124
+metrics-addr: "[::]:9124"
 {{- with .Values.config }}
 {{ toYaml . }}
 {{- end }}
