@@ -120,6 +120,12 @@ const CLIENTS: readonly {
   },
   { of: 'one with an ill upstream', told: { servers: [clientServer('unhealthy')] }, code: 0 },
   {
+    of: 'one that has not looked at its upstream yet',
+    told: { servers: [clientServer('checking')] },
+    code: 1,
+    says: /example\.com is checking/u,
+  },
+  {
     of: 'one that drains',
     told: { state: 'draining', servers: [clientServer('up')] },
     code: 1,

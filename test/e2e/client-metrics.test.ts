@@ -73,6 +73,29 @@ test('a client is ready while a server serves it, alive all the time, and says w
   assert.equal(await ask(port, '/healthz'), '200 ok');
 });
 
+test('it is not ready before its first look at the upstream has ended', async (t) => {
+  let answerLook: (() => void) | undefined;
+  const site = await startHttp(t, (request, response) => {
+    if (request.headers['user-agent'] !== 'sluiceway-health-check') response.end('hello');
+    else if (answerLook === undefined) answerLook = () => void response.end();
+    else response.end();
+  });
+  const server = await startServer(t);
+  const args = ['--upstream', `${HOST}=http://127.0.0.1:${site}`, ...METRICS];
+  const look = ['--health-check', 'http:/', '--health-check-timeout', '60s'];
+  const client = spawnClient(t, server, { args: [...args, ...look] });
+  const port = await listeningPort(client, 'metrics');
+  await eventually(10_000, 'it is connected, and says what it waits for', async () => {
+    assert.equal(await ask(port, '/readyz'), `503 ${HOST} is checking`);
+  });
+  assert.notEqual((await get(t, { port: server.httpPort, host: HOST })).status, 200);
+  answerLook?.();
+  await eventually(10_000, 'it is ready', async () => {
+    assert.equal(await ask(port, '/readyz'), '200 ok');
+  });
+  assert.equal((await get(t, { port: server.httpPort, host: HOST })).status, 200);
+});
+
 async function startPlace(t: TestContext) {
   const site = await startHttp(t, (_request, response) => response.end('hello'));
   const echo = await startEcho(t);
