@@ -237,6 +237,7 @@ class RunningClient implements Client {
   }
 
   #onLinked(url: string): void {
+    if (this.#linksTo(url) === 1) this.#board.beginAnew(url);
     if (!this.#connected.has(url)) this.#onEvent({ event: 'connected', server: url });
     this.#connected.add(url);
     this.#forwards.tell();

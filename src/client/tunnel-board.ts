@@ -1,7 +1,8 @@
 // What the client has told its user of each tunnel: up, or refused and why.
 //
 // Invariant: one line a tunnel and server when it first comes up; a refusal is told once until its
-// reason changes. Must not know: links, or where lines are printed.
+// reason changes; what a server said before its links were lost is no news when it says so again,
+// and is not how it is until then. Must not know: links, or where lines are printed.
 
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -20,6 +21,8 @@ export class TunnelBoard {
   readonly #options: TunnelBoardOptions;
   /** `up`, or the code of the last refusal, by server and tunnel. */
   readonly #told = new Map<string, string>();
+  /** The same, without what servers said before their links were lost. */
+  readonly #states = new Map<string, string>();
 
   constructor(options: TunnelBoardOptions) {
     this.#options = options;
@@ -34,6 +37,7 @@ export class TunnelBoard {
       const key = `${url} ${name}`;
       const news = code === '' ? 'up' : code;
       if (isRetryable(code)) isWorthRetrying = true;
+      this.#states.set(key, news);
       if (this.#told.get(key) === news) continue;
       const wasUp = this.#told.get(key) === 'up';
       this.#told.set(key, news);
@@ -53,12 +57,18 @@ export class TunnelBoard {
   /** Its upstream is not well: it comes up anew when it is. True: it was up. */
   withdraw(name: string): boolean {
     const keys = [...this.#told.keys()].filter((key) => key.endsWith(` ${name}`));
+    for (const key of keys) this.#states.delete(key);
     return keys.filter((key) => this.#told.get(key) === 'up' && this.#told.delete(key)).length > 0;
   }
 
-  /** `up`, the code of its refusal, or `waiting`, as it was last told. */
+  /** Its links are all new: what was registered on those before them has gone with them. */
+  beginAnew(url: string): void {
+    for (const { name } of this.#options.tunnels) this.#states.delete(`${url} ${name}`);
+  }
+
+  /** `up`, the code of its refusal, or `waiting`, as its links say. */
   stateOf(url: string, name: string): string {
-    return this.#told.get(`${url} ${name}`) ?? 'waiting';
+    return this.#states.get(`${url} ${name}`) ?? 'waiting';
   }
 }
 

@@ -96,3 +96,25 @@ test('a code that a server makes up is no reason to offer again', () => {
   }
   assert.deepEqual(lines, []);
 });
+
+test('a tunnel waits for the answer to new links, and comes up without another line', () => {
+  const { board, lines } = createBoard();
+  const other = 'ws://other.example/connect';
+  for (const url of [SERVER, other]) board.report(url, [up('example.com')]);
+  const told = lines.length;
+  board.beginAnew(SERVER);
+  assert.equal(board.stateOf(SERVER, 'example.com'), 'waiting');
+  assert.equal(board.stateOf(other, 'example.com'), 'up');
+  board.report(SERVER, [up('example.com')]);
+  assert.equal(board.stateOf(SERVER, 'example.com'), 'up');
+  assert.equal(lines.length, told);
+});
+
+test('a refused tunnel that is withdrawn waits, and its refusal is no news after it', () => {
+  const { board } = createBoard();
+  const code = 'SLW_TUNNEL_PORT_TAKEN';
+  board.report(SERVER, [refused('tcp:2222', code)]);
+  assert.equal(board.stateOf(SERVER, 'tcp:2222'), code);
+  assert.equal(board.withdraw('tcp:2222'), false);
+  assert.equal(board.stateOf(SERVER, 'tcp:2222'), 'waiting');
+});

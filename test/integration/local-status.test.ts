@@ -18,6 +18,7 @@ import { askLocalForText } from '../../src/cli/commands/status-local.ts';
 import type { LocalStatus } from '../../src/client/local-status.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { LOOPBACK } from '../support/configs.ts';
+import { startRelay } from '../support/cut-relay.ts';
 import { eventually } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
@@ -106,6 +107,27 @@ test('a tunnel that another link serves is not refused by one that goes', async 
       ],
     );
   });
+});
+
+test('a server that is back serves nothing before it has said so', async (t) => {
+  const folder = path.join(scratchFolder(t), 'run');
+  const offers: number[] = [];
+  const target = await startPlainServer(t, (_tunnels, link) => {
+    offers.push(link);
+    return link === 0 ? [{ name: 'tcp:2222', code: '', reason: '' }] : [];
+  });
+  const network = await startRelay(t, target);
+  const flags = { tcp: '2222=127.0.0.1:22', links: '1', 'status-dir': folder };
+  const place = { controlPort: network.port };
+  await startLocalClient(t, place, { flags, complains: true });
+  const isTold = async (state: string): Promise<void> => {
+    const server = (await ask(folder))[0]?.servers[0];
+    assert.deepEqual([server?.state, server?.tunnels[0]?.state], ['connected', state]);
+  };
+  await eventually(WAIT_MS, 'it is up', () => isTold('up'));
+  network.cut();
+  await eventually(WAIT_MS, 'it is offered anew', async () => assert.deepEqual(offers, [0, 1]));
+  await isTold('waiting');
 });
 
 test('a server that is away is told, with why', async (t) => {
