@@ -244,7 +244,7 @@ class RunningClient implements Client {
   }
 
   #linksTo(url: string): number {
-    return this.#servers.reduce((sum, one) => sum + (one.url === url ? one.upCount : 0), 0);
+    return this.#servers.reduce((sum, one) => sum + (one.url === url ? one.servingCount : 0), 0);
   }
 
   #serve(shard: number): Serve<ClientControlMethods> {

@@ -7,7 +7,8 @@ import type { LinkSample } from '../bridge/shard-sample.ts';
 
 export interface LocalLink {
   readonly link: string;
-  readonly state: 'dialling' | 'up' | 'leaving';
+  /** `moved`: it serves until its successor does, with the server that takes over. */
+  readonly state: 'dialling' | 'up' | 'moved' | 'leaving';
   /** Of the server; -1 before it has said. */
   readonly serverShard: number;
   /** 0 before the first answer to a ping. */
@@ -56,6 +57,11 @@ export interface LinkView {
   readonly link: string;
   readonly state: LocalLink['state'];
   readonly serverShard: number;
+}
+
+/** Links by which visitors come. */
+export function servingLinks({ links }: Pick<LocalServer, 'links'>): LocalServer['links'] {
+  return links.filter(({ state }) => state === 'up' || state === 'moved');
 }
 
 /** Joins what control knows of a link with what its shard has counted. */

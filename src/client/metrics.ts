@@ -6,7 +6,7 @@
 
 import { MetricsPage, type Row, type Value } from '../base/metrics-page.ts';
 import type { Totals } from '../bridge/sample-book.ts';
-import type { LocalServer, LocalStatus } from './local-status.ts';
+import { type LocalStatus, servingLinks } from './local-status.ts';
 
 export interface ClientReading {
   readonly status: LocalStatus;
@@ -38,13 +38,13 @@ const ROWS: readonly Row<ClientReading>[] = [
   ),
   row('links', 'gauge', 'Links to the server that are up.', ({ status }) =>
     status.servers.map((server) => ({
-      value: upLinks(server).length,
+      value: servingLinks(server).length,
       labels: { server: server.url },
     })),
   ),
   row('link_rtt_seconds', 'gauge', 'Round trip of the fastest link.', ({ status }) =>
     status.servers.flatMap((server) => {
-      const trips = upLinks(server).flatMap(({ rttMs }) => (rttMs > 0 ? [rttMs] : []));
+      const trips = servingLinks(server).flatMap(({ rttMs }) => (rttMs > 0 ? [rttMs] : []));
       const labels = { server: server.url };
       return trips.length === 0 ? [] : [{ value: Math.min(...trips) / 1000, labels }];
     }),
@@ -107,10 +107,6 @@ function row(
 
 function one(value: number): Value[] {
   return [{ value, labels: NO_LABELS }];
-}
-
-function upLinks({ links }: LocalServer): LocalServer['links'] {
-  return links.filter(({ state }) => state === 'up');
 }
 
 function readTunnels({ status }: ClientReading): Value[] {

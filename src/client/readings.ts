@@ -127,7 +127,7 @@ export class Readings {
     const waiting = server.isClosed ? 'given up' : 'connecting';
     return {
       url: server.url,
-      state: server.upCount > 0 ? 'connected' : waiting,
+      state: server.servingCount > 0 ? 'connected' : waiting,
       lastError: server.lastError,
       links: server.views().map((view) => describeLink(view, samples.get(view.link))),
       tunnels: this.#options.tunnels.map(({ name, label }) => ({
@@ -141,6 +141,6 @@ export class Readings {
   #stateOf(server: ServerLinks, tunnel: string): string {
     const health = this.#options.health.healthOf(tunnel) ?? 'well';
     if (health !== 'well') return health === 'ill' ? 'unhealthy' : 'checking';
-    return server.upCount > 0 ? this.#options.board.stateOf(server.url, tunnel) : 'waiting';
+    return server.servingCount > 0 ? this.#options.board.stateOf(server.url, tunnel) : 'waiting';
   }
 }

@@ -2,6 +2,7 @@
 //
 //   nothing up --dial one--> welcome tells shard and shards --dial the rest--> covered
 //   surplus on a shard: closed and dialled again after a pause, as the kernel chooses the shard
+//   up --GOAWAY 27--> moved: visitors come by it until it ends; up, moved --GOAWAY--> leaving
 //
 // Invariant: links dialled, up and waiting never exceed the target; with none up only one dial is
 // under way, after a back-off with full jitter, so that a restarted server is not stormed. A search
@@ -52,7 +53,7 @@ export interface ServerLinksOptions {
   readonly onFailure: (server: ServerLinks, failure: LinkFailure) => void;
 }
 
-type LinkState = 'dialling' | 'up' | 'leaving';
+type LinkState = 'dialling' | 'up' | 'moved' | 'leaving';
 
 interface LinkEntry {
   state: LinkState;
@@ -94,9 +95,9 @@ export class ServerLinks {
     return this.#state === 'closed';
   }
 
-  /** Links that carry streams. */
-  get upCount(): number {
-    return this.#count('up');
+  /** Links by which visitors come. */
+  get servingCount(): number {
+    return this.#count('up') + this.#count('moved');
   }
 
   /** All links, for whoever looks. */
@@ -145,8 +146,12 @@ export class ServerLinks {
   onGoAway(link: string, code: ErrorCode): void {
     const entry = this.#links.get(link);
     // In the greeting it is a refusal, of which the link's end tells.
-    if (entry === undefined || entry.state !== 'up') return;
-    entry.state = 'leaving';
+    if (entry === undefined || entry.state === 'dialling') return;
+    const before = entry.state;
+    if (code !== 'SLW_LINK_MOVED') entry.state = 'leaving';
+    else if (before === 'up') entry.state = 'moved';
+    // Of one that was told to move before its successor is on the way.
+    if (before !== 'up') return;
     if (code === 'SLW_LINK_MOVED') this.#moveSoon();
     else this.#retryLater();
   }
@@ -160,7 +165,7 @@ export class ServerLinks {
     const wellForMs = entry.upMs === 0 ? 0 : this.#options.clock.nowMs() - entry.upMs;
     if (wellForMs >= BACKOFF_RESET_MS) this.#backoff.reset();
     // Expected, and its successor has been dialled.
-    if (entry.state === 'leaving') return;
+    if (entry.state === 'leaving' || entry.state === 'moved') return;
     this.lastError = detail === '' ? code : `${code}: ${detail}`;
     // What is lost while a retry waits already is no further attempt.
     const attempts = this.#backoff.attempts + (this.#pause?.before === 'retry' ? 0 : 1);
@@ -203,7 +208,7 @@ export class ServerLinks {
    * heard before is kept. One that has kept a link for long has all of them back, and is believed.
    */
   get #keptSpreadMs(): number {
-    if (this.upCount === 0) return this.#spreadMs / 2;
+    if (this.#count('up') === 0) return this.#spreadMs / 2;
     const sinceMs = this.#options.clock.nowMs() - BACKOFF_RESET_MS;
     for (const { state, upMs } of this.#links.values()) {
       if (state === 'up' && upMs <= sinceMs) return 0;
@@ -242,13 +247,14 @@ export class ServerLinks {
   }
 
   /**
-   * Of those with the fewest links the first, so that local forwards find one. One that leaves is
-   * not counted: its successor takes its place, and a surplus one may still be there for a while.
+   * Of those with the fewest links the first, so that local forwards find one. What has moved or
+   * leaves is not counted: its successor takes its place, and a surplus one may still be there for
+   * a while.
    */
   #emptiestShard(): number {
     const counts = new Array<number>(this.#options.ownShards).fill(0);
     for (const { state, ownShard } of this.#links.values()) {
-      if (state !== 'leaving') counts[ownShard] = (counts[ownShard] ?? 0) + 1;
+      if (state === 'dialling' || state === 'up') counts[ownShard] = (counts[ownShard] ?? 0) + 1;
     }
     return counts.indexOf(Math.min(...counts));
   }

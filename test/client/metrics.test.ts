@@ -25,8 +25,9 @@ const STATUS: LocalStatus = {
     server(UP, 'connected', {
       links: [
         link({ rttMs: 30 }),
-        link({ rttMs: 12.5 }),
+        link({ state: 'moved', rttMs: 12.5 }),
         link({ state: 'dialling', rttMs: 1 }),
+        link({ state: 'leaving', rttMs: 1 }),
         link({ rttMs: 0 }),
       ],
       tunnels: [

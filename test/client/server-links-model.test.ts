@@ -142,7 +142,7 @@ test('whatever happens, links never exceed the target', (t) => {
             bench.server.onGoAway(link, 'SLW_LINK_DRAINING');
           } else if (kind === 'wait') bench.clock.advance(ms);
           const staying = [...bench.up.keys()].filter((key) => !leaving.has(key)).length;
-          assert.equal(bench.server.upCount, staying);
+          assert.equal(bench.server.servingCount, staying);
           assert.ok(staying + bench.dialling.length <= Math.max(1, target), 'too many links');
         }
         // And it recovers: left alone with a server that works, it reaches its target.
@@ -150,7 +150,7 @@ test('whatever happens, links never exceed the target', (t) => {
           bench.clock.advance(30_000);
           bench.welcomeAll();
         }
-        assert.equal(bench.server.upCount, target);
+        assert.equal(bench.server.servingCount, target);
       },
     ),
     { seed, numRuns: 300 },

@@ -70,7 +70,7 @@ test('one dial at first; the welcome says how many more', () => {
   server.welcome('link-2', 1, 3);
   server.welcome('link-3', 2, 3);
   assert.deepEqual(server.kept, ['link-1', 'link-2', 'link-3']);
-  assert.equal(server.links.upCount, 3);
+  assert.equal(server.links.servingCount, 3);
 });
 
 test('every shard is covered though the kernel picks, with never more links than shards', () => {
@@ -91,9 +91,9 @@ test('every shard is covered though the kernel picks, with never more links than
       const keptBefore = server.kept.length;
       server.welcome(key, shard, shards);
       if (server.kept.length > keptBefore) covered.add(shard);
-      assert.ok(server.links.upCount <= shards, 'never more than the target');
+      assert.ok(server.links.servingCount <= shards, 'never more than the target');
     }
-    assert.equal(server.links.upCount, shards);
+    assert.equal(server.links.servingCount, shards);
     assert.ok(server.closed.every(([, code]) => code === 'SLW_LINK_SURPLUS'));
   }
 });
@@ -239,7 +239,7 @@ test('a link that the server is leaving is replaced, and its end is no failure',
   server.welcome('link-1', 0, 1);
   server.links.onGoAway('link-1', 'SLW_LINK_DRAINING');
   server.links.onGoAway('link-1', 'SLW_LINK_DRAINING');
-  assert.equal(server.links.upCount, 0);
+  assert.equal(server.links.servingCount, 0);
   server.clock.advance(500);
   assert.equal(server.dialled.length, 2);
   server.links.onEnd('link-1', 'SLW_LINK_ENDED', '');
@@ -262,6 +262,24 @@ test('a link that moves is replaced at once, and by no back-off', () => {
   assert.deepEqual(server.failures, []);
 });
 
+test('visitors come by a link that has moved until it ends, or leaves', () => {
+  const server = new FakeServer(0, 1, () => 0.999);
+  server.links.fill();
+  server.welcome('link-1', 0, 2);
+  server.welcome('link-2', 1, 2);
+  const states = () => server.links.views().map(({ state }) => state);
+  for (const link of ['link-1', 'link-2']) server.links.onGoAway(link, 'SLW_LINK_MOVED');
+  assert.deepEqual([states(), server.links.servingCount], [['moved', 'moved'], 2]);
+  server.links.onGoAway('link-1', 'SLW_LINK_DRAINING');
+  server.links.onGoAway('link-1', 'SLW_LINK_MOVED');
+  assert.deepEqual([states(), server.links.servingCount], [['leaving', 'moved'], 1]);
+  server.links.onEnd('link-2', 'SLW_LINK_ENDED', '');
+  assert.equal(server.links.servingCount, 0);
+  server.clock.advance(300);
+  assert.equal(server.dialled.length, 3, 'none of these delays its successor, or dials another');
+  assert.deepEqual(server.failures, []);
+});
+
 test('with links still up, only what is missing is dialled', () => {
   const server = new FakeServer();
   server.links.fill();
@@ -272,7 +290,7 @@ test('with links still up, only what is missing is dialled', () => {
   server.clock.advance(1000);
   assert.equal(server.dialled.length, 4);
   server.welcome('link-4', 1, 3);
-  assert.equal(server.links.upCount, 3);
+  assert.equal(server.links.servingCount, 3);
 });
 
 test('nothing is dialled after close', () => {

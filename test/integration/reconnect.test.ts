@@ -69,7 +69,7 @@ class Fleet {
   }
 
   get upCount(): number {
-    return this.#servers.filter(({ upCount }) => upCount > 0).length;
+    return this.#servers.filter(({ servingCount }) => servingCount > 0).length;
   }
 
   async start(): Promise<void> {

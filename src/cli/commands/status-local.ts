@@ -8,7 +8,7 @@ import path from 'node:path';
 import { systemClock } from '../../base/clock.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { http } from '../../base/http-modules.ts';
-import type { LocalServer, LocalStatus } from '../../client/local-status.ts';
+import { type LocalServer, type LocalStatus, servingLinks } from '../../client/local-status.ts';
 import { inBytes, inWords, readTimestamp, table } from '../output.ts';
 
 const SOCKET = /^client-\d{1,10}\.sock$/;
@@ -101,7 +101,7 @@ function describe(status: LocalStatus, nowMs: number): string {
 }
 
 function serverRow({ url, state, links, lastError }: LocalServer): string[] {
-  const up = links.filter((link) => link.state === 'up');
+  const up = servingLinks({ links });
   const trips = up.map(({ rttMs }) => rttMs).filter((ms) => ms > 0);
   const sum = (of: (link: LocalServer['links'][number]) => number): number =>
     links.reduce((total, link) => total + of(link), 0);
