@@ -119,7 +119,8 @@ test('who was accepted before a move hears of the server that serves now', async
   const place = await startPlace(t);
   const [tcpPort, echo] = [await freePort(), await startEcho(t)];
   const flags = { tcp: `${tcpPort}=127.0.0.1:${echo}`, links: '1' };
-  await startLocalClient(t, place, { flags });
+  // It is told to move, maybe before the test has ended, and no successor listens.
+  await startLocalClient(t, place, { flags, complains: true });
   // What the old process still has to do, so that it is there.
   const visitor = await connectTo(t, tcpPort);
   assert.equal(await echoOnce(visitor, 'before'), 'before');
