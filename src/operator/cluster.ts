@@ -70,11 +70,14 @@ class VerifyingConfig extends KubeConfig {
 
 export class Cluster {
   readonly config: KubeConfig;
+  /** Undefined: the kubeconfig itself says who we are. */
+  readonly #credential: ExecCredential | undefined;
   /** Makes the agent of calls, for what is presented now. */
   #agents: { readonly pems: string; readonly config: KubeConfig } | undefined;
 
-  constructor(config: KubeConfig) {
+  constructor(config: KubeConfig, credential?: ExecCredential) {
     this.config = config;
+    this.#credential = credential;
   }
 
   /**
@@ -83,6 +86,7 @@ export class Cluster {
    */
   static open(kubeconfig: string | undefined, run?: RunProgram): Cluster {
     const config = new VerifyingConfig();
+    let credential: ExecCredential | undefined;
     try {
       if (kubeconfig === undefined) config.loadFromDefault();
       else config.loadFromFile(kubeconfig);
@@ -91,13 +95,13 @@ export class Cluster {
       if (found.skipTLSVerify) {
         throw new Error(`cluster ${found.name} skips the check of certificates; give it a CA`);
       }
-      takeProgram(config, run);
+      credential = takeProgram(config, run);
     } catch (cause) {
       const where = kubeconfig === undefined ? 'no --kubeconfig is given' : kubeconfig;
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new ConfigError([`--kubeconfig: ${where}: ${why}`], { cause });
     }
-    return new Cluster(config);
+    return new Cluster(config, credential);
   }
 
   /** Of the current context; undefined when that names none. */
@@ -234,7 +238,13 @@ export class Cluster {
     };
     await applyTo(options, this.config);
     await applyTo(options, this.#agentsFor(options));
-    return await exchange(url, options, text);
+    try {
+      return await exchange(url, options, text);
+    } catch (error) {
+      // A watch that is refused is followed by a call: a list.
+      if (error instanceof KubeError && error.answered === 401) this.#credential?.refuse(options);
+      throw error;
+    }
   }
 
   /**
@@ -255,12 +265,12 @@ export class Cluster {
 }
 
 /** The library would wait for ever for a program, and run it once for each that asks. */
-function takeProgram(config: KubeConfig, run: RunProgram | undefined): void {
+function takeProgram(config: KubeConfig, run: RunProgram | undefined): ExecCredential | undefined {
   const user = config.getCurrentUser();
   const program = readProgram(user?.exec ?? user?.authProvider?.config?.exec, () =>
     describeCluster(config),
   );
-  if (user === null || program === undefined) return;
+  if (user === null || program === undefined) return undefined;
   if (run === undefined) throw new Error(`user ${user.name} has a program, and none is run here`);
   const credential = new ExecCredential(program, run, systemClock);
   const { exec: _, authProvider: __, ...plain } = user;
@@ -269,6 +279,7 @@ function takeProgram(config: KubeConfig, run: RunProgram | undefined): void {
     isAuthProvider: ({ name }) => name === user.name,
     applyAuthentication: (_user, options) => credential.present(options),
   });
+  return credential;
 }
 
 /** For a program, which gets no files; of extensions, with its `config`, the library keeps none. */

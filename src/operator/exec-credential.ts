@@ -2,8 +2,8 @@
 // (kubernetes.io/docs/reference/access-authn-authz/authentication, client-go credential plugins).
 //
 // Invariant: one run at a time, whoever asks meanwhile waits for that; what a program says holds
-// until it says that it ends; every failure names the program. Must not know: how a program is run,
-// for how long, or who asks.
+// until it says that it ends, or until the API knows it no more; every failure names the program.
+// Must not know: how a program is run, for how long, or who asks.
 
 import { type Clock, wallMsOf } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
@@ -78,7 +78,18 @@ export class ExecCredential {
     if (cert !== undefined) options.cert = cert;
     if (key !== undefined) options.key = key;
     if (token === undefined) return;
-    options.headers = { ...(options.headers as object), Authorization: `Bearer ${token}` };
+    options.headers = { ...(options.headers as object), Authorization: bearer(token) };
+  }
+
+  /**
+   * The API did not know who asked with `options` (401): a credential without an end ends so. What
+   * was said since, to another who asked, holds on.
+   */
+  refuse({ cert, headers }: Presenting): void {
+    const { token, clientCertificateData } = this.#last ?? {};
+    const { Authorization: shown } = (headers ?? {}) as { readonly Authorization?: unknown };
+    const isShown = token === undefined ? cert === clientCertificateData : shown === bearer(token);
+    if (isShown) this.#last = undefined;
   }
 
   async #current(): Promise<Status> {
@@ -104,6 +115,10 @@ export class ExecCredential {
       throw new SluicewayError('SLW_KUBE_UNREACHABLE', detail, { cause });
     }
   }
+}
+
+function bearer(token: string): string {
+  return `Bearer ${token}`;
 }
 
 function readStatus(text: string): Status {

@@ -34,6 +34,8 @@ interface Api {
   readonly watchers: string[];
   /** Watches that are open. */
   readonly watches: ServerResponse[];
+  /** Whom it does not know. */
+  readonly strangers: Set<string>;
 }
 
 /** An API without objects. */
@@ -44,12 +46,13 @@ async function startApi(t: TestContext, folder: string, clientCa: string): Promi
   const callers: string[] = [];
   const watchers: string[] = [];
   const watches: ServerResponse[] = [];
+  const strangers = new Set<string>();
   const leaf = await leafOf(authority);
   const options = { ...leaf, ca: readFileSync(clientCa), requestCert: true };
   const server = createServer(options, (request, response) => {
     const { subject } = (request.socket as TLSSocket).getPeerCertificate();
     const caller = String(subject?.CN);
-    response.writeHead(200, { 'content-type': 'application/json' });
+    response.writeHead(strangers.has(caller) ? 401 : 200, { 'content-type': 'application/json' });
     if (request.url?.includes('watch=true') === true) {
       response.flushHeaders();
       watches.push(response);
@@ -65,7 +68,7 @@ async function startApi(t: TestContext, folder: string, clientCa: string): Promi
     server.close();
   });
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { server, url, caFile, callers, watchers, watches };
+  return { server, url, caFile, callers, watchers, watches, strangers };
 }
 
 function clusterWith(folder: string, api: Api, user: object, programMs = PROGRAM_MS): Cluster {
@@ -81,12 +84,15 @@ function clusterWith(folder: string, api: Api, user: object, programMs = PROGRAM
   return Cluster.open(file, createRunProgram(programMs));
 }
 
-/** What a program of a kubeconfig prints: good until the next call. */
-function credential({ cert, key }: ClientPair): string {
+/** What a program of a kubeconfig prints; where nothing else is said, good until the next call. */
+function credential(
+  { cert, key }: ClientPair,
+  end: { readonly expirationTimestamp?: string } = { expirationTimestamp: '2000-01-01T00:00:00Z' },
+): string {
   return JSON.stringify({
     ...{ apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential' },
     status: {
-      expirationTimestamp: '2000-01-01T00:00:00Z',
+      ...end,
       clientCertificateData: readFileSync(cert, 'utf8'),
       clientKeyData: readFileSync(key, 'utf8'),
     },
@@ -108,6 +114,25 @@ test('a client certificate that a program gives anew is shown from then on', asy
   writeFileSync(file, credential(renewed));
   await cluster.list('Tunnel', {});
   assert.deepEqual(api.callers, ['old', 'old', 'renewed']);
+});
+
+test('a credential without an end is given anew when the API knows it no more', async (t) => {
+  const folder = scratchFolder(t);
+  const ca = new ClientCa(folder);
+  const [old, renewed] = [ca.issue('old', '/CN=old'), ca.issue('renewed', '/CN=renewed')];
+  const api = await startApi(t, folder, ca.ca);
+  const file = path.join(folder, 'credential');
+  writeFileSync(file, credential(old, {}));
+  const apiVersion = 'client.authentication.k8s.io/v1';
+  const exec = { apiVersion, command: 'cat', args: [file], interactiveMode: 'Never' };
+  const cluster = clusterWith(folder, api, { exec });
+  await cluster.list('Tunnel', {});
+  writeFileSync(file, credential(renewed, {}));
+  await cluster.list('Tunnel', {});
+  api.strangers.add('old');
+  await assert.rejects(cluster.list('Tunnel', {}), { answered: 401 });
+  await cluster.list('Tunnel', {});
+  assert.deepEqual(api.callers, ['old', 'old', 'old', 'renewed']);
 });
 
 test('a program is told of the cluster where the kubeconfig wants that', async (t) => {

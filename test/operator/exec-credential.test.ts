@@ -1,5 +1,6 @@
-// Goal: a program is asked once for all who wait, again when its credential has ended, and named
-// when it fails. Method: a clock moved by hand, and programs that the test ends.
+// Goal: a program is asked once for all who wait, again when its credential has ended or the API
+// refuses it, and named when it fails. Method: a clock moved by hand, and programs that the test
+// ends.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -45,6 +46,33 @@ test('a program runs once for all who ask, and again when its credential has end
   runs[1]?.resolve(said('second'));
   assert.deepEqual(await next, { ...first, Authorization: 'Bearer second' });
 });
+
+const pem = (name: string): string =>
+  JSON.stringify({ status: { clientCertificateData: name, clientKeyData: 'key' } });
+
+for (const [what, first, second] of [
+  ['a token', said('first'), said('second')],
+  ['a certificate', pem('first'), pem('second')],
+] as const) {
+  test(`${what} without an end is asked for anew once the API refuses it, and once`, async () => {
+    const { runs, credential } = start();
+    const [early, late]: { cert?: unknown; headers?: unknown }[] = [{}, {}];
+    assert.ok(early !== undefined && late !== undefined);
+    const asking = credential.present(early);
+    runs[0]?.resolve(first);
+    await asking;
+    credential.refuse(early);
+    const again = credential.present(late);
+    assert.equal(runs.length, 2);
+    runs[1]?.resolve(second);
+    await again;
+    assert.notDeepEqual(late, early);
+    // Of another call, which was on its way meanwhile.
+    credential.refuse(early);
+    await credential.present({});
+    assert.equal(runs.length, 2);
+  });
+}
 
 test('a failure names the program, and the next who asks has it run anew', async () => {
   const { runs, credential } = start();
