@@ -17,6 +17,7 @@ import { readPool } from '../base/read-pool.ts';
 import {
   areWritesDirect,
   handleOf,
+  NOTHING,
   probeBelowTls,
   takenBytesOf,
   type WriteHandle,
@@ -26,8 +27,6 @@ import {
 
 /** Pieces of one writev: a window of tiny ones is no list of thousands. Guess. */
 const GATHERED_MAX = 64;
-/** Its callback comes when all before it was taken. */
-const NOTHING = Buffer.alloc(0);
 
 /** Those that gather, until the callback at hand returns to the loop. */
 let gathering: SocketWrites[] = [];

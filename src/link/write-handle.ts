@@ -41,7 +41,8 @@ interface WriteCounts {
 
 type HandledSocket = Socket & { readonly _handle?: (WriteHandle & WriteCounts) | null };
 
-const NOTHING = new Uint8Array(0);
+/** A write of it ends when all before it was taken, and fails where the peer is gone. */
+export const NOTHING = new Uint8Array(0);
 
 /** Can a plain socket be written to past its stream here? */
 export const areWritesDirect = looksDirect();

@@ -1,6 +1,6 @@
 // The streams of a session, and which ids were ever used.
 //
-//   opened --> open --both FINs, bytes are held--> held --taken--> gone      --RST--> gone
+//   opened --> open --its end, bytes are held--> held --taken--> gone      --RST--> gone
 //
 // Invariant: an id is used once, by the side that its parity names, in growing order; so a frame on
 // an unknown id is either late (its stream has ended) or a mistake, and the table can tell. Must
@@ -114,7 +114,7 @@ export class StreamTable {
     stream.openingSeat?.leave();
   }
 
-  /** Both FINs have passed, and not all that came is taken. */
+  /** It has ended, and not all that came is taken. */
   hold({ id }: Stream): void {
     const place = this.#places.get(id);
     if (place?.state !== 'open') return;

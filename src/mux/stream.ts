@@ -68,7 +68,7 @@ export interface StreamCarrier {
   grantPaid(stream: Stream, bytes: number): void;
   /** No new streams are opened beside this one. */
   readonly isLeaving: boolean;
-  /** Both FINs have passed, and bytes are held yet. */
+  /** The stream has ended, and bytes are held yet. */
   hold(stream: Stream): void;
   /** The stream has ended and holds nothing: forget it. */
   release(stream: Stream): void;

@@ -1,10 +1,10 @@
 // Machines of exit nodes: found, ordered and removed at the provider that the ExitNode names.
 //
 // Invariant: the tag is made of the object's uid, so that it is the same for every operator and for
-// nothing else; one order of an exit node is under way at most, however long a provider takes, and
-// one that was refused is given again later and later, however often it is asked for, and as soon
-// as it may be given again a look is asked for; credentials and tokens are read when they are
-// needed and kept nowhere. Must not know: any cloud.
+// nothing else. One order of an exit node is under way at most, however long a provider takes; one
+// that was refused is given again later and later, however often it is asked for, and a look is
+// asked for when its time has come. Credentials and tokens are read for each order or question and
+// not held between two. Must not know: any cloud.
 
 import { Backoff } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';

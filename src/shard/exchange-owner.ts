@@ -8,8 +8,15 @@ import type { ErrorCode } from '../base/errors.ts';
 import type { Forwarding } from '../http/forwarding.ts';
 import type { LoginGain } from '../http/head-writer.ts';
 import type { RequestParser } from '../http/request-head.ts';
-import type { Released } from './http-upstream.ts';
+import type { Stream } from '../mux/stream.ts';
 import type { SocketOutlet } from './socket-outlet.ts';
+import type { Before } from './socket-relay.ts';
+
+/** A stream that somebody else goes on with. */
+export interface Released {
+  readonly stream: Stream;
+  readonly before: Before;
+}
 
 export interface ExchangeOwner {
   readonly socket: Socket;

@@ -9,21 +9,14 @@ import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import type { HeaderEdits } from '../http/header-edits.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
-import type { ExchangeOwner } from './exchange-owner.ts';
+import type { ExchangeOwner, Released } from './exchange-owner.ts';
 import type { HttpContext } from './http-context.ts';
 import { Farewell } from './http-farewell.ts';
 import type { OpenWish, VisitorInfo, Way } from './router.ts';
-import type { Before } from './socket-relay.ts';
 
 /** Streams that were let go, of which some waits for the visitor: each costs what a stream does,
  * however little that is. Guess: more than anybody pipelines who reads. */
 const OWED_STREAMS_MAX = 16;
-
-/** A stream that somebody else goes on with. */
-export interface Released {
-  readonly stream: Stream;
-  readonly before: Before;
-}
 
 type Owner = Pick<ExchangeOwner, 'outlet' | 'onMemoryShort'>;
 

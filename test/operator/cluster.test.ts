@@ -84,10 +84,14 @@ function clusterWith(folder: string, api: Api, user: object, programMs = PROGRAM
   return Cluster.open(file, createRunProgram(programMs));
 }
 
+interface End {
+  readonly expirationTimestamp?: string;
+}
+
 /** What a program of a kubeconfig prints; where nothing else is said, good until the next call. */
 function credential(
   { cert, key }: ClientPair,
-  end: { readonly expirationTimestamp?: string } = { expirationTimestamp: '2000-01-01T00:00:00Z' },
+  end: End = { expirationTimestamp: '2000-01-01T00:00:00Z' },
 ): string {
   return JSON.stringify({
     ...{ apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential' },
@@ -99,35 +103,33 @@ function credential(
   });
 }
 
-test('a client certificate that a program gives anew is shown from then on', async (t) => {
+/** A program that says `old`, and once it is renewed something else. */
+async function renewable(t: TestContext, end?: End) {
   const folder = scratchFolder(t);
   const ca = new ClientCa(folder);
   const [old, renewed] = [ca.issue('old', '/CN=old'), ca.issue('renewed', '/CN=renewed')];
   const api = await startApi(t, folder, ca.ca);
   const file = path.join(folder, 'credential');
-  writeFileSync(file, credential(old));
+  writeFileSync(file, credential(old, end));
   const apiVersion = 'client.authentication.k8s.io/v1';
   const exec = { apiVersion, command: 'cat', args: [file], interactiveMode: 'Never' };
   const cluster = clusterWith(folder, api, { exec });
+  return { api, cluster, renew: () => writeFileSync(file, credential(renewed, end)) };
+}
+
+test('a client certificate that a program gives anew is shown from then on', async (t) => {
+  const { api, cluster, renew } = await renewable(t);
   await cluster.list('Tunnel', {});
   await cluster.list('Tunnel', {});
-  writeFileSync(file, credential(renewed));
+  renew();
   await cluster.list('Tunnel', {});
   assert.deepEqual(api.callers, ['old', 'old', 'renewed']);
 });
 
 test('a credential without an end is given anew when the API knows it no more', async (t) => {
-  const folder = scratchFolder(t);
-  const ca = new ClientCa(folder);
-  const [old, renewed] = [ca.issue('old', '/CN=old'), ca.issue('renewed', '/CN=renewed')];
-  const api = await startApi(t, folder, ca.ca);
-  const file = path.join(folder, 'credential');
-  writeFileSync(file, credential(old, {}));
-  const apiVersion = 'client.authentication.k8s.io/v1';
-  const exec = { apiVersion, command: 'cat', args: [file], interactiveMode: 'Never' };
-  const cluster = clusterWith(folder, api, { exec });
+  const { api, cluster, renew } = await renewable(t, {});
   await cluster.list('Tunnel', {});
-  writeFileSync(file, credential(renewed, {}));
+  renew();
   await cluster.list('Tunnel', {});
   api.strangers.add('old');
   await assert.rejects(cluster.list('Tunnel', {}), { answered: 401 });
