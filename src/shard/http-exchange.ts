@@ -167,10 +167,16 @@ export class HttpExchange implements StreamSink {
     const { outcome, goesOn } = this.#request;
     if (outcome === 'too-large') this.#refuseBody();
     else if (outcome === 'bad') this.fail('SLW_HTTP_BAD_REQUEST');
-    else if (outcome === 'whole' && this.#state === 'sending') this.#state = 'waiting';
-    else if (outcome === 'whole' && this.#state === 'early') this.#state = 'answering';
+    else if (outcome === 'whole') this.#onSent();
     // After the body's end nobody would resume the socket.
     if (!goesOn && this.wantsBody) this.#owner.socket.pause();
+  }
+
+  #onSent(): void {
+    if (this.#state === 'sending') this.#state = 'waiting';
+    else if (this.#state === 'early') this.#state = 'answering';
+    // TLS hands on what it has decrypted also after a pause, and the end of the body with it.
+    this.#owner.socket.resume();
   }
 
   #refuseBody(): void {

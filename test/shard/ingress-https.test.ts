@@ -188,6 +188,37 @@ test('gives 421 when Host is not the name of the handshake', async (t) => {
   assert.match(await visitor.readEnd(), /^HTTP\/1\.1 421 /);
 });
 
+test('reads on after a body whose end was decrypted behind a pause', async (t) => {
+  const edge = await startSecureEdge(t);
+  const upstream = await edge.upstream('a.test');
+  const socket = await secure(t, edge, { servername: 'a.test' });
+  // Records that are not whole are handed on one by one, also those behind a pause.
+  socket.setMaxSendFragment(1024);
+  const visitor = new Peer(socket);
+  const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+  visitor.send('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n');
+  const peer = await upstream.next();
+  await peer.read('\r\n\r\n');
+  peer.send(answer);
+  await visitor.read('ok');
+  const stream = edge.router.streams[0];
+  assert.ok(stream !== undefined);
+  for (const path of ['/first', '/second']) {
+    stream.isHeldBack = true;
+    const head = 'POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8192\r\n\r\n';
+    visitor.send(head + 'b'.repeat(8192));
+    await peer.read('b'.repeat(8192));
+    stream.isHeldBack = false;
+    stream.sink.onWritable();
+    peer.send(answer);
+    await visitor.read('ok');
+    visitor.send(`GET ${path} HTTP/1.1\r\nHost: a.test\r\n\r\n`);
+    assert.match(await peer.read('\r\n\r\n'), new RegExp(`^GET ${path} `));
+    peer.send(answer);
+    await visitor.read('ok');
+  }
+});
+
 test('adds HSTS where asked, and to responses over HTTPS alone', async (t) => {
   const edge = await startSecureEdge(t, { hstsMaxAgeSeconds: 600 });
   const upstream = await edge.upstream('a.test');

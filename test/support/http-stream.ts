@@ -34,6 +34,8 @@ export class LoopbackStream {
   isLeaving = false;
   /** Does the client say that its upstream is reached? */
   isAccepted = true;
+  /** Does it ask whoever writes to wait, as one whose link is full? */
+  isHeldBack = false;
   #hasEnded = false;
   readonly #socket: Socket;
 
@@ -66,7 +68,7 @@ export class LoopbackStream {
     if (this.isOver) return true;
     if (this.#hasEnded) throw new Error('written after end');
     this.writtenBytes += piece.length;
-    return this.#socket.write(piece);
+    return this.#socket.write(piece) && !this.isHeldBack;
   }
 
   end(): void {
