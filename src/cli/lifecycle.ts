@@ -1,9 +1,9 @@
 // Runs a server or a client from its start to its exit code: signals, uncaught errors, the log.
 //
 // Invariant: the first SIGTERM or SIGINT drains, the second ends at once; SIGHUP and SIGUSR2 end
-// nothing, also while it starts; an error that nobody caught is logged, stops what runs, and is a
-// failure, because what it left behind is unknown; to stop and to flush the log take a bounded
-// time, and then the process exits. Must not know: what runs.
+// nothing, also while it starts, and SIGUSR1 opens nothing; an error that nobody caught is logged,
+// stops what runs, and is a failure, because what it left behind is unknown; to stop and to flush
+// the log take a bounded time, and then the process exits. Must not know: what runs.
 
 import { systemClock } from '../base/clock.ts';
 import { SluicewayError } from '../base/errors.ts';
@@ -77,6 +77,8 @@ class Lifecycle {
     // Without a listener either would end the process.
     process.on('SIGHUP', () => this.#onHangUp());
     process.on('SIGUSR2', () => this.#onTakeOver());
+    // Without one Node opens its debugger to everybody on this machine.
+    process.on('SIGUSR1', () => this.#log.warn('SIGUSR1: no debugger is opened'));
     process.on('uncaughtException', (error) => this.#onUncaught(error, 'uncaught exception'));
     process.on('unhandledRejection', (error) => this.#onUncaught(error, 'unhandled rejection'));
   }

@@ -176,7 +176,8 @@ export class HttpExchange implements StreamSink {
     if (this.#state === 'sending') this.#state = 'waiting';
     else if (this.#state === 'early') this.#state = 'answering';
     // TLS hands on what it has decrypted also after a pause, and the end of the body with it.
-    this.#owner.socket.resume();
+    const { socket } = this.#owner;
+    if (socket.isPaused()) socket.resume();
   }
 
   #refuseBody(): void {

@@ -28,7 +28,9 @@ function runWith(t: TestContext, what: string, signals: NodeJS.Signals[] = []): 
   });
   child.stderr.on('data', (piece) => {
     stderr += piece;
-    const signal = String(piece).includes('nothing to reload') ? signals.shift() : undefined;
+    const signal = /nothing to reload|no debugger/.test(String(piece))
+      ? signals.shift()
+      : undefined;
     if (signal !== undefined) child.kill(signal);
   });
   return new Promise((resolve) => {
@@ -62,6 +64,14 @@ describe('a long-running command', { concurrency: 2 }, () => {
     const { code, stdout } = await runWith(t, 'drains', ['SIGHUP', 'SIGTERM']);
     assert.equal(stdout, 'ready\ndrain\n');
     assert.equal(code, 0);
+  });
+
+  test('opens no debugger at SIGUSR1, and goes on', async (t) => {
+    const { code, stdout, stderr } = await runWith(t, 'drains', ['SIGUSR1', 'SIGTERM']);
+    assert.equal(stdout, 'ready\ndrain\n');
+    assert.equal(code, 0);
+    assert.match(stderr, /"msg":"SIGUSR1: no debugger is opened"/);
+    assert.doesNotMatch(stderr, /Debugger listening/);
   });
 
   test('is not ended by SIGHUP and SIGUSR2 while it starts, and reloads once it has', async (t) => {

@@ -127,6 +127,15 @@ describe('the command', { concurrency: 2 }, () => {
       stdout: '',
       stderr: `sluiceway: 127.0.0.1:${port} refused the token; check that it is the one the server was started with\n`,
     });
+    const entry = await serve(
+      t,
+      createServer((_, response) => response.writeHead(403).end()),
+    );
+    const { code, stderr } = await run(['status', '--url', `ws://127.0.0.1:${entry}`], {
+      SLUICEWAY_TOKEN: TOKEN,
+    });
+    const why = 'answered 403: this wants a token with "admin: true" in its tokens file';
+    assert.deepEqual([code, stderr], [3, `sluiceway: 127.0.0.1:${entry} ${why}\n`]);
   });
 
   test('ends with code 1 when nobody is there, or somebody else', async (t) => {

@@ -99,7 +99,11 @@ function readText(response: IncomingMessage, onText: (text: string) => void): vo
 }
 
 function refusal(statusCode: number, url: URL): SluicewayError {
-  if (statusCode === 401 || statusCode === 403) {
+  if (statusCode === 403) {
+    const text = `${url.host} answered 403: this wants a token with "admin: true" in its tokens file`;
+    return new SluicewayError('SLW_AUTH_REFUSED', text);
+  }
+  if (statusCode === 401) {
     return new SluicewayError(
       'SLW_AUTH_REFUSED',
       `${url.host} refused the token; check that it is the one the server was started with`,
