@@ -1,8 +1,10 @@
-// What no single option of a client can say: servers, tunnels and local ports without repetitions,
-// and options that have something to be for.
+// What no single option of a client can say: servers, tunnels and ports of its own without
+// repetitions, and options that have something to be for.
 //
 // Invariant: every check runs, whatever else is wrong. Must not know: what a tunnel is used for.
 
+import { isOverlapping } from '../base/listen-overlap.ts';
+import { bracketed, showTarget } from '../base/target.ts';
 import { boundsProblem } from '../base/tunnel-options.ts';
 import { checkCertificate } from './certificate.ts';
 import { type CheckContext, checkRelations, checkTrust } from './check.ts';
@@ -25,6 +27,7 @@ export function checkClient(context: CheckContext<'client'>): void {
   checkUrls(context);
   checkTunnels(context);
   checkLocals(context);
+  checkMetrics(context);
   checkHealth(context);
   checkLogins(context);
   checkUpstreams(context);
@@ -144,6 +147,23 @@ function checkLocals({ parsed, given, problems }: CheckContext<'client'>): void 
   }
   if (socks !== undefined && socks !== 0 && ports.includes(socks)) {
     problems.add(`${labelOf(given, 'local-socks')}: port ${socks} is one of --local too`);
+  }
+}
+
+/** Its own endpoint would find the port of a forward taken, or take it. */
+function checkMetrics({ parsed, given, problems }: CheckContext<'client'>): void {
+  const { local = [], 'local-socks': socks, 'local-addr': host, 'metrics-addr': metrics } = parsed;
+  if (host === undefined || metrics === undefined || metrics === 'off') return;
+  if (metrics.port === 0 || !isOverlapping(host, metrics.host)) return;
+  const taken = [
+    ...(local.some(({ port }) => port === metrics.port) ? ['local'] : []),
+    ...(socks === metrics.port ? ['local-socks'] : []),
+  ];
+  for (const name of taken) {
+    problems.add(
+      `${labelOf(given, name)}: port ${metrics.port} on ${bracketed(host)} is that of ` +
+        `${labelOf(given, 'metrics-addr')}, ${showTarget(metrics)}; give one of them another port`,
+    );
   }
 }
 

@@ -5,6 +5,7 @@
 // that was given no place for them gets one. Must not know: how to reach a cluster.
 
 import { stringify } from 'yaml';
+import { ConfigError } from '../base/errors.ts';
 import { podText } from '../base/pod-text.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
@@ -29,7 +30,9 @@ const METRICS: Argument = ['--metrics-addr', `[::]:${METRICS_PORT}`];
 export function kubernetesManifests(given: GivenConfig, options: ManifestOptions): string {
   const planned = planDeployment(given, { stateFolder: IMAGE_STATE_FOLDER, place: placeOf });
   const reach = publishedByContainer(reachOf(given));
-  const plan = canBeAsked(given) ? { ...planned, args: [...planned.args, METRICS] } : planned;
+  const isAsked = canBeAsked(given);
+  if (isAsked) keepPortFree(given as GivenConfig<'client'>);
+  const plan = isAsked ? { ...planned, args: [...planned.args, METRICS] } : planned;
   const documents = [
     ...(reach.keepsState ? [claimOf(options)] : []),
     deploymentOf(plan, reach, options),
@@ -42,6 +45,23 @@ export function kubernetesManifests(given: GivenConfig, options: ManifestOptions
 /** Without readiness a rollout would end the old pod before the new one has a link. */
 function canBeAsked({ command, options }: GivenConfig): boolean {
   return command === 'client' && options.every(({ name }) => name !== 'metrics-addr');
+}
+
+/** The client's own check has not seen the address that is added here. */
+function keepPortFree({ config }: GivenConfig<'client'>): void {
+  const { locals, localSocks } = config;
+  const taken = [
+    ...(locals.some(({ port }) => port === METRICS_PORT) ? ['local'] : []),
+    ...(localSocks === METRICS_PORT ? ['local-socks'] : []),
+  ];
+  if (taken.length === 0) return;
+  throw new ConfigError(
+    taken.map(
+      (name) =>
+        `--${name}: port ${METRICS_PORT} is where probes ask a pod, by ${METRICS.join(' ')}; ` +
+        `give --${name} another port, or --metrics-addr one`,
+    ),
+  );
 }
 
 /** A folder where the image has nothing, whatever its name is. */

@@ -179,6 +179,34 @@ describe('the client configuration', () => {
     );
   });
 
+  test('refuses a forward on the port of its own endpoint, where both would listen', () => {
+    const problems = (flags: Readonly<Record<string, string>>) => {
+      const input = configInput('client', { flags: { ...CLIENT_FLAGS, ...flags } });
+      return problemsOf(() => resolveConfig(input));
+    };
+    const forward = { local: '9124:db:1' };
+    assert.deepEqual(problems({ ...forward, 'metrics-addr': '[::]:9124' }), [
+      '--local (flag): port 9124 on 127.0.0.1 is that of --metrics-addr (flag), [::]:9124; ' +
+        'give one of them another port',
+    ]);
+    const proxy = { 'local-socks': '9124', 'local-addr': '::1' };
+    assert.deepEqual(problems({ ...proxy, 'metrics-addr': '[::1]:9124' }), [
+      '--local-socks (flag): port 9124 on [::1] is that of --metrics-addr (flag), [::1]:9124; ' +
+        'give one of them another port',
+    ]);
+    for (const [host, metrics] of [
+      ['127.0.0.1', '192.0.2.1:9124'],
+      ['::1', ':9124'],
+      ['127.0.0.1', '127.0.0.1:9125'],
+      ['127.0.0.1', 'off'],
+    ] as const) {
+      const flags = { ...CLIENT_FLAGS, ...forward, 'local-addr': host, 'metrics-addr': metrics };
+      resolveConfig(configInput('client', { flags }));
+    }
+    const chosen = { ...CLIENT_FLAGS, local: '0:db:1', 'metrics-addr': ':0' };
+    resolveConfig(configInput('client', { flags: chosen }));
+  });
+
   test('refuses more servers, tunnels and values than the bounds', () => {
     const many = (count: number, text: (index: number) => string) =>
       Array.from({ length: count }, (_, index) => text(index + 1));

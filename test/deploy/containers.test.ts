@@ -244,6 +244,21 @@ test('probes ask a client where it answers, and it answers unless it was told no
   }
 });
 
+test('a forward on the port where probes would ask is refused, with what to do', async () => {
+  for (const [name, value] of [
+    ['--local', '9124:db:1'],
+    ['--local-socks', '9124'],
+  ] as const) {
+    const refused = await run(['generate', 'k8s', ...CLIENT, name, value]);
+    assert.equal(refused.code, 2, refused.stdout);
+    const says = `${name}: port 9124 is where probes ask a pod, by --metrics-addr [::]:9124; give`;
+    assert.ok(refused.stderr.includes(says), refused.stderr);
+    const { port } = await asked([name, value, '--metrics-addr', ':9300']);
+    assert.equal(port, 9300);
+    assert.equal((await asked([name, value, '--metrics-addr', 'off'])).port, undefined);
+  }
+});
+
 test('a client has no Service, and takes its secrets from the Secret', async () => {
   const pinned = ['--auto-tls-fingerprint', `sha256:${'a'.repeat(64)}`];
   const [deployment, ...more] = await manifestsOf([...CLIENT, ...pinned]);

@@ -97,6 +97,16 @@ const REFUSED: readonly {
     says: /config\.metrics-addr is set by the chart/u,
   },
   {
+    chart: 'client',
+    set: ['url={ws://a}', 'token.value=x', 'local={9124:a:1}'],
+    says: /local: "9124:a:1" has the port of .*, metrics-addr \[::\]:9124; give another port/u,
+  },
+  {
+    chart: 'client',
+    set: ['url={ws://a}', 'token.value=x', 'local={1:a:1}', 'config.local-socks=9124'],
+    says: /config\.local-socks: 9124 is the port of .*, metrics-addr \[::\]:9124; give another/u,
+  },
+  {
     chart: 'server',
     set: ['token.value=x', 'autoscaling.enabled=true', 'persistence.enabled=true'],
     says: /take kind StatefulSet/u,

@@ -25,6 +25,14 @@
 {{- if and .Values.localService.enabled (not .Values.local) -}}
 {{- fail "localService: leads to the ports of local, and there are none" -}}
 {{- end -}}
+{{- range .Values.local -}}
+{{- if regexMatch "^0?9124:" . -}}
+{{- fail (printf "local: %q has the port of the client's own endpoint, metrics-addr [::]:9124; give another port" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (int (index .Values.config "local-socks")) 9124 -}}
+{{- fail "config.local-socks: 9124 is the port of the client's own endpoint, metrics-addr [::]:9124; give another port" -}}
+{{- end -}}
 {{- range list "config" "url" "upstream" "tcp" "udp" "tls-passthrough" "local" "local-addr" "token" "token-file" "token-env" "auto-tls-fingerprint" "tls-ca" "drain-timeout" "status-dir" "metrics-addr" -}}
 {{- if hasKey $.Values.config . -}}
 {{- fail (printf "config.%s is set by the chart: see its own values" .) -}}
