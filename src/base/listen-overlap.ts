@@ -13,7 +13,16 @@ const ANY_OF_IPV4 = '0.0.0.0';
 
 /** Of hosts as base/target.ts reads them. */
 export function isOverlapping(one: string, other: string): boolean {
-  const hosts = [one, other].map((host) => canonicalIp(host) ?? host);
-  if (hosts[0] === hosts[1] || hosts.includes(ANY_OF_BOTH)) return true;
+  const hosts = [canonical(one), canonical(other)];
+  if (isSameHost(one, other) || hosts.includes(ANY_OF_BOTH)) return true;
   return hosts.includes(ANY_OF_IPV4) && hosts.every((host) => isIPv4(host));
+}
+
+/** Also those that share ports would have each a part of whoever comes. */
+export function isSameHost(one: string, other: string): boolean {
+  return canonical(one) === canonical(other);
+}
+
+function canonical(host: string): string {
+  return canonicalIp(host) ?? host;
 }

@@ -3,7 +3,9 @@
 //
 // Invariant: every check runs, whatever else is wrong. Must not know: HTTPS (https-check.ts).
 
+import { isOverlapping, isSameHost } from '../base/listen-overlap.ts';
 import { showTarget } from '../base/target.ts';
+import type { Address } from './address.ts';
 import { addAll, type CheckContext, checkClientCa, checkPair, checkRelations } from './check.ts';
 import { FileElsewhere } from './elsewhere.ts';
 import { checkHttps } from './https-check.ts';
@@ -29,18 +31,45 @@ export function checkServer(context: CheckContext<'server'>): void {
 }
 
 const LISTENERS = ['control-addr', 'http-addr', 'https-addr', 'admin-addr'] as const;
+type ListenerName = (typeof LISTENERS)[number];
+
+interface Listener {
+  readonly name: ListenerName;
+  readonly address: Address;
+}
 
 /** Two listeners on one port: found now rather than when the second cannot be opened. */
 function checkListeners({ parsed, given, problems }: CheckContext<'server'>): void {
-  const seen = new Map<string, string>();
+  const seen: Listener[] = [];
   for (const name of LISTENERS) {
-    const value = parsed[name];
-    if (value === undefined || value === 'off' || value.port === 0) continue;
-    const shown = showTarget(value);
-    const other = seen.get(shown);
-    if (other === undefined) seen.set(shown, name);
-    else problems.add(`${labelOf(given, name)}: ${shown} is also --${other}`);
+    const address = parsed[name];
+    if (address === undefined || address === 'off' || address.port === 0) continue;
+    const listener = { name, address };
+    const other = seen.find((one) => areInTheWay(one, listener, parsed));
+    if (other === undefined) seen.push(listener);
+    else {
+      problems.add(
+        `${labelOf(given, name)}: ${showTarget(address)} is also ` +
+          `--${other.name}, ${showTarget(other.address)}; give one of them another port`,
+      );
+    }
   }
+}
+
+/**
+ * Shards share the ports that they listen on, so that one address beside all of them is served by
+ * its own listener; one shard shares nothing, and neither does the admin address.
+ */
+function areInTheWay(
+  { name, address }: Listener,
+  other: Listener,
+  { shards = 2, 'reuse-port': reuse }: CheckContext<'server'>['parsed'],
+): boolean {
+  if (address.port !== other.address.port) return false;
+  const isAdmin = name === 'admin-addr' || other.name === 'admin-addr';
+  const isShared = !isAdmin && shards > 1 && reuse !== 'off';
+  const meet = isShared ? isSameHost : isOverlapping;
+  return meet(address.host, other.address.host);
 }
 
 /** What is wrong in the file is wrong with the configuration: no token is lost in silence. */

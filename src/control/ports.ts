@@ -50,6 +50,10 @@ function tryBind(host: string, port: number): Promise<void> {
   });
 }
 
+export function isTaken(error: unknown): boolean {
+  return error instanceof SluicewayError && error.code === 'SLW_TUNNEL_PORT_TAKEN';
+}
+
 function claimFailure(where: string, cause: NodeJS.ErrnoException): SluicewayError {
   if (cause.code === 'EADDRINUSE') {
     const detail = `${where} is in use by another program`;

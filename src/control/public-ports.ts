@@ -6,8 +6,10 @@
 // tunnel, or what comes in.
 
 import { SluicewayError } from '../base/errors.ts';
+import { isOverlapping } from '../base/listen-overlap.ts';
 import type { Logger } from '../base/log.ts';
 import { isUdpTunnel, type PortName, readPortName } from '../base/port-name.ts';
+import { showTarget } from '../base/target.ts';
 import type { Bridge } from '../bridge/calls.ts';
 import type {
   ExitControlMethods,
@@ -16,7 +18,7 @@ import type {
 } from '../bridge/exit-messages.ts';
 import type { ServerConfig } from '../config/config.ts';
 import type { Inheritance, InheritedSocket } from './inheritance.ts';
-import { claimPort } from './ports.ts';
+import { claimPort, isTaken } from './ports.ts';
 
 type ShardBridge = Bridge<ExitControlMethods, ExitShardMethods>;
 
@@ -150,7 +152,7 @@ export class PublicPorts {
     const request = this.#request(name);
     const { host, port } = request;
     const isHeld = inheritance?.has(request) === true;
-    if (!isHeld) await claimPort(host, port, readPortName(name)?.transport);
+    if (!isHeld) await this.#claimFor(name, request);
     try {
       const asked = new Set<ShardBridge>();
       // A shard may start meanwhile, and what it was brought up with did not have this port.
@@ -165,6 +167,29 @@ export class PublicPorts {
       throw error;
     }
     log.info({ tunnel: name, address: `${host}:${port}` }, 'port open');
+  }
+
+  /** What this exit node has itself is no other program's. */
+  async #claimFor(name: string, { host, port }: ListenRequest): Promise<void> {
+    const { transport } = readPortName(name) ?? {};
+    try {
+      await claimPort(host, port, transport);
+    } catch (cause) {
+      const own = transport === 'tcp' && isTaken(cause) ? this.#ownOption(host, port) : undefined;
+      if (own === undefined) throw cause;
+      const detail = `${showTarget({ host, port })} is in use by this exit node, as its ${own}`;
+      throw new SluicewayError('SLW_TUNNEL_PORT_TAKEN', detail, { cause });
+    }
+  }
+
+  #ownOption(host: string, port: number): string | undefined {
+    const { adminAddr } = this.#options.config;
+    const admin = adminAddr === 'off' ? [] : [{ name: 'admin', ...adminAddr }];
+    const own = [...this.#listeners(), ...admin].find((listener) => {
+      const known = this.#known.get(listener.name) ?? listener.port;
+      return known === port && isOverlapping(listener.host, host);
+    });
+    return own === undefined ? undefined : `--${own.name}-addr`;
   }
 
   async close(name: string): Promise<void> {

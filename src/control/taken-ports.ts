@@ -6,7 +6,7 @@
 // then another program's. Must not know: how ports are opened, or which process this is.
 
 import { type Clock, sleep } from '../base/clock.ts';
-import { SluicewayError } from '../base/errors.ts';
+import { isTaken } from './ports.ts';
 
 /** Half of what a call may take. Longer than clients of one take-over need to come. */
 const WAIT_MS_MAX = 5000;
@@ -68,8 +68,4 @@ export class TakenPorts {
     this.#sinceMs.set(name, sinceMs);
     return nowMs - sinceMs;
   }
-}
-
-function isTaken(error: unknown): boolean {
-  return error instanceof SluicewayError && error.code === 'SLW_TUNNEL_PORT_TAKEN';
 }

@@ -5,6 +5,7 @@
 // know: the form of a deployment.
 
 import { ConfigError } from '../base/errors.ts';
+import { isOverlapping } from '../base/listen-overlap.ts';
 import { isLoopbackHost, ownHostOf, type PortRange, type Target } from '../base/target.ts';
 import type { ClientConfig, GivenConfig, ServerConfig } from '../config/config.ts';
 
@@ -70,7 +71,7 @@ export function publishedByContainer(reach: Reach): Reach {
 }
 
 function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
-  const { tcpPorts, udpPorts } = config;
+  const { adminAddr, tcpHost, tcpPorts, udpPorts } = config;
   const has = (wanted: string): boolean => options.some(({ name }) => name === wanted);
   const isTcpListed = has('tcp-ports') && isShort(tcpPorts);
   const isUdpListed = (has('tcp-ports') || has('udp-ports')) && isShort(udpPorts);
@@ -82,9 +83,10 @@ function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
     ...(config.https === undefined ? [] : [listener('https', config.https.addr.port)]),
   ];
   const taken = new Set(own.map(({ port }) => port));
+  // No tunnel gets it, and whoever came by it would be at the admin address.
+  if (adminAddr !== 'off' && isOverlapping(adminAddr.host, tcpHost)) taken.add(adminAddr.port);
   const ports = [...own, ...tcp.filter(({ port }) => !taken.has(port)), ...udp];
   const low = [...tcpPorts, ...udpPorts].some(({ first }) => first < LOW_PORT_END);
-  const { adminAddr } = config;
   return {
     ports,
     hasOpenRange: tcpPorts.length > 0 && !isTcpListed,
@@ -96,7 +98,7 @@ function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
       ...loopbackOption('control-addr', config.controlAddr),
       ...(config.httpAddr === 'off' ? [] : loopbackOption('http-addr', config.httpAddr)),
       ...(config.https === undefined ? [] : loopbackOption('https-addr', config.https.addr)),
-      ...(tcp.length === 0 ? [] : loopbackOption('tcp-addr', { host: config.tcpHost })),
+      ...(tcp.length === 0 ? [] : loopbackOption('tcp-addr', { host: tcpHost })),
       ...(udp.length === 0 ? [] : loopbackOption('udp-addr', { host: config.udpHost })),
     ],
     isPlainControl: config.autoTls === undefined && config.tlsCert === undefined,

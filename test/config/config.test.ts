@@ -87,14 +87,6 @@ describe('the server configuration', () => {
     }
   });
 
-  test('refuses two listeners on one port', () => {
-    const flags = { 'control-addr': '0.0.0.0:8000', 'admin-addr': 'off' };
-    assert.deepEqual(
-      problemsOf(() => resolveConfig(configInput('server', { flags }))),
-      ['--http-addr (default): 0.0.0.0:8000 is also --control-addr'],
-    );
-  });
-
   test('refuses a fault without --allow-faults, and from anywhere but the environment', () => {
     const env = { SLUICEWAY_TOKEN: TOKEN, SLUICEWAY_FAULT: 'shard-throw:2' };
     assert.deepEqual(
@@ -177,34 +169,6 @@ describe('the client configuration', () => {
         "--tcp (flag): 'tcp:22' is given twice",
       ],
     );
-  });
-
-  test('refuses a forward on the port of its own endpoint, where both would listen', () => {
-    const problems = (flags: Readonly<Record<string, string>>) => {
-      const input = configInput('client', { flags: { ...CLIENT_FLAGS, ...flags } });
-      return problemsOf(() => resolveConfig(input));
-    };
-    const forward = { local: '9124:db:1' };
-    assert.deepEqual(problems({ ...forward, 'metrics-addr': '[::]:9124' }), [
-      '--local (flag): port 9124 on 127.0.0.1 is that of --metrics-addr (flag), [::]:9124; ' +
-        'give one of them another port',
-    ]);
-    const proxy = { 'local-socks': '9124', 'local-addr': '::1' };
-    assert.deepEqual(problems({ ...proxy, 'metrics-addr': '[::1]:9124' }), [
-      '--local-socks (flag): port 9124 on [::1] is that of --metrics-addr (flag), [::1]:9124; ' +
-        'give one of them another port',
-    ]);
-    for (const [host, metrics] of [
-      ['127.0.0.1', '192.0.2.1:9124'],
-      ['::1', ':9124'],
-      ['127.0.0.1', '127.0.0.1:9125'],
-      ['127.0.0.1', 'off'],
-    ] as const) {
-      const flags = { ...CLIENT_FLAGS, ...forward, 'local-addr': host, 'metrics-addr': metrics };
-      resolveConfig(configInput('client', { flags }));
-    }
-    const chosen = { ...CLIENT_FLAGS, local: '0:db:1', 'metrics-addr': ':0' };
-    resolveConfig(configInput('client', { flags: chosen }));
   });
 
   test('refuses more servers, tunnels and values than the bounds', () => {

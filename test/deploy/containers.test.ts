@@ -77,6 +77,15 @@ test('a Compose service publishes what the server listens on, and waits for its 
   assert.match(open, /^# Ports of TCP tunnels are published one by one/mu);
 });
 
+test('the port of the admin address is published for no tunnel', async () => {
+  const portsOf = async (...args: readonly string[]) =>
+    serviceOf(await generate('compose', [...SERVER, '--tcp-ports', '9123-9124', ...args])).ports;
+  const both = (await portsOf('--admin-addr', '0.0.0.0:9123')) ?? [];
+  assert.deepEqual([both.includes('9123:9123'), both.includes('9124:9124')], [false, true]);
+  const apart = await portsOf('--admin-addr', '127.0.0.1:9123', '--tcp-addr', '192.0.2.1');
+  assert.ok(apart?.includes('9123:9123'));
+});
+
 test('a health check asks where the options lead, and there is none where nothing answers', async (t) => {
   const healthOf = async (args: readonly string[]) =>
     serviceOf(await generate('compose', args)).healthcheck;

@@ -42,6 +42,16 @@ const REFUSED: readonly {
   { chart: 'server', set: ['token.value=x', 'tokn=y'], says: /additional properties 'tokn'/u },
   { chart: 'server', set: ['token.value=x', 'ports.tcp={70000}'], says: /ports\/tcp\/0/u },
   { chart: 'server', set: ['token.value=x', 'ports.udp={0}'], says: /ports\/udp\/0/u },
+  ...[
+    ['ports.tcp={9123}', '9123 is the admin port'],
+    ['ports.tcp={2222,80}', '80 is ports\\.http'],
+    ['ports.tcp={443},ports.httpsEnabled=true', '443 is ports\\.https'],
+    ['ports.tcp={8443},ports.httpsEnabled=true', '8443 is the HTTPS port of the pod'],
+  ].map(([set = '', is = '']) => ({
+    chart: 'server',
+    set: ['token.value=x', set],
+    says: new RegExp(`ports\\.tcp: ${is}; no TCP tunnel can have it`, 'u'),
+  })),
   {
     chart: 'server',
     set: ['token.value=x', 'service.udp.separate=true'],

@@ -253,3 +253,28 @@ test('a tunnel port that another program has is refused with the reason, on ever
   assert.deepEqual(clients[0]?.upstreams, [`tcp:${free}=127.0.0.1:${echo}`]);
   assert.equal((await node.ask(`/readyz?tunnel=tcp:${port}`)).status, 503);
 });
+
+test("a tunnel port that is the exit node's own is refused with the option that has it", async (t) => {
+  const adminPort = await freePort();
+  const node = await startNode(t, {
+    flags: { 'admin-addr': `127.0.0.1:${adminPort}` },
+    complains: true,
+  });
+  for (const [port, option] of [
+    [node.controlPort, '--control-addr'],
+    [node.httpPort, '--http-addr'],
+    [adminPort, '--admin-addr'],
+  ] as const) {
+    const client = await startLocalClient(t, node, {
+      flags: { tcp: [`${port}=127.0.0.1:1`] },
+      complains: true,
+      waits: false,
+    });
+    const line = await client.log.line('tunnel refused');
+    assert.equal(line.code, 'SLW_TUNNEL_PORT_TAKEN');
+    assert.match(
+      String(line.reason),
+      new RegExp(`:${port} is in use by this .*, as its ${option}$`),
+    );
+  }
+});

@@ -42,6 +42,16 @@
 {{- if and .Values.service.udp.separate (not .Values.ports.udp) -}}
 {{- fail "service.udp: leads to the ports of ports.udp, and there are none" -}}
 {{- end -}}
+{{- $own := dict "8123" "the control port" "8000" "the HTTP port of the pod" "9123" "the admin port" (toString (int .Values.ports.http)) "ports.http" -}}
+{{- if .Values.ports.httpsEnabled -}}
+{{- $_ := set $own (include "server.httpsPort" .) "the HTTPS port of the pod" -}}
+{{- $_ := set $own (toString (int .Values.ports.https)) "ports.https" -}}
+{{- end -}}
+{{- range $port := .Values.ports.tcp -}}
+{{- with get $own (toString (int $port)) -}}
+{{- fail (printf "ports.tcp: %d is %s; no TCP tunnel can have it, so give another port" (int $port) .) -}}
+{{- end -}}
+{{- end -}}
 {{- range list "config" "control-addr" "http-addr" "https-addr" "admin-addr" "tcp-ports" "udp-ports" "token" "token-file" "token-env" "tokens-file" "tls-cert" "tls-key" "auto-tls" "auto-tls-san" "drain-delay" "drain-timeout" -}}
 {{- if hasKey $.Values.config . -}}
 {{- fail (printf "config.%s is set by the chart: see ports, token, tls and drain" .) -}}
