@@ -9,6 +9,7 @@ import { promises as fs } from 'node:fs';
 import { dirname } from 'node:path';
 import { sleep, systemClock } from '../base/clock.ts';
 import { createFile, readIfThere, replaceFile } from '../base/durable-file.ts';
+import { makeFolder } from '../base/make-folder.ts';
 
 const FOLDER_MODE = 0o700;
 /** Others may write at the same moment; a write takes some milliseconds. Guess. */
@@ -38,7 +39,7 @@ export class KnownServers {
 
   /** Gives what others have remembered meanwhile, where that is another CA; then nothing is. */
   async remember(server: string, fingerprint: string): Promise<readonly KnownServer[]> {
-    await fs.mkdir(dirname(this.path), { recursive: true, mode: FOLDER_MODE });
+    await makeFolder(dirname(this.path), FOLDER_MODE);
     const lock = `${this.path}.lock`;
     await takeLock(lock);
     try {

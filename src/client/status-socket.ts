@@ -5,11 +5,12 @@
 // Invariant: a folder that others may enter is not used; a socket that cannot be opened costs the
 // client nothing; what is answered is bounded and holds no secret. Must not know: what is told.
 
-import { chmod, lstat, mkdir, rm } from 'node:fs/promises';
+import { chmod, lstat, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import path from 'node:path';
 import { http } from '../base/http-modules.ts';
 import type { Logger } from '../base/log.ts';
+import { makeFolder } from '../base/make-folder.ts';
 
 const CONNECTIONS_MAX = 16;
 const TIMEOUT_MS = 5000;
@@ -50,7 +51,7 @@ export async function openStatusSocket(
 }
 
 async function makePrivate(folder: string): Promise<void> {
-  const made = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+  const made = await makeFolder(folder, FOLDER_MODE);
   if (made !== undefined) await chmod(folder, FOLDER_MODE);
   const found = await lstat(folder);
   if (!found.isDirectory()) throw new Error('its folder is no folder');

@@ -11,15 +11,17 @@
 // served.
 
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { join, parse } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { createFile, readIfThere, replaceFile, sweepTemporaries } from '../base/durable-file.ts';
 import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { makeFolder } from '../base/make-folder.ts';
 import { type CheckedPair, checkPair, isForName } from './certificate-pair.ts';
 import { acquireLock, errorCodeOf, type Release } from './folder-lock.ts';
 
+const FOLDER_MODE = 0o700;
 /** Order times kept for a name: more than any budget asks for. */
 const ORDER_TIMES_MAX = 32;
 const ACCOUNT = 'account.pem';
@@ -55,7 +57,7 @@ export class CertificateFolder {
   /** Makes the folder, and removes what killed writers left. */
   prepare(): Promise<void> {
     return this.#guard(async () => {
-      await mkdir(this.path, { recursive: true, mode: 0o700 });
+      await makeFolder(this.path, FOLDER_MODE);
       await sweepTemporaries(this.path, this.#clock.wallMs());
     });
   }

@@ -16,6 +16,7 @@ import {
   sweepTemporaries,
 } from '../base/durable-file.ts';
 import type { Logger } from '../base/log.ts';
+import { makeFolder } from '../base/make-folder.ts';
 import { pemBlocks } from '../base/pem.ts';
 import type { KeyPair } from './private-ca.ts';
 
@@ -39,7 +40,7 @@ export class CertificateStore {
 
   /** Makes the folder and clears what killed processes left in it. */
   async prepare(wallMs: number): Promise<void> {
-    await fs.mkdir(this.#folder, { recursive: true, mode: FOLDER_MODE });
+    await makeFolder(this.#folder, FOLDER_MODE);
     const { mode } = await fs.stat(this.#folder);
     if ((mode & OTHERS_WRITE) !== 0) {
       this.#log.warn({ folder: this.#folder }, 'others may write to the folder of --auto-tls-dir');

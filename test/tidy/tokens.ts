@@ -21,6 +21,7 @@ interface TokenRule {
 const SRC = /^src\//u;
 const CLI = /^src\/cli\//u;
 const CLOCK = /^src\/base\/clock\.ts$/u;
+const MAKE_FOLDER = /^src\/base\/make-folder\.ts$/u;
 const PURE = /^src\/(?:wire|mux|http)\//u;
 const TIMER = 'take a Clock parameter: pure rooms own no timer';
 
@@ -61,6 +62,12 @@ export const TOKEN_RULES: readonly TokenRule[] = [
     allowed: CLI,
     instead: 'the logger that was passed in',
   },
+  ...['mkdir', '*mkdir', 'mkdirSync', '*mkdirSync'].map((pattern) => ({
+    pattern,
+    within: SRC,
+    allowed: MAKE_FOLDER,
+    instead: 'makeFolder of base/make-folder.ts: below /proc the option `recursive` never ends',
+  })),
   { pattern: 'Date', within: SRC, allowed: CLOCK, instead: 'Clock.wallMs() of base/clock.ts' },
   {
     pattern: 'performance',
