@@ -5,7 +5,6 @@
 // client's token) is in files of mode 0600 or for the service's group. Must not know: a provider.
 
 import { createHash } from 'node:crypto';
-import { stringify } from 'yaml';
 import { ConfigError } from '../base/errors.ts';
 import type { OpenPorts } from '../base/target.ts';
 import type { GivenConfig, GivenOption } from '../config/config.ts';
@@ -18,7 +17,7 @@ import {
   installScript,
   type PackageSource,
 } from './installation.ts';
-import { PLAIN_YAML } from './plain-yaml.ts';
+import { plainYaml } from './plain-yaml.ts';
 import type { PlannedFile, SecretVariable } from './plan.ts';
 import { publishable, reachOf } from './reach.ts';
 import { groupOf, planUnit } from './systemd-unit.ts';
@@ -76,14 +75,11 @@ export function cloudConfig(given: GivenConfig, options: CloudConfigOptions): Cl
     ...environmentOf(unit.variables, name),
     { path: `${homeOf(name)}/install.sh`, permissions: '0755', content: script },
   ];
-  const body = stringify(
-    {
-      ...(sshKeys.length === 0 ? {} : { ssh_authorized_keys: sshKeys }),
-      write_files: written,
-      runcmd: [['/bin/sh', `${homeOf(name)}/install.sh`]],
-    },
-    PLAIN_YAML,
-  );
+  const body = plainYaml({
+    ...(sshKeys.length === 0 ? {} : { ssh_authorized_keys: sshKeys }),
+    write_files: written,
+    runcmd: [['/bin/sh', `${homeOf(name)}/install.sh`]],
+  });
   const isDigest = ({ role }: PlannedFile): boolean => role === 'tokens-file';
   const holdsSecrets =
     unit.variables.length > 0 ||

@@ -3,10 +3,9 @@
 // Invariant: secrets are files beside it that it names; the root is read-only and no capability is
 // left; ports are those of the configuration. Must not know: which options there are.
 
-import { stringify } from 'yaml';
 import { showTarget } from '../base/target.ts';
 import type { GivenConfig } from '../config/config.ts';
-import { PLAIN_YAML } from './plain-yaml.ts';
+import { plainYaml } from './plain-yaml.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { type ExposedPort, publishedByContainer, type Reach, reachOf } from './reach.ts';
 import { shellWord } from './shell-word.ts';
@@ -48,7 +47,7 @@ export function composeFile(given: GivenConfig, { name, image }: ComposeOptions)
     ...(Object.keys(secrets).length === 0 ? {} : { secrets }),
     ...(reach.keepsState ? { volumes: { state: {} } } : {}),
   };
-  return `${comments(plan, reach, name).join('\n')}\n${stringify(body, PLAIN_YAML)}`;
+  return `${comments(plan, reach, name).join('\n')}\n${plainYaml(body)}`;
 }
 
 function placeOf(file: PlannedFile): string {

@@ -4,12 +4,11 @@
 // that the manifests name and do not hold; probes ask where the configuration answers, and a client
 // that was given no place for them gets one. Must not know: how to reach a cluster.
 
-import { stringify } from 'yaml';
 import { ConfigError } from '../base/errors.ts';
 import { podText } from '../base/pod-text.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
-import { PLAIN_YAML } from './plain-yaml.ts';
+import { plainYaml } from './plain-yaml.ts';
 import { type Argument, type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { publishedByContainer, type Reach, reachOf } from './reach.ts';
 import { shellWord } from './shell-word.ts';
@@ -38,7 +37,7 @@ export function kubernetesManifests(given: GivenConfig, options: ManifestOptions
     deploymentOf(plan, reach, options),
     ...(plan.command === 'server' ? [serviceOf(reach, options)] : []),
   ];
-  const texts = documents.map((one) => stringify(one, PLAIN_YAML));
+  const texts = documents.map((one) => plainYaml(one));
   return `${comments(plan, reach, options).join('\n')}\n${texts.join('---\n')}`;
 }
 

@@ -63,7 +63,8 @@ const SECRET_FILES: ReadonlySet<string> = new Set([
   'login-providers',
 ]);
 const TOKEN_OPTIONS: ReadonlySet<string> = new Set(['token', 'token-env']);
-const CONTROL = /\p{Cc}/u;
+/** With what ends a line, and so a comment, to readers of YAML 1.1 (Zl, Zp). */
+const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 const MASK = new Masked('').toString();
 /** Keys behind an upstream whose value is a file. */
 const UPSTREAM_FOLDER = /^((?:[^=;]*=)?fileserver:(?:\/\/)?)(\/[^;]*)/;

@@ -17,9 +17,14 @@ const SERVER = [
 
 for (const form of ['systemd', 'compose', 'k8s']) {
   test(`${form}: a path that ends a line is refused`, async () => {
-    const done = await run(['generate', form, 'server', '--token-file', '/x/a\nExecStart=b']);
-    assert.deepEqual([done.code, done.stdout], [2, '']);
-    assert.match(done.stderr, /^sluiceway: "\/x\/a\\nExecStart=b": a deployment names no path/mu);
+    for (const end of ['\n', '\u0085', '\u2028']) {
+      const done = await run(['generate', form, 'server', '--token-file', `/x/a${end}ExecStart=b`]);
+      assert.deepEqual([done.code, done.stdout], [2, '']);
+      assert.match(
+        done.stderr,
+        /^sluiceway: "\/x\/a[^E]+ExecStart=b": a deployment names no path/mu,
+      );
+    }
   });
 }
 
