@@ -4,7 +4,7 @@
 // that the deployment names and does not hold; every option that was given is in the plan, or in
 // the file of --config that is part of it. Must not know: the form in which it is written down.
 
-import { basename, isAbsolute } from 'node:path';
+import { basename, isAbsolute, normalize } from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { Masked } from '../base/masked.ts';
 import type { GivenConfig, GivenOption } from '../config/config.ts';
@@ -212,5 +212,5 @@ const HIDDEN = /^\/(?:home|root|tmp|var\/tmp|run\/user)\//;
 
 /** Does a path of this machine mean the same file for a service on it? */
 export function isPlain(path: string): boolean {
-  return isAbsolute(path) && !HIDDEN.test(path);
+  return isAbsolute(path) && !HIDDEN.test(normalize(path));
 }

@@ -4,7 +4,7 @@
 // what stands in the unit means to systemd what was given, whatever characters it holds. Must not
 // know: which options there are.
 
-import { dirname } from 'node:path';
+import { dirname, normalize } from 'node:path';
 import type { GivenConfig } from '../config/config.ts';
 import {
   isPlain,
@@ -45,6 +45,9 @@ export interface PlannedUnit {
  * Node's blocks of 64 KiB, which come and go all the time, and `base/read-pool.ts`'s.
  */
 const ENVIRONMENT = 'GLIBC_TUNABLES=glibc.malloc.mmap_threshold=65600';
+
+/** Some end a line as a line feed does. */
+const CONTROL = /[\x01-\x1f\x7f]/g;
 
 /** Set by systemd 247 and later in a service with credentials. */
 const CREDENTIALS = `\${CREDENTIALS_DIRECTORY}`;
@@ -124,9 +127,16 @@ function isCredential({ role }: PlannedFile): boolean {
   return role === 'token-file';
 }
 
-function pathOf({ name: file, source }: PlannedFile, { name, ownFolder }: UnitOptions): string {
-  const stays = ownFolder !== true && source !== undefined && isPlain(source);
-  return stays ? source : `/etc/${name}/${file}`;
+function pathOf(file: PlannedFile, { name, ownFolder }: UnitOptions): string {
+  const { source } = file;
+  const isSeen = ownFolder !== true && source !== undefined && isPlain(source);
+  const stays = isSeen && (!isCredential(file) || isLoadable(source));
+  return stays ? source : `/etc/${name}/${file.name}`;
+}
+
+/** A path of LoadCredential is the rest of its line, and one with `..` or `//` is ignored. */
+function isLoadable(path: string): boolean {
+  return normalize(path) === path && !/[\s\\]$/.test(path);
 }
 
 /** The comment on top: what root has to put where. */
@@ -190,7 +200,7 @@ function sourcesOf(plan: Plan, options: UnitOptions): string[] {
       ? []
       : ['# A file of root; the service sees a copy of its own, made when it starts.']),
     ...credentials.map(
-      (file) => `LoadCredential=${file.name}:${escapePath(pathOf(file, options))}`,
+      (file) => `LoadCredential=${file.name}:${pathOf(file, options).replaceAll('%', '%%')}`,
     ),
     ...(shared.length === 0
       ? []
@@ -249,13 +259,9 @@ function quoteWord(text: string): string {
   const escaped = own
     .replaceAll('\\', '\\\\')
     .replaceAll('"', '\\"')
-    .replaceAll('\n', '\\n')
+    .replace(CONTROL, ([one = '']) => `\\x${one.charCodeAt(0).toString(16).padStart(2, '0')}`)
     .replaceAll('%', '%%')
     .replaceAll('$', '$$$$');
   const word = `${isCredential ? CREDENTIALS : ''}${escaped}`;
   return /^[A-Za-z0-9_@%+=:,./${}\-*[\]]+$/.test(word) ? word : `"${word}"`;
-}
-
-function escapePath(path: string): string {
-  return path.replaceAll('%', '%%').replaceAll(' ', '\\x20');
 }

@@ -71,6 +71,43 @@ test('every option reaches the command line as it was given, whatever it holds',
   ]);
 });
 
+test('a word keeps what would end its line', async () => {
+  const hook = 'present\t"a"\r\nb';
+  const args = ['--letsencrypt-domain', '*.a.example', '--letsencrypt-dns-hook', hook];
+  const unit = await unitOf(['server', '--token', SECRET, ...args, '--program', '/usr/bin/s']);
+  assert.ok(!/[\t\r]/u.test(unit), unit);
+  const words = commandWords(oneValue(unit, 'ExecStart'), { CREDENTIALS_DIRECTORY: '/c' });
+  assert.equal(words[words.indexOf('--letsencrypt-dns-hook') + 1], hook);
+});
+
+test('a token is loaded from the path that was given, or from one that systemd takes', async (t) => {
+  const loadedFrom = async (token: string) => {
+    const unit = await unitOf(['server', '--token-file', token, '--program', process.execPath]);
+    return { unit, from: oneValue(unit, 'LoadCredential') };
+  };
+  const spaced = await loadedFrom('/etc/my keys/50%/token');
+  assert.equal(spaced.from, 'token:/etc/my keys/50%%/token');
+  const own = 'token:/etc/sluiceway/token';
+  const units = [spaced.unit];
+  for (const odd of ['/etc/x/../token', '/etc//token', '/etc/token ', '/srv/../home/me/token']) {
+    const { unit, from } = await loadedFrom(odd);
+    assert.equal(from, own, odd);
+    units.push(unit);
+  }
+  const programs = requirePrograms(t, ['systemd-analyze']);
+  if (programs === undefined) return;
+  const file = path.join(scratchFolder(t), 'sluiceway.service');
+  for (const unit of units) {
+    writeFileSync(file, unit);
+    const verify = ['verify', '--man=no', file];
+    const { stderr } = await runProgram(t, {
+      command: programs['systemd-analyze'],
+      args: verify,
+    });
+    assert.ok(!stderr.includes('Credential source'), stderr);
+  }
+});
+
 test('a secret that was given by value is not in the unit, and the unit says where it goes', async () => {
   const upstream = `a.example=http://127.0.0.1:3000;basic-auth=${LOGIN}`;
   const proxy = `http://bob:${LOGIN}@proxy.example:3128`;

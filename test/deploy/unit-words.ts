@@ -23,7 +23,9 @@ export function oneValue(unit: string, key: string): string {
 export function commandWords(line: string, env: Readonly<Record<string, string>> = {}): string[] {
   return [...line.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/gu)].map(([, quoted, plain]) => {
     const escaped = quoted ?? plain ?? '';
-    const text = escaped.replace(/\\(.)/gsu, (_all, one: string) => (one === 'n' ? '\n' : one));
+    const text = escaped.replace(/\\(?:x([\da-f]{2})|(.))/gsu, (_all, hex?: string, one = '') =>
+      hex === undefined ? one : String.fromCharCode(Number.parseInt(hex, 16)),
+    );
     return text
       .replace(/%(.)/gu, (_all, one: string) => {
         if (one !== '%') throw new Error(`the specifier %${one}`);
