@@ -13,6 +13,7 @@ import type { HealthCheck } from './health-check.ts';
 import { InvalidText, type Kind, kindOf, type MapPairs } from './option.ts';
 import {
   declaringAll,
+  type FileKey,
   quoteValue,
   readUpstreamOptions,
   shownWithoutKeys,
@@ -20,6 +21,7 @@ import {
   splitUnquoted,
   type UpstreamFiles,
   type UpstreamTls,
+  withFileAt,
 } from './upstream-options.ts';
 import type { LoginSpec } from './visitor-login.ts';
 
@@ -88,6 +90,21 @@ function readHttpTunnel(text: string): TunnelSpec | InvalidText {
     ...(files === undefined ? {} : { files }),
   };
   return { ...spec, upstream: { ...spec.upstream, ...more }, ...declaringAll(extras) };
+}
+
+/** The same text, which was read before, with each file and folder of it where `place` has it. */
+export function withFilesAt(
+  text: string,
+  place: (role: FileKey | 'folder', path: string) => string,
+): string {
+  const [head = '', ...pieces] = splitUnquoted(text, ';');
+  const spec = readNameAndUpstream(head.trim());
+  const { folder } = spec instanceof InvalidText ? {} : spec.upstream;
+  const placed =
+    folder === undefined
+      ? head
+      : `${head.trim().slice(0, -folder.length)}${place('folder', folder)}`;
+  return [placed, ...pieces.map((piece) => withFileAt(piece, place))].join(';');
 }
 
 function healthOf({ health }: Pick<TunnelSpec, 'health'>): { readonly health?: HealthCheck } {

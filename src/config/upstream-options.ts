@@ -248,6 +248,20 @@ export function declaringAll({
   };
 }
 
+/** Keys whose value is the path of a file. */
+const FILE_NAMING = ['tls-ca', 'bearer-token-file'] as const;
+export type FileKey = (typeof FILE_NAMING)[number];
+
+/** `KEY=VALUE`, which was read before, with the file that it may name where `place` has it. */
+export function withFileAt(piece: string, place: (key: FileKey, path: string) => string): string {
+  const equals = piece.indexOf('=');
+  const key = FILE_NAMING.find((name) => name === piece.slice(0, equals).trim());
+  const path = key === undefined ? undefined : unquote(piece.slice(equals + 1).trim());
+  if (key === undefined || path === undefined) return piece;
+  const placed = place(key, path);
+  return placed === path ? piece : `${key}=${quoteValue(placed)}`;
+}
+
 function unknownKey(key: string): InvalidText {
   const nearest = nearestName(key, Object.keys(KEYS));
   const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`;

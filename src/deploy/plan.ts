@@ -9,6 +9,7 @@ import { ConfigError } from '../base/errors.ts';
 import { Masked } from '../base/masked.ts';
 import type { GivenConfig, GivenOption } from '../config/config.ts';
 import { variableOf } from '../config/merge.ts';
+import { withFilesAt } from '../config/tunnel.ts';
 
 export interface PlannedFile {
   /** The option that names it, or `token`. */
@@ -66,9 +67,6 @@ const TOKEN_OPTIONS: ReadonlySet<string> = new Set(['token', 'token-env']);
 /** With what ends a line, and so a comment, to readers of YAML 1.1 (Zl, Zp). */
 const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 const MASK = new Masked('').toString();
-/** Keys behind an upstream whose value is a file. */
-const UPSTREAM_FOLDER = /^((?:[^=;]*=)?fileserver:(?:\/\/)?)(\/[^;]*)/;
-const UPSTREAM_FILE = /;(tls-ca|bearer-token-file)=([^;"]+)/g;
 
 export function planDeployment(given: GivenConfig, site: Site): Plan {
   const { command } = given;
@@ -150,13 +148,8 @@ class PlanDraft {
       return `@${this.#placedFile(name, text.slice(1))}`;
     }
     if (name === 'https-cert') return this.#placedPair(text);
-    return text
-      .replace(UPSTREAM_FOLDER, (_all, start: string, path: string) => {
-        return `${start}${this.#placedFile('folder', path)}`;
-      })
-      .replace(UPSTREAM_FILE, (_all, key: string, path: string) => {
-        return `;${key}=${this.#placedFile(key, path)}`;
-      });
+    if (name !== 'upstream') return text;
+    return withFilesAt(text, (role, path) => this.#placedFile(role, path));
   }
 
   #placedState(text: string): string {

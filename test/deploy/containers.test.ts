@@ -126,6 +126,29 @@ test('a client of services on this machine is on its network, another is not', a
   assert.ok(service.command.includes('X-Cost: $$5 $$(HOME) $$$$'), service.command.join(' '));
 });
 
+test('files and folders of an upstream are brought along, however they are written', async () => {
+  const args = [
+    ...['--upstream', 'b.example=https://b:1;tls-ca="/x/a;b.pem"', '--upstream'],
+    ...['c.example=https://b:1; tls-ca = /x/c.pem ;bearer-token-file=/x/t', '--upstream'],
+    ...['d.example=fileserver:www;listing=true', '--upstream', 'e.example=fileserver:///srv/e'],
+    ...['--response-header-add', 'X-A: b;tls-ca=/x/none'],
+  ];
+  const text = await generate('compose', ['client', ...CLIENT.slice(1, 5), ...args]);
+  const { command } = serviceOf(text);
+  assert.deepEqual(command.slice(5), [
+    ...['--upstream', 'b.example=https://b:1;tls-ca=/run/secrets/a-b.pem', '--upstream'],
+    'c.example=https://b:1;tls-ca=/run/secrets/c.pem;bearer-token-file=/run/secrets/t',
+    ...['--upstream', 'd.example=fileserver:/etc/sluiceway/www;listing=true', '--upstream'],
+    ...['e.example=fileserver:///etc/sluiceway/e'],
+    ...['--response-header-add', 'X-A: b;tls-ca=/x/none'],
+  ]);
+  const { secrets } = parse(text) as { secrets: Readonly<Record<string, { file: string }>> };
+  assert.deepEqual(
+    Object.values(secrets).map(({ file }) => file),
+    ['./token', '/x/a;b.pem', '/x/c.pem', '/x/t'],
+  );
+});
+
 test('readers of YAML 1.1, as docker-compose and kubectl are, see the same', async () => {
   const args = ['--admin-addr', 'off', '--tcp-ports', '22,53'];
   for (const form of ['compose', 'k8s', 'cloud-init']) {
