@@ -3,7 +3,8 @@
 //   tag of an ExitNode ──hash──▶ name, the same for every operator and for no other tag
 //
 // Invariant: before one is made it is looked for anew, and afterwards too: of two that were made at
-// once one stays; what was ordered and went unheard is not ordered again for a while; only what has
+// once one stays; of two that are found later that which is known stays, and none goes while it is
+// not listed; what was ordered and went unheard is not ordered again for a while; only what has
 // both our tag and the name is touched. Must not know: Kubernetes, or a provider's API.
 
 import { createHash } from 'node:crypto';
@@ -146,10 +147,13 @@ class Machines implements MachineProvider {
     const name = machineName(tag);
     const named = (await this.#list()).filter((one) => one.name === name);
     const best = bestOf(named, id);
-    const known = best !== undefined && isAlive(best) ? undefined : await this.#byId(name, id);
-    // What was made beside one that has lost its tag is still listed, as one that ends.
+    const isIt = best !== undefined && isAlive(best) && (id === undefined || best.id === id);
+    const known = isIt ? undefined : await this.#byId(name, id);
+    // What was made beside one that has lost its tag is still listed: as one that ends, or a twin.
     const found = known !== undefined && isAlive(known) ? known : (best ?? known);
-    return found === undefined ? undefined : shown(found);
+    if (found === undefined) return undefined;
+    const twins = twinsOf(named, found.id).length;
+    return { ...shown(found), ...(twins === 0 ? {} : { twins }) };
   }
 
   async create(order: MachineOrder): Promise<Shown> {
@@ -174,13 +178,12 @@ class Machines implements MachineProvider {
     const name = machineName(tag);
     const named = await this.#named(name);
     const known = named.some((one) => one.id === id) ? undefined : await this.#byId(name, id);
-    try {
-      // First: what was made beside it cannot go before.
-      if (known !== undefined) await this.#provider.delete(known.id);
-      for (const one of named) await this.#provider.delete(one.id);
-    } finally {
-      this.#listed = undefined;
-    }
+    // First: what was made beside it cannot go before.
+    await this.#end(known === undefined ? named : [known, ...named]);
+  }
+
+  async removeTwins(tag: string, id: string): Promise<void> {
+    await this.#end(twinsOf(await this.#named(machineName(tag)), id));
   }
 
   async #make(name: string, { provision, ...order }: MachineOrder): Promise<Machine> {
@@ -208,10 +211,18 @@ class Machines implements MachineProvider {
 
   /** Another operator may have been about it, too: the one that both see first stays. */
   async #withoutTwins(name: string, made: Machine): Promise<Machine> {
-    const twins = (await this.#named(name)).filter(isAlive);
-    const stays = bestOf(twins, undefined) ?? made;
-    for (const { id } of twins) if (id !== stays.id) await this.#provider.delete(id);
+    const alive = (await this.#named(name)).filter(isAlive);
+    const stays = bestOf(alive, undefined) ?? made;
+    await this.#end(twinsOf(alive, stays.id));
     return stays;
+  }
+
+  async #end(machines: readonly Machine[]): Promise<void> {
+    try {
+      for (const { id } of machines) await this.#provider.delete(id);
+    } finally {
+      this.#listed = undefined;
+    }
   }
 
   async #named(name: string): Promise<readonly Machine[]> {
@@ -266,6 +277,15 @@ function bestOf(machines: readonly Machine[], id: string | undefined): Machine |
   const sorted = machines.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   const alive = sorted.filter(isAlive);
   return alive.find((one) => one.id === id) ?? alive[0] ?? sorted[0];
+}
+
+/**
+ * All others that live; none beside one that is not listed, or lives no more: which of them is in
+ * use then is not known.
+ */
+function twinsOf(machines: readonly Machine[], id: string): readonly Machine[] {
+  const alive = machines.filter(isAlive);
+  return alive.some((one) => one.id === id) ? alive.filter((one) => one.id !== id) : [];
 }
 
 function isAlive({ state }: Machine): boolean {

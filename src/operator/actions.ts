@@ -37,7 +37,14 @@ export type Action =
   | { readonly do: 'take-back-status'; readonly ref: ObjectRef; readonly status: object }
   | { readonly do: 'tell'; readonly event: EventOrder }
   | { readonly do: 'create-machine'; readonly exitNode: string }
-  | { readonly do: 'remove-machine'; readonly exitNode: string };
+  | { readonly do: 'remove-machine'; readonly exitNode: string }
+  /** Those beside the machine of its status, which stays. */
+  | { readonly do: 'remove-twins'; readonly exitNode: string };
+
+/** What is asked of a provider. */
+export const ORDERS: ReadonlySet<Action['do']> = new Set([
+  ...(['create-machine', 'remove-machine', 'remove-twins'] as const),
+]);
 
 export interface EventOrder {
   readonly about: KubeObject;

@@ -33,6 +33,7 @@ export interface ExecutorOptions {
   readonly onApplied: (object: KubeObject) => void;
   readonly createMachine: (exitNode: string) => Promise<void>;
   readonly removeMachine: (exitNode: string) => Promise<void>;
+  readonly removeTwins: (exitNode: string) => Promise<void>;
   readonly clock: Clock;
 }
 
@@ -57,7 +58,7 @@ export class Executor {
   }
 
   async #do(action: Action, versions: Map<string, string>): Promise<void> {
-    const { cluster, onApplied, createMachine, removeMachine } = this.#options;
+    const { cluster, onApplied, createMachine, removeMachine, removeTwins } = this.#options;
     switch (action.do) {
       case 'apply': {
         const answer = await cluster.apply(action.object);
@@ -98,6 +99,9 @@ export class Executor {
         break;
       case 'remove-machine':
         await removeMachine(action.exitNode);
+        break;
+      case 'remove-twins':
+        await removeTwins(action.exitNode);
         break;
     }
   }

@@ -189,15 +189,25 @@ function planFound(observed: ExitNodeObserved, found: Machine): Plan {
   const isLost = machine.state === 'addressless' && ageMs >= UP_WITHIN_MS;
   const isUp = reach.is === 'ready' || (state === 'running' && !isLost);
   if (isUp && place !== undefined) {
-    const plan = planReached(observed, { ...status, ...place });
-    // Nobody looks every other second for ever.
-    return plan.next === 'waiting' && ageMs >= UP_WITHIN_MS ? { ...plan, next: 'blocked' } : plan;
+    const { actions, next } = planReached(observed, { ...status, ...place });
+    return {
+      actions: [...actions, ...removeTwins(observed, found)],
+      // Nobody looks every other second for ever.
+      next: next === 'waiting' && ageMs >= UP_WITHIN_MS ? 'blocked' : next,
+    };
   }
   const pinned = { ...status, ...pinnedOf(exitNode, id) };
   if (state === 'stopped') return planStopped(observed, pinned, ageMs >= STOPPED_GRACE_MS);
   if (ageMs >= UP_WITHIN_MS) return planStopped(observed, pinned, true);
   const plan = planReport(observed, pending('Provisioning', `machine ${id} is being made`), pinned);
   return { ...plan, next: 'waiting' };
+}
+
+/** Paid for beside the one that clients know, which answers. */
+function removeTwins({ exitNode, reach }: ExitNodeObserved, { id, twins }: Machine): Action[] {
+  const isInUse = exitNode.status?.machine?.id === id && reach.is === 'ready';
+  if (twins === undefined || !isInUse) return [];
+  return [{ do: 'remove-twins', exitNode: exitNode.metadata.name }];
 }
 
 /** A list without its address, as while that is exchanged, takes nothing from a machine. */
@@ -283,7 +293,7 @@ function planReached(observed: ExitNodeObserved, status: ExitNodeStatus): Plan {
   const isPinned = exitNode.spec.caFingerprint !== undefined;
   const whole = { ...status, ...(isPinned || known === undefined ? {} : { caFingerprint: known }) };
   if (reach.is === 'ready') {
-    const message = `${status.url} answers`;
+    const message = `${status.url} answers${beside(observed)}`;
     return planReport(observed, { status: 'True', reason: 'Reachable', message }, whole);
   }
   const message = reach.is === 'away' ? reach.message : 'it was not asked yet';
@@ -293,6 +303,13 @@ function planReached(observed: ExitNodeObserved, status: ExitNodeStatus): Plan {
   const { url: _url, addresses: _addresses, ...unpinned } = whole;
   const text = `its machine runs, its exit node does not answer yet: ${message}`;
   return { ...planReport(observed, pending('Provisioning', text), unpinned), next: 'waiting' };
+}
+
+function beside({ machine, refusal }: ExitNodeObserved): string {
+  if (typeof machine === 'string' || machine.twins === undefined) return '';
+  const { twins } = machine;
+  const are = twins === 1 ? 'another machine of it is' : `${twins} other machines of it are`;
+  return `; ${are} to be removed${refusal === undefined ? '' : `: ${refusal}`}`;
 }
 
 /**

@@ -13,7 +13,7 @@ import { Masked } from '../base/masked.ts';
 import { portsOf } from './claims.ts';
 import type { Cluster } from './cluster.ts';
 import { MACHINE_CONTROL_PORT, tokenSecretOf } from './exit-node-plan.ts';
-import type { Found, MachineProvider, OpenProvider } from './machine.ts';
+import type { Found, Machine, MachineProvider, OpenProvider } from './machine.ts';
 import type { ExitNodeObject, SecretObject } from './objects.ts';
 
 /** Clouds take their time to answer, and seldom more than this. Guess. */
@@ -45,7 +45,8 @@ export interface Finding {
 }
 
 interface Order {
-  readonly what: 'making' | 'ending';
+  /** `pruning`: what lives beside the machine that is in use. */
+  readonly what: 'making' | 'ending' | 'pruning';
   /** Never rejects. */
   readonly done: Promise<Outcome>;
 }
@@ -74,13 +75,14 @@ export class MachineShop {
   async find(exitNode: ExitNodeObject): Promise<Finding> {
     const uid = uidOf(exitNode);
     const order = this.#orders.get(uid);
-    if (order !== undefined) return { machine: order.what, refusal: this.#refusalOf(uid) };
+    // One in use is looked after while its twins end.
+    if (order !== undefined && order.what !== 'pruning') {
+      return { machine: order.what, refusal: this.#refusalOf(uid) };
+    }
     try {
       const provider = await this.#open(exitNode);
       const found = await inTime(provider.find(tagOf(exitNode), idOf(exitNode)));
-      const isWanted = exitNode.metadata.deletionTimestamp === undefined;
-      // An order that seemed to fail was heard after all.
-      if (isWanted && found !== undefined && found.state !== 'stopped') this.#forget(uid);
+      if (this.#isOver(exitNode, found)) this.#forget(uid);
       return { machine: found ?? 'none', refusal: this.#refusalOf(uid) };
     } catch (error) {
       return { machine: 'unknown', refusal: refusalOf(error) };
@@ -104,6 +106,15 @@ export class MachineShop {
   async remove(exitNode: ExitNodeObject): Promise<void> {
     await this.#order(exitNode, 'ending', async (provider) => {
       await provider.remove(tagOf(exitNode), idOf(exitNode));
+    });
+  }
+
+  /** Of several machines that live, that of its status stays. */
+  async removeTwins(exitNode: ExitNodeObject): Promise<void> {
+    const id = idOf(exitNode);
+    if (id === undefined) return;
+    await this.#order(exitNode, 'pruning', async (provider) => {
+      await provider.removeTwins(tagOf(exitNode), id);
     });
   }
 
@@ -176,6 +187,14 @@ export class MachineShop {
       onDue(exitNode);
     });
     this.#refusals.set(uid, refusal);
+  }
+
+  /** Is what was refused wanted no more, or was an order that seemed to fail heard after all? */
+  #isOver(exitNode: ExitNodeObject, found: Machine | undefined): boolean {
+    const refusal = this.#refusals.get(uidOf(exitNode));
+    if (refusal?.what === 'pruning') return found?.twins === undefined;
+    const isWanted = exitNode.metadata.deletionTimestamp === undefined;
+    return isWanted && found !== undefined && found.state !== 'stopped';
   }
 
   #forget(uid: string): void {

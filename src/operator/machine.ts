@@ -12,6 +12,8 @@ export interface Machine {
   readonly state: 'starting' | 'running' | 'stopped';
   /** Where visitors and clients reach it, once known. */
   readonly address?: string;
+  /** How many others live under its tag; absent: none, or not known, as it is not listed itself. */
+  readonly twins?: number;
 }
 
 /**
@@ -42,6 +44,8 @@ export interface MachineProvider {
   create(order: MachineOrder): Promise<Machine>;
   /** All that have the tag, and that with the id; done when the provider took the order. */
   remove(tag: string, id: string | undefined): Promise<void>;
+  /** All with the tag but that with the id; none where that is not listed as one that lives. */
+  removeTwins(tag: string, id: string): Promise<void>;
 }
 
 /** Undefined for a provider that is not known. `credentials` are all keys of the secret. */

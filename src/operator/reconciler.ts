@@ -8,7 +8,7 @@
 
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
-import type { Plan } from './actions.ts';
+import { ORDERS, type Plan } from './actions.ts';
 import { AppliedClients } from './applied-clients.ts';
 import { planBalancer } from './balancer-plan.ts';
 import { deploymentName } from './client-deployment.ts';
@@ -106,6 +106,7 @@ export class Reconciler {
       onApplied: (object) => this.#applied.note(object),
       createMachine: (name) => this.#withExitNode(name, (found) => this.#shop.create(found)),
       removeMachine: (name) => this.#withExitNode(name, (found) => this.#shop.remove(found)),
+      removeTwins: (name) => this.#withExitNode(name, (found) => this.#shop.removeTwins(found)),
     });
   }
 
@@ -294,7 +295,7 @@ export class Reconciler {
       const newest = this.inventory.exitNode(key);
       if (refusal === undefined || newest === undefined) throw error;
       const plan = planExitNode({ ...observed, exitNode: newest, refusal });
-      const actions = plan.actions.filter((action) => !action.do.endsWith('-machine'));
+      const actions = plan.actions.filter((action) => !ORDERS.has(action.do));
       await this.#execute({ ...plan, actions });
       return 'blocked';
     }

@@ -254,6 +254,54 @@ test('of two that are ordered at once, where names may be the same, one stays', 
   assert.ok(await first);
 });
 
+/** Of two that live, after the answer to the first order was lost, the first is listed late. */
+async function lateTwin(t: TestContext) {
+  const { relay, api, operator } = await cloud(t, 'vultr');
+  const { create, machines, clock } = await operator();
+  relay.decide = (passing) => (isOrder(passing) ? 'lose' : 'pass');
+  await assert.rejects(create(), { code: 'SLW_CLOUD_UNREACHABLE' });
+  relay.decide = () => 'pass';
+  const hidden = new Set<string>();
+  relay.rewrite = (text) => {
+    const read = text === '' ? {} : (JSON.parse(text) as { instances?: readonly { id: string }[] });
+    const instances = read.instances?.filter(({ id }) => !hidden.has(id));
+    return instances === undefined ? text : JSON.stringify({ ...read, instances });
+  };
+  const first = (await machines.find(TAG, undefined))?.id ?? assert.fail('there is none');
+  hidden.add(first);
+  clock.advance(60_000);
+  const { id } = await create();
+  assert.notEqual(id, first);
+  api.boot();
+  const find = async () => {
+    clock.advance(LISTED_FOR_MS);
+    return await machines.find(TAG, id);
+  };
+  return { api, machines, hidden, first, id, find };
+}
+
+test('a twin that is listed late is found beside the machine that is known, and removed', async (t) => {
+  const { api, machines, hidden, id, find } = await lateTwin(t);
+  const known = { id, state: 'running', address: STUB_ADDRESS };
+  assert.deepEqual(await find(), known);
+  hidden.clear();
+  assert.deepEqual(await find(), { ...known, twins: 1 });
+  await machines.removeTwins(TAG, id);
+  assert.equal(api.left().length, 1);
+  assert.deepEqual(await machines.find(TAG, id), known);
+  await machines.removeTwins(TAG, id);
+  assert.equal(api.left().length, 1);
+});
+
+test('while the machine that is known is not listed its twin takes no place, and stays', async (t) => {
+  const { api, machines, hidden, id, find } = await lateTwin(t);
+  hidden.clear();
+  hidden.add(id);
+  assert.deepEqual(await find(), { id, state: 'running', address: STUB_ADDRESS });
+  await machines.removeTwins(TAG, id);
+  assert.equal(api.left().length, 2);
+});
+
 test('of two that nobody could choose between both are removed', async (t) => {
   const { relay, api, operator } = await cloud(t, 'vultr');
   const [one, two] = [await operator(), await operator()];

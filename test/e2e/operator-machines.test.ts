@@ -139,6 +139,17 @@ test('a machine for a Service', { timeout: 300_000 }, async (t) => {
     );
   });
 
+  await t.test('is one again after an order of before was listed late', async () => {
+    const [machine] = machinesIn(folder);
+    assert.ok(machine);
+    const late: FolderMachine = { id: '0-late', tag: machine.tag, token: machine.token };
+    writeFileSync(path.join(folder, `${late.id}.machine`), JSON.stringify(late));
+    assert.equal(machinesIn(folder)[0]?.id, late.id, 'it comes first where nothing is known');
+    await eventually(CONVERGE_MS, 'it has gone', async () => {
+      assert.deepEqual(machinesIn(folder), [{ ...machine, address: MACHINE_HOST }]);
+    });
+  });
+
   await t.test('that cannot be removed is kept in mind until it can', async () => {
     writeFileSync(path.join(folder, 'hold'), 'HTTP 503 from the cloud');
     await kube.remove(SERVICE);

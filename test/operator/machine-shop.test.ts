@@ -48,6 +48,7 @@ function shopOf(machine: () => Machine | undefined, secrets = SECRETS) {
       return RUNNING;
     },
     remove: async (tag, id) => await called(`remove ${tag} ${id}`),
+    removeTwins: async (tag, id) => await called(`remove twins ${tag} ${id}`),
   };
   const get = async ({ name }: { readonly name: string }) => {
     const data = secrets[name];
@@ -223,6 +224,52 @@ test('a removal waits for the order before it, and names what is known', async (
   assert.deepEqual(await shop.find(going), { machine: 'ending', refusal: undefined });
   calls[1]?.answer();
   await again;
+});
+
+const inUse = (): ExitNodeObject =>
+  own({ status: { machine: { id: 'm-1', state: 'running', since: NOW } } });
+
+test('while its twins end the machine in use is found as ever', async () => {
+  let found: Machine = { ...RUNNING, twins: 1 };
+  const { shop, calls, clock } = shopOf(() => found);
+  for (let look = 0; look < 3; look += 1) {
+    const removing = shop.removeTwins(inUse());
+    await turn();
+    clock.advance(WAIT_MS);
+    await removing;
+    assert.deepEqual(await shop.find(inUse()), { machine: found, refusal: undefined });
+  }
+  assert.deepEqual(
+    calls.map(({ what }) => what),
+    ['remove twins sluiceway-e-1 m-1'],
+  );
+  found = RUNNING;
+  calls[0]?.answer();
+  await shop.settled();
+  assert.deepEqual(await shop.find(inUse()), { machine: RUNNING, refusal: undefined });
+});
+
+test('twins that may not go are told, and asked for later and later, until they are gone', async () => {
+  let found: Machine = { ...RUNNING, twins: 1 };
+  const { shop, calls, clock, due } = shopOf(() => found);
+  const refused = assert.rejects(shop.removeTwins(inUse()), /locked/u);
+  await turn();
+  calls[0]?.fail(new Error('locked'));
+  await refused;
+  assert.deepEqual(await shop.find(inUse()), { machine: found, refusal: 'locked' });
+  await assert.rejects(shop.removeTwins(inUse()), /locked/u);
+  assert.equal(calls.length, 1);
+  clock.advance(WAIT_MS);
+  assert.deepEqual(due, ['own']);
+  found = RUNNING;
+  assert.deepEqual(await shop.find(inUse()), { machine: RUNNING, refusal: undefined });
+});
+
+test('of machines none of which is known to be in use none is removed as a twin', async () => {
+  const { shop, calls } = shopOf(() => ({ ...RUNNING, twins: 1 }));
+  await shop.removeTwins(own());
+  await turn();
+  assert.deepEqual(calls, []);
 });
 
 test('what an operator that ends has begun is waited for', async () => {

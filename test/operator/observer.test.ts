@@ -22,6 +22,7 @@ function observer(namespaces: readonly string[] = []): Observer {
     find: async () => STARTING,
     create: async () => assert.fail('nothing is ordered'),
     remove: async () => assert.fail('nothing is removed'),
+    removeTwins: async () => assert.fail('nothing is removed'),
   };
   const get = async () => ({ data: { KEY: 'eA==' } });
   const cluster = { get } as unknown as Cluster;
