@@ -6,8 +6,8 @@
 //
 // Invariant: pure; a machine is ordered only under a finalizer and after the order was written
 // down, and the finalizer goes only when no machine is found and none may be listed yet; the CA
-// that was seen first is trusted for as long as the machine is the same, whatever is missing
-// meanwhile. Must not know: any cloud.
+// that was seen first is trusted for as long as the machine, or the address that was given, is the
+// same, whatever is missing meanwhile. Must not know: any cloud.
 
 import { wallMsOf } from '../base/clock.ts';
 import { unbracketed } from '../base/ip.ts';
@@ -118,7 +118,7 @@ function planGiven(observed: ExitNodeObserved): Plan {
   if (url === undefined || tokenSecret === undefined) {
     const message = 'the exit node has neither url and tokenSecret, nor provision';
     const verdict = { status: 'False', reason: 'InvalidSpec', message } as const;
-    return planReport(observed, verdict, pinnedOf(exitNode, undefined));
+    return planReport(observed, verdict, pinWithPlace(exitNode));
   }
   const { name, key = DEFAULT_KEY } = tokenSecret;
   if (!hasSecret) {
@@ -319,8 +319,15 @@ function beside({ machine, refusal }: ExitNodeObserved): string {
 export function pinOf({ spec, status = {} }: ExitNodeObject, machineId: string | undefined) {
   const { url, machine, caFingerprint } = status;
   const given = spec.provision === undefined ? spec.url : undefined;
-  const isMoved = given !== undefined && url !== undefined && placeIn(given) !== placeIn(url);
+  const isMoved = given !== undefined && (url === undefined || placeIn(given) !== placeIn(url));
   return isMoved || machine?.id !== machineId ? undefined : caFingerprint;
+}
+
+/** Another address may be given next, which the pin is not of. */
+function pinWithPlace(exitNode: ExitNodeObject): Pick<ExitNodeStatus, 'url' | 'caFingerprint'> {
+  const caFingerprint = pinOf(exitNode, undefined);
+  const url = exitNode.status?.url;
+  return caFingerprint === undefined || url === undefined ? {} : { url, caFingerprint };
 }
 
 /** Host and port. */

@@ -30,7 +30,7 @@ describe('an exit node that is there', () => {
   });
 
   test('keeps the CA that was seen first while it is away', () => {
-    const status = { caFingerprint: 'sha256:cd' };
+    const status = { caFingerprint: 'sha256:cd', url: 'wss://203.0.113.7:8123' };
     const made = plan({ exitNode: exitNode({ status }), reach: { is: 'away', message: 'gone' } });
     assert.deepEqual(summary(made), ['status Unreachable', 'tell Warning Unreachable', 'blocked']);
     assert.equal(statusOf(made).caFingerprint, 'sha256:cd');
@@ -38,7 +38,7 @@ describe('an exit node that is there', () => {
   });
 
   test('keeps the CA that was seen first without its secret, and without a URL', () => {
-    const pinned = { caFingerprint: 'sha256:cd' };
+    const pinned = { caFingerprint: 'sha256:cd', url: 'wss://203.0.113.7:8123' };
     const tokenless = plan({ exitNode: exitNode({ status: pinned }), hasSecret: false });
     assert.deepEqual(summary(tokenless)[0], 'status TokenMissing');
     assert.equal(statusOf(tokenless).caFingerprint, 'sha256:cd');
@@ -59,6 +59,26 @@ describe('an exit node that is there', () => {
       const made = statusOf(plan({ exitNode: of(url), reach: { is: 'away', message: 'gone' } }));
       assert.deepEqual([made.url, made.caFingerprint], [url, expected]);
     }
+  });
+
+  test('keeps it for that address alone, also when it had none for a while', () => {
+    const of = (spec: ExitNodeObject['spec'], status: ExitNodeObject['status'] & object) =>
+      statusOf(plan({ exitNode: exitNode({ spec, status }), reach: { is: 'away', message: '' } }));
+    const url = 'wss://203.0.113.7:8123';
+    const tokenSecret = { name: 'token' };
+    const seen = { url, addresses: ['203.0.113.7'], caFingerprint: 'sha256:cd' };
+    for (const spec of [{}, { tokenSecret }, { url }]) {
+      const bare = of(spec, seen);
+      // An address for visitors, and a secret, would be one that clients are started for.
+      assert.deepEqual([bare.addresses, bare.tokenSecret], [null, null]);
+      const kept = bare as ExitNodeObject['status'] & object;
+      assert.equal(of({ url, tokenSecret }, kept).caFingerprint, 'sha256:cd');
+      const other = 'wss://203.0.113.9:8123';
+      assert.equal(of({ url: other, tokenSecret }, kept).caFingerprint, null);
+      assert.equal(of({ url: other }, seen).caFingerprint, null);
+    }
+    const unknown = { caFingerprint: 'sha256:cd' };
+    assert.equal(of({ url, tokenSecret }, unknown).caFingerprint, null, 'of which address is it?');
   });
 
   test('that never had its secret has no address, and says which is missing', () => {
