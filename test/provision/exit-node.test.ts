@@ -13,7 +13,7 @@ import { run } from '../cli/run.ts';
 import { commandWords, oneValue } from '../deploy/unit-words.ts';
 import { freePort } from '../support/free-port.ts';
 import { startMachine } from '../support/machine.ts';
-import { startProcess } from '../support/process.ts';
+import { runProgram, startProcess } from '../support/process.ts';
 import { scratchFolder } from '../support/programs.ts';
 import { ENTRY } from '../support/tunnel.ts';
 import { gceApi, KEY_FILE } from './apis/gce.ts';
@@ -108,6 +108,30 @@ test('a server is up, its client let in, and the machine listed and deleted', as
   const again = await run(['exit-node', 'delete', '4711', ...cloud], env);
   assert.deepEqual([again.code, again.stdout], [1, '']);
   assert.match(again.stderr, /^sluiceway: there is no machine '4711'\n$/u);
+});
+
+test('paths in the commands that are printed are what a shell makes of them', async (t) => {
+  const all = await world(t);
+  const given = { token: "to'ken $(id)", secret: '-my secret' };
+  writeFileSync(path.join(all.folder, given.token), 'a-token-of-ones-own-1234\n');
+  writeFileSync(path.join(all.folder, given.secret), `${TOKEN}\n`);
+  const files = ['--token-file', given.token, `--credentials-file=${given.secret}`];
+  const making = create(t, { ...all, env: {} }, files);
+  await making.line('the machine is made', (line) => line.includes('is at 127.0.0.1'));
+  startMachine(t, { userData: all.api.userData(), folder: all.folder });
+  assert.equal((await making.expectEnd()).code, 0, making.tail());
+  const out = making.stdout.join('\n');
+  const commands = [...out.matchAll(/^ {2}(sluiceway .*(?:\n {4}.*)*)/gmu)].map(([, text]) => text);
+  const script = ['sluiceway() { printf \'%s\\t\' "$@"; echo; }', ...commands].join('\n');
+  const shell = { command: '/bin/sh', args: ['-c', script], cwd: all.folder, env: {} };
+  const read = await runProgram(t, shell);
+  assert.deepEqual([read.code, read.stderr], [0, ''], out);
+  const [client = [], ending = []] = read.stdout.split('\n').map((line) => line.split('\t'));
+  const after = (words: readonly string[], option: string) => words[words.indexOf(option) + 1];
+  assert.equal(client[0], 'client');
+  assert.equal(after(client, '--token-file'), given.token);
+  assert.deepEqual(ending.slice(0, 3), ['exit-node', 'delete', '4711']);
+  assert.equal(after(ending, '--credentials-file'), `./${given.secret}`);
 });
 
 const REQUEST = { name: 'web', userData: () => '#cloud-config\n{}\n', ports: [] } as const;

@@ -17,6 +17,7 @@ import {
 } from '../../config/config.ts';
 import { quote } from '../../config/problems.ts';
 import { openPorts } from '../../deploy/cloud-config.ts';
+import { pathWord, shellWord } from '../../deploy/shell-word.ts';
 import { createExitNode, type Progress } from '../../provision/exit-node.ts';
 import type { Machine, MachineRequest, Provider } from '../../provision/provider.ts';
 import { EXIT_NODE_TAG, openProvider } from '../../provision/providers.ts';
@@ -237,13 +238,15 @@ function show({ own, machine, url, fingerprint, tokenFile }: Shown): void {
     answer(`${JSON.stringify({ ...facts, fingerprint, tokenFile })}\n`);
     return;
   }
-  const same = [
-    ...(own.credentialsFile === undefined ? [] : [`--credentials-file ${own.credentialsFile}`]),
-    ...(own.endpoint === undefined ? [] : [`--endpoint ${own.endpoint}`]),
+  const { credentialsFile, endpoint } = own;
+  const ending = [
+    `sluiceway exit-node delete ${shellWord(id)} --provider ${own.provider}`,
+    ...(credentialsFile === undefined ? [] : [`--credentials-file ${pathWord(credentialsFile)}`]),
+    ...(endpoint === undefined ? [] : [`--endpoint ${shellWord(endpoint)}`]),
   ];
   const client = [
-    `sluiceway client --url ${plainUrl}`,
-    ...(tokenFile === undefined ? [] : [`--token-file ${tokenFile}`]),
+    `sluiceway client --url ${shellWord(plainUrl)}`,
+    ...(tokenFile === undefined ? [] : [`--token-file ${pathWord(tokenFile)}`]),
     ...(fingerprint === undefined ? [] : [`--auto-tls-fingerprint ${fingerprint}`]),
     '--upstream example.com=http://127.0.0.1:3000',
   ];
@@ -254,7 +257,7 @@ function show({ own, machine, url, fingerprint, tokenFile }: Shown): void {
     '',
     'and end it by',
     '',
-    `  ${[`sluiceway exit-node delete ${id} --provider ${own.provider}`, ...same].join(' ')}`,
+    `  ${ending.join(' ')}`,
   ];
   answer(`${lines.join('\n')}\n`);
 }
