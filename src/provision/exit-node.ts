@@ -22,7 +22,8 @@ export interface CreateOptions<T> {
   /** What is known once the machine answers at its address; undefined until then. */
   readonly reach: (address: string) => Promise<T | undefined>;
   readonly clock: Clock;
-  readonly sleep: (ms: number) => Promise<void>;
+  /** Ends early when it is given a signal that is aborted, or was before. */
+  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: Progress) => void;
@@ -81,6 +82,7 @@ async function lookFor<T>({ provider, request, sleep }: CreateOptions<T>) {
     const named = (await provider.list()).filter(({ name }) => name === request.name);
     const whole = named.find(({ state }) => state !== 'ending');
     if (whole !== undefined || looks >= LOOKS_MAX) return whole ?? named[0];
+    // Not cut short by a signal: who stops looking leaves it behind.
     await sleep(ASK_AGAIN_MS);
   }
 }
@@ -113,7 +115,7 @@ async function waitFor<T>(options: CreateOptions<T>, first: Machine): Promise<Cr
       const what = address === undefined ? 'has no address' : `does not answer at ${address}`;
       throw new SluicewayError('SLW_TIMEOUT', `${machine.id} ${what} after ${seconds} s`);
     }
-    await options.sleep(ASK_AGAIN_MS);
+    await options.sleep(ASK_AGAIN_MS, signal);
     machine = await look(provider, machine);
   }
 }

@@ -53,7 +53,7 @@ export async function createNode(flags: Flags, serverFlags: Flags): Promise<void
     const made = await createExitNode({
       ...{ provider, request, clock: systemClock, deadlineMs: own.timeoutMs, signal: run.signal },
       reach: async (address) => await reachServer(urlOf(given, address), tlsOf(given)),
-      sleep: async (ms) => await run.sleep(ms),
+      sleep,
       onProgress: (progress) => run.tell(progress),
     });
     const url = urlOf(given, made.address);
@@ -155,18 +155,6 @@ class CreateRun {
     process.removeListener('SIGINT', this.#onSignal);
     process.removeListener('SIGTERM', this.#onSignal);
     process.removeListener('SIGHUP', this.#onHangUp);
-  }
-
-  /** Ends early when it is interrupted. */
-  async sleep(ms: number): Promise<void> {
-    const { signal } = this.#stop;
-    let wake = (): void => {};
-    const interrupted = new Promise<void>((resolve) => {
-      wake = resolve;
-      signal.addEventListener('abort', wake, { once: true });
-    });
-    await Promise.race([sleep(ms), interrupted]);
-    signal.removeEventListener('abort', wake);
   }
 
   tell({ stage, machine }: Progress): void {
