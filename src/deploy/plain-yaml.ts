@@ -22,8 +22,6 @@ const OPTIONS: DocumentOptions & SchemaOptions & CreateNodeOptions & ToStringOpt
 };
 /** Ends a line in YAML 1.1, or is refused by its readers. */
 const UNREADABLE = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g;
-/** A tab that libyaml and PyYAML take for a wrong indentation; `=` is a type of its own. */
-const MISTAKEN = /^(?:[^\n]*\t[^\n]*|\t[\s\S]*|=)$/;
 
 export function plainYaml(value: unknown): string {
   const document = new Document(value, OPTIONS);
@@ -34,8 +32,14 @@ export function plainYaml(value: unknown): string {
 
 function quoteUnreadable(node: Scalar): void {
   if (!isScalar<string>(node) || typeof node.value !== 'string') return;
-  const isMistaken = MISTAKEN.test(node.value) || node.value.search(UNREADABLE) >= 0;
-  if (isMistaken) node.type = 'QUOTE_DOUBLE';
+  const { value } = node;
+  if (isMistaken(value) || value.search(UNREADABLE) >= 0) node.type = 'QUOTE_DOUBLE';
+}
+
+/** A tab that libyaml and PyYAML take for a wrong indentation; `=` is a type of its own. */
+function isMistaken(value: string): boolean {
+  const isOneLine = !value.includes('\n');
+  return value === '=' || value.startsWith('\t') || (isOneLine && value.includes('\t'));
 }
 
 function escaped(character: string): string {

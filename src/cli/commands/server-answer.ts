@@ -100,8 +100,8 @@ function readText(response: IncomingMessage, onText: (text: string) => void): vo
 
 function refusal(statusCode: number, url: URL): SluicewayError {
   if (statusCode === 403) {
-    const text = `${url.host} answered 403: this wants a token with "admin: true" in its tokens file`;
-    return new SluicewayError('SLW_AUTH_REFUSED', text);
+    const why = 'this wants a token with "admin: true" in its tokens file';
+    return new SluicewayError('SLW_AUTH_REFUSED', `${url.host} answered 403: ${why}`);
   }
   if (statusCode === 401) {
     return new SluicewayError(
