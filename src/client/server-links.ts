@@ -147,6 +147,7 @@ export class ServerLinks {
     const entry = this.#links.get(link);
     // In the greeting it is a refusal, of which the link's end tells.
     if (entry === undefined || entry.state === 'dialling') return;
+    this.#resetIfWell(entry);
     const before = entry.state;
     if (code !== 'SLW_LINK_MOVED') entry.state = 'leaving';
     else if (before === 'up') entry.state = 'moved';
@@ -162,8 +163,7 @@ export class ServerLinks {
     if (entry === undefined) return;
     this.#links.delete(link);
     if (this.#state === 'closed') return;
-    const wellForMs = entry.upMs === 0 ? 0 : this.#options.clock.nowMs() - entry.upMs;
-    if (wellForMs >= BACKOFF_RESET_MS) this.#backoff.reset();
+    this.#resetIfWell(entry);
     // Expected, and its successor has been dialled.
     if (entry.state === 'leaving' || entry.state === 'moved') return;
     this.lastError = detail === '' ? code : `${code}: ${detail}`;
@@ -177,6 +177,12 @@ export class ServerLinks {
   close(): void {
     this.#state = 'closed';
     this.#pause?.timer.cancel();
+  }
+
+  /** Asked as a link ceases to be up, announced or not: how long it leaves says nothing. */
+  #resetIfWell({ state, upMs }: LinkEntry): void {
+    const upForMs = this.#options.clock.nowMs() - upMs;
+    if (state === 'up' && upForMs >= BACKOFF_RESET_MS) this.#backoff.reset();
   }
 
   #retryLater(): void {

@@ -233,6 +233,41 @@ test('a link that was up for long starts the back-off anew', () => {
   assert.equal(server.dialled.length, 7);
 });
 
+for (const code of ['SLW_LINK_DRAINING', 'SLW_LINK_MOVED'] as const) {
+  test(`a link that was up for long starts the back-off anew when it ends by ${code}`, () => {
+    const server = new FakeServer(0, 1, () => 0.999);
+    server.links.fill();
+    for (let attempt = 1; attempt <= 8; attempt += 1) {
+      server.links.onEnd(`link-${attempt}`, 'SLW_DIAL_FAILED', '');
+      server.clock.advance(30_000);
+    }
+    server.welcome('link-9', 0, 1);
+    server.clock.advance(60_000);
+    server.links.onGoAway('link-9', code);
+    server.clock.advance(500);
+    assert.equal(server.dialled.length, 10);
+    server.links.onEnd('link-10', 'SLW_DIAL_FAILED', '');
+    server.clock.advance(1000);
+    assert.equal(server.dialled.length, 11, 'and what the outage before had come to is forgotten');
+  });
+}
+
+test('the end of a link that leaves says nothing of how well its server is', () => {
+  const server = new FakeServer(0, 1, () => 0.999);
+  server.links.fill();
+  server.welcome('link-1', 0, 1);
+  server.links.onGoAway('link-1', 'SLW_LINK_DRAINING');
+  for (let attempt = 2; attempt <= 6; attempt += 1) {
+    server.clock.advance(12_000);
+    server.links.onEnd(`link-${attempt}`, 'SLW_DIAL_FAILED', '');
+  }
+  server.clock.advance(12_000);
+  server.links.onEnd('link-1', 'SLW_LINK_ENDED', '');
+  server.links.onEnd('link-7', 'SLW_DIAL_FAILED', '');
+  server.clock.advance(11_000);
+  assert.equal(server.dialled.length, 7, 'it was up for no time at all');
+});
+
 test('a link that the server is leaving is replaced, and its end is no failure', () => {
   const server = new FakeServer();
   server.links.fill();
