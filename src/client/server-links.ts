@@ -2,7 +2,8 @@
 //
 //   nothing up --dial one--> welcome tells shard and shards --dial the rest--> covered
 //   surplus on a shard: closed and dialled again after a pause, as the kernel chooses the shard
-//   up --GOAWAY 27--> moved: visitors come by it until it ends; up, moved --GOAWAY--> leaving
+//   up --GOAWAY 27--> moved: visitors come by it until another is kept, which makes it leaving
+//   up, moved --another GOAWAY--> leaving
 //
 // Invariant: links dialled, up and waiting never exceed the target; with none up only one dial is
 // under way, after a back-off with full jitter, so that a restarted server is not stormed. A search
@@ -137,6 +138,7 @@ export class ServerLinks {
       entry.upMs = this.#options.clock.nowMs();
       this.#options.log.info({ url: this.url, link, node, shard, agent }, 'link up');
       this.#options.keep(link);
+      this.#succeedMoved();
       this.#searches = 0;
       this.fill();
     }
@@ -198,6 +200,17 @@ export class ServerLinks {
     if (this.#state === 'closed') return;
     const withinMs = Math.min(MOVE_WITHIN_MS_MAX, Math.max(MOVE_WITHIN_MS, this.#spreadMs));
     this.#fillAfter('move', withinMs * this.#options.random());
+  }
+
+  /**
+   * A successor has listeners, or will have them in a moment, and says how its link is. The old
+   * process may stay for a day with its last streams, has none, and tells nothing more. Done once
+   * the new link is kept: tunnels are up by the old one until they are registered by that.
+   */
+  #succeedMoved(): void {
+    for (const entry of this.#links.values()) {
+      if (entry.state === 'moved') entry.state = 'leaving';
+    }
   }
 
   #spread(saidMs: number): void {

@@ -14,6 +14,8 @@ class FakeServer {
   readonly clock = new FakeClock();
   readonly dialled: string[] = [];
   readonly kept: string[] = [];
+  /** How many links served at each of these, the kept one among them. */
+  readonly servedWhenKept: number[] = [];
   readonly closed: [string, ErrorCode][] = [];
   readonly failures: [ErrorCode, number][] = [];
   /** How many links there were at each failure. */
@@ -41,7 +43,10 @@ class FakeServer {
         this.dialledIn.set(key, ownShard);
         return key;
       },
-      keep: (link) => this.kept.push(link),
+      keep: (link) => {
+        this.kept.push(link);
+        this.servedWhenKept.push(this.links.servingCount);
+      },
       close: (link, code) => this.closed.push([link, code]),
       onFailure: (_server, { code, attempts, linksLeft }) => {
         this.failures.push([code, attempts]);
@@ -313,6 +318,28 @@ test('visitors come by a link that has moved until it ends, or leaves', () => {
   server.clock.advance(300);
   assert.equal(server.dialled.length, 3, 'none of these delays its successor, or dials another');
   assert.deepEqual(server.failures, []);
+});
+
+test('a link that has moved serves until its successor is kept, whatever becomes of that', () => {
+  const server = new FakeServer(0, 1, () => 0.5);
+  server.links.fill();
+  server.welcome('link-1', 0, 2);
+  server.welcome('link-2', 1, 2);
+  for (const link of ['link-1', 'link-2']) server.links.onGoAway(link, 'SLW_LINK_MOVED');
+  server.clock.advance(300);
+  assert.equal(server.links.servingCount, 2, 'its server has listeners while none has come');
+  server.welcome('link-3', 0, 2);
+  assert.equal(server.servedWhenKept.at(-1), 3, 'and is not new to who keeps its successor');
+  assert.equal(server.links.servingCount, 1);
+  const states = () => server.links.views().map(({ state }) => state);
+  assert.deepEqual(states(), ['leaving', 'leaving', 'up', 'dialling']);
+  for (const link of ['link-3', 'link-4']) server.links.onEnd(link, 'SLW_LINK_LOST', '');
+  assert.equal(server.links.servingCount, 0, 'the old process gets no visitors any more');
+  server.clock.advance(500);
+  server.welcome('link-5', 0, 2);
+  assert.equal(server.servedWhenKept.at(-1), 1, 'who comes now is new');
+  for (const link of ['link-1', 'link-2']) server.links.onEnd(link, 'SLW_LINK_ENDED', '');
+  assert.equal(server.failures.length, 2);
 });
 
 test('with links still up, only what is missing is dialled', () => {
