@@ -124,7 +124,7 @@ export class AccessControl implements Scopes {
     return this.#reloading;
   }
 
-  /** The shared token is this one from now on; clients that came with another are ended. */
+  /** The shared token is this one from now on; links that came with another are ended. */
   share(token: Masked | undefined): void {
     this.#gate.share(token);
     this.#endOver();
@@ -244,10 +244,14 @@ export class AccessControl implements Scopes {
   #endOver(): void {
     const { endLinks, log } = this.#options;
     const scoped = ({ credential }: HeldLink): boolean => credential !== '';
+    const lost = (link: HeldLink): boolean => scoped(link) && this.limitsOf(link) === undefined;
     const revoked = endLinks(
-      (link) => scoped(link) && this.limitsOf(link) === undefined,
+      (link) => lost(link) && !this.#gate.isReplaced(link.credential),
       'SLW_LINK_REVOKED',
     );
+    // A steady link has the secret of its dial, and its client may have the next for long. Who has
+    // none is refused as it comes again.
+    const replaced = endLinks(lost, 'SLW_LINK_ENDED');
     // These may come again, with what their token still names.
     const narrowed = endLinks(
       (link) => scoped(link) && [...link.tunnels.keys()].some((name) => !this.mayServe(link, name)),
@@ -257,8 +261,8 @@ export class AccessControl implements Scopes {
       ({ credential }) => this.#gate.isSessionOver(credential),
       'SLW_LINK_ENDED',
     );
-    const sum = { revoked, narrowed, over };
-    if (revoked + narrowed + over > 0) log.info(sum, 'links ended by their tokens');
+    const sum = { revoked, replaced, narrowed, over };
+    if (revoked + replaced + narrowed + over > 0) log.info(sum, 'links ended by their tokens');
   }
 
   #sweepLater(): void {

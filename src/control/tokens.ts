@@ -46,6 +46,8 @@ export class TokenGate {
   #byCredential: ReadonlyMap<string, Known> = new Map();
   /** By name and what it asks for, so that another condition ends those who came by the old. */
   #rules: ReadonlyMap<string, Known> = new Map();
+  /** Of all entries, whatever secrets they have. */
+  #names: ReadonlySet<string> = new Set();
 
   constructor(token: Masked | undefined, clock: Clock) {
     this.#clock = clock;
@@ -82,6 +84,7 @@ export class TokenGate {
     this.#byDigest = byDigest;
     this.#byCredential = byCredential;
     this.#rules = rules;
+    this.#names = new Set(entries.map(({ name }) => name));
   }
 
   /** Whose token this Authorization header carries, from `remoteAddress`; undefined: nobody's. */
@@ -119,6 +122,16 @@ export class TokenGate {
     const known =
       rule === null ? this.#byCredential.get(credential) : this.#rules.get(`${rule[1]}#${rule[2]}`);
     return this.#valid(known, remoteAddress);
+  }
+
+  /**
+   * Has the secret of this credential given way to another of its entry, or of all? Who was told
+   * of that may have it by now, though its link has not. A session by a rule has no secret.
+   */
+  isReplaced(credential: string): boolean {
+    if (this.isShared(credential) || this.#byCredential.has(credential)) return false;
+    const owner = ownerOf(credential);
+    return owner === '' ? this.#shared !== undefined : this.#names.has(owner);
   }
 
   /** Must a client with this credential log in again? */

@@ -1,6 +1,7 @@
 // Goal: only the whole token passes. Method: every near miss of a header that would pass.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { Masked } from '../../src/base/masked.ts';
 import type { TokenEntry } from '../../src/config/config.ts';
@@ -55,10 +56,35 @@ test('another shared token takes the place of the old one, and what was given ou
   assert.equal(shared.isShared(before), false);
   const after = shared.identify('Bearer another-shared-token-0123', '192.0.2.1');
   assert.ok(after !== undefined && shared.isShared(after.credential));
+  assert.ok(shared.isReplaced(before));
+  assert.equal(shared.isReplaced(after.credential), false);
   shared.share(undefined);
   assert.equal(shared.identify('Bearer another-shared-token-0123', '192.0.2.1'), undefined);
   assert.equal(shared.isShared(after.credential), false);
+  assert.equal(shared.isReplaced(after.credential), false, 'nothing opens in its place');
   assert.equal(shared.isShared(''), false, 'a certificate is no token');
+});
+
+test('a credential is replaced when its entry has other secrets, and not when that has gone', () => {
+  const clock = new FakeClock();
+  const rotated = new TokenGate(new Masked(TOKEN), clock);
+  const address = '192.0.2.1';
+  const entryOf = (secrets: readonly string[], more: object = {}): TokenEntry => ({
+    ...{ name: 'app', hosts: [], ports: [], udpPorts: [], isAdmin: false },
+    digests: secrets.map((secret) => createHash('sha256').update(secret).digest('hex')),
+    ...more,
+  });
+  rotated.replace([entryOf(['one', 'two'])]);
+  const credential = rotated.identify('Bearer one', address)?.credential ?? '';
+  assert.equal(rotated.isReplaced(credential), false, 'one of two');
+  rotated.replace([entryOf(['two', 'three'])]);
+  assert.equal(rotated.entryOf(credential, address), undefined);
+  assert.equal(rotated.isReplaced(credential), true);
+  rotated.replace([entryOf(['one'], { expiresMs: clock.wallMs() })]);
+  assert.equal(rotated.entryOf(credential, address), undefined);
+  assert.equal(rotated.isReplaced(credential), false, 'it has ended, and no other came');
+  rotated.replace([entryOf(['two'], { name: 'app-2' })]);
+  assert.equal(rotated.isReplaced(credential), false, 'its entry has gone');
 });
 
 test('the first rule that fits lets in, until its session is over or it asks for something else', () => {
@@ -88,6 +114,7 @@ test('the first rule that fits lets in, until its session is over or it asks for
   assert.equal(ruled.entryOf(first?.credential ?? '', address), undefined, 'the rule has ended');
   ruled.replace([rule('wide', 'repo:else:*')]);
   assert.equal(ruled.entryOf(credential, address), undefined, 'another condition');
+  assert.equal(ruled.isReplaced(credential), false, 'it asks for no secret');
   ruled.replace([rule('wide', 'repo:*', { allowIps: [] })]);
   assert.equal(ruled.identify(`Bearer ${credential}`, address), undefined);
 });

@@ -211,7 +211,7 @@ test('a client that is no longer on the list loses its links', async (t) => {
   );
 });
 
-test('another shared token in its file: clients of the old one are ended, and no other comes in', async (t) => {
+test('another shared token in its file ends clients that have the old one alone', async (t) => {
   const folder = await mkdtemp(path.join(tmpdir(), 'sluiceway-reload-'));
   undoAfter(t, () => rm(folder, { recursive: true }));
   const file = path.join(folder, 'token');
@@ -233,6 +233,19 @@ test('another shared token in its file: clients of the old one are ended, and no
   const args = ['--tcp', `${await freePort()}=127.0.0.1:1`];
   const client = spawnClient(t, { controlPort: control }, { args });
   await client.line('its tunnel', (line) => line.includes('->'));
+  const own = path.join(folder, 'token-of-client');
+  await writeFile(own, `${TOKEN}\n`);
+  const prepared = startProcess(t, {
+    name: 'client with a file',
+    command: process.execPath,
+    args: [
+      ...[ENTRY, 'client', '--log-format', 'json', '--url', `ws://127.0.0.1:${control}`],
+      ...['--token-file', own, '--tcp', `${await freePort()}=127.0.0.1:1`],
+    ],
+    env,
+    endCode: 0,
+  });
+  await prepared.line('its tunnel', (line) => line.includes('->'));
   const ask = async (token: string): Promise<number> => {
     const headers = { authorization: `Bearer ${token}` };
     const answer = await fetch(`http://127.0.0.1:${control}/status`, { headers });
@@ -242,9 +255,16 @@ test('another shared token in its file: clients of the old one are ended, and no
   await writeFile(file, '\n');
   await server.line('an empty one', isLine('configuration: the old one stays in use', 'empty'));
   assert.equal(await ask(TOKEN), 200, 'and the old one opens as before');
+  await writeFile(own, 'another-shared-token-0123456789\n');
   await writeFile(file, 'another-shared-token-0123456789\n');
   const ending = await client.expectEnd();
   assert.equal(ending.code, 3, 'refused for good');
+  const ended = await prepared.line('told to go', (line) => line.includes('SLW_LINK_ENDED'));
+  const { stderr } = prepared;
+  await prepared.line(
+    'back with its own',
+    (line) => isLine('link up')(line) && stderr.indexOf(line) > stderr.indexOf(ended),
+  );
   assert.equal(await ask(TOKEN), 401);
   assert.equal(await ask('another-shared-token-0123456789'), 200);
 });

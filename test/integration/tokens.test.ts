@@ -145,6 +145,37 @@ test('a token that is removed ends its client with code 3, and no other', async 
   assert.equal((await site.node.status()).clients.length, 1);
 });
 
+test('a second rotation ends for good who has the oldest secret alone', async (t) => {
+  const hosts = '    hosts: ["*.test"]\n';
+  const site = await startSite(t, { 'secret-1': hosts });
+  const rotate = (...secrets: readonly string[]): void => {
+    const hashes = secrets.map(hashOf).join(', ');
+    site.write(`tokens:\n  - name: of-secret-1\n    hashes: [${hashes}]\n${hosts}`);
+  };
+  const tokenFile = path.join(scratchFolder(t), 'token');
+  writeFileSync(tokenFile, 'secret-1\n');
+  const moves = await startLocalClient(t, site.node, {
+    flags: { upstream: `moves.test=${site.upstream}`, links: '1' },
+    config: { token: new Masked('secret-1'), tokenFile },
+    ...{ waits: false, complains: true },
+  });
+  const stays = await connect(t, site, 'secret-1', ['stays.test']);
+  for (const name of ['moves.test', 'stays.test']) await untilServed(site, name);
+  rotate('secret-1', 'secret-2');
+  writeFileSync(tokenFile, 'secret-2\n');
+  await eventually(END_MS, 'the first rotation is known', async () => {
+    assert.ok(site.node.log.lines.some(({ msg }) => msg === 'tokens were read again'));
+  });
+  const linksUp = (): number => moves.log.lines.filter(({ msg }) => msg === 'link up').length;
+  assert.equal(linksUp(), 1, 'a link that is well has the secret that it came with');
+  rotate('secret-2', 'secret-3');
+  const { exitCode } = await within(END_MS, 'the client of the old one ends', stays.ended());
+  assert.equal(exitCode, 3);
+  await eventually(END_MS, 'the other has dialled again', async () => assert.equal(linksUp(), 2));
+  await untilServed(site, 'moves.test');
+  assert.equal((await page(t, site, 'moves.test')).body, 'page');
+});
+
 test('a token ends at its time, with its client', async (t) => {
   const expires = new Date(Date.now() + 4000).toISOString();
   const site = await startSite(t, { alpha: `    hosts: [a.test]\n    expires: ${expires}\n` });
