@@ -265,7 +265,8 @@ class RunningClient implements Client {
     if (server === undefined || this.#state !== 'running') return;
     // That the link goes says nothing of its tunnels: another is there for them, or comes.
     const told = results.filter(({ code }) => code !== 'SLW_LINK_LOST');
-    if (this.#board.report(server.url, told)) this.#dials.offerAgain(link);
+    const againMs = this.#board.report(server.url, told);
+    if (againMs !== undefined) this.#dials.offerAgain(link, againMs);
   }
 
   #onGoAway(link: string, code: ErrorCode): void {

@@ -17,9 +17,6 @@ import type { ServerTrust } from './server-trust.ts';
 
 export type ShardBridge = Bridge<ClientControlMethods, ClientShardMethods>;
 
-/** A refused tunnel that may be accepted later is offered again after so long. Guess. */
-const OFFER_AGAIN_MS = 15_000;
-
 /** A server of which links are dialled. */
 export type DialledServer = Pick<ServerLinks, 'url' | 'onWelcome' | 'onGoAway' | 'onEnd'>;
 
@@ -37,8 +34,8 @@ interface Link {
   readonly server: DialledServer;
   /** Of our own. */
   readonly shard: number;
-  /** Until its tunnels are offered again. */
-  offer?: Timer | undefined;
+  /** When its tunnels are offered again. */
+  offer?: { readonly atMs: number; readonly timer: Timer } | undefined;
 }
 
 export class Dials {
@@ -72,14 +69,19 @@ export class Dials {
     return link;
   }
 
-  /** Offers the tunnels of the link once more, in a while. */
-  offerAgain(link: string): void {
+  /** Offers the tunnels of the link once more, in a while; sooner if they already wait for less. */
+  offerAgain(link: string, delayMs: number): void {
+    const { clock } = this.#options;
     const entry = this.#links.get(link);
-    if (entry === undefined || entry.offer !== undefined || this.#state !== 'open') return;
-    entry.offer = this.#options.clock.after(OFFER_AGAIN_MS, () => {
+    if (entry === undefined || this.#state !== 'open') return;
+    const atMs = clock.nowMs() + delayMs;
+    if (entry.offer !== undefined && entry.offer.atMs <= atMs) return;
+    entry.offer?.timer.cancel();
+    const timer = clock.after(delayMs, () => {
       entry.offer = undefined;
       this.bridgeOf(link)?.tell('keep', { link });
     });
+    entry.offer = { atMs, timer };
   }
 
   end(link: string, code: ErrorCode, detail: string): void {
@@ -87,7 +89,7 @@ export class Dials {
     if (entry === undefined) return;
     if (code === 'SLW_TLS_REFUSED') this.#options.trust.forget(entry.server.url);
     this.#links.delete(link);
-    entry.offer?.cancel();
+    entry.offer?.timer.cancel();
     entry.server.onEnd(link, code, detail);
   }
 
@@ -100,7 +102,7 @@ export class Dials {
   /** No dial begins from now on, and nothing is offered again. */
   stop(): void {
     this.#state = 'stopped';
-    for (const { offer } of this.#links.values()) offer?.cancel();
+    for (const { offer } of this.#links.values()) offer?.timer.cancel();
   }
 
   /** Dials once it is known whom to trust. */

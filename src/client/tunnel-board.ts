@@ -11,6 +11,23 @@ import type { TunnelAnswer } from '../bridge/exit-messages.ts';
 import type { TunnelSpec } from '../config/tunnel.ts';
 import type { OnClientEvent } from './events.ts';
 
+/** A refused tunnel that may be accepted later is offered again after so long. Guess. */
+const SOON_MS = 15_000;
+/** For what somebody has to change a file of the server first. Guess. */
+const LATER_MS = 60_000;
+
+/**
+ * Refusals of no use to try at once, but not for good: links live for months, and so does what
+ * they were told. The others end with a restart of the server, which brings a new link.
+ */
+const PASSING: ReadonlyMap<string, number> = new Map<ErrorCode, number>([
+  // For want of a descriptor, or of an address that is not there yet.
+  ['SLW_LISTEN_FAILED', SOON_MS],
+  // Tokens and login providers are read again live.
+  ['SLW_TUNNEL_NOT_ALLOWED', LATER_MS],
+  ['SLW_TUNNEL_OPTION', LATER_MS],
+]);
+
 export interface TunnelBoardOptions {
   readonly tunnels: readonly TunnelSpec[];
   readonly log: Logger;
@@ -28,15 +45,15 @@ export class TunnelBoard {
     this.#options = options;
   }
 
-  /** True when a refused tunnel may be accepted later. */
-  report(url: string, results: readonly TunnelAnswer[]): boolean {
-    let isWorthRetrying = false;
+  /** After how long tunnels are to be offered again; undefined: nothing was refused for now. */
+  report(url: string, results: readonly TunnelAnswer[]): number | undefined {
+    let againMs = Number.POSITIVE_INFINITY;
     for (const { name, code, reason, scheme } of results) {
       const spec = this.#options.tunnels.find((tunnel) => tunnel.name === name);
       if (spec === undefined) continue;
       const key = `${url} ${name}`;
       const news = code === '' ? 'up' : code;
-      if (isRetryable(code)) isWorthRetrying = true;
+      againMs = Math.min(againMs, offerAgainMs(code));
       this.#states.set(key, news);
       if (this.#told.get(key) === news) continue;
       const wasUp = this.#told.get(key) === 'up';
@@ -51,7 +68,7 @@ export class TunnelBoard {
         this.#options.onEvent({ event: 'tunnel-up', ...about });
       }
     }
-    return isWorthRetrying;
+    return Number.isFinite(againMs) ? againMs : undefined;
   }
 
   /** Its upstream is not well: it comes up anew when it is. True: it was up. */
@@ -70,6 +87,11 @@ export class TunnelBoard {
   stateOf(url: string, name: string): string {
     return this.#states.get(`${url} ${name}`) ?? 'waiting';
   }
+}
+
+/** Infinite for what is accepted, and for what is refused for good. */
+function offerAgainMs(code: string): number {
+  return isRetryable(code) ? SOON_MS : (PASSING.get(code) ?? Number.POSITIVE_INFINITY);
 }
 
 /** Codes come from the server, whose table may be another. */

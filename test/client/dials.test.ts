@@ -98,25 +98,46 @@ test('tunnels are offered again after a while, once, while the link lives', asyn
   const bench = new Bench();
   const link = bench.dials.dial(bench.server, 0);
   await turn();
-  bench.dials.offerAgain(link);
-  bench.dials.offerAgain(link);
+  bench.dials.offerAgain(link, OFFER_AGAIN_MS);
+  bench.dials.offerAgain(link, OFFER_AGAIN_MS);
   bench.clock.advance(OFFER_AGAIN_MS - 1);
   assert.deepEqual(bench.told, [`dial ${link}`]);
   bench.clock.advance(1);
   assert.deepEqual(bench.told, [`dial ${link}`, `keep ${link}`]);
-  bench.dials.offerAgain(link);
+  bench.dials.offerAgain(link, OFFER_AGAIN_MS);
   bench.dials.end(link, 'SLW_LINK_LOST', '');
-  bench.dials.offerAgain(link);
+  bench.dials.offerAgain(link, OFFER_AGAIN_MS);
   bench.clock.advance(2 * OFFER_AGAIN_MS);
   assert.equal(bench.told.length, 2, bench.told.join());
+});
+
+test('of two times to offer tunnels again the earlier counts', () => {
+  const bench = new Bench();
+  const link = bench.dials.dial(bench.server, 0);
+  const offersAt = (): number => bench.told.filter((line) => line === `keep ${link}`).length;
+  bench.dials.offerAgain(link, 60_000);
+  bench.clock.advance(20_000);
+  bench.dials.offerAgain(link, 15_000);
+  bench.dials.offerAgain(link, 60_000);
+  bench.clock.advance(14_999);
+  assert.equal(offersAt(), 0);
+  bench.clock.advance(1);
+  assert.equal(offersAt(), 1);
+  bench.clock.advance(120_000);
+  assert.equal(offersAt(), 1, 'the later one was given up for it');
+  bench.dials.offerAgain(link, 60_000);
+  bench.clock.advance(50_000);
+  bench.dials.offerAgain(link, 15_000);
+  bench.clock.advance(10_000);
+  assert.equal(offersAt(), 2, 'and is not put off');
 });
 
 test('once stopped nothing is dialled or offered', async () => {
   const bench = new Bench();
   const link = bench.dials.dial(bench.server, 0);
-  bench.dials.offerAgain(link);
+  bench.dials.offerAgain(link, OFFER_AGAIN_MS);
   bench.dials.stop();
-  bench.dials.offerAgain(link);
+  bench.dials.offerAgain(link, OFFER_AGAIN_MS);
   await turn();
   bench.clock.advance(2 * OFFER_AGAIN_MS);
   assert.deepEqual(bench.told, []);

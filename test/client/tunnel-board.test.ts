@@ -11,6 +11,8 @@ const TUNNELS: readonly TunnelSpec[] = [
   spec('*.secure.example', 'http', { host: 'inside', port: 443, tls: true }),
   spec('tcp:2222', 'tcp', { host: '::1', port: 22, tls: false }),
 ];
+const SOON_MS = 15_000;
+const LATER_MS = 60_000;
 const SERVER = 'wss://exit.example:8123/connect';
 
 function spec(
@@ -21,14 +23,16 @@ function spec(
   return { name, kind, upstream, label: `${name}=…` };
 }
 
-function createBoard(): { board: TunnelBoard; lines: string[] } {
+function createBoard(): { board: TunnelBoard; lines: string[]; events: string[] } {
   const lines: string[] = [];
+  const events: string[] = [];
   const onEvent = (event: ClientEvent): void => {
+    events.push(event.event);
     const line = lineOf(event);
     if (line === undefined) return;
     lines.push(line);
   };
-  return { board: new TunnelBoard({ tunnels: TUNNELS, log: SILENT_LOG, onEvent }), lines };
+  return { board: new TunnelBoard({ tunnels: TUNNELS, log: SILENT_LOG, onEvent }), lines, events };
 }
 
 const up = (name: string) => ({ name, code: '' as const, reason: '' });
@@ -37,7 +41,7 @@ const refused = (name: string, code: ErrorCode) => ({ name, code, reason: 'becau
 test('a tunnel has one line when it comes up, whatever the number of links', () => {
   const { board, lines } = createBoard();
   const results = TUNNELS.map(({ name }) => up(name));
-  assert.equal(board.report(SERVER, results), false);
+  assert.equal(board.report(SERVER, results), undefined);
   board.report(SERVER, results);
   assert.deepEqual(lines, [
     'http://example.com -> http://127.0.0.1:3000',
@@ -67,9 +71,12 @@ test('another server has lines of its own', () => {
 
 test('a refused tunnel has no line, and a taken port is worth another offer', () => {
   const { board, lines } = createBoard();
-  assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_NOT_ALLOWED')]), false);
-  assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_TAKEN')]), true);
-  assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_TAKEN')]), true);
+  assert.equal(
+    board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_NOT_ALLOWED')]),
+    undefined,
+  );
+  assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_TAKEN')]), SOON_MS);
+  assert.equal(board.report(SERVER, [refused('tcp:2222', 'SLW_TUNNEL_PORT_TAKEN')]), SOON_MS);
   assert.deepEqual(lines, []);
   board.report(SERVER, [up('tcp:2222')]);
   assert.deepEqual(lines, ['tcp://exit.example:2222 -> [::1]:22']);
@@ -77,22 +84,48 @@ test('a refused tunnel has no line, and a taken port is worth another offer', ()
 
 test('a result for a tunnel that nobody offered is passed over', () => {
   const { board, lines } = createBoard();
-  assert.equal(board.report(SERVER, [up('stranger.example')]), false);
+  assert.equal(board.report(SERVER, [up('stranger.example')]), undefined);
   assert.deepEqual(lines, []);
 });
 
 test('what may be accepted later is worth another offer, what may not is not', () => {
   const { board } = createBoard();
-  const later = ['SLW_TUNNEL_LIMIT', 'SLW_SHARD_FAILED', 'SLW_CALL_TIMEOUT'] as const;
-  for (const code of later) assert.equal(board.report(SERVER, [refused('tcp:2222', code)]), true);
-  const never = ['SLW_TUNNEL_NAME', 'SLW_TUNNEL_PORT_DENIED'] as const;
-  for (const code of never) assert.equal(board.report(SERVER, [refused('tcp:2222', code)]), false);
+  const rows: readonly (readonly [ErrorCode, number | undefined])[] = [
+    ['SLW_TUNNEL_LIMIT', SOON_MS],
+    ['SLW_SHARD_FAILED', SOON_MS],
+    ['SLW_CALL_TIMEOUT', SOON_MS],
+    // No descriptor was free, or the address is not there yet.
+    ['SLW_LISTEN_FAILED', SOON_MS],
+    // Tokens and login providers change without a restart, which would bring a new link.
+    ['SLW_TUNNEL_NOT_ALLOWED', LATER_MS],
+    ['SLW_TUNNEL_OPTION', LATER_MS],
+    ['SLW_TUNNEL_NAME', undefined],
+    ['SLW_TUNNEL_PORT_DENIED', undefined],
+  ];
+  for (const [code, wantedMs] of rows) {
+    assert.equal(board.report(SERVER, [refused('tcp:2222', code)]), wantedMs, code);
+  }
+  const both = [
+    refused('example.com', 'SLW_TUNNEL_NOT_ALLOWED'),
+    refused('tcp:2222', 'SLW_TUNNEL_PORT_TAKEN'),
+  ];
+  assert.equal(board.report(SERVER, both), SOON_MS, 'all are offered with the first');
+  assert.equal(board.report(SERVER, both.toReversed()), SOON_MS);
+});
+
+test('a refusal that is offered again and again is told once', () => {
+  const { board, events } = createBoard();
+  for (let count = 0; count < 3; count += 1) {
+    board.report(SERVER, [refused('example.com', 'SLW_TUNNEL_NOT_ALLOWED')]);
+  }
+  board.report(SERVER, [up('example.com')]);
+  assert.deepEqual(events, ['tunnel-refused', 'tunnel-up']);
 });
 
 test('a code that a server makes up is no reason to offer again', () => {
   const { board, lines } = createBoard();
   for (const code of ['toString', '__proto__', 'SLW_OF_TOMORROW']) {
-    assert.equal(board.report(SERVER, [refused('tcp:2222', code as ErrorCode)]), false);
+    assert.equal(board.report(SERVER, [refused('tcp:2222', code as ErrorCode)]), undefined);
   }
   assert.deepEqual(lines, []);
 });
