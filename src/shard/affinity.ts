@@ -29,10 +29,10 @@ export function createRouteClient(id: string, meter: StreamMeter): RouteClient {
   return { meter, mark, seed: digest.readUInt32BE(MARK_BYTES) };
 }
 
-/** Clients may disagree: a cookie holds on to more than an address. */
-export function strongest(all: readonly (Affinity | undefined)[]): Affinity | undefined {
-  if (all.includes('cookie')) return 'cookie';
-  return all.includes('ip') ? 'ip' : undefined;
+/** `asking` clients for each: they may disagree, and a cookie holds on to more than an address. */
+export function strongest(asking: Readonly<Record<Affinity, number>>): Affinity | undefined {
+  if (asking.cookie > 0) return 'cookie';
+  return asking.ip > 0 ? 'ip' : undefined;
 }
 
 /** Of all clients, one has the highest for an address; a weight of two wins twice as often. */

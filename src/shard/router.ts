@@ -5,12 +5,9 @@
 // streams a client for its weight, ties in turn, this shard's links before the mesh; a visitor who
 // has a client of its own (affinity.ts) gets that one. Must not know: sockets.
 
-import { assert } from '../base/assert.ts';
 import type { ErrorCode } from '../base/errors.ts';
-import { type Network, readNetwork } from '../base/network.ts';
-import { type AddressSet, NetworkSet } from '../base/network-set.ts';
 import { isPortName } from '../base/port-name.ts';
-import { VisitorLogins } from '../base/visitor-login.ts';
+import type { VisitorLogins } from '../base/visitor-login.ts';
 import type { RouteChange } from '../bridge/exit-messages.ts';
 import { HeaderEdits } from '../http/header-edits.ts';
 import type { OpenRequest } from '../mux/session.ts';
@@ -21,13 +18,13 @@ import {
   createRouteClient,
   markScore,
   type RouteClient,
-  strongest,
 } from './affinity.ts';
 import { HostTable, type TargetRange } from './host-table.ts';
 import type { Meters, TunnelMeter } from './meters.ts';
 import type { TokenBudget } from './token-budget.ts';
 import type { TokenBudgets } from './token-budgets.ts';
 import type { TunnelLimits } from './tunnel-limits.ts';
+import { type DeclaredTerms, VisitorTerms } from './visitor-terms.ts';
 
 /** Who is visiting. */
 export interface VisitorInfo {
@@ -107,32 +104,29 @@ interface RoutedClient {
   routes: number;
 }
 
-interface Route extends Way {
+interface Route extends Way, DeclaredTerms {
+  readonly tunnel: Tunnel;
+  /** Where it stands among those of its tunnel. */
+  at: number;
   readonly link: string;
   readonly shard: number;
   readonly client: RouteClient;
   readonly routed: RoutedClient;
   readonly own: StreamMeter;
   weight: number;
-  affinity: Affinity | undefined;
   /** The name of its client's token. */
   readonly token: string | undefined;
   budget: TokenBudget | undefined;
   edits: HeaderEdits | undefined;
-  /** Who may visit, as its client declared it; undefined: everyone. */
-  networks: readonly string[] | undefined;
-  /** What they must show; undefined: nothing. */
-  logins: readonly string[] | undefined;
 }
 
 interface Tunnel {
   readonly meter: TunnelMeter;
+  /** In no order: whose turn it is moves on all the same. */
   readonly routes: Route[];
   turn: number;
-  /** Of all its clients, each once; undefined: everyone may visit. */
-  lists: readonly AddressSet[] | undefined;
-  logins: readonly VisitorLogins[] | undefined;
-  affinity: Affinity | undefined;
+  /** Of all its clients. */
+  readonly terms: VisitorTerms;
 }
 
 /** Begins the names of passthrough tunnels. */
@@ -149,8 +143,8 @@ export class ShardRouter implements Router {
   /** Passthrough tunnels, by what follows `tls:`. */
   readonly #serverNames = new HostTable();
   readonly #clients = new Map<string, RoutedClient>();
-  /** The tunnels that a link serves: when thousands of links end at once, each costs its own. */
-  readonly #byLink = new Map<string, Set<string>>();
+  /** By link, and then by tunnel: when thousands of routes end at once, each costs itself alone. */
+  readonly #byLink = new Map<string, Map<string, Route>>();
   #budgets: TokenBudgets | undefined;
   #number = 0;
 
@@ -191,7 +185,7 @@ export class ShardRouter implements Router {
 
   /** A link of this shard is gone: at once, before control says so. */
   removeLink(link: string): void {
-    for (const name of this.#byLink.get(link) ?? []) this.#remove(name, link);
+    for (const name of this.#byLink.get(link)?.keys() ?? []) this.#remove(name, link);
   }
 
   matchHost(host: string, target?: TargetRange): string | undefined {
@@ -214,8 +208,10 @@ export class ShardRouter implements Router {
    * and no client is to get one that its own list keeps out.
    */
   admits(name: string, address: string): boolean {
-    const lists = this.#tunnels.get(name)?.lists;
-    return lists === undefined || lists.every((list) => list.has(address));
+    const lists = this.#tunnels.get(name)?.terms.networks;
+    if (lists === undefined) return true;
+    for (const list of lists) if (!list.has(address)) return false;
+    return true;
   }
 
   openStream(
@@ -258,16 +254,16 @@ export class ShardRouter implements Router {
   }
 
   loginsOf(tunnel: string): readonly VisitorLogins[] | undefined {
-    return this.#tunnels.get(tunnel)?.logins;
+    return this.#tunnels.get(tunnel)?.terms.logins;
   }
 
   affinityOf(tunnel: string): Affinity | undefined {
-    return this.#tunnels.get(tunnel)?.affinity;
+    return this.#tunnels.get(tunnel)?.terms.affinity;
   }
 
   mayStay(name: string, way: Way, key: string | undefined): boolean {
     const tunnel = this.#tunnels.get(name);
-    if (tunnel === undefined || !tunnel.routes.includes(way as Route)) return false;
+    if (tunnel === undefined || tunnel.routes[(way as Route).at] !== way) return false;
     const wanted = this.#clientFor(tunnel, { key });
     return wanted === undefined || wanted === way.client;
   }
@@ -293,8 +289,9 @@ export class ShardRouter implements Router {
   }
 
   /** The visitor's own client, if it has one that is there and has room. */
-  #clientFor({ affinity, routes }: Tunnel, wish: OpenWish): RouteClient | undefined {
+  #clientFor({ terms, routes }: Tunnel, wish: OpenWish): RouteClient | undefined {
     const { key, except } = wish;
+    const { affinity } = terms;
     if (affinity === undefined || key === undefined) return undefined;
     let found: RouteClient | undefined;
     let best = Number.NEGATIVE_INFINITY;
@@ -323,14 +320,7 @@ export class ShardRouter implements Router {
   }
 
   #add({ tunnel: name, client, link, shard, token, options }: RouteChange): void {
-    let tunnel = this.#tunnels.get(name);
-    if (tunnel === undefined) {
-      const none = { lists: undefined, logins: undefined, affinity: undefined };
-      tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0, ...none };
-      this.#tunnels.set(name, tunnel);
-      if (name.startsWith(PASSTHROUGH)) this.#serverNames.add(name.slice(PASSTHROUGH.length));
-      else this.#hosts.add(name);
-    }
+    const tunnel = this.#tunnels.get(name) ?? this.#create(name);
     // The empty link makes a tunnel known to a shard that starts while nobody serves it.
     if (link === '') return;
     const edits = HeaderEdits.from(options);
@@ -341,51 +331,66 @@ export class ShardRouter implements Router {
       weight: Number(options?.weight?.[0] ?? 1),
       affinity: options?.affinity?.[0] as Affinity | undefined,
     };
-    const known = tunnel.routes[tunnel.routes.findIndex((route) => route.link === link)];
+    // Before what was declared until now goes: what is in both is not made anew.
+    tunnel.terms.add(declared);
+    const known = this.#byLink.get(link)?.get(name);
     if (known !== undefined) {
       // Declared anew: holds from the next request on, also on streams that live.
+      tunnel.terms.delete(known);
       Object.assign(known, declared);
-      relist(tunnel);
       return;
     }
-    const routed = this.#enter(name, link, client);
+    const routed = this.#clientOf(client);
     const own = createMeter();
     const budget = this.#budgets?.of(token);
-    const to = { link, shard, client: routed.client, routed };
-    tunnel.routes.push({ ...to, own, token, budget, ...declared });
-    relist(tunnel);
+    const to = { tunnel, at: tunnel.routes.length, link, shard, client: routed.client, routed };
+    this.#enter(name, { ...to, own, token, budget, ...declared });
   }
 
-  /** A route more of this client and link. */
-  #enter(name: string, link: string, id: string): RoutedClient {
+  #create(name: string): Tunnel {
+    const terms = new VisitorTerms();
+    const tunnel = { meter: this.#meters.tunnel(name), routes: [], turn: 0, terms };
+    this.#tunnels.set(name, tunnel);
+    if (name.startsWith(PASSTHROUGH)) this.#serverNames.add(name.slice(PASSTHROUGH.length));
+    else this.#hosts.add(name);
+    return tunnel;
+  }
+
+  #clientOf(id: string): RoutedClient {
     let routed = this.#clients.get(id);
     if (routed === undefined) {
       routed = { id, client: createRouteClient(id, createMeter()), routes: 0 };
       this.#clients.set(id, routed);
     }
-    routed.routes += 1;
-    const names = this.#byLink.get(link) ?? new Set();
-    this.#byLink.set(link, names.add(name));
     return routed;
   }
 
-  #remove(name: string, link: string): void {
-    const tunnel = this.#tunnels.get(name);
-    const index = tunnel?.routes.findIndex((route) => route.link === link) ?? -1;
-    if (tunnel === undefined || index === -1) return;
-    for (const { routed } of tunnel.routes.splice(index, 1)) this.#leave(name, link, routed);
-    relist(tunnel);
+  #enter(name: string, route: Route): void {
+    route.tunnel.routes.push(route);
+    route.routed.routes += 1;
+    const byTunnel = this.#byLink.get(route.link) ?? new Map();
+    this.#byLink.set(route.link, byTunnel.set(name, route));
   }
 
-  #leave(name: string, link: string, routed: RoutedClient): void {
+  #remove(name: string, link: string): void {
+    const byTunnel = this.#byLink.get(link);
+    const route = byTunnel?.get(name);
+    if (byTunnel === undefined || route === undefined) return;
+    byTunnel.delete(name);
+    if (byTunnel.size === 0) this.#byLink.delete(link);
+    const { tunnel, routed } = route;
+    tunnel.terms.delete(route);
     routed.routes -= 1;
     if (routed.routes === 0) this.#clients.delete(routed.id);
-    const names = this.#byLink.get(link);
-    names?.delete(name);
-    if (names?.size === 0) this.#byLink.delete(link);
+    // The last one takes its place.
+    const last = tunnel.routes.pop();
+    if (last === undefined || last === route) return;
+    last.at = route.at;
+    tunnel.routes[last.at] = last;
   }
 
   #forget(name: string): void {
+    for (const { link } of [...(this.#tunnels.get(name)?.routes ?? [])]) this.#remove(name, link);
     this.#tunnels.delete(name);
     if (name.startsWith(PASSTHROUGH)) this.#serverNames.delete(name.slice(PASSTHROUGH.length));
     else this.#hosts.delete(name);
@@ -399,30 +404,6 @@ export class ShardRouter implements Router {
 }
 
 const NO_WISH: OpenWish = {};
-
-/** Routes have changed: whose lists hold now, and what keeps visitors? */
-function relist(tunnel: Tunnel): void {
-  tunnel.affinity = strongest(tunnel.routes.map(({ affinity }) => affinity));
-  const lists = distinct(tunnel.routes.map(({ networks }) => networks)).map(
-    (networks) => new NetworkSet(networks.map(networkOf)),
-  );
-  tunnel.lists = lists.length === 0 ? undefined : lists;
-  const logins = distinct(tunnel.routes.map((route) => route.logins));
-  tunnel.logins = logins.length === 0 ? undefined : logins.map((texts) => new VisitorLogins(texts));
-}
-
-/** Each list of texts once. */
-function distinct(lists: readonly (readonly string[] | undefined)[]): (readonly string[])[] {
-  const found = new Map<string, readonly string[]>();
-  for (const texts of lists) if (texts !== undefined) found.set(texts.join(), texts);
-  return [...found.values()];
-}
-
-function networkOf(text: string): Network {
-  const read = readNetwork(text);
-  assert(typeof read !== 'string', 'control has checked it');
-  return read;
-}
 
 function createMeter(): StreamMeter {
   return { streams: 0, bytesIn: 0, bytesOut: 0 };

@@ -218,17 +218,57 @@ test('a link that is gone is never chosen again, in any of its tunnels', (t) => 
   assert.deepEqual(bench.choices('one', 1), ['b/1']);
 });
 
-test('links that end together cost the shard each its own tunnels, and no more', (t) => {
+test('what clients ask for holds while one of them does, whichever leaves first', (t) => {
   const bench = new Bench(t);
-  const links = Array.from({ length: 10_000 }, (_, client) => `c${client}/1`);
-  for (const [at, link] of links.entries()) bench.apply('add', `site-${at}`, link);
-  const startMs = performance.now();
-  for (const link of links) bench.router.removeLink(link);
-  // A link that left is told of once more when it ends.
-  for (const link of links) bench.router.removeLink(link);
-  const tookMs = performance.now() - startMs;
-  assert.ok(tookMs < 500, `${tookMs} ms, in which nobody is served`);
-  for (const at of [0, 5000, 9999]) assert.equal(bench.router.isServed(`site-${at}`), false);
+  const options = { 'allow-ips': ['192.0.2.0/24'], affinity: ['cookie'] };
+  const clients = ['a/1', 'b/1', 'c/1', 'd/1'];
+  for (const link of clients) bench.apply('add', 'site', link, { options });
+  bench.apply('add', 'site', 'e/1');
+  for (const link of ['b/1', 'd/1', 'a/1']) {
+    bench.apply('remove', 'site', link);
+    assert.equal(bench.router.admits('site', '198.51.100.1'), false, `without ${link}`);
+    assert.equal(bench.router.affinityOf('site'), 'cookie');
+  }
+  bench.apply('add', 'site', 'c/1');
+  assert.equal(bench.router.admits('site', '198.51.100.1'), true);
+  assert.equal(bench.router.affinityOf('site'), undefined);
+});
+
+test('a way holds while its route is there, whichever others come and go', (t) => {
+  const bench = new Bench(t);
+  const links = ['a/1', 'b/1', 'c/1', 'd/1'];
+  const ways = new Map(
+    links.map((link) => {
+      bench.apply('add', 'site', link);
+      for (const other of links) if (other !== link) bench.opener.full.add(other);
+      bench.opener.full.delete(link);
+      return [link, bench.opened('site').way];
+    }),
+  );
+  const holding = () =>
+    [...ways].flatMap(([link, way]) =>
+      bench.router.mayStay('site', way, undefined) ? [link] : [],
+    );
+  assert.deepEqual(holding(), links);
+  bench.apply('remove', 'site', 'b/1');
+  assert.deepEqual(holding(), ['a/1', 'c/1', 'd/1']);
+  bench.apply('add', 'site', 'b/1');
+  bench.router.removeLink('a/1');
+  assert.deepEqual(holding(), ['c/1', 'd/1'], 'what came back is another route');
+  bench.opener.full.clear();
+  assert.deepEqual(new Set(bench.choices('site', 9)), new Set(['b/1', 'c/1', 'd/1']));
+  for (const link of ['d/1', 'c/1', 'b/1']) bench.apply('remove', 'site', link);
+  assert.deepEqual([holding(), bench.router.isServed('site')], [[], false]);
+});
+
+test('a tunnel that is forgotten takes its routes along', (t) => {
+  const bench = new Bench(t);
+  bench.apply('add', 'site', 'a/1');
+  bench.apply('forget', 'site');
+  bench.apply('add', 'site', 'a/1');
+  assert.deepEqual(bench.choices('site', 2), ['a/1', 'a/1']);
+  bench.router.removeLink('a/1');
+  assert.equal(bench.router.isServed('site'), false);
 });
 
 test('a link that is declared again, withdrawn and back ends in all of its tunnels', (t) => {
