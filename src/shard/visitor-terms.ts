@@ -106,8 +106,9 @@ class DeclaredLists<List> {
   }
 }
 
+/** No text has a line break, as all are of visible ASCII; a login may have a comma. */
 function keyOf(texts: readonly string[]): string {
-  return texts.join();
+  return texts.join('\n');
 }
 
 function createLogins(texts: readonly string[]): VisitorLogins {

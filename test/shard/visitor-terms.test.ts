@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { declareLogin } from '../../src/base/visitor-login.ts';
+import { declareLogin, declareProviderLogin } from '../../src/base/visitor-login.ts';
 import { type DeclaredTerms, VisitorTerms } from '../../src/shard/visitor-terms.ts';
 
 const SALT = '0123456789abcdef'.repeat(2);
@@ -76,6 +76,18 @@ test('logins are another array when others are asked for, and only then', () => 
   terms.delete(bob);
   assert.notEqual(terms.logins, first);
   assert.equal(terms.logins?.length, 1);
+});
+
+test('two logins are not taken for one whose name has a comma', () => {
+  const terms = new VisitorTerms();
+  const two = ['login:ann', 'login:bob'].map((rule) => declareProviderLogin('idp', rule));
+  terms.add(declared({ logins: [two.join()] }));
+  terms.add(declared({ logins: two }));
+  const ann = { user: '1', login: 'ann', email: '' };
+  assert.deepEqual(
+    terms.logins?.map((one) => one.admitsIdentity(ann)),
+    [false, true],
+  );
 });
 
 test('of clients that disagree the cookie counts, while one asks for it', () => {
