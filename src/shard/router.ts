@@ -264,7 +264,8 @@ export class ShardRouter implements Router {
   mayStay(name: string, way: Way, key: string | undefined): boolean {
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined || tunnel.routes[(way as Route).at] !== way) return false;
-    const wanted = this.#clientFor(tunnel, { key });
+    // The visitor's own stream may be what takes the last of its client's room.
+    const wanted = this.#clientFor(tunnel, { key }, way.client);
     return wanted === undefined || wanted === way.client;
   }
 
@@ -288,8 +289,13 @@ export class ShardRouter implements Router {
     return budget === undefined || budget.refusal(requestMs) === undefined;
   }
 
-  /** The visitor's own client, if it has one that is there and has room. */
-  #clientFor({ terms, routes }: Tunnel, wish: OpenWish): RouteClient | undefined {
+  /** The visitor's own client, if it has one that is there and has room, or is the one that it is
+   * `served` by. */
+  #clientFor(
+    { terms, routes }: Tunnel,
+    wish: OpenWish,
+    served?: RouteClient,
+  ): RouteClient | undefined {
     const { key, except } = wish;
     const { affinity } = terms;
     if (affinity === undefined || key === undefined) return undefined;
@@ -299,7 +305,7 @@ export class ShardRouter implements Router {
       const { client, weight } = route;
       if (client === except || client === found) continue;
       const score = affinity === 'ip' ? addressScore(key, client, weight) : markScore(key, client);
-      if (score <= best || !this.#isFree(route, wish)) continue;
+      if (score <= best || (client !== served && !this.#isFree(route, wish))) continue;
       best = score;
       found = client;
     }

@@ -72,6 +72,36 @@ test('by address, weights count', (t) => {
   assert.ok(Math.abs(shareOf(all, 'a') - 0.75) < 0.03, String(shareOf(all, 'a')));
 });
 
+test('by address: who is served by its own client stays there, though it has no more room', (t) => {
+  const bench = new Bench(t);
+  serve(bench, ['a', 'b', 'c'], { affinity: ['ip'] });
+  for (const key of ADDRESSES.slice(0, 20)) {
+    const opened = bench.router.openStream('site', VISITOR, new RecordingSink(), { key });
+    assert.ok(typeof opened !== 'string', String(opened));
+    const own = bench.opener.chosen.at(-1)?.link ?? '';
+    bench.opener.full.add(own);
+    assert.equal(bench.router.mayStay('site', opened.way, key), true, own);
+    const [other] = ['a/1', 'b/1', 'c/1'].filter((link) => link !== own);
+    bench.opener.full.delete(own);
+    bench.opener.full.add(other ?? '');
+    assert.equal(bench.router.mayStay('site', opened.way, key), true, 'nor does another count');
+    bench.opener.full.clear();
+  }
+});
+
+test('by address: who was given another client comes back when its own has room again', (t) => {
+  const bench = new Bench(t);
+  serve(bench, ['a', 'b'], { affinity: ['ip'] });
+  const key = '192.0.2.7';
+  const own = clientOf(bench, key);
+  bench.opener.full.add(`${own}/1`);
+  const opened = bench.router.openStream('site', VISITOR, new RecordingSink(), { key });
+  assert.ok(typeof opened !== 'string', String(opened));
+  assert.equal(bench.router.mayStay('site', opened.way, key), true);
+  bench.opener.full.clear();
+  assert.equal(bench.router.mayStay('site', opened.way, key), false);
+});
+
 test('by cookie: a mark finds its client, and an unknown one whoever is free', (t) => {
   const bench = new Bench(t);
   serve(bench, ['a', 'b', 'c'], { affinity: ['cookie'] });
