@@ -226,7 +226,7 @@ export class ShardRouter implements Router {
     const refusal = this.#limits?.refusal(tunnel.meter.streams);
     if (refusal !== undefined) return refusal;
     const route = this.#choose(tunnel, wish);
-    if (route === undefined) return this.#refusal(tunnel, requestMs);
+    if (route === undefined) return this.#refusal(tunnel, wish);
     const { budget } = route;
     const { address, port, toAddress, toPort } = visitor;
     const { link } = route;
@@ -244,13 +244,21 @@ export class ShardRouter implements Router {
     return { stream, way: route };
   }
 
-  /** Nobody may carry the visitor: for want of links, or for what the tokens of the links allow. */
-  #refusal({ routes }: Tunnel, requestMs: number | undefined): ErrorCode {
-    for (const { budget } of routes) {
-      const code = budget?.refuse(requestMs);
-      if (code !== undefined) return code;
+  /**
+   * Nobody may carry the visitor: for want of links, or for what the tokens of the links allow.
+   * Each of these is told, as any of them may have more room in another shard; what the first says
+   * is the answer.
+   */
+  #refusal({ routes }: Tunnel, { requestMs, except }: OpenWish): ErrorCode {
+    const asked = new Set<TokenBudget>();
+    let first: ErrorCode | undefined;
+    for (const { budget, client } of routes) {
+      if (budget === undefined || client === except || asked.has(budget)) continue;
+      asked.add(budget);
+      const code = budget.refuse(requestMs);
+      first ??= code;
     }
-    return 'SLW_STREAM_NO_LINK';
+    return first ?? 'SLW_STREAM_NO_LINK';
   }
 
   loginsOf(tunnel: string): readonly VisitorLogins[] | undefined {

@@ -3,7 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { OpenWish } from '../../src/shard/router.ts';
+import { TokenBudgets } from '../../src/shard/token-budgets.ts';
 import { RecordingSink } from '../mux/raw-peer.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { Bench, VISITOR } from './router-bench.ts';
 
 /** Adds clients to `site`, each with one link. */
@@ -152,4 +155,54 @@ test('another client than the one that failed is chosen, or none', (t) => {
     except: way.client,
   });
   assert.equal(none, 'SLW_STREAM_NO_LINK');
+});
+
+/** Slots of two tokens, for a client each, and which tokens have asked for more since last. */
+function limit(bench: Bench, slots: Readonly<Record<'one' | 'two', number>>) {
+  const asked: string[] = [];
+  const clock = new FakeClock();
+  const budgets = new TokenBudgets({ clock, askSlots: (token) => asked.push(token) });
+  const shares = Object.entries(slots).map(([token, count]) => ({ token, slots: count }));
+  budgets.apply({ isWhole: true, shares });
+  bench.router.setBudgets(budgets);
+  bench.apply('add', 'site', 'a/1', { token: 'one' });
+  bench.apply('add', 'site', 'b/1', { token: 'two' });
+  const takeAsked = () => {
+    clock.advance(1000);
+    return asked.splice(0).toSorted();
+  };
+  const limited = () =>
+    budgets.takeUses().flatMap((use) => use.limited.map(([key]) => `${use.token} ${key}`));
+  return { budgets, takeAsked, limited };
+}
+
+function openSite(bench: Bench, wish: OpenWish = {}) {
+  const opened = bench.router.openStream('site', VISITOR, new RecordingSink(), wish);
+  return typeof opened === 'string' ? opened : opened.way;
+}
+
+test('of several tokens without room each asks for more, and the one that gets it serves', (t) => {
+  const bench = new Bench(t);
+  const { budgets, takeAsked, limited } = limit(bench, { one: 1, two: 1 });
+  openSite(bench);
+  openSite(bench);
+  takeAsked();
+  for (let visitor = 0; visitor < 3; visitor += 1) {
+    assert.equal(openSite(bench), 'SLW_STREAM_TOKEN_LIMIT');
+    assert.deepEqual(takeAsked(), ['one', 'two'], 'both may have slots in another shard');
+  }
+  assert.deepEqual(limited(), ['one streams-max', 'two streams-max']);
+  budgets.gain('two', 1);
+  assert.equal(typeof openSite(bench), 'object');
+  assert.equal(bench.opener.chosen.at(-1)?.link, 'b/1');
+});
+
+test('who wants another client than the one that failed is refused by none of its limits', (t) => {
+  const bench = new Bench(t);
+  const { takeAsked, limited } = limit(bench, { one: 1, two: 0 });
+  const way = openSite(bench);
+  assert.ok(typeof way === 'object');
+  takeAsked();
+  assert.equal(openSite(bench, { except: way.client }), 'SLW_STREAM_TOKEN_LIMIT');
+  assert.deepEqual([takeAsked(), limited()], [['two'], ['two streams-max']]);
 });
