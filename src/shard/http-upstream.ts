@@ -12,7 +12,9 @@ import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { ExchangeOwner, Released } from './exchange-owner.ts';
 import type { HttpContext } from './http-context.ts';
 import { Farewell } from './http-farewell.ts';
-import type { OpenWish, VisitorInfo, Way } from './router.ts';
+import type { OpenWish } from './route-choice.ts';
+import type { Way } from './route-table.ts';
+import type { VisitorInfo } from './router.ts';
 
 /** Streams that were let go, of which some waits for the visitor: each costs what a stream does,
  * however little that is. Guess: more than anybody pipelines who reads. */

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { OpenWish } from '../../src/shard/router.ts';
+import type { OpenWish } from '../../src/shard/route-choice.ts';
 import { TokenBudgets } from '../../src/shard/token-budgets.ts';
 import { RecordingSink } from '../mux/raw-peer.ts';
 import { FakeClock } from '../support/fake-clock.ts';

@@ -10,13 +10,8 @@ import type { HeaderEdits } from '../../src/http/header-edits.ts';
 import type { OpenRequest } from '../../src/mux/session.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { createRouteClient } from '../../src/shard/affinity.ts';
-import type {
-  OpenedStream,
-  OpenWish,
-  Router,
-  StreamOpener,
-  VisitorInfo,
-} from '../../src/shard/router.ts';
+import type { OpenWish } from '../../src/shard/route-choice.ts';
+import type { OpenedStream, Router, StreamOpener, VisitorInfo } from '../../src/shard/router.ts';
 
 const WINDOW_BYTES = 256 * 1024;
 

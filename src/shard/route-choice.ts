@@ -1,0 +1,123 @@
+// Which route of a tunnel a visitor gets.
+//
+//   its own client, when it has one with room --> links that are well --> fewest streams for the
+//   weight, of the clients --> this shard's links --> fewest streams, of those --> in turn
+//
+// Invariant: a link that cannot take the stream is never chosen, nor one whose token has no room;
+// one that may be gone is chosen when there is no other. Must not know: how streams are opened, or
+// how routes come and go.
+
+import type { ErrorCode } from '../base/errors.ts';
+import { addressScore, markScore, type RouteClient } from './affinity.ts';
+import type { Route, Tunnel } from './route-table.ts';
+import type { TokenBudget } from './token-budget.ts';
+
+/** What is known of links: this shard's own by key, others' by their shard. */
+export interface LinkStates {
+  canOpen(link: string, shard: number): boolean;
+  /** May the link be gone, as its client has dialled anew and it is silent? Of other shards' links
+   * nothing is known. */
+  isDoubted(link: string, shard: number): boolean;
+}
+
+/** What an opener wants of a stream beyond its tunnel. */
+export interface OpenWish {
+  /** Now, when the stream is for a request, which is counted. */
+  readonly requestMs?: number | undefined;
+  /** Whose client is to be found again: an address, or what a cookie says. */
+  readonly key?: string | undefined;
+  /** Of another client than this one. */
+  readonly except?: RouteClient | undefined;
+}
+
+export class RouteChoice {
+  readonly #shard: number;
+  readonly #links: LinkStates;
+
+  constructor(shard: number, links: LinkStates) {
+    this.#shard = shard;
+    this.#links = links;
+  }
+
+  /** Undefined: nobody may carry the visitor. */
+  choose(tunnel: Tunnel, wish: OpenWish): Route | undefined {
+    const { routes } = tunnel;
+    tunnel.turn = (tunnel.turn + 1) % Math.max(1, routes.length);
+    const wanted = this.#clientFor(tunnel, wish);
+    let best: Route | undefined;
+    for (let index = 0; index < routes.length; index += 1) {
+      const route = routes[(tunnel.turn + index) % routes.length] as Route;
+      if (route.client === wish.except || (wanted !== undefined && route.client !== wanted))
+        continue;
+      if (best !== undefined && !this.#isBetter(route, best)) continue;
+      if (this.#isFree(route, wish)) best = route;
+    }
+    return best;
+  }
+
+  /** May the visitor with `key` stay with the client that serves it, or is another one its own? */
+  mayStay(tunnel: Tunnel, served: RouteClient, key: string | undefined): boolean {
+    if (key === undefined || tunnel.terms.affinity === undefined) return true;
+    // The visitor's own stream may be what takes the last of its client's room.
+    const wanted = this.#clientFor(tunnel, { key }, served);
+    return wanted === undefined || wanted === served;
+  }
+
+  /** The visitor's own client, if it has one that is there and has room, or is the one that it is
+   * `served` by. */
+  #clientFor(
+    { terms, routes }: Tunnel,
+    wish: OpenWish,
+    served?: RouteClient,
+  ): RouteClient | undefined {
+    const { key, except } = wish;
+    const { affinity } = terms;
+    if (affinity === undefined || key === undefined) return undefined;
+    let found: RouteClient | undefined;
+    let best = Number.NEGATIVE_INFINITY;
+    for (const route of routes) {
+      const { client, weight } = route;
+      if (client === except || client === found) continue;
+      const score = affinity === 'ip' ? addressScore(key, client, weight) : markScore(key, client);
+      if (score <= best || (client !== served && !this.#isFree(route, wish))) continue;
+      best = score;
+      found = client;
+    }
+    return found;
+  }
+
+  #isFree({ link, shard, budget }: Route, { requestMs }: OpenWish): boolean {
+    if (!this.#links.canOpen(link, shard)) return false;
+    return budget === undefined || budget.refusal(requestMs) === undefined;
+  }
+
+  #isBetter(route: Route, best: Route): boolean {
+    const isDoubted = this.#links.isDoubted(route.link, route.shard);
+    if (isDoubted !== this.#links.isDoubted(best.link, best.shard)) return !isDoubted;
+    if (route.client !== best.client) {
+      // The streams that each would have for its weight; counts are small, and exact.
+      const [mine, theirs] = [route.client.meter.streams + 1, best.client.meter.streams + 1];
+      return mine * best.weight < theirs * route.weight;
+    }
+    const isLocal = route.shard === this.#shard;
+    if (isLocal !== (best.shard === this.#shard)) return isLocal;
+    return route.own.streams < best.own.streams;
+  }
+}
+
+/**
+ * Nobody may carry the visitor: for want of links, or for what the tokens of the links allow.
+ * Each of these is told, as any of them may have more room in another shard; what the first says
+ * is the answer.
+ */
+export function refusalOf({ routes }: Tunnel, { requestMs, except }: OpenWish): ErrorCode {
+  const asked = new Set<TokenBudget>();
+  let first: ErrorCode | undefined;
+  for (const { budget, client } of routes) {
+    if (budget === undefined || client === except || asked.has(budget)) continue;
+    asked.add(budget);
+    const code = budget.refuse(requestMs);
+    first ??= code;
+  }
+  return first ?? 'SLW_STREAM_NO_LINK';
+}

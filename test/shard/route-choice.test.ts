@@ -1,0 +1,143 @@
+// Goal: of all routes that a visitor may take it gets one than which none is better. Method: tables
+// of every shape, against the rules written down as a list of numbers to compare.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { addressScore } from '../../src/shard/affinity.ts';
+import { RouteChoice, refusalOf } from '../../src/shard/route-choice.ts';
+import { type Route, RouteTable, type Tunnel } from '../../src/shard/route-table.ts';
+
+const SHARD = 0;
+/** Of all links of a client: while some have not declared another yet, which counts is chance. */
+const WEIGHTS = { a: 1, b: 2, c: 3 } as const;
+
+interface Shape {
+  readonly client: keyof typeof WEIGHTS;
+  readonly shard: number;
+  readonly streams: number;
+  readonly state: 'well' | 'full' | 'doubted';
+}
+
+/** A tunnel with a route of each shape, and a choice among them. */
+function serve(shapes: readonly Shape[], affinity: 'ip' | 'none' = 'none') {
+  const table = new RouteTable();
+  const meter = { streams: 0, bytesIn: 0, bytesOut: 0, results: new Map(), reopened: 0 };
+  const tunnel = table.know('site', meter);
+  for (const [at, { client, shard, streams }] of shapes.entries()) {
+    const weight = [String(WEIGHTS[client])];
+    const options = affinity === 'none' ? { weight } : { weight, affinity: [affinity] };
+    const change = { number: at, kind: 'add', tunnel: 'site', client, shard, options } as const;
+    table.add(tunnel, { ...change, link: String(at) });
+    const route = tunnel.routes[at] as Route;
+    route.own.streams = streams;
+    route.client.meter.streams += streams;
+  }
+  const stateOf = (link: string) => shapes[Number(link)]?.state;
+  const choice = new RouteChoice(SHARD, {
+    canOpen: (link) => stateOf(link) !== 'full',
+    isDoubted: (link, shard) => shard === SHARD && stateOf(link) === 'doubted',
+  });
+  return { tunnel, choice, stateOf };
+}
+
+const SHAPES = fc.array(
+  fc.record({
+    client: fc.constantFrom<Shape['client']>('a', 'b', 'c'),
+    shard: fc.nat(1),
+    streams: fc.nat(3),
+    state: fc.constantFrom<Shape['state']>('well', 'well', 'full', 'doubted'),
+  }),
+  { maxLength: 6 },
+);
+
+/** Smaller is better, the first difference decides; what is equal takes turns. */
+function ranks({ client, weight, link, shard }: Route, states: readonly Shape[]): number[] {
+  const isDoubted = shard === SHARD && states[Number(link)]?.state === 'doubted';
+  return [isDoubted ? 1 : 0, (client.meter.streams + 1) / weight];
+}
+
+function isBetter(left: readonly number[], right: readonly number[]): boolean {
+  const at = left.findIndex((rank, index) => rank !== right[index]);
+  return at !== -1 && (left[at] ?? 0) < (right[at] ?? 0);
+}
+
+test('no route is better than the one that is chosen, whichever turn it is', () => {
+  fc.assert(
+    fc.property(SHAPES, fc.nat(7), (shapes, turns) => {
+      const { tunnel, choice } = serve(shapes);
+      const free = tunnel.routes.filter(({ link }) => shapes[Number(link)]?.state !== 'full');
+      for (let turn = 0; turn < turns; turn += 1) choice.choose(tunnel, {});
+      const chosen = choice.choose(tunnel, {});
+      assert.equal(chosen === undefined, free.length === 0);
+      if (chosen === undefined) return;
+      assert.ok(free.includes(chosen));
+      const own = ranks(chosen, shapes);
+      for (const other of free) {
+        assert.ok(!isBetter(ranks(other, shapes), own), `${other.link} before ${chosen.link}`);
+        // Of one client the links of this shard, and of those the one with the least on it.
+        const isAlike = other.client === chosen.client && ranks(other, shapes)[0] === own[0];
+        if (!isAlike) continue;
+        if (other.shard === SHARD) assert.equal(chosen.shard, SHARD);
+        if (other.shard === chosen.shard || chosen.shard !== SHARD) {
+          assert.ok(chosen.own.streams <= other.own.streams);
+        }
+      }
+    }),
+    { seed: 7, numRuns: 3000 },
+  );
+});
+
+test('a visitor by address gets the best of its client, of those that have room', () => {
+  fc.assert(
+    fc.property(SHAPES, fc.constantFrom('192.0.2.1', '192.0.2.2', '2001:db8::1'), (shapes, key) => {
+      // A client has one weight here: which of several counts would be chance.
+      const weights = shapes.map((shape) => ({
+        ...shape,
+        weight: shape.client.charCodeAt(0) - 96,
+      }));
+      const { tunnel, choice } = serve(weights, 'ip');
+      const free = tunnel.routes.filter(({ link }) => shapes[Number(link)]?.state !== 'full');
+      const scores = free.map(({ client, weight }) => addressScore(key, client, weight));
+      const wanted = free[scores.indexOf(Math.max(...scores))]?.client;
+      assert.equal(choice.choose(tunnel, { key })?.client, wanted);
+      assert.notEqual(choice.choose(tunnel, { key, except: wanted })?.client, wanted ?? 'nobody');
+    }),
+    { seed: 7, numRuns: 2000 },
+  );
+});
+
+test('whoever serves a visitor needs no further room for it', () => {
+  const full = { shard: SHARD, streams: 1, state: 'full' } as const;
+  const well = { shard: SHARD, streams: 1, state: 'well' } as const;
+  const ofBoth = (a: object, b: object, affinity?: 'ip') =>
+    serve(
+      [
+        { ...full, ...a, client: 'a' },
+        { ...full, ...b, client: 'b' },
+      ],
+      affinity,
+    );
+  const keys = Array.from({ length: 50 }, (_, host) => `192.0.2.${host}`);
+  const staying = ({ tunnel, choice }: ReturnType<typeof ofBoth>, at: number) =>
+    keys.filter((key) => {
+      const client = tunnel.routes[at]?.client;
+      return client !== undefined && choice.mayStay(tunnel, client, key);
+    });
+  const free = ofBoth(well, well, 'ip');
+  const [ofA, ofB] = [staying(free, 0), staying(free, 1)];
+  assert.deepEqual([...ofA, ...ofB].toSorted(), keys.toSorted(), 'each has one client of its own');
+  assert.ok(ofA.length > 0 && ofB.length > 0);
+  assert.deepEqual(staying(ofBoth(full, well, 'ip'), 0), ofA, 'its own, though that has no room');
+  assert.deepEqual(staying(ofBoth(full, well, 'ip'), 1), keys, 'another, while its own has none');
+  assert.deepEqual(staying(ofBoth(well, well), 1), keys, 'whichever, where nothing holds it');
+});
+
+test('without routes, or with links alone that have no room, there is no way', () => {
+  const full = { client: 'a', shard: SHARD, streams: 0, state: 'full' } as const;
+  for (const shapes of [[], [full]] as const) {
+    const { tunnel, choice }: { tunnel: Tunnel; choice: RouteChoice } = serve(shapes);
+    assert.equal(choice.choose(tunnel, {}), undefined);
+    assert.equal(refusalOf(tunnel, {}), 'SLW_STREAM_NO_LINK');
+  }
+});
