@@ -6,11 +6,13 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import { ERRORS } from '../src/base/errors.ts';
 import {
   errorTableProblems,
   foreignProblems,
+  linkProblems,
   messageTableProblems,
   protocolProblems,
   testTableProblems,
@@ -141,9 +143,11 @@ test('the tree speaks of the project alone', () => {
   assertNone(each(FILES, foreignProblems));
 });
 
-test('every markdown file has one title', () => {
+test('every markdown file has one title, and links to what is there', () => {
   const markdown = FILES.filter((file) => file.path.endsWith('.md'));
   assertNone(each(markdown, titleProblems));
+  const isThere = (path: string): boolean => existsSync(join(ROOT, path));
+  assertNone(each(markdown, (file) => linkProblems(file, isThere)));
 });
 
 test('docs/errors.md lists exactly the error table', () => {

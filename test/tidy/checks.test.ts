@@ -7,6 +7,7 @@ import {
   errorLine,
   errorTableProblems,
   foreignProblems,
+  linkProblems,
   messageTableProblems,
   protocolProblems,
   testTableProblems,
@@ -128,6 +129,19 @@ test('tests that the runner would miss are noticed', () => {
   checkBad(unmatchedTestProblems, 'test/fixtures/worker.mjs', '');
   checkGood(unmatchedTestProblems, 'test/mux/session.test.ts', `test('works', () => {});`);
   checkGood(unmatchedTestProblems, 'test/support/pair.ts', `/a/u.test('b');`);
+});
+
+test('links that lead nowhere are noticed', () => {
+  const paths = new Set(['docs/b.md', 'native-free-bench/results/goals-2026-01-02T03-04-05Z.json']);
+  const inTree = (file: SourceFile): string[] => linkProblems(file, (path) => paths.has(path));
+  checkGood(
+    inTree,
+    'docs/a.md',
+    '[b](b.md) [b](../docs/b.md#part) [c](https://c.test/c.md) [d](#d)',
+  );
+  checkGood(inTree, 'docs/a.md', 'raw: `goals-2026-01-02T03-04-05Z.json`');
+  checkBad(inTree, 'docs/a.md', '[b](docs/b.md)');
+  checkBad(inTree, 'docs/a.md', 'raw: goals-2026-01-02T03-04-06Z.json');
 });
 
 test('documents that disagree with the code are noticed', () => {

@@ -1,9 +1,10 @@
-// Checks that documents and code agree: titles, error table, the protocol's hash, foreign paths.
+// Checks that documents and code agree: titles, links, errors, the hash of the protocol, paths.
 //
 // Each function takes texts and gives one line a problem, so that it can be tested on bad input.
 // Invariant: a message says what to write. Must not know: where files lie.
 
 import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
 import type { ErrorRow } from '../../src/base/errors.ts';
 import { scanCode } from './scanner.ts';
 import type { SourceFile } from './tree.ts';
@@ -17,6 +18,16 @@ export function titleProblems(file: SourceFile): string[] {
     else if (!inCode && /^# /u.test(line)) titles += 1;
   }
   return titles === 1 ? [] : [`${file.path}: ${titles} lines begin with '# ', wanted one title`];
+}
+
+/** Links, and raw figures of the bench, lead to what is there; `isThere` says of a path whether. */
+export function linkProblems(file: SourceFile, isThere: (path: string) => boolean): string[] {
+  const links = [...file.text.matchAll(/\]\(([^\s()#:]+)(?:#[^\s()]*)?\)/gu)];
+  const targets = links.map((link) => posix.join(posix.dirname(file.path), link[1] ?? ''));
+  const figures = [...file.text.matchAll(/\b[a-z]+-20\d\d-[\dTZ-]+\.json\b/gu)];
+  const results = figures.map((figure) => `native-free-bench/results/${figure[0]}`);
+  const lost = [...targets, ...results].filter((path) => !isThere(path));
+  return lost.map((path) => `${file.path}: there is no ${path}`);
 }
 
 /** The row that docs/errors.md must hold for an error. */
