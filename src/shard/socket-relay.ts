@@ -269,7 +269,8 @@ export class SocketRelay implements StreamSink, ReadSink {
 
   #settle(): void {
     const { queuedBytes } = this.#outlet;
-    this.#owed?.settle(queuedBytes);
+    // What this relay has brought stands behind what is owed.
+    this.#owed?.settle(Math.max(0, queuedBytes - this.#receivedBytes));
     const takenBytes = this.#receivedBytes - queuedBytes;
     const bytes = takenBytes - this.#takenBytes;
     if (bytes <= 0) return;

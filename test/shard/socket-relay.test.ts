@@ -8,7 +8,12 @@ import { type TestContext, test } from 'node:test';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
 import { Roster } from '../../src/base/roster.ts';
 import type { Stream } from '../../src/mux/stream.ts';
-import { cutSocket, type RelayLimits, SocketRelay } from '../../src/shard/socket-relay.ts';
+import {
+  type Before,
+  cutSocket,
+  type RelayLimits,
+  SocketRelay,
+} from '../../src/shard/socket-relay.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import {
   bodyFrame,
@@ -38,9 +43,15 @@ class Bench {
   readonly stream: Stream;
 
   /** `open`: a visitor's socket. `dialling`: an upstream's. */
-  constructor(socket: net.Socket, state: 'open' | 'dialling', limits: Partial<RelayLimits> = {}) {
+  constructor(
+    socket: net.Socket,
+    state: 'open' | 'dialling',
+    limits: Partial<RelayLimits> = {},
+    before: Before = { heldBytes: 0, owed: undefined },
+  ) {
     this.relay = new SocketRelay({
       socket,
+      before,
       limits: { ...LIMITS, ...limits },
       state,
       nowMs: 0,
@@ -475,6 +486,23 @@ test('bytes that are on their way keep a connection from being idle, both ways',
   nowMs += 1000;
   bench.relay.sweep(nowMs);
   assert.equal(bench.stream.isEnded, true);
+});
+
+test('what the relay has brought is nothing that is owed from before', async (t) => {
+  const { ours, theirs } = await createSocketPair(t);
+  const told: number[] = [];
+  const owed = { settle: (queuedBytes: number) => told.push(queuedBytes) };
+  const bench = new Bench(ours, 'open', {}, { heldBytes: 0, owed });
+  theirs.pause();
+  for (let step = 0; step < 4; step += 1) bench.dataFromPeer(Buffer.alloc(2 * MIB));
+  const { heldBytes } = bench.stream.window;
+  assert.ok(heldBytes > 0, 'some of it waits');
+  theirs.resume();
+  await eventually(5000, 'all was taken', async () => {
+    assert.equal(bench.stream.window.heldBytes, 0);
+  });
+  assert.ok(told.length > 1, 'it is told more than once');
+  assert.deepEqual(new Set(told), new Set([0]));
 });
 
 test('without a timeout an idle connection lives on', async (t) => {
