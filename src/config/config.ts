@@ -52,7 +52,7 @@ export type { LogFormat } from './option.ts';
 export type { PackageConfig } from './package.ts';
 export type { ServerConfig } from './server.ts';
 export type { StatusConfig } from './status.ts';
-export type { TokenEntry } from './tokens-file.ts';
+export type { TokenEntry } from './token-entry.ts';
 export type { AutoTlsConfig, TrustConfig } from './trust.ts';
 export type { Tuning } from './tuning.ts';
 export type { TunnelSpec, Upstream } from './tunnel.ts';

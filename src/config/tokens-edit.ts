@@ -17,7 +17,8 @@ import {
 import { ConfigError } from '../base/errors.ts';
 import { readScalar } from './file.ts';
 import { Problems, quote } from './problems.ts';
-import { readTokensFile, type TokenEntry } from './tokens-file.ts';
+import type { TokenEntry } from './token-entry.ts';
+import { readTokensFile } from './tokens-file.ts';
 
 export interface NewToken {
   readonly name: string;

@@ -13,7 +13,7 @@ import { type Clock, isoTimeOf } from '../base/clock.ts';
 import { readIfThere, rewriteFile } from '../base/durable-file.ts';
 import { ConfigError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { TOKEN_NAME } from '../config/tokens-file.ts';
+import { TOKEN_NAME } from '../config/token-entry.ts';
 
 /** `2026-11`: of an ISO time. */
 const MONTH_LENGTH = 7;

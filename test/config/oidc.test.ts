@@ -6,7 +6,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { matchesClaims, matchesPattern } from '../../src/config/oidc.ts';
 import { Problems } from '../../src/config/problems.ts';
-import { readTokensFile, type TokenEntry } from '../../src/config/tokens-file.ts';
+import type { TokenEntry } from '../../src/config/token-entry.ts';
+import { readTokensFile } from '../../src/config/tokens-file.ts';
 
 function naive(pattern: string, text: string): boolean {
   if (pattern === '') return text === '';

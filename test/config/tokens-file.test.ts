@@ -5,8 +5,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ConfigError } from '../../src/base/errors.ts';
 import { Problems } from '../../src/config/problems.ts';
+import type { TokenEntry } from '../../src/config/token-entry.ts';
 import { addToken, listTokens, removeToken, rotateToken } from '../../src/config/tokens-edit.ts';
-import { readTokensFile, type TokenEntry } from '../../src/config/tokens-file.ts';
+import { readTokensFile } from '../../src/config/tokens-file.ts';
 
 const A = 'a'.repeat(64);
 const B = 'b'.repeat(64);
