@@ -9,7 +9,6 @@
 // holds whole frames; a batch buffer is written to again only after the kernel has taken all of
 // it. Must not know: what frames mean, or how the socket came to be.
 
-import { randomFillSync } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { systemClock, type Timer } from '../base/clock.ts';
 import { type ErrorCode, WireError } from '../base/errors.ts';
@@ -25,6 +24,7 @@ import {
 } from '../wire/frame.ts';
 import type { Link, LinkSink, LinkStart } from './link.ts';
 import { LinkPace } from './link-pace.ts';
+import { createMaskKey, type MaskKey, ZERO_KEY } from './mask-key.ts';
 import { type ReadSink, SocketReads } from './socket-reads.ts';
 import { SocketWrites } from './socket-writes.ts';
 import {
@@ -39,9 +39,6 @@ import {
   type WsFrameSink,
   writeWsHeader,
 } from './ws-frames.ts';
-
-/** How a client masks: it must (RFC 6455 5.3), but the zero key costs nothing. */
-export type MaskKey = 'none' | 'zero' | 'random';
 
 export interface WsLinkOptions {
   readonly socket: Socket;
@@ -66,10 +63,6 @@ const WS_PINGS_WINDOW_MS = 10_000;
 const FREE_BATCHES_MAX = 16;
 
 const freeBatches: Buffer[] = [];
-const ZERO_KEY = Buffer.alloc(4);
-/** Keys that were made together, each used once. */
-const randomKeys = Buffer.alloc(4096);
-let usedKeyBytes = randomKeys.length;
 
 export class WsLink implements Link, WsFrameSink, ReadSink {
   readonly kind = 'websocket';
@@ -254,7 +247,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   #send(opcode: number, body: Uint8Array | undefined): void {
     const batch = this.#batch as Buffer;
     const length = this.#end - this.#start + (body?.length ?? 0);
-    const key = this.#createKey();
+    const key = createMaskKey(this.#mask);
     const from = writeWsHeader(batch, this.#start, { opcode, length, key });
     if (key !== undefined && key !== ZERO_KEY) {
       applyMask(batch.subarray(this.#start, this.#end), key, 0);
@@ -308,11 +301,6 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     this.#end = 0;
   }
 
-  #createKey(): Buffer | undefined {
-    if (this.#mask === 'none') return undefined;
-    return this.#mask === 'zero' ? ZERO_KEY : randomKey();
-  }
-
   #countPing(): void {
     const nowMs = systemClock.nowMs();
     if (nowMs - this.#pingsSinceMs > WS_PINGS_WINDOW_MS) {
@@ -326,7 +314,7 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
   #sendControl(opcode: number, payload: Buffer): void {
     this.#flush();
     const frame = Buffer.alloc(WS_HEADER_BYTES_MAX + payload.length);
-    const key = this.#createKey();
+    const key = createMaskKey(this.#mask);
     const from = writeWsHeader(frame, WS_HEADER_BYTES_MAX, { opcode, length: payload.length, key });
     payload.copy(frame, WS_HEADER_BYTES_MAX);
     if (key !== undefined) applyMask(frame.subarray(WS_HEADER_BYTES_MAX), key, 0);
@@ -353,16 +341,6 @@ export class WsLink implements Link, WsFrameSink, ReadSink {
     this.#end = 0;
     this.#sink?.onLinkClose(this.#closeCode, this.#closeDetail);
   }
-}
-
-/** Of a strong source, as RFC 6455 10.3 wants it; a call of that costs more than a message. */
-function randomKey(): Buffer {
-  if (usedKeyBytes === randomKeys.length) {
-    randomFillSync(randomKeys);
-    usedKeyBytes = 0;
-  }
-  usedKeyBytes += ZERO_KEY.length;
-  return randomKeys.subarray(usedKeyBytes - ZERO_KEY.length, usedKeyBytes);
 }
 
 function closeStatus(code: ErrorCode): number {

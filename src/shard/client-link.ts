@@ -24,8 +24,9 @@ import type {
   LinkDial,
 } from '../bridge/client-messages.ts';
 import type { ShardSettings } from '../bridge/shard-task.ts';
+import type { MaskKey } from '../link/mask-key.ts';
 import { dialWebSocket, type Upgraded } from '../link/ws-handshake.ts';
-import { type MaskKey, WsLink } from '../link/ws-link.ts';
+import { WsLink } from '../link/ws-link.ts';
 import type { Session, SessionEvents } from '../mux/session.ts';
 import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';
 import { FRAME } from '../wire/frame.ts';

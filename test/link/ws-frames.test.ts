@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
+import type { MaskKey } from '../../src/link/mask-key.ts';
 import {
   applyMask,
   CLOSE,
@@ -16,7 +17,7 @@ import {
   writeWsHeader,
 } from '../../src/link/ws-frames.ts';
 import { dialWebSocket, SUBPROTOCOL, type Upgraded } from '../../src/link/ws-handshake.ts';
-import { type MaskKey, WsLink } from '../../src/link/ws-link.ts';
+import { WsLink } from '../../src/link/ws-link.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { FrameRecorder } from '../compliance/frame-recorder.ts';
 import { bodyFrame, valueFrame } from '../mux/raw-peer.ts';

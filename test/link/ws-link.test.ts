@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type MaskKey, WsLink } from '../../src/link/ws-link.ts';
+import type { MaskKey } from '../../src/link/mask-key.ts';
+import { WsLink } from '../../src/link/ws-link.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { CONTROL_BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN } from '../../src/wire/limits.ts';
 import { FrameRecorder } from '../compliance/frame-recorder.ts';
