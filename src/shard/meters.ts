@@ -52,7 +52,8 @@ export class Meters {
   readonly #tunnels = new Map<string, TunnelMeter>();
   /** Of those, names that are not known now, the longest gone first. */
   readonly #retired = new Set<string>();
-  readonly #requests = new Map<string, RequestCounter>();
+  /** By tunnel, and then by method and status: one of thousands is forgotten for what it has. */
+  readonly #requests = new Map<string, Map<string, RequestCounter>>();
   #lastCounter: RequestCounter | undefined;
   readonly #inFlight = new Map<string, InFlight>();
   readonly tlsRefusals = new TlsRefusals();
@@ -92,9 +93,7 @@ export class Meters {
     this.#tunnels.delete(name);
     this.#retired.delete(name);
     this.#inFlight.delete(name);
-    for (const key of this.#requests.keys()) {
-      if (key.startsWith(`${name} `)) this.#requests.delete(key);
-    }
+    this.#requests.delete(name);
     this.#lastCounter = undefined;
   }
 
@@ -115,12 +114,17 @@ export class Meters {
     const last = this.#lastCounter;
     const isSame = last?.tunnel === tunnel && last.method === method && last.status === status;
     if (last !== undefined && isSame) return last;
-    const key = `${tunnel} ${METHODS.has(method) ? method : OTHER} ${status}`;
-    let counter = this.#requests.get(key);
+    let counters = this.#requests.get(tunnel);
+    if (counters === undefined) {
+      counters = new Map();
+      this.#requests.set(tunnel, counters);
+    }
+    const key = `${METHODS.has(method) ? method : OTHER} ${status}`;
+    let counter = counters.get(key);
     if (counter === undefined) {
       const buckets = REQUEST_BUCKETS_SECONDS.map(() => 0);
       counter = { tunnel, method, status, count: 0, durationUs: 0, buckets };
-      this.#requests.set(key, counter);
+      counters.set(key, counter);
     }
     this.#lastCounter = counter;
     return counter;
@@ -156,7 +160,9 @@ export class Meters {
   ): Omit<ShardSample, 'links' | 'stalled' | 'meshBytes' | 'visitorConnections'> {
     return {
       tunnels: [...this.#tunnels].map(([tunnel, meter]) => sampleTunnel(tunnel, meter)),
-      requests: [...this.#requests].map(([key, counter]) => sampleRequest(key, counter)),
+      requests: [...this.#requests.values()].flatMap((counters) =>
+        [...counters].map(([key, counter]) => sampleRequest(key, counter)),
+      ),
       protocolErrors: [...this.#protocolErrors],
       acceptErrors: [...this.#acceptErrors],
       logDropped: droppedLogLines(),
@@ -208,14 +214,14 @@ function sampleTunnel(tunnel: string, meter: TunnelMeter): TunnelSample {
 }
 
 function sampleRequest(key: string, counter: RequestCounter): RequestSample {
-  const [tunnel = OTHER, method = OTHER, status = '0'] = key.split(' ');
-  const { count, durationUs } = counter;
+  const [method = OTHER] = key.split(' ', 1);
+  const { tunnel, status, count, durationUs } = counter;
   let below = 0;
   const buckets = counter.buckets.map((inBucket) => {
     below += inBucket;
     return below;
   });
-  return { tunnel, method, status: Number(status), count, durationUs, buckets };
+  return { tunnel, method, status, count, durationUs, buckets };
 }
 
 function increment<Key>(map: Map<Key, number>, key: Key): void {

@@ -64,3 +64,20 @@ test('links that end together cost the shard each its own tunnels, and no more',
       },
     ];
   }));
+
+test('tunnels that are forgotten together cost each what it has', (t) =>
+  assertLinear(t, (bench, links) => {
+    const names = links.map((link) => link.replace('/1', '.example.com'));
+    for (const name of names) {
+      bench.apply('add', name);
+      for (const status of [200, 404, 503]) bench.meters.onRequest(name, 'GET', status, 5);
+    }
+    return [
+      () => {
+        for (const name of names) bench.apply('forget', name);
+      },
+      () => {
+        for (const name of names) assert.equal(bench.router.matchHost(name), undefined);
+      },
+    ];
+  }));

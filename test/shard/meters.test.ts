@@ -30,6 +30,35 @@ test('methods that nobody knows and hosts without a tunnel share one label', (t)
   );
 });
 
+test('requests are told apart by tunnel, method and status', (t) => {
+  const meters = new Meters();
+  t.after(() => meters.close());
+  const requests = [
+    ...[
+      ['a', 'GET', 200],
+      ['a', 'GET', 404],
+      ['a', 'POST', 200],
+      ['b', 'GET', 200],
+    ],
+    ...[
+      ['a', 'GET', 200],
+      [undefined, 'GET', 404],
+      ['a', 'BREW', 200],
+      ['a', 'PROPFIND', 200],
+    ],
+  ] as const;
+  for (const [tunnel, method, status] of requests) meters.onRequest(tunnel, method, status, 1);
+  const counted = () =>
+    meters
+      .sample('none')
+      .requests.map(({ tunnel, method, status, count }) => `${tunnel} ${method} ${status} ${count}`)
+      .toSorted();
+  const ofA = ['a GET 200 2', 'a GET 404 1', 'a POST 200 1', 'a _other 200 2'];
+  assert.deepEqual(counted(), ['_other GET 404 1', ...ofA, 'b GET 200 1']);
+  meters.forget('a');
+  assert.deepEqual(counted(), ['_other GET 404 1', 'b GET 200 1']);
+});
+
 test('durations fall into every bucket that holds them', (t) => {
   const meters = createMeters(t);
   for (const durationMs of [0.5, 1, 700, 61_000]) meters.onRequest('a', 'GET', 200, durationMs);
