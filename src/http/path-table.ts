@@ -33,6 +33,8 @@ const SCRATCH = Buffer.alloc(TARGET_BYTES_MAX + 1);
 
 export class PathTable {
   readonly #names = new Map<string, string>();
+  /** How many prefixes have each length: a prefix that goes costs lengths, and not prefixes. */
+  readonly #counts = new Map<number, number>();
   #lengthMax = 0;
 
   get isEmpty(): boolean {
@@ -41,16 +43,20 @@ export class PathTable {
 
   /** `prefix` is in its normal form, as base/path-prefix.ts has it. */
   set(prefix: string, name: string): void {
+    const { length } = prefix;
+    if (!this.#names.has(prefix)) this.#counts.set(length, (this.#counts.get(length) ?? 0) + 1);
     this.#names.set(prefix, name);
-    this.#lengthMax = Math.max(this.#lengthMax, prefix.length);
+    this.#lengthMax = Math.max(this.#lengthMax, length);
   }
 
   delete(prefix: string): void {
-    this.#names.delete(prefix);
-    this.#lengthMax = 0;
-    for (const { length } of this.#names.keys()) {
-      this.#lengthMax = Math.max(this.#lengthMax, length);
-    }
+    if (!this.#names.delete(prefix)) return;
+    const { length } = prefix;
+    const left = (this.#counts.get(length) ?? 0) - 1;
+    this.#counts.set(length, left);
+    if (left > 0) return;
+    this.#counts.delete(length);
+    this.#lengthMax = Math.max(0, ...this.#counts.keys());
   }
 
   /** What the longest prefix of the target leads to. */
