@@ -3,6 +3,7 @@
 //   datagram --flow is known--> its stream
 //            --lists, limits, a link--> a new flow and stream
 //            --none of these--> dropped and counted, without an answer
+//   reset unseen by its client --> new flows of the tunnel go to others for a while
 //
 // Invariant: nothing that nobody asked for is sent to anybody; the answers of a flow go to its
 // visitor alone, from the port where it came in; a visitor who is no longer allowed is served no
@@ -21,6 +22,7 @@ import type { AccessLog } from './access-log.ts';
 import type { AllowListName, AllowLists } from './allow-lists.ts';
 import type { DatagramMeter, DropReason } from './datagram-meter.ts';
 import { type FlowLimits, FlowTable } from './flow-table.ts';
+import { RefusingClients } from './refusing-clients.ts';
 import type { Router } from './router.ts';
 import { DRAIN_IDLE_MS, UdpFlow } from './udp-flow.ts';
 import { bindUdp, UdpSocket } from './udp-socket.ts';
@@ -65,6 +67,7 @@ export class UdpIngress {
   readonly #options: UdpIngressOptions;
   readonly #table: FlowTable<UdpFlow>;
   readonly #account = new QueueAccount();
+  readonly #refusing = new RefusingClients();
   readonly #ports = new Map<string, Promise<OpenPort>>();
   /** Every flow that has not ended, those that are ending included, and its visitor's address. */
   readonly #flows = new Roster<{ readonly flow: UdpFlow; readonly address: string }>();
@@ -218,12 +221,16 @@ export class UdpIngress {
       onEnd: (code) => {
         this.#table.gone();
         seat.leave();
+        this.#refusing.note(tunnel, client, code, clock.nowMs());
         this.#note({ tunnel, address, startMs, code }, flow);
         if (this.#flows.size === 0) this.#options.onIdle();
       },
     });
-    const opened = router.openStream(tunnel, { address, port: from.port, ...arrival }, flow);
+    const visitor = { address, port: from.port, ...arrival };
+    const avoid = this.#refusing.of(tunnel, startMs);
+    const opened = router.openStream(tunnel, visitor, flow, { avoid });
     if (typeof opened === 'string') return undefined;
+    const { client } = opened.way;
     const place = this.#table.enter(flow, address);
     const keyed: { flow: UdpFlow | undefined } = { flow };
     flows.set(key, keyed);

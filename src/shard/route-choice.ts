@@ -1,7 +1,8 @@
 // Which route of a tunnel a visitor gets.
 //
-//   its own client, when it has one with room --> links that are well --> fewest streams for the
-//   weight, of the clients --> this shard's links --> fewest streams, of those --> in turn
+//   its own client, when it has one with room --> clients that do not refuse --> links that are
+//   well --> fewest streams for the weight, of the clients --> this shard's links --> fewest
+//   streams, of those --> in turn
 //
 // Invariant: a link that cannot take the stream is never chosen, nor one whose token has no room;
 // one that may be gone is chosen when there is no other. Must not know: how streams are opened, or
@@ -28,6 +29,8 @@ export interface OpenWish {
   readonly key?: string | undefined;
   /** Of another client than this one. */
   readonly except?: RouteClient | undefined;
+  /** Of these only when nobody else has room. */
+  readonly avoid?: { has(client: RouteClient): boolean } | undefined;
 }
 
 export class RouteChoice {
@@ -49,7 +52,7 @@ export class RouteChoice {
       const route = routes[(tunnel.turn + index) % routes.length] as Route;
       if (route.client === wish.except || (wanted !== undefined && route.client !== wanted))
         continue;
-      if (best !== undefined && !this.#isBetter(route, best)) continue;
+      if (best !== undefined && !this.#isBetter(route, best, wish)) continue;
       if (this.#isFree(route, wish)) best = route;
     }
     return best;
@@ -91,7 +94,9 @@ export class RouteChoice {
     return budget === undefined || budget.refusal(requestMs) === undefined;
   }
 
-  #isBetter(route: Route, best: Route): boolean {
+  #isBetter(route: Route, best: Route, { avoid }: OpenWish): boolean {
+    const isAvoided = avoid?.has(route.client) === true;
+    if (isAvoided !== (avoid?.has(best.client) === true)) return !isAvoided;
     const isDoubted = this.#links.isDoubted(route.link, route.shard);
     if (isDoubted !== this.#links.isDoubted(best.link, best.shard)) return !isDoubted;
     if (route.client !== best.client) {

@@ -18,6 +18,7 @@ import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { startUdp, type UdpVisitor, visitUdp } from '../support/udp.ts';
+import { Bench as RouterBench } from './router-bench.ts';
 
 const TUNNEL = 'udp:5353';
 const LIMITS = {
@@ -27,6 +28,7 @@ const LIMITS = {
   udpIdleTimeoutMs: 120_000,
 };
 const WAIT_MS = 5000;
+const UNREACHABLE = 35;
 
 function networkOf(text: string): Network {
   const read = readNetwork(text);
@@ -302,4 +304,60 @@ test('a datagram that is cut by the end of its stream is never given', async (t)
   bench.answer(4, 'whole');
   await visitor.until(1);
   assert.deepEqual(visitor.got.map(String), ['whole']);
+});
+
+/** A port that two clients serve, of whom `bad` refuses each flow as soon as it is opened. */
+class PairBench {
+  readonly routed: RouterBench;
+  readonly bench: Bench;
+  readonly #refused = new Set<number>();
+
+  constructor(t: TestContext) {
+    this.routed = new RouterBench(t);
+    this.bench = new Bench({ router: this.routed.router });
+    for (const link of ['good/1', 'bad/1']) this.routed.apply('add', TUNNEL, link);
+  }
+
+  /** The clients of all flows so far, of which there are `count` then. */
+  async flows(count: number): Promise<string[]> {
+    const { opener } = this.routed;
+    await eventually(WAIT_MS, `${count} flows`, async () =>
+      assert.equal(opener.streams.length, count),
+    );
+    for (const [at, { id }] of opener.streams.entries()) {
+      if (opener.chosen[at]?.link !== 'bad/1' || this.#refused.has(id)) continue;
+      this.#refused.add(id);
+      opener.peer.deliver(valueFrame(FRAME.RST, id, UNREACHABLE));
+    }
+    return opener.chosen.map(({ link }) => link);
+  }
+}
+
+test('of two clients one that refuses flows is passed over for a while, then asked', async (t) => {
+  const pair = new PairBench(t);
+  const visitors = [await pair.bench.open(t)];
+  for (let more = 0; more < 9; more += 1) visitors.push(await visitUdp(t, pair.bench.port));
+  let chosen: string[] = [];
+  for (const [at, visitor] of visitors.entries()) {
+    visitor.send('one');
+    chosen = await pair.flows(at + 1);
+  }
+  const refused = chosen.filter((link) => link === 'bad/1').length;
+  assert.equal(refused, 1, `one visitor has found out: ${chosen}`);
+  const at = chosen.indexOf('bad/1');
+  visitors[at]?.send('again');
+  assert.equal((await pair.flows(11)).at(-1), 'good/1', 'who was refused is served by the other');
+  pair.bench.clock.advance(10_000);
+  (await visitUdp(t, pair.bench.port)).send('later');
+  assert.equal((await pair.flows(12)).at(-1), 'bad/1');
+});
+
+test('and is asked all the same when nobody else has room', async (t) => {
+  const pair = new PairBench(t);
+  pair.routed.opener.full.add('good/1');
+  const visitor = await pair.bench.open(t);
+  for (let count = 1; count <= 3; count += 1) {
+    visitor.send('one');
+    assert.equal((await pair.flows(count)).at(-1), 'bad/1');
+  }
 });
