@@ -46,6 +46,8 @@ export class UpstreamSocket {
   readonly #parts: Buffer[];
   #socket: Socket | undefined;
   #state: 'opening' | 'open' | 'closed' = 'opening';
+  /** Where it is connected to, once that is known. */
+  address: string | undefined;
 
   constructor(options: UpstreamSocketOptions) {
     this.#options = options;
@@ -111,6 +113,7 @@ export class UpstreamSocket {
 
   #connect(address: string): void {
     if (this.#state !== 'opening') return;
+    this.address = address;
     const { port, onDatagram } = this.#options;
     const type = isIP(address) === 6 ? 'udp6' : 'udp4';
     const socket = createSocket({ type, lookup: asItIs });
@@ -145,27 +148,47 @@ export class UpstreamSocket {
   }
 }
 
+/** All addresses of a name, the one to use first; rejects where there is none. */
+export type LookUp = (host: string) => Promise<readonly string[]>;
+
+/** IPv4 first where a name has both: no handshake would tell that nobody listens on the other. */
+const lookUp: LookUp = async (host) => {
+  const found = await lookup(host, { order: 'ipv4first', all: true });
+  return found.map(({ address }) => address);
+};
+
 /** Addresses of names, for a while. */
 export class AddressBook {
   readonly #clock: Clock;
+  readonly #lookUp: LookUp;
   /** By host: those of the client's table, so that it has no other bound. */
   readonly #found = new Map<
     string,
-    { readonly address: Promise<string>; readonly untilMs: number }
+    { readonly addresses: Promise<readonly string[]>; readonly untilMs: number }
   >();
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, look: LookUp = lookUp) {
     this.#clock = clock;
+    this.#lookUp = look;
   }
 
-  /** IPv4 first where a name has both: no handshake would tell that nobody listens on the other. */
-  addressOf(host: string): Promise<string> {
-    if (isIP(host) !== 0) return Promise.resolve(host);
+  async addressOf(host: string): Promise<string> {
+    if (isIP(host) !== 0) return host;
+    const [first] = await this.#addressesOf(host);
+    return first as string;
+  }
+
+  /** Did `host` have this address when it was last looked up? That may be now. */
+  async has(host: string, address: string): Promise<boolean> {
+    return isIP(host) !== 0 || (await this.#addressesOf(host)).includes(address);
+  }
+
+  #addressesOf(host: string): Promise<readonly string[]> {
     const nowMs = this.#clock.nowMs();
     const known = this.#found.get(host);
-    if (known !== undefined && nowMs < known.untilMs) return known.address;
-    const address = lookup(host, { order: 'ipv4first' }).then((found) => found.address);
-    this.#found.set(host, { address, untilMs: nowMs + ADDRESS_MS });
-    return address;
+    if (known !== undefined && nowMs < known.untilMs) return known.addresses;
+    const addresses = this.#lookUp(host);
+    this.#found.set(host, { addresses, untilMs: nowMs + ADDRESS_MS });
+    return addresses;
   }
 }
