@@ -19,9 +19,9 @@ const REASONS = [
   'proxy',
   'draining',
   'memory',
-  // The kernel would not send it: too long for the way, a firewall, or no room for it.
+  // The kernel would not send it: too long for the way, a firewall, no room for it, no descriptor.
   'send',
-  // The upstream's machine said that nobody listens there.
+  // The upstream's machine said that nobody listens there, or its name has no address.
   'upstream',
 ] as const;
 

@@ -3,11 +3,12 @@
 // Invariant: a socket is connected to the address of the client's own table, so that no answer of
 // anybody else gets in; that nobody listens there ends neither flow nor tunnel, as datagrams may
 // be sent to who starts later; a flow that is not answered ends when its upstream's name has moved
-// away, so that the next datagram follows; what was dropped is told of once in a while. Must not
-// know: links, or who visits.
+// away, so that the next datagram follows; what was dropped, and why there is no way, is told
+// of once in a while. Must not know: links, or who visits.
 
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { loggable } from '../base/loggable.ts';
 import { Roster } from '../base/roster.ts';
 import type { UpstreamEntry } from '../bridge/client-messages.ts';
 import { QueueAccount } from '../mux/datagram-queue.ts';
@@ -61,14 +62,14 @@ export class UdpUpstreams {
   }
 
   /** `header` goes before each datagram of the visitor. */
-  serve(stream: Stream, { host, port }: UpstreamEntry, header: Buffer | undefined): void {
-    const { clock, meter, onFailure } = this.#options;
+  serve(stream: Stream, { name, host, port }: UpstreamEntry, header: Buffer | undefined): void {
+    const { clock, meter } = this.#options;
     const socket = new UpstreamSocket({
       ...{ meter, port, header, account: this.#account },
       address: this.#addresses.addressOf(host),
       onDatagram: (datagram) => flow.take(datagram),
       onFailure: (error) => {
-        onFailure(error);
+        this.#tellFailure(name, host, error);
         flow.abort('SLW_STREAM_UNREACHABLE');
       },
     });
@@ -116,6 +117,14 @@ export class UdpUpstreams {
       // It is not known to be elsewhere.
       () => undefined,
     );
+  }
+
+  /** Visitors hear nothing at all, and only this says why. */
+  #tellFailure(tunnel: string, host: string, error: NodeJS.ErrnoException): void {
+    const { clock, log, onFailure } = this.#options;
+    onFailure(error);
+    if (!this.#told.isNews(tunnel, clock.nowMs())) return;
+    log.error({ tunnel, host: loggable(host), code: error.code }, 'no way to the upstream');
   }
 
   #tell(nowMs: number): void {

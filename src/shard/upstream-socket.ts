@@ -3,15 +3,16 @@
 //   finding the address --> connecting --> open --> closed
 //
 // Invariant: datagrams that come before it is open wait, bounded, and the oldest go first; those
-// that the kernel has no room for are dropped and counted; an error of the way, such as nobody
-// listening, is counted and the socket stays. Must not know: streams, flows, tunnels.
+// that the kernel has no room for, and those that still wait at the end, are dropped and counted;
+// an error of the way, such as nobody listening, is counted and the socket stays. Must not know:
+// streams, flows, tunnels.
 
 import { createSocket, type Socket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { QUEUE_BYTES_MAX, QUEUES_BYTES_MAX, type QueueAccount } from '../mux/datagram-queue.ts';
-import type { DatagramMeter } from './datagram-meter.ts';
+import type { DatagramMeter, DropReason } from './datagram-meter.ts';
 import { asItIs } from './udp-socket.ts';
 
 /** Until the socket is open, which takes no time but that of a look-up; QUEUE_BYTES_MAX of them at
@@ -54,7 +55,7 @@ export class UpstreamSocket {
     this.#parts = options.header === undefined ? [] : [options.header];
     options.address.then(
       (address) => this.#connect(address),
-      (error: Error) => this.#fail(error),
+      (error: Error) => this.#fail(error, 'upstream'),
     );
   }
 
@@ -66,7 +67,7 @@ export class UpstreamSocket {
   close(): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    this.#endWait();
+    this.#dropWaiting('ended');
     this.#socket?.close();
   }
 
@@ -106,6 +107,11 @@ export class UpstreamSocket {
     this.#options.account.bytes += bytes;
   }
 
+  #dropWaiting(reason: DropReason): void {
+    if (this.#waiting.length > 0) this.#options.meter.drop(reason, this.#waiting.length);
+    this.#endWait();
+  }
+
   #endWait(): void {
     this.#waiting.length = 0;
     this.#countWaiting(-this.#waitingBytes);
@@ -121,12 +127,12 @@ export class UpstreamSocket {
     socket.on('message', onDatagram);
     // Before it is open: no descriptor, no way. After: what ICMP has to say, told at the next use.
     socket.on('error', (error) => {
-      if (this.#state === 'opening') this.#fail(error);
+      if (this.#state === 'opening') this.#fail(error, 'send');
       else this.#count(error);
     });
     socket.connect(port, address, (error?: Error) => {
       if (error === undefined) this.#onConnect();
-      else this.#fail(error);
+      else this.#fail(error, 'send');
     });
   }
 
@@ -137,8 +143,9 @@ export class UpstreamSocket {
     this.#endWait();
   }
 
-  #fail(error: Error): void {
+  #fail(error: Error, reason: DropReason): void {
     if (this.#state === 'closed') return;
+    this.#dropWaiting(reason);
     this.#options.onFailure(error);
     this.close();
   }

@@ -1,6 +1,6 @@
 // Goal: a flow follows its upstream's name to another address, when it is not answered where it
-// was. Method: real sockets on loopback, whose addresses a look-up of the test gives; streams of a
-// session in memory, time given by the test.
+// was; that a name has none is told of. Method: real sockets on loopback, whose addresses a look-up
+// of the test gives; streams of a session in memory, time given by the test.
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
@@ -70,12 +70,13 @@ class Bench {
 
   async #lookUp(): Promise<readonly string[]> {
     this.lookUps += 1;
-    if (this.addresses.length === 0) throw new Error('not known');
+    if (this.addresses.length === 0)
+      throw Object.assign(new Error('not known'), { code: 'ENOTFOUND' });
     return this.addresses;
   }
 }
 
-test('a flow that is not answered ends when its upstream has moved, and the next gets there', async (t) => {
+test('an unanswered flow ends when its upstream has moved, and the next gets there', async (t) => {
   const moved = await startUdp(t, undefined, 0, NEW);
   const bench = new Bench(t, moved.port);
   const first = bench.peer.open(0);
@@ -113,4 +114,23 @@ test('a flow that is answered stays where it is, and so does one that is silent'
     bench.upstreams.sweep(bench.clock.nowMs());
   }
   assert.deepEqual([bench.lookUps, bench.ended()], [1, 0]);
+});
+
+test('an upstream whose name has no address is told of once a minute', async (t) => {
+  const bench = new Bench(t, 53);
+  bench.addresses = [];
+  const fail = async (index: number): Promise<void> => {
+    bench.send(bench.peer.open(index));
+    await eventually(WAIT_MS, 'a reset', async () =>
+      assert.equal(bench.peer.written(FRAME.RST).length, index + 1),
+    );
+  };
+  for (let index = 0; index < 5; index += 1) await fail(index);
+  const told = () => bench.log.all('no way to the upstream');
+  const said = told().map(({ level, tunnel, host, code }) => [level, tunnel, host, code]);
+  assert.deepEqual(said, [['error', 'udp:5353', NAME, 'ENOTFOUND']]);
+  assert.equal(new Map(bench.meter.sample().dropped).get('upstream'), 5);
+  bench.clock.advance(60_000);
+  await fail(5);
+  assert.equal(told().length, 2);
 });

@@ -8,7 +8,7 @@ import { QUEUE_BYTES_MAX, QUEUES_BYTES_MAX, QueueAccount } from '../../src/mux/d
 import { DatagramMeter } from '../../src/shard/datagram-meter.ts';
 import { UpstreamSocket } from '../../src/shard/upstream-socket.ts';
 import { undoAfter } from '../support/cleanup.ts';
-import { eventually } from '../support/deadline.ts';
+import { eventually, within } from '../support/deadline.ts';
 import { startUdp } from '../support/udp.ts';
 
 const WAIT_MS = 10_000;
@@ -97,8 +97,29 @@ test('what waits for the socket is bounded in bytes', async (t) => {
   for (let index = 0; index < fitting + 5; index += 1) bench.socket.send(Buffer.alloc(60_000));
   assert.equal(bench.dropped('queue'), 5);
   assert.equal(bench.account.bytes, fitting * 60_000);
+  assert.equal(bench.dropped('ended'), 0);
   bench.socket.close();
   assert.equal(bench.account.bytes, 0);
+  assert.equal(bench.dropped('ended'), fitting);
+});
+
+test('what waits for an address that is not found is counted', async () => {
+  const meter = new DatagramMeter();
+  const account = new QueueAccount();
+  const failed = Promise.withResolvers<Error>();
+  const socket = new UpstreamSocket({
+    ...{ meter, account, port: 53, header: undefined, onDatagram: () => undefined },
+    address: Promise.reject(new Error('no such name')),
+    onFailure: (error) => {
+      // As a flow does that ends.
+      socket.close();
+      failed.resolve(error);
+    },
+  });
+  for (let count = 0; count < 3; count += 1) socket.send(Buffer.from('query'));
+  await within(WAIT_MS, 'the failure', failed.promise);
+  const dropped = meter.sample().dropped.filter(([, count]) => count > 0);
+  assert.deepEqual([dropped, account.bytes], [[['upstream', 3]], 0]);
 });
 
 test('what waits for the socket is counted with all that waits in its shard', async (t) => {
