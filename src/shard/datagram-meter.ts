@@ -1,7 +1,8 @@
 // How many datagrams passed a shard, and how many were dropped and why.
 //
 // Invariant: directions and reasons are these closed sets, so that a metric may carry them;
-// counters only grow. Must not know: sockets, tunnels, or who asks.
+// `in` is from visitors and `out` to them, at either end of a link; counters only grow. Must not
+// know: sockets, tunnels, or who asks.
 
 const DIRECTIONS = ['in', 'out'] as const;
 const REASONS = [

@@ -210,7 +210,7 @@ export class UdpIngress {
     const address = plainAddress(from.address);
     const startMs = clock.nowMs();
     const flow = new UdpFlow({
-      ...{ account: this.#account, meter, nowMs: startMs },
+      ...{ account: this.#account, meter, nowMs: startMs, takes: 'in' },
       send: (datagram) => socket.send(datagram, from),
       onSettled: () => this.#table.settle(place),
       onClose: () => {

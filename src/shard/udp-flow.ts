@@ -14,7 +14,7 @@ import { readPool } from '../base/read-pool.ts';
 import { DatagramQueue, type QueueAccount } from '../mux/datagram-queue.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { DatagramReader } from '../wire/datagram.ts';
-import type { DatagramMeter } from './datagram-meter.ts';
+import type { DatagramMeter, Direction } from './datagram-meter.ts';
 
 /** For the peer's FIN behind ours; it may be gone for good. Guess: many round trips. */
 const ENDING_MS_MAX = 10_000;
@@ -25,6 +25,8 @@ export interface UdpFlowOptions {
   readonly account: QueueAccount;
   readonly meter: DatagramMeter;
   readonly nowMs: number;
+  /** What comes from the socket counts as: `in` where visitors are beyond it. */
+  readonly takes: Direction;
   /** Hands a datagram, which is the socket's from then on, to whoever is beyond it. */
   readonly send: (datagram: Buffer) => void;
   /** Once, when whoever is beyond the socket goes on after it was sent something. */
@@ -80,7 +82,7 @@ export class UdpFlow implements StreamSink {
     if (this.#state !== 'open') return;
     this.inCount += 1;
     this.inBytes += datagram.length;
-    this.#options.meter.count('in');
+    this.#options.meter.count(this.#options.takes);
     if (!this.#isSettled && this.outCount > 0) {
       this.#isSettled = true;
       this.#options.onSettled?.();
@@ -151,7 +153,7 @@ export class UdpFlow implements StreamSink {
     if (this.#state !== 'open') return;
     this.outCount += 1;
     this.outBytes += datagram.length;
-    this.#options.meter.count('out');
+    this.#options.meter.count(this.#options.takes === 'in' ? 'out' : 'in');
     this.#options.send(datagram);
   }
 

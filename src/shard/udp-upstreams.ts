@@ -74,7 +74,7 @@ export class UdpUpstreams {
       },
     });
     const flow = new UdpFlow({
-      ...{ account: this.#account, meter, nowMs: clock.nowMs() },
+      ...{ account: this.#account, meter, nowMs: clock.nowMs(), takes: 'out' },
       send: (datagram) => socket.send(datagram),
       onClose: () => socket.close(),
       onEnd: () => seat.leave(),

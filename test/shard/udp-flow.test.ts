@@ -25,7 +25,7 @@ interface Scene {
 function startFlow(): { flow: UdpFlow; ends: ErrorCode[] } {
   const ends: ErrorCode[] = [];
   const flow = new UdpFlow({
-    ...{ account: new QueueAccount(), meter: new DatagramMeter(), nowMs: 0 },
+    ...{ account: new QueueAccount(), meter: new DatagramMeter(), nowMs: 0, takes: 'in' },
     send: () => assert.fail('no datagram was whole'),
     onClose() {},
     onEnd: (code) => ends.push(code),

@@ -17,6 +17,7 @@ import { startUdp } from '../support/udp.ts';
 
 const WAIT_MS = 5000;
 const NAME = 'wireguard';
+const LOOPBACK = '127.0.0.1';
 const OLD = '127.0.0.2';
 const NEW = '127.0.0.3';
 
@@ -133,4 +134,19 @@ test('an upstream whose name has no address is told of once a minute', async (t)
   bench.clock.advance(60_000);
   await fail(5);
   assert.equal(told().length, 2);
+});
+
+test('datagrams of visitors count in, and answers out, as at the exit node', async (t) => {
+  const upstream = await startUdp(t, (datagram, say) => {
+    if (bench.sent === 3) say(datagram);
+  });
+  const bench = new Bench(t, upstream.port, LOOPBACK);
+  const stream = bench.peer.open(0);
+  const passed = (): Record<string, number> => Object.fromEntries(bench.meter.sample().passed);
+  for (let count = 1; count <= 2; count += 1) bench.send(stream);
+  await eventually(WAIT_MS, 'both', async () => assert.equal(upstream.received, 2));
+  assert.deepEqual(passed(), { in: 2, out: 0 });
+  bench.send(stream);
+  await eventually(WAIT_MS, 'an answer', async () => assert.equal(bench.answered(), 1));
+  assert.deepEqual(passed(), { in: 3, out: 1 });
 });
