@@ -1,16 +1,19 @@
 // TCP visitors: a connection on a tunnel's port becomes a stream to a client.
 //
 // Invariant: a visitor whom nobody can serve is closed at once, without a byte of ours; beyond the
-// limit of connections likewise. Must not know: which ports there are; the listeners call it.
+// limit of connections likewise; a client that gave a stream up unanswered is passed over for a
+// while. Must not know: which ports there are; the listeners call it.
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
+import type { ErrorCode } from '../base/errors.ts';
 import { plainAddress } from '../base/ip.ts';
 import { Roster } from '../base/roster.ts';
 import type { Stream } from '../mux/stream.ts';
 import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { ProxyGuard } from './proxy-guard.ts';
+import { RefusingClients } from './refusing-clients.ts';
 import type { Router, VisitorInfo } from './router.ts';
 import { type RelayLimits, SocketRelay, turnAway } from './socket-relay.ts';
 import type { VisitorLedger } from './visitor-ledger.ts';
@@ -32,6 +35,7 @@ const DIRECT: Arrival = {};
 export class TcpIngress {
   readonly #options: TcpIngressOptions;
   readonly #relays = new Roster<SocketRelay>();
+  readonly #refusing = new RefusingClients();
 
   constructor(options: TcpIngressOptions) {
     this.#options = options;
@@ -60,16 +64,22 @@ export class TcpIngress {
     const origin = { tunnel, visitor: visitor.address };
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
     const relays = this.#relays;
+    const refusing = this.#refusing;
+    const onGivenUp = (code: ErrorCode): void => {
+      refusing.note(tunnel, client, code, clock.nowMs());
+    };
     const reopen = (): Stream | undefined => {
       // Whoever serves the tunnel by now may keep out whom the first let in.
       if (!this.#admits(tunnel, visitor)) return undefined;
-      const again = router.openStream(tunnel, visitor, relay, { except: client });
+      const avoid = refusing.of(tunnel, clock.nowMs());
+      const again = router.openStream(tunnel, visitor, relay, { except: client, avoid });
       return typeof again === 'string' ? undefined : again.stream;
     };
     const relay = new SocketRelay({
-      ...{ socket, limits, state: 'open', nowMs, relays, onEnd, reopen },
+      ...{ socket, limits, state: 'open', nowMs, relays, onEnd, reopen, onGivenUp },
     });
-    const opened = router.openStream(tunnel, visitor, relay);
+    const avoid = refusing.of(tunnel, nowMs);
+    const opened = router.openStream(tunnel, visitor, relay, { avoid });
     if (typeof opened === 'string') {
       relay.abort(opened);
       return;

@@ -62,6 +62,8 @@ export interface RelayOptions {
   /** Gives another stream when the first was given up unanswered, before any byte but those that
    * `begin` was given; asked once. */
   readonly reopen?: ((code: ErrorCode) => Stream | undefined) | undefined;
+  /** Called before that, once, also when too much was said for another stream to follow. */
+  readonly onGivenUp?: ((code: ErrorCode) => void) | undefined;
   /** Called once, when the socket is gone. */
   readonly onEnd?: ((end: RelayEnd) => void) | undefined;
 }
@@ -85,6 +87,7 @@ export class SocketRelay implements StreamSink, ReadSink {
   #activeMs: number;
   #probedMs: number;
   #reopen: RelayOptions['reopen'];
+  readonly #onGivenUp: RelayOptions['onGivenUp'];
   /** While another stream may follow, what that one has to be sent first. */
   #first: Buffer | undefined;
   readonly #onEnd: ((end: RelayEnd) => void) | undefined;
@@ -104,6 +107,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     this.#activeMs = options.nowMs;
     this.#probedMs = options.nowMs;
     this.#reopen = options.reopen;
+    this.#onGivenUp = options.onGivenUp;
     this.#onEnd = options.onEnd;
     this.#seat = options.relays.enter(this);
     const socket = options.socket;
@@ -184,8 +188,9 @@ export class SocketRelay implements StreamSink, ReadSink {
     const first = this.#first;
     this.#reopen = undefined;
     this.#first = undefined;
-    const isMore = this.#sentBytes > (first?.length ?? 0);
-    if (reopen === undefined || isMore || !isUnseen(code)) return undefined;
+    if (reopen === undefined || !isUnseen(code)) return undefined;
+    this.#onGivenUp?.(code);
+    if (this.#sentBytes > (first?.length ?? 0)) return undefined;
     const stream = reopen(code);
     if (first !== undefined && stream !== undefined) {
       // The one before may have had no room for it.

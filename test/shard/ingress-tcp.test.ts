@@ -140,3 +140,25 @@ test('nor does one whose first bytes an upstream may have answered', async (t) =
   assert.equal((await endOf(theirs)).how, 'ECONNRESET');
   assert.equal(bench.opener.streams.length, 1);
 });
+
+test('a client that gives up who speaks first is passed over, and does not draw all', async (t) => {
+  const bench = new Bench(t);
+  const clock = new FakeClock();
+  const ingress = createIngress(bench, { clock });
+  for (const link of ['good/1', 'bad/1']) bench.apply('add', TUNNEL, link);
+  const visit = async (): Promise<string | undefined> => {
+    const { ours, theirs } = await createSocketPair(t);
+    ingress.accept(TUNNEL, ours);
+    theirs.write('hello');
+    await eventually(5000, 'it is sent', async () => assert.equal(sentOn(bench).at(-1), 'hello'));
+    const link = bench.opener.chosen.at(-1)?.link;
+    const id = bench.opener.streams.at(-1)?.id ?? 0;
+    if (link === 'bad/1') bench.opener.peer.deliver(valueFrame(FRAME.RST, id, REFUSED));
+    return link;
+  };
+  const visits: (string | undefined)[] = [];
+  for (let count = 0; count < 8; count += 1) visits.push(await visit());
+  assert.equal(visits.filter((link) => link === 'bad/1').length, 1, String(visits));
+  clock.advance(10_000);
+  assert.equal(await visit(), 'bad/1', 'it is asked again');
+});
