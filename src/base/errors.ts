@@ -135,7 +135,7 @@ export const ERRORS = {
   SLW_HTTP_LOGIN_REFUSED: row(-1, 403, 'visitor', false, 'the login provider did not let log in'),
   SLW_HTTP_LOGIN_LOST: row(-1, 400, 'visitor', true, 'a login that is unknown, over or used'),
   SLW_HTTP_LOGIN_UNAVAILABLE: row(-1, 503, 'operator', true, 'nobody can log in at the moment'),
-  SLW_HTTP_DENIED: row(-1, 403, 'visitor', false, 'not on the allow list'),
+  SLW_HTTP_DENIED: row(-1, 403, 'visitor', false, 'a list of addresses keeps the visitor out'),
   SLW_STREAM_TOKEN_SPENT: row(
     45,
     429,

@@ -7,6 +7,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { ForwardRule } from '../base/forward-rules.ts';
 import type { InspectSettings } from '../base/inspection.ts';
 import type { Network } from '../base/network.ts';
+import type { NetworkTable } from '../base/network-set.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 
 /** Limits and times for sessions and sockets, as the operator set them. */
@@ -36,6 +37,8 @@ export interface ShardSettings {
   readonly udpNewFlowsPerSecondMax: number;
   // Lists of an exit node; absent or empty, what they allow is off.
   readonly allowIps?: readonly Network[];
+  /** Visitors that are kept out. */
+  readonly denied?: NetworkTable;
   readonly controlAllowIps?: readonly Network[];
   readonly acceptProxyProtocol?: readonly Network[];
   readonly trustedProxies?: readonly Network[];

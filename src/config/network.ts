@@ -1,7 +1,8 @@
 // Networks as options take them, and lists of them in files: `--trusted-proxies @balancers.txt`.
 //
-// Invariant: a list that cannot be read, or that holds nothing, is a problem and never an empty
-// list, for an empty list may protect nothing. Must not know: which options take networks.
+// Invariant: a list that cannot be read is a problem and never an empty list. So is one that holds
+// nothing, where an empty list would let everybody in; of networks that are denied it says that
+// nobody is. Must not know: which options take networks.
 
 import { type Network, readNetwork, showNetwork } from '../base/network.ts';
 import { FileElsewhere } from './elsewhere.ts';
@@ -20,6 +21,12 @@ export const network: Kind<Network> = kindOf(
   showNetwork,
 );
 
+/** The same, to be kept out: a file of them may have none at the time. */
+export const deniedNetwork: Kind<Network> = { ...network };
+
+/** Guess: what scripts ban, or the networks of the largest countries; in a table 2 MiB at most. */
+export const DENIED_MAX = 65_536;
+
 export interface ListSources {
   readonly table: OptionTable;
   readonly given: ReadonlyMap<string, Given>;
@@ -33,12 +40,13 @@ export function readLists(sources: ListSources, problems: Problems): ReadonlyMap
   const all = new Map(sources.given);
   for (const [name, option] of Object.entries(sources.table)) {
     const found = all.get(name);
-    if (option.kind !== network || found === undefined) continue;
+    const isDenying = option.kind === deniedNetwork;
+    if (found === undefined || (option.kind !== network && !isDenying)) continue;
     const texts = found.texts.flatMap((text) => {
       if (!text.startsWith('@')) return [text];
       const path = text.slice(1);
       sources.listFiles?.add(path);
-      const lines = readList(path, sources.readFile);
+      const lines = readList(path, sources.readFile, isDenying ? 'no entry' : 'an entry');
       if (typeof lines !== 'string') return lines;
       problems.add(`--${name} (${found.origin}): ${lines}`);
       return [];
@@ -49,7 +57,11 @@ export function readLists(sources: ListSources, problems: Problems): ReadonlyMap
 }
 
 /** The entries of a list, or what is wrong with it. */
-function readList(path: string, readFile: ListSources['readFile']): readonly string[] | string {
+function readList(
+  path: string,
+  readFile: ListSources['readFile'],
+  least: 'an entry' | 'no entry',
+): readonly string[] | string {
   let text: string;
   try {
     text = readFile(path);
@@ -65,5 +77,5 @@ function readList(path: string, readFile: ListSources['readFile']): readonly str
     if (typeof read === 'string') return `${path} line ${index + 1}: ${quote(entry)} ${read}`;
     entries.push(entry);
   }
-  return entries.length > 0 ? entries : `${path} lists no network`;
+  return entries.length > 0 || least === 'no entry' ? entries : `${path} lists no network`;
 }

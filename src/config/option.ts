@@ -118,9 +118,10 @@ export function many<T>(
     readonly separators?: string;
     /** The texts that one text stands for. */
     readonly expand?: Expand;
+    readonly valuesMax?: number;
   },
 ): Option<readonly T[]> {
-  const { emptyWord, expand } = fields;
+  const { emptyWord, expand, valuesMax = VALUES_MAX } = fields;
   return {
     ...shared(kind, fields),
     repeats: true,
@@ -129,7 +130,7 @@ export function many<T>(
     defaultTexts: () => (fields.default === undefined ? [] : [fields.default]),
     parse: (texts) => {
       const isEmpty = texts.length === 1 && texts[0] === emptyWord;
-      return isEmpty ? { ok: true, value: [] } : parseMany(kind, texts, expand);
+      return isEmpty ? { ok: true, value: [] } : parseMany(kind, texts, { expand, valuesMax });
     },
     show: (values) =>
       values.length === 0 && emptyWord !== undefined
@@ -169,10 +170,15 @@ function parseOne<T>(kind: Kind<T>, texts: readonly string[]): ParseResult<T> {
 
 type Expand = (text: string) => readonly string[] | InvalidText;
 
+interface Amount {
+  readonly expand: Expand | undefined;
+  readonly valuesMax: number;
+}
+
 function parseMany<T>(
   kind: Kind<T>,
   given: readonly string[],
-  expand: Expand = (text) => [text],
+  { expand = (text) => [text], valuesMax }: Amount,
 ): ParseResult<readonly T[]> {
   const runs = given.map((text) => ({ text, run: expand(text) }));
   const bad = runs.flatMap(({ text, run }) =>
@@ -180,8 +186,8 @@ function parseMany<T>(
   );
   if (bad.length > 0) return { ok: false, wrong: bad };
   const texts = runs.flatMap(({ run }) => run as readonly string[]);
-  if (texts.length > VALUES_MAX) {
-    const message = `is the first of ${texts.length} values; give at most ${VALUES_MAX}`;
+  if (texts.length > valuesMax) {
+    const message = `is the first of ${texts.length} values; give at most ${valuesMax}`;
     return { ok: false, wrong: [{ text: texts[0] ?? '', message }] };
   }
   const values: T[] = [];

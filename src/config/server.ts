@@ -19,7 +19,7 @@ import { buildHttps, type HttpsConfig } from './https-check.ts';
 import { buildInspect, INSPECT_OPTIONS } from './inspect.ts';
 import { buildLimits, LIMIT_OPTIONS, MEMORY_OPTION, type MemoryMax } from './limits.ts';
 import { LOG_OPTIONS, type LogLevel } from './log.ts';
-import { network } from './network.ts';
+import { DENIED_MAX, deniedNetwork, network } from './network.ts';
 import { type OidcConfig, oidcIssuer } from './oidc.ts';
 import { type LogFormat, many, one, optional, present, type ValuesOf } from './option.ts';
 import { boolean, choice, integer, path, text } from './quantity.ts';
@@ -68,6 +68,10 @@ export const SERVER_OPTIONS = {
   'tls-key': optional(path, { help: 'private key of --tls-cert, PEM' }),
   'allow-ips': many(network, {
     help: 'let in visitors from these addresses alone, or @FILE with one a line',
+  }),
+  'deny-ips': many(deniedNetwork, {
+    help: 'keep visitors from these addresses out, or @FILE with one a line, or none',
+    valuesMax: DENIED_MAX,
   }),
   'control-allow-ips': many(network, {
     help: 'let clients in on the control port from these addresses alone; likewise',
@@ -145,6 +149,8 @@ export interface ServerConfig {
   readonly adminAddr: Address | 'off';
   /** Who may visit; empty is everyone. */
   readonly allowIps: readonly Network[];
+  /** Who may not, whatever `allowIps` says; empty is nobody. */
+  readonly denyIps: readonly Network[];
   /** From where clients may come; empty is everywhere. */
   readonly controlAllowIps: readonly Network[];
   /** Peers that must send a PROXY header. */
@@ -202,6 +208,7 @@ export function buildServer(
     udpPorts: values['udp-ports'],
     adminAddr: values['admin-addr'],
     allowIps: values['allow-ips'],
+    denyIps: values['deny-ips'],
     controlAllowIps: values['control-allow-ips'],
     acceptProxyProtocol: values['accept-proxy-protocol'],
     trustedProxies: values['trusted-proxies'],

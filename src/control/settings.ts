@@ -6,6 +6,7 @@
 // find theirs. Must not know: how shards use it.
 
 import { readFile } from 'node:fs/promises';
+import { networkTable } from '../base/network-set.ts';
 import type { VisitorLimits } from '../base/visitor-limits.ts';
 import type { ShardSettings, VisitorSettings } from '../bridge/shard-task.ts';
 import type { ServerConfig } from '../config/config.ts';
@@ -31,6 +32,7 @@ export async function shardSettings(
     logLevel,
     logFormat,
     allowIps: config.allowIps,
+    denied: networkTable(config.denyIps),
     controlAllowIps: config.controlAllowIps,
     acceptProxyProtocol: config.acceptProxyProtocol,
     trustedProxies: config.trustedProxies,

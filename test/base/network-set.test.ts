@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ipBytes, unmapped } from '../../src/base/ip.ts';
 import { type Network, readNetwork, showNetwork } from '../../src/base/network.ts';
-import { NetworkSet, networkSet } from '../../src/base/network-set.ts';
+import { NetworkSet, networkSet, networkTable, outsideOf } from '../../src/base/network-set.ts';
 
 function network(text: string): Network {
   const read = readNetwork(text);
@@ -29,6 +29,10 @@ const LISTS = [
   ['::ffff:10.0.0.0/104'],
   ['::ffff:0:0/96'],
   ['128.0.0.0/1', '8000::/1'],
+  // One within another, one twice, and neighbours, in no order.
+  ['10.1.2.3', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.3', '11.0.0.0/8', '9.255.255.255'],
+  ['2001:db8::1', '2001:db8::/32', '2001:db8::/64', '2001:db9::/32', '::/127'],
+  ['255.255.255.255', '0.0.0.0', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', '::'],
 ];
 
 const ADDRESSES = [
@@ -57,6 +61,8 @@ test(`a list finds what bits say, in ${LISTS.length * ADDRESSES.length} pairs`, 
     for (const address of ADDRESSES) {
       const expected = networks.some((one) => holds(one, address));
       assert.equal(set.has(address), expected, `${address} in ${list.join(' ')}`);
+      const others = outsideOf(networkTable(networks));
+      assert.equal(others?.has(address), !expected, `${address} outside of ${list.join(' ')}`);
     }
   }
 });
@@ -75,16 +81,48 @@ test('IPv4 and IPv6 are apart, and a mapped address is IPv4', () => {
 
 test('a zone is ignored, and what is no address is on no list', () => {
   const set = new NetworkSet(['0.0.0.0/0', '::/0'].map(network));
-  assert.equal(set.has('fe80::1%eth0'), true);
+  const others = outsideOf(networkTable([network('192.0.2.1')]));
+  assert.deepEqual([set.has('fe80::1%eth0'), others?.has('fe80::1%eth0')], [true, true]);
   for (const text of ['', 'localhost', '1.2.3', '1.2.3.4:5', '[::1]', '::1/128', '%', '0x7f.1']) {
     assert.equal(set.has(text), false, text);
+    assert.equal(others?.has(text), false, `outside: ${text}`);
   }
 });
 
 test('an empty list is no set at all', () => {
   assert.equal(networkSet([]), undefined);
   assert.equal(networkSet(undefined), undefined);
+  assert.equal(outsideOf(undefined), undefined);
+  assert.equal(outsideOf(networkTable([])), undefined);
+  assert.equal(outsideOf(networkTable([network('::1')]))?.has('::1'), false);
   assert.equal(networkSet([network('::1')])?.has('::1'), true);
+});
+
+/** A number of 32 bits that looks like chance and is the same each time. */
+function mixed(seed: number): number {
+  let bits = Math.imul(seed + 1, 0x9e3779b1);
+  bits = Math.imul(bits ^ (bits >>> 15), 0x85ebca77);
+  return (bits ^ (bits >>> 13)) >>> 0;
+}
+
+const dotted = (word: number): string =>
+  [word >>> 24, (word >>> 16) & 0xff, (word >>> 8) & 0xff, word & 0xff].join('.');
+
+test('of 65,536 networks each is found, and no address beside them', () => {
+  const listed = new Set<number>();
+  for (let seed = 0; listed.size < 65_536; seed += 1) listed.add(mixed(seed));
+  const networks = [...listed].map((word, at): Network => {
+    const high = (word >>> 16).toString(16);
+    const low = (word & 0xffff).toString(16);
+    return network(at % 2 === 0 ? dotted(word) : `2001:db8:${high}:${low}::/64`);
+  });
+  const set = new NetworkSet(networks);
+  for (const { address } of networks) assert.equal(set.has(address), true, address);
+  const known = new Set(networks.map(({ address }) => address));
+  for (let seed = 0; seed < 65_536; seed += 1) {
+    const address = dotted(mixed(seed + 200_000));
+    assert.equal(set.has(address), known.has(address), address);
+  }
 });
 
 test('a network reads back as it is shown', () => {

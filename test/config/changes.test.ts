@@ -21,6 +21,7 @@ test('the same configuration has no changes', () => {
 
 const ROWS: readonly (readonly [string, string, 'live' | 'restart'])[] = [
   ['allow-ips', '10.0.0.0/8', 'live'],
+  ['deny-ips', '10.0.0.0/8', 'live'],
   ['control-allow-ips', '10.0.0.0/8', 'live'],
   ['client-forwarding', 'nats.svc:4222', 'live'],
   ['log-level', 'debug', 'live'],

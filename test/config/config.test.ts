@@ -30,6 +30,7 @@ describe('the server configuration', () => {
       logLevel: 'info',
       logFormat: 'json',
       allowIps: [],
+      denyIps: [],
       controlAllowIps: [],
       acceptProxyProtocol: [],
       trustedProxies: [],

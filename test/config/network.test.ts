@@ -11,6 +11,7 @@ const OPTIONS = [
   { name: 'accept-proxy-protocol', key: 'acceptProxyProtocol' },
   { name: 'trusted-proxies', key: 'trustedProxies' },
   { name: 'allow-ips', key: 'allowIps' },
+  { name: 'deny-ips', key: 'denyIps' },
   { name: 'control-allow-ips', key: 'controlAllowIps' },
 ] as const;
 
@@ -75,13 +76,14 @@ for (const { name, key } of OPTIONS) {
     }
   });
 
-  test(`--${name} refuses a file that is missing, empty or wrong`, () => {
+  test(`--${name} refuses a file that is missing or wrong, and an empty one unless it denies`, () => {
     const texts: Readonly<Record<string, string>> = {
       empty: '',
       comments: '# nothing\n\n',
       wrong: '10.0.0.0/8\n10.0.0.1/8\n',
       nested: '@empty\n',
     };
+    const isDenying = name === 'deny-ips';
     for (const path of ['empty', 'comments', 'wrong', 'nested', 'missing']) {
       const readFile = (wanted: string): string => {
         const text = texts[wanted];
@@ -89,10 +91,39 @@ for (const { name, key } of OPTIONS) {
         return text;
       };
       const input = configInput('server', { flags: { [name]: [`@${path}`] }, readFile });
+      if (isDenying && (path === 'empty' || path === 'comments')) {
+        assert.deepEqual(resolveConfig(input)[key], [], 'nobody is banned at the time');
+        continue;
+      }
       assert.match(problemsOf(() => resolveConfig(input)).join(), new RegExp(`^--${name}`), path);
     }
   });
 }
+
+test('--deny-ips names file and line of what is wrong, and refuses an empty list that no file has', () => {
+  const readFile = (): string => '192.0.2.1\n\nnonsense # who is this\n';
+  const input = configInput('server', { flags: { 'deny-ips': '@bans' }, readFile });
+  const [problem] = problemsOf(() => resolveConfig(input));
+  assert.match(problem ?? '', /^--deny-ips \(flag\): bans line 3: 'nonsense' is not a network/);
+  const file = { path: 'server.yaml', text: 'deny-ips: []\n' };
+  const empty = problemsOf(() => resolveConfig(configInput('server', { file })));
+  assert.match(empty.join(), /--deny-ips \(server\.yaml line 1.*is an empty list/);
+});
+
+test('--deny-ips takes 65,536 entries, of several files together, and not one more', () => {
+  const lines = (octet: number): string =>
+    Array.from({ length: 32_768 }, (_, at) => `10.${octet}.${at >> 8}.${at & 0xff}\n`).join('');
+  const texts: Readonly<Record<string, string>> = { a: lines(0), b: lines(1), c: '192.0.2.1\n' };
+  const read = (lists: string) =>
+    resolveConfig(
+      configInput('server', {
+        flags: { 'deny-ips': lists },
+        readFile: (path) => texts[path] ?? '',
+      }),
+    );
+  assert.equal(read('@a,@b').denyIps.length, 65_536);
+  assert.match(problemsOf(() => read('@a,@b,@c')).join(), /65537 values; give at most 65536/);
+});
 
 test('--proxy-protocol is for TCP and TLS tunnels', () => {
   const flags = { url: ['ws://127.0.0.1:1'], 'proxy-protocol': 'v2' };

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { undoAfter } from '../support/cleanup.ts';
+import { eventually, within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { startProcess } from '../support/process.ts';
 import { PAIR_A } from '../support/test-pairs.ts';
@@ -22,6 +23,8 @@ import {
   TOKEN,
 } from '../support/tunnel.ts';
 import { get, startHttp, startTcp } from '../support/upstream.ts';
+
+const WAIT_MS = 20_000;
 
 interface Place {
   readonly tunnel: TestTunnel;
@@ -61,6 +64,15 @@ async function visit(port: number): Promise<Socket | undefined> {
   return isServed ? socket : undefined;
 }
 
+/** One shard has cut; the other may take the list over a moment later. */
+async function untilDenied(visit: () => Promise<Socket | undefined>): Promise<void> {
+  await eventually(WAIT_MS, 'denied from then on', async () => {
+    const socket = await visit();
+    socket?.destroy();
+    assert.equal(socket === undefined, true);
+  });
+}
+
 const isLine =
   (text: string, ...parts: readonly string[]) =>
   (line: string): boolean =>
@@ -97,8 +109,49 @@ test('a list that changes cuts who is no longer on it, and a broken one changes 
   await write('list.txt', '# nobody here\n198.51.100.0/24\n');
   await server.line('taken over', isLine('configuration read again', 'allow-ips'));
   await cut;
-  assert.equal(await visit(port), undefined);
+  await untilDenied(() => visit(port));
   assert.ok((await metric(tunnel, 'sluiceway_denied_total{list="visitors"}')) >= 2);
+});
+
+test('who is banned is cut, and comes in again when the file of bans is empty', async (t) => {
+  const { tunnel, port, write, folder } = await startPlace(t, 'deny-ips: "LIST"\n', '');
+  const server = tunnel.process;
+  const visitor = await visit(port);
+  assert.ok(visitor, 'nobody is banned at first');
+
+  await write('list.txt', '127.0.0.0/8\nnonsense # wrong\n');
+  server.kill('SIGHUP');
+  const kept = isLine('configuration: the old one stays in use', `${folder}/list.txt line 2`);
+  await server.line('the complaint', kept);
+  assert.equal(visitor.closed, false);
+  assert.ok(await metric(tunnel, 'sluiceway_config_reloads_total{result="failed"}'));
+
+  const cut = new Promise((resolve) => visitor.once('close', resolve));
+  await write('list.txt', '192.0.2.1\n127.0.0.0/8\n');
+  server.kill('SIGHUP');
+  await within(WAIT_MS, 'the banned is cut', cut);
+  await untilDenied(() => visit(port));
+  assert.ok((await metric(tunnel, 'sluiceway_denied_total{list="visitors"}')) >= 2);
+
+  // The ban is kept while its file cannot be read.
+  await rm(path.join(folder, 'list.txt'));
+  server.kill('SIGHUP');
+  await server.line(
+    'missing',
+    isLine('configuration: the old one stays in use', 'list.txt does not'),
+  );
+  assert.equal(await visit(port), undefined);
+
+  // No signal: the change is noticed.
+  const before = server.stderr.length;
+  await write('list.txt', '# nobody now\n');
+  const isTaken = isLine('configuration read again', 'deny-ips');
+  await server.line('lifted', (line) => isTaken(line) && server.stderr.indexOf(line) >= before);
+  await eventually(WAIT_MS, 'served again', async () => {
+    const again = await visit(port);
+    assert.ok(again);
+    again.destroy();
+  });
 });
 
 test('a file that was emptied lifts nothing', async (t) => {
@@ -136,7 +189,7 @@ test('visitors whose TLS ends here are cut by a list too', async (t) => {
   await write('list.txt', '192.0.2.1\n');
   tunnel.process.kill('SIGHUP');
   await cut;
-  assert.equal(await secure(), undefined, 'denied from then on');
+  await untilDenied(secure);
   assert.ok((await metric(tunnel, 'sluiceway_denied_total{list="visitors"}')) >= 2);
 });
 

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { encodeProxyHeader } from '../../src/edge/proxy-writer.ts';
+import { hello, serverName } from '../edge/hello-bytes.ts';
 import { freePort } from '../support/free-port.ts';
 import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
 import { startHttp, startTcp } from '../support/upstream.ts';
@@ -93,6 +94,66 @@ test('a request of a trusted proxy is judged by its visitor, and refused with 40
   assert.match(await visit(node.httpPort, named('198.51.100.7')), /^HTTP\/1\.1 403 /);
   assert.match(await visit(node.httpPort, REQUEST), /^HTTP\/1\.1 403 /);
   assert.equal(await visit(tcpPort, 'x'), '', 'TCP has no field that names a visitor');
+});
+
+test('a denied visitor gets no byte over HTTP or TCP, and is counted; everybody else is served', async (t) => {
+  const denying = await startPlace(t, { 'deny-ips': `${ELSEWHERE},::ffff:127.0.0.1` });
+  assert.equal(await visit(denying.node.httpPort, REQUEST), '');
+  assert.equal(await visit(denying.tcpPort, 'x'), '');
+  assert.equal(await denying.node.metric('sluiceway_denied_total{list="visitors"}'), 2);
+  const open = await startPlace(t, { 'deny-ips': ELSEWHERE });
+  assert.match(await visit(open.node.httpPort, REQUEST), /served/);
+  assert.equal(await visit(open.tcpPort, 'x'), 'served');
+  assert.equal(await open.node.metric('sluiceway_denied_total{list="visitors"}'), 0);
+});
+
+test('who is on both lists is denied, and who is on none of them is not allowed', async (t) => {
+  const { node, tcpPort } = await startPlace(t, {
+    'allow-ips': '192.0.2.0/24,2001:db8::/32',
+    'deny-ips': '192.0.2.128/25,2001:db8:1::/48,203.0.113.0/24',
+    'accept-proxy-protocol': '127.0.0.1',
+  });
+  const rows = [
+    ['192.0.2.7', true],
+    ['192.0.2.200', false],
+    ['::ffff:192.0.2.200', false],
+    ['203.0.113.7', false],
+    ['198.51.100.7', false],
+    ['2001:db8::7', true],
+    ['2001:db8:1::7', false],
+  ] as const;
+  for (const [address, isAllowed] of rows) {
+    const to = address.includes(':') ? { address: '2001:db8::5', port: 443 } : ARRIVED;
+    const header = encodeProxyHeader('v2', { address, port: 50_123 }, to);
+    const request = Buffer.concat([header, Buffer.from(REQUEST)]);
+    assert.equal((await visit(node.httpPort, request)).includes('served'), isAllowed, address);
+    assert.equal((await visit(tcpPort, header)).includes('served'), isAllowed, address);
+  }
+});
+
+test('behind a trusted proxy a denied visitor gets 403, and the proxy itself is not judged', async (t) => {
+  const { node, tcpPort } = await startPlace(t, {
+    'deny-ips': `${ELSEWHERE},127.0.0.0/8`,
+    'trusted-proxies': '127.0.0.1',
+  });
+  const named = (address: string): string =>
+    REQUEST.replace('Connection', `X-Forwarded-For: ${address}\r\nConnection`);
+  assert.match(await visit(node.httpPort, named('198.51.100.7')), /served/);
+  assert.match(await visit(node.httpPort, named('192.0.2.7')), /^HTTP\/1\.1 403 /);
+  assert.match(await visit(node.httpPort, named('::ffff:192.0.2.7')), /^HTTP\/1\.1 403 /);
+  assert.match(await visit(node.httpPort, named('198.51.100.7, 192.0.2.7')), /^HTTP\/1\.1 403 /);
+  assert.match(await visit(node.httpPort, REQUEST), /^HTTP\/1\.1 403 /, 'it names nobody');
+  assert.equal(await visit(tcpPort, 'x'), '', 'TCP has no field that names a visitor');
+});
+
+test('before TLS a denied visitor is cut, whoever ends it', async (t) => {
+  const node = await startNode(t, {
+    flags: { 'https-addr': '127.0.0.1:0', 'deny-ips': '127.0.0.0/8' },
+  });
+  const port = await startTcp(t, (socket) => socket.end('served'));
+  await startLocalClient(t, node, { flags: { 'tls-passthrough': `${HOST}=127.0.0.1:${port}` } });
+  assert.equal(await visit(node.httpsPort, hello({ extensions: [serverName(HOST)] })), '');
+  assert.equal(await node.metric('sluiceway_denied_total{list="visitors"}'), 1);
 });
 
 test('a client that is not on the list gets nothing, and balancers their health', async (t) => {

@@ -128,6 +128,13 @@ const SERVER_ROWS: Readonly<Record<string, Row>> = {
       assert.equal(await exchange(node.httpPort, requestFor('/')), '');
     },
   },
+  'deny-ips': {
+    value: () => '127.0.0.0/8',
+    tries: async (t, node) => {
+      await serve(t, node);
+      assert.equal(await exchange(node.httpPort, requestFor('/')), '');
+    },
+  },
   'control-allow-ips': {
     value: () => ELSEWHERE,
     tries: async (_t, node) => assert.equal(await statusWith(node, SECRET), 0),

@@ -7,7 +7,7 @@ import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { type Network, readNetwork } from '../../src/base/network.ts';
-import { NetworkSet } from '../../src/base/network-set.ts';
+import { NetworkSet, networkTable } from '../../src/base/network-set.ts';
 import { AllowLists } from '../../src/shard/allow-lists.ts';
 import { DatagramMeter } from '../../src/shard/datagram-meter.ts';
 import { UdpIngress, type UdpIngressOptions } from '../../src/shard/ingress-udp.ts';
@@ -276,6 +276,18 @@ test('who is no longer on the list is cut', async (t) => {
   const visitors = (): number => new Map(bench.lists.sample()).get('visitors') ?? 0;
   await eventually(WAIT_MS, 'it is denied', async () => assert.equal(visitors(), 2));
   assert.equal(bench.frames(FRAME.OPEN).length, 1);
+});
+
+test('who is denied from now on is cut', async (t) => {
+  const bench = new Bench();
+  const visitor = await bench.open(t);
+  visitor.send('one');
+  await bench.until(FRAME.DATA, 1);
+  bench.lists.replace({ denied: networkTable([networkOf('192.0.2.0/24')]) });
+  assert.equal(bench.ingress.cutDenied(), 0);
+  bench.lists.replace({ denied: networkTable([networkOf('127.0.0.0/8')]) });
+  assert.equal(bench.ingress.cutDenied(), 1);
+  assert.equal(bench.frames(FRAME.FIN).length, 1);
 });
 
 test('peers of --accept-proxy-protocol, and a tunnel without a link, are counted', async (t) => {
