@@ -4,6 +4,7 @@
 
 export interface VisitorLimits {
   readonly connectionsPerAddressMax: number;
+  readonly addressConnectionsPerSecondMax: number;
   readonly tunnelConnectionsMax: number;
   readonly requestsPerSecondMax: number;
   readonly addressRequestsPerSecondMax: number;

@@ -89,6 +89,7 @@ export const RELOADS: Readonly<Record<OptionName, 'live' | 'restart'>> = {
   'keep-alive-timeout': 'live',
   'upstream-response-timeout': 'live',
   'visitor-connections-per-ip-max': 'live',
+  'connections-per-second-per-ip-max': 'live',
   'tunnel-connections-max': 'live',
   'requests-per-second-max': 'live',
   'requests-per-second-per-ip-max': 'live',

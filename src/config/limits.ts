@@ -51,6 +51,7 @@ export const MEMORY_OPTION = {
 
 export const LIMIT_OPTIONS = {
   'visitor-connections-per-ip-max': count('visitor connections of one address at once'),
+  'connections-per-second-per-ip-max': count('new visitor connections a second of one address'),
   'tunnel-connections-max': count('open streams of one tunnel at once'),
   'requests-per-second-max': count('HTTP requests a second, of all visitors'),
   'requests-per-second-per-ip-max': count('HTTP requests a second of one address'),
@@ -64,6 +65,7 @@ export const LIMIT_OPTIONS = {
 export function buildLimits(values: ValuesOf<typeof LIMIT_OPTIONS>): VisitorLimits {
   return {
     connectionsPerAddressMax: values['visitor-connections-per-ip-max'],
+    addressConnectionsPerSecondMax: values['connections-per-second-per-ip-max'],
     tunnelConnectionsMax: values['tunnel-connections-max'],
     requestsPerSecondMax: values['requests-per-second-max'],
     addressRequestsPerSecondMax: values['requests-per-second-per-ip-max'],

@@ -64,6 +64,7 @@ export function shareLimits(limits: VisitorLimits, accepting: number): VisitorLi
   const share = (limit: number): number => Math.ceil(limit / accepting);
   return {
     connectionsPerAddressMax: share(limits.connectionsPerAddressMax),
+    addressConnectionsPerSecondMax: share(limits.addressConnectionsPerSecondMax),
     tunnelConnectionsMax: share(limits.tunnelConnectionsMax),
     requestsPerSecondMax: share(limits.requestsPerSecondMax),
     addressRequestsPerSecondMax: share(limits.addressRequestsPerSecondMax),

@@ -34,6 +34,8 @@ export interface Arrival {
   readonly first?: Buffer;
   /** A PROXY header from this visitor is none of a proxy: cut it. */
   readonly refusesProxy?: boolean;
+  /** Its address' rate of connections was asked already: each counts once. */
+  readonly isRated?: boolean;
 }
 
 export type Enter = (socket: Socket, arrival: Arrival) => void;

@@ -55,13 +55,14 @@ export class HttpIngress implements VisitorHome {
     const { ledger } = this.#context;
     const address = options.visitor?.address ?? socket.remoteAddress;
     const counted = address === undefined ? undefined : this.countedAs(plainAddress(address));
-    const judged = counted === undefined ? undefined : ledger.judge(counted, 'anybody');
+    const judged = counted === undefined ? undefined : this.#judge(counted, options, 'anybody');
     if (counted === undefined || judged?.code !== 'SLW_NONE') {
       this.#serve(socket, options, judged);
       return;
     }
     const place = ledger.enter(counted);
-    const { first: _first, ...seen } = options;
+    const { first: _first, ...rest } = options;
+    const seen = { ...rest, isRated: true };
     door.admit(socket, options, {
       onSettled: () => ledger.leave(place),
       onVisitor: (first) => this.#serve(socket, first === undefined ? seen : { ...seen, first }),
@@ -73,7 +74,7 @@ export class HttpIngress implements VisitorHome {
     const arrival = arrivalOf(socket, options);
     const { ledger } = this.#context;
     const counted = arrival === undefined ? '' : this.countedAs(arrival.visitor.address);
-    const admission = arrival === undefined ? undefined : (judged ?? ledger.judge(counted));
+    const admission = arrival === undefined ? undefined : (judged ?? this.#judge(counted, options));
     // Without an address the visitor is gone already.
     if (arrival === undefined || admission?.isTold !== true) {
       turnAway(socket);
@@ -86,6 +87,12 @@ export class HttpIngress implements VisitorHome {
     visitor.seat = this.#visitors.enter(visitor);
     if (admission.code !== 'SLW_NONE') visitor.refuse(admission.code);
     if (options.first !== undefined) visitor.onRead(options.first);
+  }
+
+  #judge(counted: string, { isRated }: AcceptOptions, who?: 'anybody'): Admission {
+    const { ledger, clock } = this.#context;
+    if (isRated === true) return ledger.judge(counted, who);
+    return ledger.arrive(counted, clock.nowMs(), who);
   }
 
   /** A trusted proxy's connections carry many visitors, and no address is theirs alone. */

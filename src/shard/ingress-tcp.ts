@@ -48,9 +48,9 @@ export class TcpIngress {
   accept(tunnel: string, socket: Socket, arrival: Arrival = DIRECT): void {
     const { router, limits, clock, ledger, access } = this.#options;
     const visitor = visitorOf(socket, arrival);
-    const isOver = visitor !== undefined && ledger.judge(visitor.address).code !== 'SLW_NONE';
+    const nowMs = clock.nowMs();
     // Without an address the visitor is gone already.
-    if (isOver || visitor === undefined) {
+    if (visitor === undefined || !this.#hasRoom(visitor, arrival, nowMs)) {
       turnAway(socket);
       return;
     }
@@ -60,7 +60,6 @@ export class TcpIngress {
     }
     const place = ledger.enter(visitor.address);
     socket.on('close', () => ledger.leave(place));
-    const nowMs = clock.nowMs();
     const origin = { tunnel, visitor: visitor.address };
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
     const relays = this.#relays;
@@ -90,6 +89,12 @@ export class TcpIngress {
       new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));
     }
     if (arrival.first !== undefined) relay.begin(arrival.first);
+  }
+
+  #hasRoom({ address }: VisitorInfo, { isRated }: Arrival, nowMs: number): boolean {
+    const { ledger } = this.#options;
+    const { code } = isRated === true ? ledger.judge(address) : ledger.arrive(address, nowMs);
+    return code === 'SLW_NONE';
   }
 
   #admits(tunnel: string, { address }: VisitorInfo): boolean {

@@ -61,6 +61,7 @@ export class Ingress {
   readonly #tls: TlsFront;
   /** Undefined: every visitor comes by itself. */
   readonly #arrivals: Arrivals | undefined;
+  readonly #ledger: VisitorLedger;
   readonly #life: ShardLife;
   readonly #listeners: Listeners;
   readonly #lists: AllowLists;
@@ -75,6 +76,7 @@ export class Ingress {
     const { visitors, inspector, ledgerLimits, logins, door } = options;
     const onLimited = meters.onLimited.bind(meters);
     const ledger = new VisitorLedger(ledgerLimits, onLimited);
+    this.#ledger = ledger;
     const access = visitors.accessLog ? new AccessLog(life.createAccessLog()) : undefined;
     const shared = { router, limits, clock, ledger, access };
     const challenges = new AcmeChallenges(clock);
@@ -133,6 +135,7 @@ export class Ingress {
     this.udp.sweep(nowMs);
     this.#tls.sweep(nowMs);
     this.#arrivals?.sweep(nowMs);
+    this.#ledger.sweep(nowMs);
   }
 
   /** The thread ends: nobody takes what was not sent for all there was. */

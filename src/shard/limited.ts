@@ -6,6 +6,7 @@
 const LIMITS = [
   'visitor-connections',
   'visitor-connections-per-ip',
+  'connections-per-second-per-ip',
   'tunnel-connections',
   'requests-per-second',
   'requests-per-second-per-ip',

@@ -59,8 +59,9 @@ export function applySettings(parts: LiveParts, live: LiveSettings): void {
   Object.assign(parts.settings, settings);
   Object.assign(parts.limits, limits);
   const { visitorConnectionsMax } = settings;
-  const { connectionsPerAddressMax } = limits;
-  Object.assign(parts.ledgerLimits, { visitorConnectionsMax, connectionsPerAddressMax });
+  const { connectionsPerAddressMax, addressConnectionsPerSecondMax } = limits;
+  const ofAddress = { connectionsPerAddressMax, addressConnectionsPerSecondMax };
+  Object.assign(parts.ledgerLimits, { visitorConnectionsMax, ...ofAddress });
   log.level = settings.logLevel;
   http.setBodyLimit(limits.requestBodyBytesMax);
   if (GATE_RATES.some(differs)) http.setGate(createRequestGate(limits, onLimited));

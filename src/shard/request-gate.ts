@@ -1,16 +1,13 @@
 // May one more request pass? Counts requests a second in all, by visitor address and by tunnel.
 //
-// Invariant: an address and a tunnel are known for as long as they have used up something within
-// the last second, so that the maps empty themselves; with the map of addresses full, an address
-// that is not in it is refused and not let through. Must not know: HTTP, sockets.
+// Invariant: a tunnel, as an address (address-rates.ts), is known for as long as it has used up
+// something within the last second, so that the map empties itself; an address that cannot be
+// remembered is refused and not let through. Must not know: HTTP, sockets.
 
-import { addressKey } from '../base/address-key.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
+import { AddressRates } from './address-rates.ts';
 import type { Limit } from './limited.ts';
-
-/** Addresses within a second: more than a shard can answer requests in it (some 20,000). */
-const ADDRESSES_MAX = 65_536;
 
 export interface RequestRates {
   /** Each 0 for off. */
@@ -22,18 +19,21 @@ export interface RequestRates {
 export class RequestGate {
   readonly #rates: RequestRates;
   readonly #onLimited: (limit: Limit) => void;
-  readonly #addresses = new Map<string, TokenBucket>();
+  /** Undefined: it is off. */
+  readonly #addresses: AddressRates | undefined;
   readonly #tunnels = new Map<string, TokenBucket>();
   #all: TokenBucket | undefined;
 
   constructor(rates: RequestRates, onLimited: (limit: Limit) => void) {
     this.#rates = rates;
+    const { addressRequestsPerSecondMax: ofAddress } = rates;
+    this.#addresses = ofAddress === 0 ? undefined : new AddressRates(ofAddress);
     this.#onLimited = onLimited;
   }
 
   /** Buckets that have something to remember. */
   get size(): number {
-    return this.#addresses.size + this.#tunnels.size;
+    return (this.#addresses?.size ?? 0) + this.#tunnels.size;
   }
 
   /** A code when the request must wait. `tunnel` is undefined when it names none. */
@@ -48,22 +48,14 @@ export class RequestGate {
 
   /** About once a second: forgets who owes nothing. */
   sweep(nowMs: number): void {
-    for (const buckets of [this.#addresses, this.#tunnels]) {
-      for (const [key, bucket] of buckets) if (bucket.isFull(nowMs)) buckets.delete(key);
-    }
+    this.#addresses?.sweep(nowMs);
+    const tunnels = this.#tunnels;
+    for (const [tunnel, bucket] of tunnels) if (bucket.isFull(nowMs)) tunnels.delete(tunnel);
   }
 
   #ofAddress(address: string, nowMs: number): Limit | undefined {
-    const rate = this.#rates.addressRequestsPerSecondMax;
-    if (rate === 0) return undefined;
-    const key = addressKey(address);
-    let bucket = this.#addresses.get(key);
-    if (bucket === undefined) {
-      if (this.#addresses.size >= ADDRESSES_MAX) return 'requests-per-second-per-ip';
-      bucket = new TokenBucket(rate, nowMs);
-      this.#addresses.set(key, bucket);
-    }
-    return bucket.take(nowMs) ? undefined : 'requests-per-second-per-ip';
+    const isWithin = this.#addresses?.take(address, nowMs) ?? true;
+    return isWithin ? undefined : 'requests-per-second-per-ip';
   }
 
   #ofAll(nowMs: number): Limit | undefined {

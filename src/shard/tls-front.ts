@@ -71,12 +71,12 @@ export class TlsFront {
 
   /** Takes `socket`, which must be `allowHalfOpen` and is read by nobody. */
   accept(socket: Socket, arrival: Arrival = DIRECT): void {
-    const { ledger, countedAs } = this.#options;
+    const { ledger, countedAs, clock } = this.#options;
     const address = arrival.visitor?.address ?? socket.remoteAddress;
     const counted = address === undefined ? undefined : countedAs(plainAddress(address));
     // No answer can be given before a handshake, so beyond a limit there is only a cut. Without an
     // address the visitor is gone already.
-    if (counted === undefined || ledger.judge(counted).code !== 'SLW_NONE') {
+    if (counted === undefined || ledger.arrive(counted, clock.nowMs()).code !== 'SLW_NONE') {
       turnAway(socket);
       return;
     }
@@ -85,7 +85,8 @@ export class TlsFront {
     const settle = (outcome: Settled<Hello>): void => {
       // Whoever takes the socket enters it anew.
       ledger.leave(place);
-      this.#settle(socket, outcome, { ...arrival, first: reader.bytes });
+      const seen = { ...arrival, first: reader.bytes, isRated: counted !== '' };
+      this.#settle(socket, outcome, seen);
     };
     this.#waiting.enter(socket, reader, settle, arrival.first);
   }

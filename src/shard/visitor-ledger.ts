@@ -1,23 +1,29 @@
-// How many visitor connections a shard has, HTTP and TCP together, in all and by address.
+// How many visitor connections a shard has, HTTP and TCP together, in all and by address, and how
+// many new ones a second by address.
 //
 // Invariant: what was entered leaves once, so no count is below zero; an address is known only
-// while it has connections, so that the map is bounded by them; who is refused is not entered,
-// unless it is to be told so. Must not know: sockets, or what a connection is for.
+// while it has connections, so that the map is bounded by them, or as its rate is
+// (address-rates.ts); who is refused is not entered, unless it is to be told so. Must not know:
+// sockets, or what a connection is for.
 
 import { addressKey } from '../base/address-key.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { memoryPressure, PRESSURE } from '../base/memory-pressure.ts';
+import { AddressRates } from './address-rates.ts';
 import type { Limit } from './limited.ts';
 
 /** Visitors beyond the limit who get an answer at the same time. Guess. */
 const SURPLUS_MAX = 256;
-/** Of those, from one address beyond its own limit: it must not use up the places of all. Guess. */
+/** Of those, from one address beyond its own limit: it must not use up the places of all. As many
+ * a second are told that they come too often, for likewise. Guess. */
 const ADDRESS_SURPLUS_MAX = 16;
 
 export interface LedgerLimits {
   readonly visitorConnectionsMax: number;
   /** 0 is off. */
   readonly connectionsPerAddressMax: number;
+  /** Absent or 0 is off. */
+  readonly addressConnectionsPerSecondMax?: number;
 }
 
 /** May a visitor come in? `code` says why not; `isTold` whether there is room to say so. */
@@ -32,6 +38,9 @@ export class VisitorLedger {
   readonly #limits: LedgerLimits;
   readonly #onLimited: (limit: Limit) => void;
   readonly #addresses = new Map<string, number>();
+  readonly #told = new AddressRates(ADDRESS_SURPLUS_MAX);
+  /** Made anew when the rate has changed. */
+  #rates = new AddressRates(0);
   #count = 0;
   /** Connections there were when memory became full; undefined while it is not. */
   #fullCount: number | undefined;
@@ -47,6 +56,31 @@ export class VisitorLedger {
 
   get addressesCount(): number {
     return this.#addresses.size;
+  }
+
+  /** Addresses whose rate has something to remember. */
+  get ratedCount(): number {
+    return this.#rates.size + this.#told.size;
+  }
+
+  /**
+   * As `judge`, of a connection that is new: takes one of those that its address may open a second.
+   * Who may not come in for another reason takes none.
+   */
+  arrive(address: string, nowMs: number, who: 'visitor' | 'anybody' = 'visitor'): Admission {
+    const admission = this.judge(address, who);
+    const { addressConnectionsPerSecondMax: perSecond = 0 } = this.#limits;
+    if (perSecond === 0 || address === '' || admission.code !== 'SLW_NONE') return admission;
+    if (this.#rates.perSecond !== perSecond) this.#rates = new AddressRates(perSecond);
+    if (this.#rates.take(address, nowMs)) return admission;
+    this.#onLimited('connections-per-second-per-ip');
+    return { code: 'SLW_HTTP_ADDRESS_LIMIT', isTold: this.#told.take(address, nowMs) };
+  }
+
+  /** About once a second: forgets who has not come for a second. */
+  sweep(nowMs: number): void {
+    this.#rates.sweep(nowMs);
+    this.#told.sweep(nowMs);
   }
 
   /**

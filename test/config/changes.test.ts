@@ -39,6 +39,7 @@ const ROWS: readonly (readonly [string, string, 'live' | 'restart'])[] = [
   ['half-close-timeout', '3s', 'live'],
   ['visitor-connections-max', '7', 'live'],
   ['visitor-connections-per-ip-max', '7', 'live'],
+  ['connections-per-second-per-ip-max', '7', 'live'],
   ['tunnel-connections-max', '7', 'live'],
   ['requests-per-second-max', '7', 'live'],
   ['requests-per-second-per-ip-max', '7', 'live'],

@@ -39,6 +39,7 @@ describe('the server configuration', () => {
       accessLog: false,
       limits: {
         connectionsPerAddressMax: 0,
+        addressConnectionsPerSecondMax: 0,
         tunnelConnectionsMax: 0,
         requestsPerSecondMax: 0,
         addressRequestsPerSecondMax: 0,

@@ -10,6 +10,7 @@ import { configInput, problemsOf, TOKEN } from './input.ts';
 
 const TABLE: Readonly<Record<string, readonly [keyof VisitorLimits, string, number]>> = {
   'visitor-connections-per-ip-max': ['connectionsPerAddressMax', '7', 7],
+  'connections-per-second-per-ip-max': ['addressConnectionsPerSecondMax', '7', 7],
   'tunnel-connections-max': ['tunnelConnectionsMax', '7', 7],
   'requests-per-second-max': ['requestsPerSecondMax', '7', 7],
   'requests-per-second-per-ip-max': ['addressRequestsPerSecondMax', '7', 7],

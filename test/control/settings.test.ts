@@ -6,6 +6,7 @@ import { serverConfig } from '../support/configs.ts';
 const FLAGS = {
   'visitor-connections-max': '10',
   'visitor-connections-per-ip-max': '10',
+  'connections-per-second-per-ip-max': '9',
   'requests-per-second-max': '1',
   'tunnel-bytes-in-per-second-max': '1MiB',
   'request-body-max': '1MiB',
@@ -15,6 +16,7 @@ test('each accepting shard gets a share, rounded up, of what is of the whole ser
   const config = serverConfig(FLAGS);
   const { limits } = await visitorSettings(config, 4);
   assert.equal(limits.connectionsPerAddressMax, 3);
+  assert.equal(limits.addressConnectionsPerSecondMax, 3);
   assert.equal(limits.requestsPerSecondMax, 1, 'a share of a limit is never none');
   assert.equal(limits.tunnelBytesInPerSecondMax, 256 * 1024);
   assert.equal(limits.requestBodyBytesMax, 1024 * 1024, 'of one request, so not divided');

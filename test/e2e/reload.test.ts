@@ -218,6 +218,34 @@ test('a malformed file is named with line and column; log level and limits chang
   for (const socket of [first, ...others]) socket?.destroy();
 });
 
+test('the rate of connections of an address is switched on and off live', async (t) => {
+  const { tunnel, port, write } = await startPlace(t, 'log-level: debug\n', '');
+  const server = tunnel.process;
+  const cuts = async (): Promise<number> => {
+    const visits = await Promise.all(Array.from({ length: 20 }, () => visit(port)));
+    for (const socket of visits) socket?.destroy();
+    return visits.filter((socket) => socket === undefined).length;
+  };
+  const reload = async (text: string): Promise<void> => {
+    const before = server.stderr.length;
+    await write('server.yaml', `log-level: debug\n${text}`);
+    server.kill('SIGHUP');
+    for (const shard of [0, 1]) {
+      const isTaken = isLine('settings taken over', `"shard":${shard}`);
+      await server.line('taken over', (line) => {
+        return isTaken(line) && server.stderr.lastIndexOf(line) >= before;
+      });
+    }
+  };
+  assert.equal(await cuts(), 0);
+  await reload('connections-per-second-per-ip-max: 2\n');
+  assert.ok((await cuts()) > 0);
+  const series = 'sluiceway_limited_total{limit="connections-per-second-per-ip"}';
+  assert.ok((await metric(tunnel, series)) > 0);
+  await reload('');
+  assert.equal(await cuts(), 0);
+});
+
 test('the inspector is switched on and off while visitors come', async (t) => {
   const { tunnel, write } = await startPlace(t, 'log-level: debug\n', '');
   const host = 'seen.example.com';

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
+import { encodeProxyHeader } from '../../src/edge/proxy-writer.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import type { Flags } from '../support/configs.ts';
 import { freePort } from '../support/free-port.ts';
@@ -26,6 +27,8 @@ import {
 } from '../support/upstream.ts';
 
 const HOST = 'site.example.com';
+const REQUEST = `GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`;
+const ARRIVED = { address: '203.0.113.5', port: 443 };
 const MIB = 1024 * 1024;
 
 interface Scene {
@@ -90,6 +93,55 @@ test('--visitor-connections-per-ip-max: 429 for HTTP, a cut for TCP', async (t) 
   assert.deepEqual([refused.status, refused.headers['retry-after']], [429, '1']);
   assert.equal(await isCut(on.tcpPort), true);
   assert.equal(await limited(on.node, 'visitor-connections-per-ip'), 2);
+});
+
+/** What comes back, where a visitor that is served ends by itself. */
+async function echoOnce(port: number): Promise<string> {
+  return await sendRaw(port, Buffer.from('hello'), { halfClose: true });
+}
+
+const RATE = 'connections-per-second-per-ip';
+
+test('--connections-per-second-per-ip-max: 429 for HTTP, then a cut, and a cut for TCP', async (t) => {
+  const on = await scene(t, {}, { SLUICEWAY_CONNECTIONS_PER_SECOND_PER_IP_MAX: '3' });
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, () => sendRaw(on.node.httpPort, Buffer.from(REQUEST))),
+  );
+  const [served, refused, cut] = [/^HTTP\/1\.1 200 /, /^HTTP\/1\.1 429 /, /^$/].map((kind) =>
+    answers.filter((answer) => kind.test(answer)),
+  ) as [string[], string[], string[]];
+  assert.equal(served.length + refused.length + cut.length, 40);
+  // Three at once, and three more for each second that forty connections took.
+  assert.ok(served.length >= 3 && served.length <= 15, `${served.length} were served`);
+  assert.ok(refused.length >= 16 && cut.length > 0, `${refused.length} told, ${cut.length} cut`);
+  for (const answer of refused) assert.match(answer, /\r\nRetry-After: 1\r\n/);
+  assert.equal(await limited(on.node, RATE), refused.length + cut.length);
+  const echoes = await Promise.all(Array.from({ length: 20 }, () => echoOnce(on.tcpPort)));
+  assert.ok(echoes.includes(''), 'HTTP and TCP together');
+});
+
+test('--connections-per-second-per-ip-max counts by the address of a PROXY header', async (t) => {
+  const on = await scene(t, { [`${RATE}-max`]: '1', 'accept-proxy-protocol': '127.0.0.1' });
+  const from = (address: string): Promise<string> => {
+    const header = encodeProxyHeader('v2', { address, port: 50_123 }, ARRIVED);
+    return sendRaw(on.node.httpPort, Buffer.concat([header, Buffer.from(REQUEST)]));
+  };
+  const visitors = Array.from({ length: 8 }, (_, index) => `192.0.2.${index + 1}`);
+  for (const answer of await Promise.all(visitors.map(from))) assert.match(answer, /^HTTP.* 200 /);
+  assert.equal(await limited(on.node, RATE), 0);
+  const again = await Promise.all(Array.from({ length: 8 }, () => from('198.51.100.7')));
+  assert.ok(again.some((answer) => answer.startsWith('HTTP/1.1 429 ')));
+});
+
+test('--connections-per-second-per-ip-max is not for a trusted proxy, but on its TCP', async (t) => {
+  const on = await scene(t, { [`${RATE}-max`]: '1', 'trusted-proxies': '127.0.0.1' });
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, () => sendRaw(on.node.httpPort, Buffer.from(REQUEST))),
+  );
+  for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 200 /);
+  assert.equal(await limited(on.node, RATE), 0);
+  const echoes = await Promise.all(Array.from({ length: 8 }, () => echoOnce(on.tcpPort)));
+  assert.ok(echoes.includes('hello') && echoes.includes(''), `${echoes}`);
 });
 
 test('--tunnel-connections-max: 503 for HTTP, a close for TCP, each tunnel for itself', async (t) => {

@@ -229,6 +229,22 @@ test('no name, a name of nobody, and what is no TLS: an alert or a cut, counted'
   assert.equal(error, 'ERR_SSL_TLSV1_UNRECOGNIZED_NAME');
 });
 
+test('a visitor counts once for the connections that its address may open a second', async (t) => {
+  const rate = 'connections-per-second-per-ip';
+  const node = await startNode(t, { flags: { ...HTTPS, [`${rate}-max`]: '2', shards: '1' } });
+  const port = await startTls(t, UPSTREAM_A);
+  await serveNames(t, node, [`a.example.com=${LOOPBACK}:${port}`]);
+  const pair = UPSTREAM_A;
+  await Promise.all([0, 1].map(() => visit(t, { port: node.httpsPort, pair })));
+  const limited = `sluiceway_limited_total{limit="${rate}"}`;
+  assert.equal(await node.metric(limited), 0, 'two of two');
+  const named = hello({ extensions: [serverName('nobody.example.com')] });
+  const all = await Promise.all(Array.from({ length: 9 }, () => sendRaw(node.httpsPort, named)));
+  const cut = all.filter((answer) => answer === '').length;
+  assert.ok(cut > 0, 'beyond it a cut, before the handshake');
+  assert.equal(await node.metric(limited), cut);
+});
+
 /** How Node names the end of a handshake for a host that nobody serves. */
 async function refusalOf(t: TestContext, port: number): Promise<string> {
   const visitor = connect({ port, host: LOOPBACK, servername: 'nobody.example.com' });

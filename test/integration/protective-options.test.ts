@@ -235,6 +235,15 @@ const SERVER_ROWS: Readonly<Record<string, Row>> = {
       assert.doesNotMatch(answer, /^HTTP\/1\.1 200/u);
     },
   },
+  'connections-per-second-per-ip-max': {
+    value: () => '1',
+    tries: async (t, node) => {
+      await serve(t, node);
+      const asking = Array.from({ length: 9 }, () => exchange(node.httpPort, requestFor('/')));
+      const answers = await Promise.all(asking);
+      assert.ok(answers.some((one) => /^HTTP\/1\.1 429/u.test(one)));
+    },
+  },
   'requests-per-second-per-ip-max': {
     value: () => '1',
     tries: async (t, node) => {

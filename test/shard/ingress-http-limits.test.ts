@@ -196,6 +196,35 @@ test('counts each refused visitor once, also where links come in on the same por
   }
 });
 
+test('takes one of the rate of an address for each visitor, also where links come in', async (t) => {
+  const onLink = (): void => assert.fail('nobody is a link');
+  const clock = new FakeClock();
+  const door = new LinkDoor({
+    ...{ schemes: ['http'], clock, limits: LIMITS, onLink },
+    ...{ upgradeTimeoutMs: 10_000, connectionsMax: 10 },
+  });
+  for (const more of [{}, { door }]) {
+    const limited: string[] = [];
+    const limits = { visitorConnectionsMax: 100, connectionsPerAddressMax: 0 };
+    const ledger = new VisitorLedger({ ...limits, addressConnectionsPerSecondMax: 2 }, (limit) =>
+      limited.push(limit),
+    );
+    const { edge, upstream, visitor } = await scene(t, { ingress: { ledger, ...more } });
+    visitor.send(GET);
+    await (await upstream.next()).read(HEAD_END);
+    const second = await edge.visit();
+    second.send(GET);
+    await (await upstream.next()).read(HEAD_END);
+    assert.deepEqual(limited, []);
+    for (const count of [1, 2]) {
+      const refused = await edge.visit();
+      assert.match(await refused.readEnd(), /^HTTP\/1\.1 429 [\s\S]*\r\nRetry-After: 1\r\n/);
+      assert.deepEqual(limited, Array(count).fill('connections-per-second-per-ip'));
+    }
+    for (const { socket } of [visitor, second]) socket.resetAndDestroy();
+  }
+});
+
 test("sends the operator's page as it is, to HEAD without its body", async (t) => {
   const text = '<h1>Später €</h1>';
   const pages = new Pages([[404, text]]);

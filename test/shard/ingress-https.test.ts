@@ -31,15 +31,21 @@ interface SecureEdge extends Edge {
 
 async function startSecureEdge(
   t: TestContext,
-  options: { readonly hstsMaxAgeSeconds?: number; readonly connectionsMax?: number } = {},
+  options: {
+    readonly hstsMaxAgeSeconds?: number;
+    readonly connectionsMax?: number;
+    readonly addressConnectionsPerSecondMax?: number;
+  } = {},
 ): Promise<SecureEdge> {
   const log = new LogLines('shard');
   let https: HttpsIngress | undefined;
   let front: TlsFront | undefined;
   const { hstsMaxAgeSeconds = 0, connectionsMax = LIMITS.visitorConnectionsMax } = options;
+  const { addressConnectionsPerSecondMax = 0 } = options;
   const ledger = new VisitorLedger({
     visitorConnectionsMax: connectionsMax,
     connectionsPerAddressMax: 0,
+    addressConnectionsPerSecondMax,
   });
   const settings = { hstsMaxAgeSeconds, redirectPort: 0 };
   const edge = await startEdge(t, {
@@ -338,4 +344,20 @@ test('a certificate that cannot be used leaves the old one', async (t) => {
   assert.equal(failures[0]?.[0], 'a.test');
   await secure(t, edge, { servername: 'a.test' });
   assert.equal(await refusal(t, edge, { servername: 'b.test' }), NO_NAME);
+});
+
+test('a visitor takes of the rate of its address once, before and behind its handshake', async (t) => {
+  const edge = await startSecureEdge(t, { addressConnectionsPerSecondMax: 2 });
+  const upstream = await edge.upstream('a.test');
+  const ask = async (): Promise<string> => {
+    const visitor = new Peer(await secure(t, edge, { servername: 'a.test' }));
+    visitor.send('GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n');
+    const peer = await upstream.next();
+    await peer.read('\r\n\r\n');
+    peer.send('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    return await visitor.readEnd();
+  };
+  for (const _one of [1, 2])
+    assert.match(await within(WAIT_MS, 'an answer', ask()), /^HTTP.* 200 /);
+  assert.equal(await refusal(t, edge, { servername: 'a.test' }), 'ECONNRESET', 'the third is cut');
 });

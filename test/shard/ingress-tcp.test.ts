@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { AccessLog } from '../../src/shard/access-log.ts';
+import type { Arrival } from '../../src/shard/arrivals.ts';
 import { TcpIngress, type TcpIngressOptions } from '../../src/shard/ingress-tcp.ts';
 import { VisitorLedger } from '../../src/shard/visitor-ledger.ts';
 import { FRAME } from '../../src/wire/frame.ts';
@@ -161,4 +162,24 @@ test('a client that gives up who speaks first is passed over, and does not draw 
   assert.equal(visits.filter((link) => link === 'bad/1').length, 1, String(visits));
   clock.advance(10_000);
   assert.equal(await visit(), 'bad/1', 'it is asked again');
+});
+
+test('a visitor takes of the rate of its address, unless it has', async (t) => {
+  const bench = new Bench(t);
+  const limits = { visitorConnectionsMax: 100, connectionsPerAddressMax: 0 };
+  const ledger = new VisitorLedger({ ...limits, addressConnectionsPerSecondMax: 1 });
+  const ingress = createIngress(bench, { ledger });
+  bench.apply('add', TUNNEL, 'one/1');
+  const visit = async (arrival: Arrival): Promise<number> => {
+    const { ours } = await createSocketPair(t);
+    ingress.accept(TUNNEL, ours, arrival);
+    return bench.opener.chosen.length;
+  };
+  const visitor = (address: string) => ({ visitor: { address, port: 7 } });
+  assert.equal(await visit({ isRated: true }), 1);
+  assert.equal(await visit({}), 2, 'its first');
+  assert.equal(await visit({}), 2, 'cut');
+  assert.equal(await visit(visitor('192.0.2.1')), 3, 'another that a proxy names');
+  assert.equal(await visit(visitor('192.0.2.1')), 3);
+  assert.equal(await visit({ isRated: true }), 4);
 });

@@ -147,7 +147,8 @@ test('bytes behind a PROXY header are the first of the hello, and the visitor is
   assert.deepEqual([bench.ledger.count, bench.ledger.addressesCount], [1, 1]);
   theirs.write(NAMED.subarray(20));
   await until('it is passed', () => bench.passed.length === 1);
-  assert.deepEqual(bench.passed[0]?.arrival, { visitor, first: NAMED, refusesProxy: false });
+  const seen = { visitor, first: NAMED, isRated: true, refusesProxy: false };
+  assert.deepEqual(bench.passed[0]?.arrival, seen);
   bench.checkEmpty();
   // The same, with all of it behind the header.
   await visit(t, bench, { visitor, first: NAMED });
@@ -362,3 +363,34 @@ test('what real clients send is passed or terminated by the same reading', async
 function connectPlain(port: number): Socket {
   return createConnection({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
 }
+
+test('an address takes of its rate here, and whoever takes the visitor over is told', async (t) => {
+  const rated: (boolean | undefined)[] = [];
+  for (const [counted, isRated] of [
+    ['192.0.2.1', true],
+    ['', false],
+  ] as const) {
+    const limits = { visitorConnectionsMax: 10, connectionsPerAddressMax: 0 };
+    const ledger = new VisitorLedger({ ...limits, addressConnectionsPerSecondMax: 1 });
+    const front = new TlsFront({
+      ...{ ledger, clock: new FakeClock(), log: new LogLines('shard').log },
+      ...{ matchServerName: () => `tls:${PASSED}`, countedAs: () => counted },
+      pass: (_tunnel, socket, arrival) => {
+        rated.push(arrival.isRated);
+        socket.destroy();
+      },
+      onRefused: () => assert.fail('nobody is refused'),
+      terminator: { accept: () => false, hasExactly: () => false },
+    });
+    const first = await createSocketPair(t);
+    front.accept(first.ours, { first: NAMED });
+    assert.deepEqual(rated.splice(0), [isRated]);
+    const second = await createSocketPair(t);
+    front.accept(second.ours, { first: NAMED });
+    assert.deepEqual(
+      rated.splice(0),
+      isRated ? [] : [false],
+      'a second is cut, or is nobody alone',
+    );
+  }
+});

@@ -102,3 +102,84 @@ test('of those whom memory keeps out no more are told than of those beyond the l
     assert.equal(ledger.judge('192.0.2.2').code, 'SLW_NONE');
   }
 });
+
+const RATED = {
+  visitorConnectionsMax: 1000,
+  connectionsPerAddressMax: 0,
+  addressConnectionsPerSecondMax: 2,
+};
+
+test('an address opens a second worth of connections at once, and then its rate', () => {
+  const limited: string[] = [];
+  const ledger = new VisitorLedger(RATED, (limit) => limited.push(limit));
+  const passing = (address: string, nowMs: number): number =>
+    [1, 2, 3, 4].filter(() => ledger.arrive(address, nowMs).code === 'SLW_NONE').length;
+  assert.equal(passing('192.0.2.1', 0), 2);
+  assert.equal(passing('::ffff:192.0.2.1', 0), 0, 'the same address');
+  assert.equal(passing('192.0.2.2', 0), 2);
+  assert.equal(passing('2001:db8::1', 0), 2);
+  assert.equal(passing('2001:db8::ffff:1', 0), 0, 'the same /64');
+  assert.equal(passing('2001:db8:0:1::1', 0), 2);
+  assert.equal(passing('', 0), 4, 'nobody alone');
+  assert.equal(passing('192.0.2.1', 499), 0);
+  assert.equal(passing('192.0.2.1', 500), 1);
+  assert.equal(passing('192.0.2.1', 60_000), 2, 'and saves up no more');
+  assert.deepEqual(new Set(limited), new Set(['connections-per-second-per-ip']));
+  assert.equal(ledger.judge('192.0.2.1').code, 'SLW_NONE', 'a look takes none');
+});
+
+test('who comes too often is told sixteen times a second, and is served at its rate all the same', () => {
+  const ledger = new VisitorLedger(RATED);
+  const flood = (nowMs: number) => Array.from({ length: 30 }, () => ledger.arrive('::1', nowMs));
+  for (const nowMs of [0, 1000, 2000]) {
+    const admissions = flood(nowMs);
+    const refused = admissions.slice(2);
+    assert.deepEqual(
+      admissions.slice(0, 2).map(({ code }) => code),
+      ['SLW_NONE', 'SLW_NONE'],
+    );
+    assert.ok(refused.every(({ code }) => code === 'SLW_HTTP_ADDRESS_LIMIT'));
+    assert.deepEqual(
+      refused.map(({ isTold }) => isTold),
+      [...Array(16).fill(true), ...Array(12).fill(false)],
+    );
+  }
+});
+
+test('a connection that may not come in for another reason takes nothing of the rate', () => {
+  const ledger = new VisitorLedger({ ...RATED, connectionsPerAddressMax: 1 });
+  const place = ledger.enter('192.0.2.1');
+  for (let tries = 0; tries < 5; tries += 1) ledger.arrive('192.0.2.1', 0);
+  assert.equal(ledger.ratedCount, 0);
+  ledger.leave(place);
+  assert.equal(ledger.arrive('192.0.2.1', 0).code, 'SLW_NONE');
+});
+
+test('addresses are forgotten after a second, and strangers refused when no more fit', () => {
+  const ledger = new VisitorLedger(RATED);
+  for (let visitor = 0; visitor < 65_536; visitor += 1) {
+    assert.equal(ledger.arrive(`v${visitor}`, 0).code, 'SLW_NONE');
+  }
+  assert.equal(ledger.arrive('one too many', 0).code, 'SLW_HTTP_ADDRESS_LIMIT');
+  ledger.sweep(499);
+  assert.equal(ledger.ratedCount, 65_536);
+  ledger.sweep(500);
+  assert.equal(ledger.ratedCount, 0);
+  assert.equal(ledger.arrive('one too many', 500).code, 'SLW_NONE');
+});
+
+test('a rate that changes begins anew, and one that is off remembers nobody', () => {
+  const limits = { ...RATED };
+  const ledger = new VisitorLedger(limits);
+  const passing = (): number =>
+    Array.from({ length: 9 }, () => ledger.arrive('192.0.2.1', 0).code).filter(
+      (code) => code === 'SLW_NONE',
+    ).length;
+  assert.deepEqual([passing(), passing()], [2, 0]);
+  limits.addressConnectionsPerSecondMax = 3;
+  assert.deepEqual([passing(), passing()], [3, 0]);
+  limits.addressConnectionsPerSecondMax = 0;
+  assert.deepEqual([passing(), passing()], [9, 9]);
+  ledger.sweep(1000);
+  assert.equal(ledger.ratedCount, 0);
+});
