@@ -119,11 +119,10 @@ test('holds back an upstream that the visitor does not read, and a visitor likew
   while (!isStuck()) await new Promise((resolve) => setImmediate(resolve));
   assert.ok((stream?.receivedBytes ?? 0) < bytes);
   visitor.socket.resume();
-  await visitor.until('the whole body', () => visitor.text.length > bytes);
-  assert.equal(
-    visitor.text.length,
-    `HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n${VIA}\r\n`.length + bytes,
-  );
+  const head = `HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n${VIA}\r\n`;
+  // A read may end within as many bytes of the end as the head has.
+  await visitor.until('the whole', () => visitor.text.length >= head.length + bytes);
+  assert.equal(visitor.text.length, head.length + bytes);
   assert.equal(stream?.consumedBytes, stream?.receivedBytes);
 
   visitor.text = '';
