@@ -56,6 +56,7 @@ export class ExchangeRecord {
   /** It is on its way to `tunnel`. */
   begin(tunnel: string): void {
     this.tunnel = tunnel;
+    this.trace?.admitted();
     this.#inFlight = this.#context.meter.inFlight(tunnel);
     this.#inFlight.requests += 1;
   }

@@ -84,7 +84,10 @@ export class HttpAdmission {
   #loginAnswer(head: RequestParser, tunnel: string | undefined): Admission {
     const { logins } = this.#context;
     const answer = logins?.answer(head, this.#origin);
-    if (answer !== undefined) return answer;
+    if (answer !== undefined) {
+      this.tunnel = undefined;
+      return answer;
+    }
     if (tunnel === undefined) return 'SLW_HTTP_NO_TUNNEL';
     if (!this.#context.router.isServed(tunnel)) return 'SLW_STREAM_NO_LINK';
     const verdict = this.#verdict(head, tunnel);

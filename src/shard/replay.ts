@@ -3,8 +3,9 @@
 //   sending --head--> receiving --end of the body--> done
 //     any --reset, timeout, broken head--> done, with a code
 //
-// Invariant: what is sent is what the visitor sent, with its real values and today's header rules;
-// the response goes nowhere but into the new trace; one deadline. Must not know: who asked.
+// Invariant: what is sent is what the visitor sent and was let in with, with its real values and
+// today's header rules; the response goes nowhere but into the new trace; one deadline. Must not
+// know: who asked.
 
 import type { Timer } from '../base/clock.ts';
 import { ERRORS, type ErrorCode } from '../base/errors.ts';
@@ -36,6 +37,7 @@ export async function replay(context: HttpContext, original: Trace): Promise<Rep
   const arrived = { tunnel, forwarding, port, replayOf: original.id };
   const trace = context.inspector?.begin(arrived, head);
   if (trace === undefined) return { problem: NO_INSPECTOR };
+  trace.admitted();
   await new Promise<void>((resolve) => {
     const exchange = new Replay(context, trace, resolve);
     exchange.send(head, body);

@@ -1,9 +1,11 @@
 // One request that is inspected: what came from its visitor, and what from its upstream.
 //
-//   begun --sent--> --answered--> --received--> ended (with a status, and a code if it failed)
+//   begun --admitted, sent--> --answered--> --received--> ended (with a status, and a code if it
+//        \---------------------refused------------------/    failed)
 //
-// Invariant: what is kept is copied and bounded, real values included, for a replay; only `show`
-// and `describe` leave the shard, and they mask. Must not know: how requests are carried.
+// Invariant: what is kept is copied and bounded, real values included, for a replay; what was not
+// admitted is never replayed, for no upstream was to see it; only `show` and `describe` leave the
+// shard, and they mask. Must not know: how requests are carried.
 
 import type { Clock } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
@@ -109,6 +111,7 @@ export class Trace {
   #isResponseChunked = false;
   #firstByteMs: number | null = null;
   #durationMs: number | null = null;
+  #isAdmitted = false;
   #status = 0;
   #code: ErrorCode = 'SLW_NONE';
   #bytesIn = 0;
@@ -132,6 +135,11 @@ export class Trace {
     this.#target = `${head.targetPrefix}${head.bytes.toString('latin1', start, end)}`;
     this.#startMs = clock.nowMs();
     this.#startWallMs = clock.wallMs();
+  }
+
+  /** No list, limit or login says no: it may go to its tunnel's upstream. */
+  admitted(): void {
+    this.#isAdmitted = true;
   }
 
   /** A span of the request's body. */
@@ -186,6 +194,7 @@ export class Trace {
   replayable(): Buffer | { readonly problem: string } {
     if (this.#isUpgrade) return { problem: 'a switch of protocols cannot be repeated' };
     if (this.#durationMs === null) return { problem: 'the request is still under way' };
+    if (!this.#isAdmitted) return { problem: 'it was not let in, and never sent' };
     const bytes = this.#request.kept;
     return this.#isWholeBody(bytes)
       ? bytes

@@ -3,12 +3,15 @@
 // upstream tells what it got; two shards, so that lists are put together.
 
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { InspectedDetail, InspectedRequest } from '../../src/bridge/inspected.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { type Flags, LOOPBACK, TOKEN } from '../support/configs.ts';
 import { eventually } from '../support/deadline.ts';
 import { type LocalNode, startLocalClient, startNode } from '../support/local-tunnel.ts';
+import { scratchFolder } from '../support/programs.ts';
 import { RawVisitor } from '../support/raw-visitor.ts';
 import { sendRaw, startHttp } from '../support/upstream.ts';
 
@@ -28,7 +31,7 @@ interface Scene {
   readonly got: Got[];
 }
 
-async function scene(t: TestContext, flags: Flags, options = ''): Promise<Scene> {
+async function scene(t: TestContext, flags: Flags, options = '', config = {}): Promise<Scene> {
   const got: Got[] = [];
   const site = await startHttp(t, (request, response) => {
     let body = '';
@@ -50,7 +53,8 @@ async function scene(t: TestContext, flags: Flags, options = ''): Promise<Scene>
       }
     });
   });
-  const node = await startNode(t, { flags: { shards: '2', ...flags }, complains: true });
+  const own = { shards: '2', ...flags };
+  const node = await startNode(t, { flags: own, config, complains: true });
   const upstream = [HOST, OTHER].map((host) => `${host}=http://${LOOPBACK}:${site}${options}`);
   await startLocalClient(t, node, { flags: { upstream }, complains: true });
   return { node, got };
@@ -162,6 +166,41 @@ test('a replay behind a login shows the upstream no more than its visitor did', 
   assert.deepEqual(
     on.got.map(({ authorization }) => authorization),
     [undefined, undefined],
+  );
+});
+
+for (const [option, status] of [
+  ['basic-auth=ann:one', 401],
+  ['allow-ips=192.0.2.0/24', 403],
+] as const) {
+  test(`a replay brings the upstream nothing that ${option} kept from it`, async (t) => {
+    const on = await scene(t, { inspect: '*', 'inspect-body-max': '1KiB' }, `;${option}`);
+    for (const fields of [[], ['Content-Length: 0']]) {
+      await send(on, 'POST /wipe', { fields });
+      const refused = await newest(on);
+      assert.equal(refused.status, status);
+      const path = `/api/requests/${refused.id}/replay`;
+      const answer = await api<{ problem: string }>(on, path, 'POST');
+      assert.deepEqual(answer, [409, { problem: refused.replayProblem }]);
+      assert.match(refused.replayProblem, /not let in/u);
+    }
+    assert.deepEqual(on.got, []);
+  });
+}
+
+test('what the exit node answers itself is no request of the tunnel, its secrets least', async (t) => {
+  const providers = join(scratchFolder(t), 'providers.yaml');
+  const entry = '{name: none, issuer: "http://127.0.0.1:1", client-id: a}';
+  writeFileSync(providers, `providers:\n  - ${entry}\n`);
+  const on = await scene(t, { inspect: '*' }, '', { loginProviders: providers });
+  const answer = await send(on, 'GET /.well-known/sluiceway/callback?code=c&state=s');
+  assert.match(answer, /^HTTP\/1.1 [45]/u);
+  await send(on, 'GET /seen');
+  await newest(on);
+  const [, { requests }] = await api<List>(on, '/api/requests');
+  assert.deepEqual(
+    requests.map(({ target }) => target),
+    ['/seen'],
   );
 });
 

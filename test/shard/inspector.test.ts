@@ -150,6 +150,7 @@ test('what is shown is masked, what is sent again is not', () => {
   inspector.apply(ON);
   const parser = head('/x?token=abc', 'Authorization: Bearer real\r\n');
   const trace = begin(inspector, 'a.example', parser);
+  trace?.admitted();
   trace?.end(200, 0, 5);
   const detail = trace?.describe();
   assert.equal(detail?.target, '/x?token=•••');
