@@ -1,8 +1,9 @@
 // A message head as texts to be shown, without what lets its reader in somewhere.
 //
 // Invariant: a value under a name that speaks of a secret is never shown, wherever it stands: as a
-// field, a cookie, or a parameter of a URL in any field; names stay, so that one sees that there
-// was one. Must not know: which message, or who looks.
+// field, a cookie, or a parameter of a URL in any field, also of one that is a parameter itself;
+// nor is what reads as credentials. Names stay, so that one sees that there was one. Must not
+// know: which message, or who looks.
 
 /** What stands for a secret. */
 export const MASK = '•••';
@@ -12,13 +13,27 @@ const COOKIES = new Set(['cookie', 'set-cookie']);
 /** Where browsers put a token, as a WebSocket of theirs has no Authorization. */
 const PROTOCOLS = 'sec-websocket-protocol';
 /** Parts of names. */
-const SECRET_PART =
-  /token|secret|passw|passphrase|api-?key|session|signature|credential|jwt|[cx]srf|otp|private/i;
+const SECRET_PARTS = [
+  /token|secret|passw|passphrase|api-?key|session|signature|credential|jwt|[cx]srf|otp|private/i,
+  /authorization|authentication|bearer|assertion|saml(?:art|resp)|sessid|verifier/i,
+];
 /** What makes a key a secret where both are one word, as in `AccessKey`. */
 const SECRET_KEY =
   /(?:access|account|app|auth|client|crypt(?:ion)?|master|shared?|sign(?:ing)?|storage|user)key/i;
+/** The same of a code and a password, as in `authCode` and `userpass`. */
+const SECRET_CODE = /(?:access|admin|app|auth|client|db|login|root|user)(?:code|pass)$/i;
 /** Words that are a name, or a part of one between - _ dots and brackets. */
-const SECRET_WORD = /(?:^|[-_.[\]])(?:sig|key|auth|code|pwd|sid)(?:$|[-_.[\]])/i;
+const SECRET_WORD =
+  /(?:^|[-_.[\]])(?:sig|key|auth|code|pass|pwd?|psw|pin|sid|ticket|hmac)(?:$|[-_.[\]])/i;
+/** A value that is a secret whatever its name is; + is a space in a query. */
+const CREDENTIALS = /^(?:Basic|Bearer|Digest|Negotiate|Token)[ +]+[^ +]/i;
+/** Fields that ask for credentials in such words, and hold none. */
+const CHALLENGES = new Set(['www-authenticate', 'proxy-authenticate']);
+/** URLs within a parameter of a URL are looked into so deep. Guess: a login page before another. */
+const NESTED_MAX = 4;
+const ESCAPED = /%[0-9A-Fa-f]{2}/g;
+/** What a parameter's value is not written with. */
+const UNSAFE = /[^\w.~-]/g;
 /** In a subprotocol: what follows is a secret, in the same element or the next. */
 const SECRET_AHEAD = /bearer|auth(?:orization)?|\bkey\b/i;
 /** A word of a subprotocol's name, with a version at most. */
@@ -46,6 +61,7 @@ function showValue(name: string, value: string): string {
   if (COOKIES.has(name)) return showCookies(name, value);
   if (SECRET_FIELDS.has(name)) return showCredentials(value);
   if (name === PROTOCOLS) return showProtocols(value);
+  if (CREDENTIALS.test(value) && !CHALLENGES.has(name)) return showCredentials(value);
   return isSecret(name) ? MASK : showTarget(value);
 }
 
@@ -95,7 +111,7 @@ function showProtocol(text: string): string {
 
 /** Where the first telling word of a subprotocol ends; -1: there is none. */
 function secretEnd(text: string): number {
-  const ends = [SECRET_PART, SECRET_AHEAD].flatMap((pattern) => {
+  const ends = [...SECRET_PARTS, SECRET_AHEAD].flatMap((pattern) => {
     const found = pattern.exec(text);
     return found === null ? [] : [found.index + found[0].length];
   });
@@ -104,17 +120,36 @@ function secretEnd(text: string): number {
 
 /** Of a URL, or of a text with URLs: parameters with telling names, users with passwords. */
 export function showTarget(text: string): string {
-  // Signs stand at odd places.
-  const [first = '', ...rest] = withoutUsers(text).split(SIGN);
-  return first + rest.map((piece, index) => (index % 2 === 0 ? piece : showPair(piece))).join('');
+  return showPieces(text, 0);
 }
 
-function showPair(pair: string): string {
+function showPieces(text: string, depth: number): string {
+  // Signs stand at odd places.
+  const [first = '', ...rest] = withoutUsers(text).split(SIGN);
+  const show = (piece: string, index: number): string =>
+    index % 2 === 0 ? piece : showPair(piece, depth);
+  return first + rest.map(show).join('');
+}
+
+function showPair(pair: string, depth: number): string {
   const equals = pair.indexOf('=');
-  if (equals === -1 || !isSecret(decoded(pair.slice(0, equals)))) return pair;
-  const value = pair.slice(equals + 1);
-  const end = value.search(URL_END);
-  return `${pair.slice(0, equals)}=${MASK}${end === -1 ? '' : value.slice(end)}`;
+  if (equals === -1) return showNested(pair, depth);
+  const [name, value] = [pair.slice(0, equals), pair.slice(equals + 1)];
+  if (!isSecret(decoded(name))) return `${name}=${showNested(value, depth)}`;
+  // Within a parameter nothing follows a URL.
+  const end = depth === 0 ? value.search(URL_END) : -1;
+  return `${name}=${MASK}${end === -1 ? '' : value.slice(end)}`;
+}
+
+/** A value that may hold parameters itself; one that hides them too deep is not shown. */
+function showNested(value: string, depth: number): string {
+  const text = decoded(value);
+  if (CREDENTIALS.test(text)) return MASK;
+  if (text === value) return value;
+  if (depth === NESTED_MAX) return MASK;
+  // Its beginning may be a parameter as well.
+  const shown = showPieces(`?${text}`, depth + 1).slice(1);
+  return shown === text ? value : shown.split(MASK).map(encoded).join(MASK);
 }
 
 /** What stands between :// and an @ of the same authority. */
@@ -130,13 +165,18 @@ function withoutUsers(text: string): string {
 }
 
 function isSecret(name: string): boolean {
-  return [SECRET_PART, SECRET_KEY, SECRET_WORD].some((pattern) => pattern.test(name));
+  return [...SECRET_PARTS, SECRET_KEY, SECRET_CODE, SECRET_WORD].some((pattern) =>
+    pattern.test(name),
+  );
 }
 
-function decoded(name: string): string {
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    return name;
-  }
+/** A character for each byte, as in the head: names that tell are ASCII. */
+function decoded(text: string): string {
+  const byteOf = (byte: string): number => Number.parseInt(byte.slice(1), 16);
+  return text.replace(ESCAPED, (byte) => String.fromCharCode(byteOf(byte)));
+}
+
+function encoded(text: string): string {
+  const hexOf = (sign: string): string => sign.charCodeAt(0).toString(16).toUpperCase();
+  return text.replace(UNSAFE, (sign) => `%${hexOf(sign).padStart(2, '0')}`);
 }

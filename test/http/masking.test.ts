@@ -33,6 +33,14 @@ test('fields that are secrets are masked, with what says which kind', () => {
     ['AccessKey', 'k', MASK],
     ['X-AuthKey', 'k', MASK],
     ['SigningKey', 'k', MASK],
+    ['X-Serverless-Authorization', 'Bearer k', `Bearer ${MASK}`],
+    ['X-Forwarded-Authorization', 'Basic YTpi', `Basic ${MASK}`],
+    ['X-MS-Authorization-Auxiliary', 'Bearer k', `Bearer ${MASK}`],
+    ['X-Original-Authorization', 'k', MASK],
+    ['Authentication', 'k', MASK],
+    ['X-Bearer', 'k', MASK],
+    ['X-Pass', 'k', MASK],
+    ['X-Anything', 'bearer k', `bearer ${MASK}`],
     [
       'Referer',
       'https://u:p@a.example/x?token=1&page=2',
@@ -79,6 +87,8 @@ test('fields that are none are shown as they came', () => {
     ['X-Forwarded-For', '192.0.2.1'],
     ['ETag', '"abc"'],
     ['X-Empty', ''],
+    ['WWW-Authenticate', 'Basic realm="site"'],
+    ['X-Authenticated-User', 'ann'],
   ] as const;
   for (const [name, value] of rows) assert.equal(shown(name, value), value, name);
 });
@@ -99,8 +109,41 @@ test('of a target parameters with telling names are masked, however they are wri
     ['/a?keyword=1&hotkey=2&keys=3', '/a?keyword=1&hotkey=2&keys=3'],
     ['/a?design=1&monkey=2&postcode=3', '/a?design=1&monkey=2&postcode=3'],
     ['/token/1', '/token/1'],
+    ['/a?authorization=Bearer%20S&x=1', `/a?authorization=${MASK}&x=1`],
+    ['/a?bypass=1&compass=2&spin=3', '/a?bypass=1&compass=2&spin=3'],
   ] as const;
   for (const [target, wanted] of rows) assert.equal(showTarget(target), wanted);
+});
+
+test('the names that logins and sessions give their parameters tell', () => {
+  const names =
+    'pass pw userPass dbpass bearer pin ticket hmac SAMLResponse SAMLart assertion authcode ' +
+    'accessCode oauthVerifier PHPSESSID sessid authentication Authorization';
+  for (const name of names.split(' ')) {
+    assert.equal(showTarget(`/a?${name}=S&x=1`), `/a?${name}=${MASK}&x=1`);
+  }
+  assert.equal(showTarget('/a?h=Bearer%20S&i=Basic+S'), `/a?h=${MASK}&i=${MASK}`);
+});
+
+test('a URL that is a parameter of another is looked into, however often it is encoded', () => {
+  const rows = [
+    ['/login?next=%2Freset%3Ftoken%3DS&x=1', `/login?next=%2Freset%3Ftoken%3D${MASK}&x=1`],
+    ['/?u=https%3A%2F%2Fann%3Asecret%40h%2F', `/?u=https%3A%2F%2F${MASK}%40h%2F`],
+    ['/?a=1%26token%3DS', `/?a=1%26token%3D${MASK}`],
+    ['/?a=token%3DS', `/?a=token%3D${MASK}`],
+    ['/?a=%3Fpassword%3Dtwo%20words', `/?a=%3Fpassword%3D${MASK}`],
+    ['/?a=%ff%C3%A9%0A%3Ftoken%3DS', `/?a=%FF%C3%A9%0A%3Ftoken%3D${MASK}`],
+    ['/?a=%zz%3Ftoken%3DS', `/?a=%25zz%3Ftoken%3D${MASK}`],
+    ['/?next=%2Fdeep%2Fpage%3Fx%3D1%26y%3D%252F', '/?next=%2Fdeep%2Fpage%3Fx%3D1%26y%3D%252F'],
+    ['/?q=100%25&r=a%20b+c', '/?q=100%25&r=a%20b+c'],
+  ] as const;
+  for (const [target, wanted] of rows) assert.equal(showTarget(target), wanted);
+  let url = '/?token=hidden';
+  for (let depth = 0; depth < 8; depth += 1) {
+    const shown = showTarget(url);
+    assert.ok(shown.includes(MASK) && !shown.includes('hidden'), shown);
+    url = `/?next=${encodeURIComponent(url)}`;
+  }
 });
 
 test('a secret under a telling name never shows', (t) => {
@@ -128,7 +171,19 @@ test('a secret under a telling name never shows', (t) => {
 
 test('long and hostile values take no time to mask', () => {
   const startMs = performance.now();
-  for (const piece of ['?a', '&=', '://', 'a=b&', '@', ';;', '?token=', 'a-1', 'a, ']) {
+  for (const piece of [
+    '?a',
+    '&=',
+    '://',
+    'a=b&',
+    '@',
+    ';;',
+    '?token=',
+    'a-1',
+    'a, ',
+    '&a=%25',
+    '%3F25',
+  ]) {
     showTarget(piece.repeat(16_384 / piece.length));
     shown('Cookie', piece.repeat(4000));
     shown('Sec-WebSocket-Protocol', piece.repeat(4000));
