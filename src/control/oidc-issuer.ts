@@ -7,12 +7,13 @@
 // in time and size, and is asked for no more often than the cool-downs say. Must not know: rules,
 // or who logs in. The only file that knows jose, which it loads when a JWT comes.
 
-import type { JWTVerifyGetKey } from 'jose';
+import type { JSONWebKeySet, JWTVerifyGetKey } from 'jose';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { isTrustworthyUrl, type OidcConfig } from '../config/oidc.ts';
 import { Discovery, fetchDiscovery } from './discovery.ts';
 import { getDocument } from './https-get.ts';
+import { IssuerKeys } from './issuer-keys.ts';
 
 /** With a key pair only: what is signed with a secret could be signed with the public key. */
 const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'];
@@ -39,7 +40,7 @@ const LOG_MS = 10_000;
 /** The keys at an address, fetched as they are needed. */
 interface KeySet {
   readonly url: string;
-  readonly keyOf: JWTVerifyGetKey;
+  readonly keys: IssuerKeys<JWTVerifyGetKey>;
 }
 
 export type Claims = Readonly<Record<string, unknown>>;
@@ -77,8 +78,8 @@ export class OidcIssuer {
     try {
       const { issuer, audience } = this.#options;
       const { jwtVerify } = await import('jose');
-      const { keyOf } = await this.#keys.read();
-      const { payload } = await jwtVerify(jwt, keyOf, {
+      const { keys } = await this.#keys.read();
+      const { payload } = await jwtVerify(jwt, keyAmong(keys), {
         ...{ issuer, audience, algorithms: ALGORITHMS },
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
         requiredClaims: ['iss', 'aud', 'exp', 'sub'],
@@ -110,18 +111,18 @@ export class OidcIssuer {
       throw new Error('discovery names no https jwks_uri');
     }
     if (this.#found?.url === keysUrl) return this.#found;
-    const { createRemoteJWKSet, customFetch } = await import('jose');
-    const keyOf = createRemoteJWKSet(new URL(keysUrl), {
-      timeoutDuration: FETCH_TIMEOUT_MS,
-      cooldownDuration: KEYS_COOLDOWN_MS,
-      cacheMaxAge: KEYS_MS,
-      [customFetch]: fetchKeys,
+    const keys = new IssuerKeys({
+      fetch: () => fetchKeys(keysUrl),
+      ...{ keptMs: KEYS_MS, cooldownMs: KEYS_COOLDOWN_MS, failureCooldownMs: FAILURE_COOLDOWN_MS },
+      clock: this.#options.clock,
     });
-    this.#found = { url: keysUrl, keyOf };
+    this.#found = { url: keysUrl, keys };
     return this.#found;
   }
 }
 
+/** Code of jose: perhaps a new key. */
+const NO_MATCHING_KEY = 'ERR_JWKS_NO_MATCHING_KEY';
 /** Codes of jose: the JWT is at fault, and not the way to the keys. */
 const REFUSALS = new Set([
   'ERR_JWT_CLAIM_VALIDATION_FAILED',
@@ -131,12 +132,28 @@ const REFUSALS = new Set([
   'ERR_JWS_SIGNATURE_VERIFICATION_FAILED',
   'ERR_JOSE_ALG_NOT_ALLOWED',
   'ERR_JOSE_NOT_SUPPORTED',
-  'ERR_JWKS_NO_MATCHING_KEY',
+  NO_MATCHING_KEY,
   'ERR_JWKS_MULTIPLE_MATCHING_KEYS',
 ]);
 
-/** What jose asks for keys with. */
-async function fetchKeys(url: string): Promise<Response> {
+/** How jose finds the key that a JWT names. */
+function keyAmong(keys: IssuerKeys<JWTVerifyGetKey>): JWTVerifyGetKey {
+  return async (header, token) => {
+    const known = await keys.read();
+    try {
+      return await known(header, token);
+    } catch (error) {
+      if ((error as { readonly code?: string }).code !== NO_MATCHING_KEY) throw error;
+      const more = await keys.readBeyond(known);
+      if (more === undefined) throw error;
+      return await more(header, token);
+    }
+  };
+}
+
+async function fetchKeys(url: string): Promise<JWTVerifyGetKey> {
+  const { createLocalJWKSet } = await import('jose');
   const { status, body } = await getDocument(url, LIMITS);
-  return new Response(new Uint8Array(body), { status });
+  if (status !== 200) throw new Error(`the address of its keys answered ${status}`);
+  return createLocalJWKSet(JSON.parse(body.toString()) as JSONWebKeySet);
 }

@@ -83,7 +83,7 @@ test('each way of being wrong is refused', async (t) => {
 });
 
 test('a new key is fetched when it is met, and unknown ones do not flood the issuer', async (t) => {
-  const { issuer, oidc } = await scene(t);
+  const { issuer, oidc, clock } = await scene(t);
   await oidc.verify(await issuer.sign());
   const forged = await createKey('forged', 'ES256');
   for (let count = 0; count < 20; count += 1) {
@@ -91,21 +91,61 @@ test('a new key is fetched when it is met, and unknown ones do not flood the iss
   }
   assert.ok(issuer.keysAsked <= 2, `asked ${issuer.keysAsked} times`);
   const asked = issuer.keysAsked;
-  t.mock.timers.enable({ apis: ['Date'], now: systemClock.wallMs() + 60_000 });
+  clock.advance(60_000);
   await issuer.rotate();
   assert.ok(typeof (await oidc.verify(await issuer.sign())) === 'object');
   assert.equal(issuer.keysAsked, asked + 1);
 });
 
 test('a key that the issuer has withdrawn is forgotten within minutes', async (t) => {
-  const { issuer, oidc } = await scene(t);
+  const { issuer, oidc, clock } = await scene(t);
   const [old] = issuer.published;
   assert.ok(old !== undefined);
   assert.ok(typeof (await oidc.verify(await issuer.sign())) === 'object');
   await issuer.rotate();
   issuer.published.shift();
-  t.mock.timers.enable({ apis: ['Date'], now: systemClock.wallMs() + 11 * 60_000 });
+  clock.advance(11 * 60_000);
   assert.equal(await oidc.verify(await issuer.sign({ key: old })), 'refused');
+});
+
+test('keys that came while the wall clock was hours ahead last no longer than others', async (t) => {
+  const { issuer, oidc, clock } = await scene(t);
+  const old = issuer.key;
+  t.mock.timers.enable({ apis: ['Date'], now: systemClock.wallMs() + 6 * 3_600_000 });
+  assert.ok(typeof (await oidc.verify(await issuer.sign())) === 'object');
+  t.mock.timers.reset();
+  await issuer.rotate();
+  issuer.published.shift();
+  clock.advance(31_000);
+  assert.ok(typeof (await oidc.verify(await issuer.sign())) === 'object', 'the new key');
+  assert.equal(await oidc.verify(await issuer.sign({ key: old })), 'refused', 'the withdrawn one');
+});
+
+test('keys that cannot be fetched are asked for again after a while, not with each JWT', async (t) => {
+  const { issuer, oidc, clock, lines } = await scene(t);
+  issuer.failingPart = 'keys';
+  issuer.failing = 500;
+  const forged = `${part({ alg: 'ES256', kid: 'x' })}.${part({})}.AAAA`;
+  const ask = async (jwt: string): Promise<void> => {
+    for (let count = 0; count < 20; count += 1) {
+      assert.equal(await oidc.verify(jwt), 'unavailable');
+    }
+  };
+  await ask(forged);
+  assert.deepEqual([issuer.documentsAsked, issuer.keysAsked], [1, 1]);
+  assert.match(JSON.stringify(lines.complaints()), /answered 500/u);
+  clock.advance(11_000);
+  await ask(forged);
+  assert.equal(issuer.keysAsked, 2);
+  issuer.failing = 0;
+  clock.advance(11_000);
+  const jwt = await issuer.sign();
+  assert.ok(typeof (await oidc.verify(jwt)) === 'object');
+  issuer.failing = 503;
+  clock.advance(31_000);
+  await ask(forged);
+  assert.equal(issuer.keysAsked, 4, 'one more for a key that may be new');
+  assert.ok(typeof (await oidc.verify(jwt)) === 'object', 'known keys go on');
 });
 
 test('an issuer that is down is unavailable, is left alone for a while, and comes back', async (t) => {
@@ -122,20 +162,28 @@ test('an issuer that is down is unavailable, is left alone for a while, and come
   assert.ok(typeof (await oidc.verify(jwt)) === 'object');
 });
 
-test('an issuer that fails when it is asked again is believed, and so are its keys', async (t) => {
+test('an issuer that fails when it is asked again is believed, and its keys are kept', async (t) => {
   const { issuer, oidc, clock, lines } = await scene(t);
   const jwt = await issuer.sign();
   assert.ok(typeof (await oidc.verify(jwt)) === 'object');
   const hour = 3_600_000;
-  clock.advance(hour);
-  assert.ok(typeof (await oidc.verify(jwt)) === 'object');
-  assert.deepEqual([issuer.documentsAsked, issuer.keysAsked], [2, 1], 'the keys are the same ones');
+  const minute = 60_000;
+  for (const [passedMs, keysAsked] of [
+    [hour - 5 * minute, 2],
+    [5 * minute, 2],
+  ] as const) {
+    clock.advance(passedMs);
+    assert.ok(typeof (await oidc.verify(jwt)) === 'object');
+    assert.equal(issuer.keysAsked, keysAsked);
+  }
+  assert.equal(issuer.documentsAsked, 2, 'the keys are the same ones');
+  issuer.failingPart = 'document';
   issuer.failing = 500;
   clock.advance(hour);
   for (let count = 0; count < 5; count += 1) {
     assert.ok(typeof (await oidc.verify(jwt)) === 'object');
   }
-  assert.deepEqual([issuer.documentsAsked, issuer.keysAsked], [3, 1]);
+  assert.deepEqual([issuer.documentsAsked, issuer.keysAsked], [3, 3]);
   assert.equal(lines.complaints().length, 1, 'said once');
   clock.advance(24 * hour);
   assert.equal(await oidc.verify(jwt), 'unavailable');

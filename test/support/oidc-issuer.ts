@@ -32,6 +32,7 @@ export class TestIssuer {
   document: Record<string, unknown> = {};
   /** What is answered in place of the keys or the document: a status. */
   failing = 0;
+  failingPart: 'both' | 'keys' | 'document' = 'both';
   keysAsked = 0;
   documentsAsked = 0;
   key: Key;
@@ -60,7 +61,9 @@ export class TestIssuer {
   answer(path: string): { status: number; body: string } {
     if (path === '/keys') this.keysAsked += 1;
     else this.documentsAsked += 1;
-    if (this.failing !== 0) return { status: this.failing, body: 'no' };
+    const part = path === '/keys' ? 'keys' : 'document';
+    const fails = this.failingPart === 'both' || this.failingPart === part;
+    if (this.failing !== 0 && fails) return { status: this.failing, body: 'no' };
     if (path === '/keys') return json({ keys: this.published.map(({ jwk }) => jwk) });
     if (path !== '/.well-known/openid-configuration') return { status: 404, body: '' };
     return json({ issuer: this.url, jwks_uri: `${this.url}/keys`, ...this.document });
