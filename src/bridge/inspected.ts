@@ -7,7 +7,7 @@ import type { ErrorCode } from '../base/errors.ts';
 
 /** A request that was kept: what a list shows. Times are of its start, and since then. */
 export interface InspectedRequest {
-  /** `SHARD-NUMBER`. */
+  /** `SHARD-LIFE-NUMBER`, where the life of a shard ends with its thread. */
   readonly id: string;
   readonly tunnel: string;
   readonly visitor: string;

@@ -17,8 +17,8 @@ const REPLAY_TIMEOUT_MS = 35_000;
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 1000;
 const NAME_LENGTH_MAX = 512;
-/** `SHARD-NUMBER`, perhaps with `/replay`. */
-const ONE = /^\/api\/requests\/(\d{1,3})-(\d{1,15})(\/replay)?$/;
+/** `SHARD-LIFE-NUMBER`, perhaps with `/replay`. */
+const ONE = /^\/api\/requests\/((\d{1,3})-[0-9a-f]{6}-\d{1,15})(\/replay)?$/;
 const JSON_TYPE = {
   'content-type': 'application/json; charset=utf-8',
   'cache-control': 'no-store',
@@ -46,13 +46,12 @@ export class RequestInspector {
   async #route(method: string, path: string, query: URLSearchParams): Promise<PlainAnswer> {
     const isRead = method === 'GET' || method === 'HEAD';
     if (path === PATH) return isRead ? this.#list(query) : refuse(405, 'only GET');
-    const [, shard = '', number = '', replay] = ONE.exec(path) ?? [];
+    const [, id = '', shard = '', replay] = ONE.exec(path) ?? [];
     if (shard === '') return refuse(404, 'no such request');
     const wants = replay === undefined ? isRead : method === 'POST';
     if (!wants) return refuse(405, replay === undefined ? 'only GET' : 'only POST');
     const bridge = [...this.#options.bridges()].find(([at]) => at === Number(shard))?.[1];
     if (bridge === undefined) return refuse(404, 'no such request');
-    const id = `${Number(shard)}-${Number(number)}`;
     try {
       return await (replay === undefined ? describe(bridge, id) : repeat(bridge, id));
     } catch {

@@ -4,6 +4,7 @@
 // error is not caught here: the thread dies, control starts a new one. Must not know: tokens,
 // certificates' renewal, or which other shards there are beyond their mesh ports.
 
+import { randomBytes } from 'node:crypto';
 import { assert } from '../base/assert.ts';
 import { sleep } from '../base/clock.ts';
 import type { ErrorCode } from '../base/errors.ts';
@@ -50,6 +51,8 @@ import type { LedgerLimits } from './visitor-ledger.ts';
 
 /** A provider is asked up to four times one after the other, within 15 s. */
 const LOGIN_ASK_MS = 20_000;
+/** Tells the lives of a shard apart in what outlives them, such as links to a request. */
+const LIFE_BYTES = 3;
 
 export async function runExitShard(task: ShardTask): Promise<void> {
   const shard = new ExitShard(task);
@@ -87,7 +90,7 @@ class ExitShard implements ShardOwner, StreamOpener {
     this.#lists = new AllowLists(settings, proxies);
     const visitors = visitorsOf(task);
     const { limits, inspect } = visitors;
-    this.#inspector = new Inspector(shard, clock);
+    this.#inspector = new Inspector(shard, randomBytes(LIFE_BYTES).toString('hex'), clock);
     this.#inspector.apply(inspect);
     const onLimited = meters.onLimited.bind(meters);
     const tunnelLimits = createTunnelLimits(limits, clock, onLimited);

@@ -26,7 +26,8 @@ export interface Arrived {
 }
 
 export class Inspector {
-  readonly #shard: number;
+  /** Before the number of an id. */
+  readonly #prefix: string;
   readonly #clock: Clock;
   #settings = OFF;
   /** All, the oldest first. */
@@ -35,8 +36,9 @@ export class Inspector {
   #keptBytes = 0;
   #number = 0;
 
-  constructor(shard: number, clock: Clock) {
-    this.#shard = shard;
+  /** `life`: drawn when a shard starts, for numbers begin anew: an id of another is nobody’s. */
+  constructor(shard: number, life: string, clock: Clock) {
+    this.#prefix = `${shard}-${life}`;
     this.#clock = clock;
   }
 
@@ -73,7 +75,7 @@ export class Inspector {
     const { tunnel } = arrived;
     if (!this.#inspects(tunnel)) return undefined;
     this.#number += 1;
-    const id = `${this.#shard}-${this.#number}`;
+    const id = `${this.#prefix}-${this.#number}`;
     const trace: Trace = new Trace(
       {
         ...arrived,

@@ -299,14 +299,37 @@ test('a foreign page cannot replay, nor can who has no token', async (t) => {
   assert.equal(on.got.length, 2);
 });
 
+test('an id of a process before is nobody’s, as another request has its number', async (t) => {
+  const ids: string[] = [];
+  const flags = { inspect: HOST, shards: '1' };
+  const before = await scene(t, flags);
+  const after = await scene(t, flags);
+  for (const on of [before, after]) {
+    await send(on, 'POST /', { fields: ['Content-Length: 0'] });
+    ids.push((await newest(on)).id);
+  }
+  assert.deepEqual(
+    ids.map((id) => id.replace(/-[0-9a-f]{6}-/u, '-LIFE-')),
+    ['0-LIFE-1', '0-LIFE-1'],
+  );
+  assert.equal((await api(after, `/api/requests/${ids[0]}`))[0], 404);
+  assert.equal((await api(after, `/api/requests/${ids[0]}/replay`, 'POST'))[0], 404);
+  assert.equal(after.got.length, 1);
+});
+
 test('odd questions get an answer that names what is wrong', async (t) => {
   const on = await scene(t, { inspect: HOST });
+  await send(on, 'GET /');
+  const life = (await newest(on)).id.replace(/-\d+$/u, '');
   for (const query of ['limit=0', 'limit=x', 'limit=1001', `tunnel=${'x'.repeat(600)}`]) {
     const [status, { problem }] = await api<{ problem: string }>(on, `/api/requests?${query}`);
     assert.equal(status, 400, query);
     assert.match(problem, /"(?:limit|tunnel)"/u);
   }
-  for (const id of ['9-1', '0-99999', 'x', '0-1/x', '-1-1', '0-1e3', '00000-1']) {
+  for (const id of [
+    ...['9-a1b2c3-1', '0-a1b2c3-1', 'x', `${life}-1/x`, '-1-a1b2c3-1', `${life}-1e3`],
+    ...['0-1', `0${life}-1`, `000${life}-1`],
+  ]) {
     assert.equal((await api(on, `/api/requests/${id}`))[0], 404, id);
     assert.ok([404, 405].includes((await api(on, `/api/requests/${id}/replay`, 'POST'))[0]), id);
   }

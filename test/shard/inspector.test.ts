@@ -12,6 +12,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 const forwarding = new Forwarding({
   ...{ address: '192.0.2.1', scheme: 'http', localAuthority: 'x' },
 });
+const LIFE = 'a1b2c3';
 const ON = { tunnels: ['a.example'], requestsMax: 3, bodyBytesMax: 0 };
 
 function head(target = '/', fields = ''): RequestParser {
@@ -34,7 +35,7 @@ function span(bytes: number, text = 'b'): BodyReader {
 }
 
 test('off, and for other tunnels, nothing is kept', () => {
-  const inspector = new Inspector(0, new FakeClock());
+  const inspector = new Inspector(0, LIFE, new FakeClock());
   assert.equal(inspector.isOn, false);
   assert.equal(begin(inspector, 'a.example'), undefined);
   inspector.apply(ON);
@@ -48,7 +49,7 @@ test('off, and for other tunnels, nothing is kept', () => {
 });
 
 test('the oldest of a tunnel goes when there are too many; * is every tunnel', () => {
-  const inspector = new Inspector(2, new FakeClock());
+  const inspector = new Inspector(2, LIFE, new FakeClock());
   inspector.apply({ ...ON, tunnels: ['*'] });
   for (let count = 0; count < 5; count += 1) begin(inspector, 'a.example', head(`/${count}`));
   begin(inspector, 'b.example');
@@ -56,14 +57,14 @@ test('the oldest of a tunnel goes when there are too many; * is every tunnel', (
   assert.deepEqual(targets, ['/4', '/3', '/2']);
   assert.deepEqual(
     inspector.newest(undefined, 2).map(({ id }) => id),
-    ['2-6', '2-5'],
+    [`2-${LIFE}-6`, `2-${LIFE}-5`],
   );
-  assert.equal(inspector.traceOf('2-1'), undefined);
-  assert.equal(inspector.traceOf('2-3')?.show().target, '/2');
+  assert.equal(inspector.traceOf(`2-${LIFE}-1`), undefined);
+  assert.equal(inspector.traceOf(`2-${LIFE}-3`)?.show().target, '/2');
 });
 
 test('bytes are bounded over all tunnels, bodies that come later included', () => {
-  const inspector = new Inspector(0, new FakeClock());
+  const inspector = new Inspector(0, LIFE, new FakeClock());
   inspector.apply({ tunnels: ['*'], requestsMax: 1000, bodyBytesMax: 1024 * 1024 });
   const first = begin(inspector, 'a.example');
   for (let count = 0; count < 40; count += 1) {
@@ -84,7 +85,7 @@ test('bytes are bounded over all tunnels, bodies that come later included', () =
 });
 
 test('a body that comes byte by byte is kept in one piece, and not once it is forgotten', () => {
-  const inspector = new Inspector(0, new FakeClock());
+  const inspector = new Inspector(0, LIFE, new FakeClock());
   inspector.apply({ ...ON, requestsMax: 1, bodyBytesMax: 4096 });
   const trace = begin(inspector, 'a.example');
   const before = inspector.keptBytes;
@@ -100,7 +101,7 @@ test('a body that comes byte by byte is kept in one piece, and not once it is fo
 });
 
 test('a lower limit of bodies holds at once, also for those that are kept or under way', () => {
-  const inspector = new Inspector(0, new FakeClock());
+  const inspector = new Inspector(0, LIFE, new FakeClock());
   inspector.apply({ ...ON, bodyBytesMax: 4096 });
   const trace = begin(inspector, 'a.example');
   const emptyBytes = inspector.keptBytes;
@@ -134,19 +135,19 @@ test('a lower limit of bodies holds at once, also for those that are kept or und
 });
 
 test('fewer requests, or other tunnels, are forgotten at once', () => {
-  const inspector = new Inspector(0, new FakeClock());
+  const inspector = new Inspector(0, LIFE, new FakeClock());
   inspector.apply({ ...ON, tunnels: ['a.example', 'b.example'] });
   for (const tunnel of ['a.example', 'b.example', 'a.example', 'b.example'])
     begin(inspector, tunnel);
   inspector.apply({ ...ON, requestsMax: 1 });
   assert.deepEqual(
     inspector.newest(undefined, 9).map(({ id }) => id),
-    ['0-3'],
+    [`0-${LIFE}-3`],
   );
 });
 
 test('what is shown is masked, what is sent again is not', () => {
-  const inspector = new Inspector(0, new FakeClock());
+  const inspector = new Inspector(0, LIFE, new FakeClock());
   inspector.apply(ON);
   const parser = head('/x?token=abc', 'Authorization: Bearer real\r\n');
   const trace = begin(inspector, 'a.example', parser);

@@ -95,7 +95,7 @@ test('while an answer is waited for', async (t) => {
 });
 
 test('an inspected request keeps no more than it is counted for', async () => {
-  const inspector = new Inspector(0, new FakeClock());
+  const inspector = new Inspector(0, 'a1b2c3', new FakeClock());
   inspector.apply({ tunnels: ['*'], requestsMax: 2 * VISITORS, bodyBytesMax: 0 });
   const origin = { address: '192.0.2.1', scheme: 'http', localAuthority: 'x' } as const;
   const arrived = { tunnel: 'a.example', port: 1, replayOf: '' };
