@@ -8,7 +8,7 @@ import type { ServerConfig } from '../config/config.ts';
 import type { Status, StatusClient } from './answers.ts';
 import type { Client } from './clients.ts';
 import type { Registry } from './registry.ts';
-import { ownerOf } from './tokens.ts';
+import { shownOwnerOf } from './tokens.ts';
 
 export interface StatusRequest {
   readonly registry: Registry;
@@ -56,11 +56,12 @@ function describeClient(client: Client, { totals, registry }: StatusRequest): St
     bytesIn += link?.bytesOut ?? 0;
     bytesOut += link?.bytesIn ?? 0;
   }
+  const token = shownOwnerOf(client.credential);
   return {
     clientID: client.id,
     remoteAddr: client.remoteAddress,
     ...(client.identity === undefined ? {} : { identity: client.identity }),
-    ...(ownerOf(client.credential) === '' ? {} : { token: ownerOf(client.credential) }),
+    ...(token === '' ? {} : { token }),
     since: new Date(client.sinceMs).toISOString(),
     version: client.agent.replace(/^sluiceway\//, ''),
     links: client.links.size,

@@ -20,8 +20,10 @@ import { matchesClaims } from '../config/oidc.ts';
 /** Longest Authorization header that is looked at: a token and its scheme. */
 const AUTHORIZATION_LENGTH_MAX = 8192;
 const SCHEME = /^bearer +/i;
-/** Of a digest, to tell the two secrets of an entry apart, or one subject of a rule from others. */
+/** Of a digest, to tell the two secrets of an entry apart, or to show a subject. */
 const MARK_LENGTH = 12;
+/** Of a subject's digest: who may choose a part of their own is not to find another's. 128 bits. */
+const SUBJECT_LENGTH = 32;
 /** Unless the rule says: longer than a job of GitHub Actions runs (6 h). Guess. */
 const SESSION_MAX_MS = 24 * 3_600_000;
 
@@ -108,7 +110,7 @@ export class TokenGate {
     for (const known of this.#rules.values()) {
       const entry = this.#valid(known, remoteAddress);
       if (entry?.claims === undefined || !matchesClaims(entry.claims, claims)) continue;
-      const subject = digestOf(String(claims.sub)).toString('hex').slice(0, MARK_LENGTH);
+      const subject = digestOf(String(claims.sub)).toString('hex').slice(0, SUBJECT_LENGTH);
       const endMs = Math.floor(this.#clock.wallMs() + (entry.sessionMaxMs ?? SESSION_MAX_MS));
       const key = ruleKeyOf(entry).replace('#', `@${subject}#`);
       return { entry, credential: `${key}.${endMs}` };
@@ -156,6 +158,13 @@ const RULE_CREDENTIAL = /^([^@#]+)@[0-9a-f]+#([0-9a-f]+)\.(\d+)$/;
  * shared token's. */
 export function ownerOf(credential: string): string {
   return credential.split('#', 1)[0] ?? '';
+}
+
+/** The same to be shown: shorter, so that two may look alike that are not. */
+export function shownOwnerOf(credential: string): string {
+  const owner = ownerOf(credential);
+  const at = owner.indexOf('@');
+  return at === -1 ? owner : owner.slice(0, at + 1 + MARK_LENGTH);
 }
 
 /** The name of the entry or rule that a credential is of; empty for the shared token's. */

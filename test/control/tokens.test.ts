@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { Masked } from '../../src/base/masked.ts';
 import type { TokenEntry } from '../../src/config/config.ts';
-import { entryNameOf, ownerOf, TokenGate } from '../../src/control/tokens.ts';
+import { entryNameOf, ownerOf, shownOwnerOf, TokenGate } from '../../src/control/tokens.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const TOKEN = 'correct-horse-battery-staple';
@@ -105,6 +105,9 @@ test('the first rule that fits lets in, until its session is over or it asks for
     ownerOf(credential),
     ownerOf(ruled.identifyClaims({ sub: 'repo:else:y' }, address)?.credential ?? ''),
   );
+  assert.match(ownerOf(credential), /^wide@[0-9a-f]{32}$/u, 'too long for a like one to be found');
+  assert.equal(shownOwnerOf(credential), ownerOf(credential).slice(0, 'wide@'.length + 12));
+  assert.equal(shownOwnerOf('entry#0123456789abcdef'), 'entry');
   assert.equal(ruled.identifyClaims({ sub: 'user:x' }, address), undefined);
   assert.equal(ruled.identifyClaims({}, address), undefined);
   assert.equal(ruled.entryOf(credential, address), wide);
