@@ -36,7 +36,9 @@ const BACKOFFS = {
 } as const;
 const REFUSED: FailureKind = {
   result: 'refused',
-  hint: 'the host must resolve to this server, and its port 80 or 443 must be reachable',
+  hint:
+    'the host must resolve to this server, and its port 80 or 443 must be reachable; ' +
+    'not with --allow-ips, which turns the issuer away, unless by dns-01',
   backoff: 'long',
 };
 const KINDS: Readonly<Partial<Record<string, FailureKind>>> = {

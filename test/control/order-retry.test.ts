@@ -58,4 +58,6 @@ test('says which of four kinds a failure is; what is not known counts as refused
     return failure.hint;
   });
   assert.equal(new Set(hints).size, 4);
+  // An operator reaches the ports from where the list lets him in.
+  assert.match(hints.find((hint) => hint.includes('443')) ?? '', /--allow-ips.*dns-01/u);
 });
