@@ -1,8 +1,9 @@
-// What a command that holds a secret warns of when it starts.
+// What a command warns of when it starts: secrets that show, and options that work against another.
 //
-// Invariant: a warning never changes what happens and never repeats a secret. Must not know:
-// what else the options say.
+// Invariant: a warning never changes what happens and never repeats a secret. Must not know: what
+// is wrong, for that is an error.
 
+import type { ServerConfig } from '../config/config.ts';
 import type { Flags } from './sources.ts';
 
 type Version = readonly [major: number, minor: number, patch: number];
@@ -22,6 +23,17 @@ export function warnAtStart(flags: Flags): void {
   if (flags['basic-auth'] !== undefined) {
     warn('--basic-auth shows passwords to everyone who can list processes, use --config');
   }
+}
+
+/** Of what can be right, but seldom is: an issuer of one's own may be on the list. */
+export function warnOfServer({ allowIps, https }: ServerConfig): void {
+  const { domains = [], onDemand = [], challenge = 'dns-01' } = https?.letsEncrypt ?? {};
+  const isVisited = onDemand.length > 0 || domains.some((name) => !name.startsWith('*.'));
+  if (allowIps.length === 0 || !isVisited || challenge === 'dns-01') return;
+  warn(
+    '--allow-ips turns away the certificate issuer, unless it is listed; ' +
+      'use --letsencrypt-challenge dns-01',
+  );
 }
 
 /** The version to move to when `version` is below the floor of its line. */

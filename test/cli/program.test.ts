@@ -132,6 +132,21 @@ describe('config', { concurrency: 2 }, () => {
     );
   });
 
+  test('check warns of a list that turns the certificate issuer away', async () => {
+    const names = ['--letsencrypt-domain', 'a.example', '--letsencrypt-domain', '*.b.example'];
+    const dns = ['--letsencrypt-dns-hook', '/bin/true'];
+    const checked = async (more: readonly string[]): Promise<string> => {
+      const args = ['config', 'check', 'server', ...names, ...dns, ...more];
+      const { code, stdout, stderr } = await run(args, TOKEN);
+      assert.deepEqual([code, stdout], [0, 'ok\n'], stderr);
+      return stderr;
+    };
+    const listed = ['--allow-ips', '192.0.2.0/24'];
+    assert.match(await checked(listed), /^warning: --allow-ips turns away .*dns-01\n$/u);
+    assert.equal(await checked([]), '');
+    assert.equal(await checked([...listed, '--letsencrypt-challenge', 'dns-01']), '');
+  });
+
   test('print shows the options as YAML with the token masked', async () => {
     const args = ['config', 'print', 'client', '--url', 'ws://a:1', '--upstream', 'b:2', '--once'];
     const { code, stdout } = await run([...args, '--tcp', '1,2=c:3', '--tcp', '4'], TOKEN);

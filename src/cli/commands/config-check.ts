@@ -8,10 +8,12 @@ import type { Command } from '../../config/schema.ts';
 import { readErrorPages } from '../../control/error-pages.ts';
 import { answer } from '../output.ts';
 import { collectInput, type Flags, readTextFile } from '../sources.ts';
+import { warnOfServer } from '../warnings.ts';
 
 export async function runConfigCheck(command: Command, flags: Flags): Promise<void> {
   const config = resolveConfig(collectInput(command, flags));
   if ('errorPages' in config) await readErrorPages(config.errorPages);
+  if ('allowIps' in config) warnOfServer(config);
   if ('provider' in config) {
     const { provider: name, credentials, credentialsFile } = config;
     const { readCredentials } = await import('../../provision/providers.ts');

@@ -11,7 +11,7 @@ import { runToExit } from '../lifecycle.ts';
 import { answer } from '../output.ts';
 import { collectInput, type Flags } from '../sources.ts';
 import { findPredecessor, startSuccessor } from '../successor.ts';
-import { warnAtStart } from '../warnings.ts';
+import { warnAtStart, warnOfServer } from '../warnings.ts';
 
 function onFingerprint(fingerprint: string): void {
   answer(`CA fingerprint ${fingerprint}`);
@@ -23,6 +23,7 @@ export async function runServer(flags: Flags): Promise<void> {
   const started = read();
   const { config } = started;
   warnAtStart(flags);
+  warnOfServer(config);
   const { version } = readBuildInfo();
   const hook = config.https?.letsEncrypt?.dnsHook;
   const dns = hook === undefined ? {} : { dnsHook: createDnsHook(hook) };
