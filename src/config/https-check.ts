@@ -7,8 +7,9 @@
 import { join } from 'node:path';
 import type { Address } from './address.ts';
 import { checkCertificate, checkCertificatePair } from './certificate.ts';
-import type { CertificateFiles } from './https.ts';
+import { type CertificateFiles, HTTPS_OPTIONS } from './https.ts';
 import type { Given } from './merge.ts';
+import type { OptionTable } from './option.ts';
 import type { Problems } from './problems.ts';
 import type { Values } from './schema.ts';
 import { type Environment, stateFolder } from './trust.ts';
@@ -74,34 +75,37 @@ function usesAcme(parsed: Partial<Values<'server'>>): boolean {
 }
 
 export function checkHttps(context: HttpsContext): void {
-  const { parsed, given, problems } = context;
+  const { parsed, problems } = context;
   const files = parsed['https-cert'] ?? [];
   const isAcme = usesAcme(parsed);
   if (parsed['https-addr'] === 'off' && (isAcme || files.length > 0)) {
     problems.add('--https-addr: is off, so certificates are of no use; give an address');
   }
-  if (!isAcme) checkUnused(given, problems);
-  if (!isAcme && files.length === 0) checkWithoutCertificate(parsed, given, problems);
+  if (!isAcme) checkUnused(context);
+  if (!isAcme && files.length === 0) checkWithoutCertificate(context);
   checkNames(context);
   checkChallenges(context);
   checkFiles(context);
 }
 
-/** Options that say how certificates are ordered, where none is. */
-function checkUnused(given: ReadonlyMap<string, Given>, problems: Problems): void {
+/** Options that say how certificates are ordered, where none is. Defaults that are written out, as
+ * `config print` does, say nothing. */
+function checkUnused({ parsed, given, problems }: HttpsContext): void {
+  const table: OptionTable = HTTPS_OPTIONS;
+  const values: Readonly<Record<string, unknown>> = parsed;
   for (const name of given.keys()) {
-    const isAbout = name.startsWith('letsencrypt-') && !ASKING.has(name);
-    if (isAbout) problems.add(`--${name}: needs --letsencrypt-domain or --letsencrypt-on-demand`);
+    const option = name.startsWith('letsencrypt-') && !ASKING.has(name) ? table[name] : undefined;
+    const value = values[name];
+    if (option === undefined || value === undefined) continue;
+    if (option.show(value).join() === option.defaultText) continue;
+    problems.add(`--${name}: needs --letsencrypt-domain or --letsencrypt-on-demand`);
   }
 }
 
 /** The port may pass TLS through all the same. */
-function checkWithoutCertificate(
-  parsed: Partial<Values<'server'>>,
-  given: ReadonlyMap<string, Given>,
-  problems: Problems,
-): void {
-  const isAsked = { 'https-redirect': parsed['https-redirect'] === true, hsts: given.has('hsts') };
+function checkWithoutCertificate({ parsed, problems }: HttpsContext): void {
+  const { 'https-redirect': redirect = false, hsts: hstsMaxAgeSeconds = 0 } = parsed;
+  const isAsked = { 'https-redirect': redirect, hsts: hstsMaxAgeSeconds > 0 };
   for (const [name, isSet] of Object.entries(isAsked)) {
     if (isSet) {
       problems.add(`--${name}: needs HTTPS; give --https-cert or --letsencrypt-domain`);

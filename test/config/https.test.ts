@@ -96,6 +96,22 @@ describe('HTTPS', () => {
     assert.match(printed, /^hsts: 60$/m);
   });
 
+  const printedWays: readonly Flags[] = [
+    {},
+    { 'https-cert': 'a.test=c,k' },
+    { 'letsencrypt-domain': 'b.test', 'letsencrypt-issuer': 'staging', hsts: '60' },
+    { 'https-addr': ':443', hsts: 'off' },
+  ];
+  for (const flags of printedWays) {
+    test(`is printed as a file that is taken: ${JSON.stringify(flags)}`, () => {
+      const text = maskedConfig(configInput('server', { flags, readFile }));
+      const file = { path: 'a.yaml', text: text.replace(/^token: .*\n/m, '') };
+      const input = configInput('server', { file, readFile });
+      assert.deepEqual(resolveConfig(input), resolve(flags));
+      assert.equal(maskedConfig(input), text);
+    });
+  }
+
   test('refuses what cannot be served', () => {
     assert.deepEqual(check({ hsts: '300' }), [
       '--hsts: needs HTTPS; give --https-cert or --letsencrypt-domain',
