@@ -24,6 +24,8 @@ export interface RequestOutcome {
   readonly tunnel: string | undefined;
   readonly method: string;
   readonly status: number;
+  /** SLW_NONE for one that was answered, whoever gave the answer's status. */
+  readonly code: string;
   /** Of bodies, without their framing. */
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -57,10 +59,10 @@ export class AccessLog {
 
   onRequest(note: AccessNote, outcome: RequestOutcome): void {
     const { visitor, path, userAgent } = note;
-    const { tunnel, method, status, bytesIn, bytesOut } = outcome;
+    const { tunnel, method, status, code, bytesIn, bytesOut } = outcome;
     const durationMs = rounded(outcome.durationMs);
     this.#log.info(
-      { tunnel, visitor, method, path, status, bytesIn, bytesOut, durationMs, userAgent },
+      { tunnel, visitor, method, path, status, code, bytesIn, bytesOut, durationMs, userAgent },
       'request',
     );
   }

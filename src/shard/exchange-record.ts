@@ -6,11 +6,17 @@
 // Invariant: whatever arrives is counted once, by whoever answers it or gives it up, and is under
 // way from `begin` to `settle` at most. Must not know: how a request is carried.
 
+import type { ErrorCode } from '../base/errors.ts';
 import type { RequestParser } from '../http/request-head.ts';
 import type { AccessNote } from './access-log.ts';
 import type { ExchangeOwner } from './exchange-owner.ts';
 import type { HttpContext, InFlight } from './http-context.ts';
 import type { Trace } from './trace.ts';
+
+interface BodyBytes {
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
 
 export class ExchangeRecord {
   /** When the last request was counted, which is when it was done with. */
@@ -61,8 +67,9 @@ export class ExchangeRecord {
     this.#inFlight.requests += 1;
   }
 
-  /** Answered with `status`, or given up, with so much of each body. */
-  count(status: number, bytesIn: number, bytesOut: number): void {
+  /** Answered with `status`, or given up, for `code` and with so much of each body. */
+  count(status: number, code: ErrorCode, bodies: BodyBytes): void {
+    const { bytesIn, bytesOut } = bodies;
     const { meter, clock, access } = this.#context;
     const { tunnel, method } = this;
     this.isDue = false;
@@ -71,7 +78,7 @@ export class ExchangeRecord {
     meter.onRequest(tunnel, method, status, durationMs);
     this.trace?.end(status, bytesIn, bytesOut);
     if (this.#note === undefined) return;
-    access?.onRequest(this.#note, { tunnel, method, status, bytesIn, bytesOut, durationMs });
+    access?.onRequest(this.#note, { tunnel, method, status, code, ...bodies, durationMs });
   }
 
   /** Nothing of it is under way any more; idempotent. */

@@ -114,9 +114,9 @@ export class HttpExchange implements StreamSink {
     this.#record.arrive(head, tunnel, nowMs);
   }
 
-  /** Counts the request, answered with `status` and so much of a body. */
-  count(status: number, bytesOut: number): void {
-    this.#record.count(status, this.#request.bodyBytes, bytesOut);
+  /** Counts the request, answered with `status` and so much of a body, or broken off for `code`. */
+  count(status: number, bytesOut: number, code: ErrorCode = 'SLW_NONE'): void {
+    this.#record.count(status, code, { bytesIn: this.#request.bodyBytes, bytesOut });
   }
 
   /** Sends the request on, with what `chunk` has of its body. Returns the offset after that. */
@@ -198,7 +198,7 @@ export class HttpExchange implements StreamSink {
     // Nobody waits any more for the answer of an upstream, or of a login provider.
     if (this.#record.isDue) {
       this.#record.trace?.fail(code);
-      this.count(this.#status || LEFT_STATUS, this.#responseBody.dataBytes);
+      this.count(this.#status || LEFT_STATUS, this.#responseBody.dataBytes, code);
     }
     this.#settleState('free');
   }
@@ -420,7 +420,7 @@ export class HttpExchange implements StreamSink {
   #cut(): void {
     this.#record.trace?.fail('SLW_STREAM_RESET');
     this.#upstream.reset('SLW_STREAM_CANCELLED');
-    this.count(this.#status, this.#responseBody.dataBytes);
+    this.count(this.#status, this.#responseBody.dataBytes, 'SLW_STREAM_RESET');
     this.#settleState('free');
     this.#owner.onCut();
   }

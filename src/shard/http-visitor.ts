@@ -369,7 +369,7 @@ export class HttpVisitor implements ExchangeOwner, ReadSink {
     const { status } = ERRORS[code];
     const { tunnel, method } = this.#exchange;
     const { pages } = this.#context;
-    this.#exchange.count(status, pages.bodyBytes(code, method));
+    this.#exchange.count(status, pages.bodyBytes(code, method), code);
     this.#context.log.debug({ code, tunnel, status }, 'request not served');
     this.#linger(pages.pageFor(code, method));
   }

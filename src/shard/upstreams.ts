@@ -8,11 +8,13 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { attemptsWithin } from '../base/dial-attempts.ts';
+import { ERRORS, type ErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
 import { trustIn } from '../base/own-authorities.ts';
 import { isUdpTunnel, readPortName } from '../base/port-name.ts';
 import { Roster } from '../base/roster.ts';
+import { showTarget } from '../base/target.ts';
 import type { UpstreamEntry } from '../bridge/client-messages.ts';
 import {
   encodeDatagramHeader,
@@ -40,7 +42,7 @@ export class Upstreams {
   readonly #options: UpstreamsOptions;
   readonly #relays = new Roster<SocketRelay>();
   readonly #datagrams: UdpUpstreams;
-  /** Of tunnels whose upstream is not trusted. */
+  /** Of tunnels whose upstream could not be connected to. */
   readonly #told = new Told();
   readonly #descriptors: DescriptorWatch;
   #entries: ReadonlyMap<string, UpstreamEntry> = new Map();
@@ -90,7 +92,7 @@ export class Upstreams {
     const { limits, clock } = this.#options;
     const socket = dial(entry, limits.upstreamConnectTimeoutMs);
     socket.on('error', this.#descriptors.onError);
-    if (socket instanceof TLSSocket) this.#watchTrust(socket, entry.name);
+    this.#watchDial(socket, entry);
     // Kept by the socket until it is connected, and so before every byte of the visitor.
     if (entry.proxyProtocol !== 'off') socket.write(proxyHeader(entry.proxyProtocol, open));
     const relay = new SocketRelay({
@@ -99,24 +101,43 @@ export class Upstreams {
       state: 'dialling',
       nowMs: clock.nowMs(),
       relays: this.#relays,
+      onEnd: ({ code }) => this.#onRelayEnd(entry, code),
     });
     stream.sink = relay;
     relay.join(stream);
   }
 
-  /** Visitors see a 502, and only this says why. */
-  #watchTrust(socket: TLSSocket, tunnel: string): void {
-    const tell = (error: NodeJS.ErrnoException): void => {
-      if (error.code === 'ECONNREFUSED') return;
-      const { clock, log } = this.#options;
-      if (!this.#told.isNews(tunnel, clock.nowMs())) return;
-      const detail = { code: error.code, reason: loggable(error.message) };
-      log.error({ tunnel, ...detail }, 'no TLS connection to the upstream');
+  /** Visitors see a 502 or a reset, and only this says why. */
+  #watchDial(socket: Socket, entry: UpstreamEntry): void {
+    const onFailure = (error: NodeJS.ErrnoException): void => {
+      this.#tell('warn', entry, reasonOf(error));
     };
-    socket.once('error', tell);
-    // Of what comes later the relay tells enough. Not `authorized`: that is false for ever where
-    // any certificate will do.
-    socket.once('secureConnect', () => socket.off('error', tell));
+    const onDistrust = (error: NodeJS.ErrnoException): void => {
+      this.#tell('error', entry, reasonOf(error));
+    };
+    socket.once('error', onFailure);
+    // Of what comes later the relay tells enough.
+    socket.once('connect', () => {
+      socket.off('error', onFailure);
+      if (!(socket instanceof TLSSocket)) return;
+      socket.once('error', onDistrust);
+      // Not `authorized`: that is false for ever where any certificate will do.
+      socket.once('secureConnect', () => socket.off('error', onDistrust));
+    });
+  }
+
+  /** A dial that took too long was ended by us: its socket has no error. */
+  #onRelayEnd(entry: UpstreamEntry, code: ErrorCode): void {
+    if (code !== 'SLW_STREAM_CONNECT_TIMEOUT') return;
+    this.#tell('warn', entry, { code, reason: ERRORS[code].text });
+  }
+
+  /** An error is what does not pass by itself. */
+  #tell(level: keyof typeof TEXTS, { name: tunnel, ...entry }: UpstreamEntry, why: Why): void {
+    const { clock, log } = this.#options;
+    if (!this.#told.isNews(tunnel, clock.nowMs())) return;
+    const upstream = entry.path ?? showTarget(entry);
+    log[level]({ tunnel, upstream, ...why }, TEXTS[level]);
   }
 
   sweep(nowMs: number): void {
@@ -139,6 +160,23 @@ export class Upstreams {
   cutUnsent(): void {
     for (const relay of this.#relays) relay.cutUnsent();
   }
+}
+
+const TEXTS = {
+  warn: 'no connection to the upstream',
+  error: 'no TLS connection to the upstream',
+} as const;
+
+interface Why {
+  readonly code: string;
+  readonly reason: string;
+}
+
+/** Where several addresses were tried, of the first: what holds them has no text of its own. */
+function reasonOf(error: NodeJS.ErrnoException): Why {
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  const { message } = first instanceof Error ? first : error;
+  return { code: error.code ?? '', reason: loggable(message) };
 }
 
 function offerOf({ name, label, options }: UpstreamEntry): TunnelOffer {

@@ -39,10 +39,11 @@ test('--access-log writes a line for each request and each connection', async (t
   const served = await lineOf({ component: 'access', msg: 'request', tunnel: HOST });
   const { method, path: shown, status, bytesOut, userAgent, visitor } = served;
   assert.deepEqual(
-    [method, shown, status, bytesOut, userAgent, visitor],
-    ['GET', '/a', 200, 5, 'test/1', '127.0.0.1'],
+    [method, shown, status, served.code, bytesOut, userAgent, visitor],
+    ['GET', '/a', 200, 'SLW_NONE', 5, 'test/1', '127.0.0.1'],
   );
-  await lineOf({ component: 'access', msg: 'request', status: 404 });
+  const noTunnel = { status: 404, code: 'SLW_HTTP_NO_TUNNEL' };
+  await lineOf({ component: 'access', msg: 'request', ...noTunnel });
   const carried = await lineOf({ component: 'access', msg: 'connection' });
   const { tunnel, bytesIn, code } = carried;
   assert.deepEqual([tunnel, bytesIn, carried.bytesOut, code], [`tcp:${tcpPort}`, 2, 2, 'SLW_NONE']);

@@ -1,10 +1,10 @@
 // Goal: nothing of a visitor reaches an https upstream whose certificate was not verified, and the
-// log says why. Method: real TLS servers with a certificate of their own authority, streams of a
-// session in memory.
+// log says why an upstream could not be connected to. Method: real servers, TLS ones with a
+// certificate of their own authority, streams of a session in memory.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
+import net, { type AddressInfo, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
@@ -17,6 +17,7 @@ import { bodyFrame, RawPeer } from '../mux/raw-peer.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { freePort } from '../support/free-port.ts';
 import { LogLines } from '../support/log-lines.ts';
 import { makeChain } from '../support/private-pki.ts';
 import { requirePrograms, scratchFolder } from '../support/programs.ts';
@@ -60,6 +61,10 @@ class Bench {
     const { found } = await this.#begin(entry);
     this.#upstreams.cutAll();
     return found;
+  }
+
+  sweep(): void {
+    this.#upstreams.sweep(this.clock.nowMs());
   }
 
   /** The same, and the upstream resets the connection; gives what its stream ends with. */
@@ -182,4 +187,41 @@ test('a connection that was made and is reset later is no failure of TLS', async
     assert.equal(await bench.visitAndReset(trust), 'SLW_STREAM_RESET');
   }
   assert.deepEqual(bench.log.complaints(), []);
+});
+
+test('an upstream that is not there is told, once a minute for its tunnel', async (t) => {
+  const bench = await startBench(t);
+  const port = await freePort();
+  const gone = { host: '127.0.0.1', port, tls: false };
+  assert.equal(await bench.visit(gone), 'SLW_STREAM_REFUSED');
+  assert.equal(await bench.visit(gone), 'SLW_STREAM_REFUSED');
+  assert.equal(bench.log.complaints().length, 1);
+  const line = await bench.log.line('no connection to the upstream', { tunnel: 'a' });
+  assert.deepEqual([line.code, line.upstream], ['ECONNREFUSED', `127.0.0.1:${port}`]);
+  assert.match(String(line.reason), /ECONNREFUSED/);
+  const path = '/no/such.sock';
+  bench.clock.advance(60_000);
+  assert.equal(await bench.visit({ path, tls: false }), 'SLW_STREAM_UNREACHABLE');
+  await bench.log.line('no connection to the upstream', { code: 'ENOENT', upstream: path });
+  bench.clock.advance(60_000);
+  assert.equal(await bench.visit({ ...gone, tls: true }), 'SLW_STREAM_REFUSED');
+  assert.equal(bench.log.all('no connection to the upstream').length, 3);
+});
+
+test('an upstream that does not answer in time is told, TLS with it', async (t) => {
+  const bench = await startBench(t);
+  const silent = net.createServer();
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  undoAfter(t, () => {
+    silent.close();
+  });
+  const { port } = silent.address() as AddressInfo;
+  const found = bench.visit({ host: '127.0.0.1', port });
+  await once(silent, 'connection');
+  bench.clock.advance(LIMITS.upstreamConnectTimeoutMs);
+  bench.sweep();
+  assert.equal(await found, 'SLW_STREAM_CONNECT_TIMEOUT');
+  const code = 'SLW_STREAM_CONNECT_TIMEOUT';
+  await bench.log.line('no connection to the upstream', { tunnel: 'a', code });
 });
