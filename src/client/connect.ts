@@ -17,44 +17,13 @@ import { SluicewayError } from '../base/errors.ts';
 import { createLogger } from '../base/log.ts';
 import { type ClientConfig, resolveConfig } from '../config/config.ts';
 import { type Client, startClient } from './client.ts';
+import { type ConnectOptions, flagsOf } from './connect-options.ts';
 import type { ClientEvent } from './events.ts';
 import { isRetryable } from './tunnel-board.ts';
 
 export { ConfigError, SluicewayError } from '../base/errors.ts';
+export type { ConnectOptions, LogLevel } from './connect-options.ts';
 export type { ClientEvent } from './events.ts';
-
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
-
-export interface ConnectOptions {
-  /** `wss://tunnel.example.com:8123`; several are held at once. */
-  readonly url: string | readonly string[];
-  readonly token?: string;
-  /** Read again for each dial. */
-  readonly tokenFile?: string;
-  /** What HTTP visitors of a host, a wildcard or `*`, maybe with a path, are served with:
-   * `{ 'example.com': 'http://127.0.0.1:3000' }`. What `--upstream` takes behind `=`. */
-  readonly upstreams?: Readonly<Record<string, string>>;
-  /** Public ports, and what visitors of each are served with: `{ 2222: '127.0.0.1:22' }`. */
-  readonly tcp?: Readonly<Record<number, string>>;
-  /** Public UDP ports, likewise: `{ 5353: '127.0.0.1:53' }`. */
-  readonly udp?: Readonly<Record<number, string>>;
-  /** Local ports, and whom the server dials for each: `{ 4222: 'nats.default.svc:4222' }`. */
-  readonly local?: Readonly<Record<number, string>>;
-  /** PEM file of the CA of the server. */
-  readonly tlsCa?: string;
-  /** `sha256:…` of the private CA of the server. */
-  readonly autoTlsFingerprint?: string;
-  readonly proxy?: string;
-  readonly id?: string;
-  /** Any option of `sluiceway client`, by its name: `{ 'health-check': 'tcp' }`. */
-  readonly options?: Readonly<Record<string, string | boolean | readonly string[]>>;
-  /** To stderr; `silent` unless it is given. */
-  readonly logLevel?: LogLevel;
-  /** Until all tunnels are up; 30,000 unless it is given, at most 24 days. */
-  readonly timeoutMs?: number;
-  /** Gives up before, and closes what was begun. */
-  readonly signal?: AbortSignal;
-}
 
 export interface TunnelEvents {
   /** Whatever happens, in order. */
@@ -211,27 +180,9 @@ class RunningTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
 }
 
 function configOf(options: ConnectOptions): ClientConfig {
-  const { url, token, tokenFile, upstreams, tcp, local, tlsCa, autoTlsFingerprint } = options;
-  const flags = {
-    ...options.options,
-    url: [url].flat(),
-    ...given('token', token),
-    ...given('token-file', tokenFile),
-    ...pairs('upstream', upstreams, '='),
-    ...pairs('tcp', tcp, '='),
-    ...pairs('udp', options.udp, '='),
-    ...pairs('local', local, ':'),
-    ...given('tls-ca', tlsCa),
-    ...given('auto-tls-fingerprint', autoTlsFingerprint),
-    ...given('proxy', options.proxy),
-    ...given('id', options.id),
-    // Who runs a program knows its tunnels.
-    'log-level': options.logLevel ?? options.options?.['log-level'] ?? 'silent',
-    'status-dir': options.options?.['status-dir'] ?? 'off',
-  };
   return resolveConfig({
     command: 'client',
-    flags,
+    flags: flagsOf(options),
     // Servers are remembered where `sluiceway client` does that has no other place by environment.
     env: { HOME: homeFolder() },
     defaults: { cores: 1, logFormat: 'json' },
@@ -247,19 +198,6 @@ function homeFolder(): string | undefined {
     // The system's place is left.
     return undefined;
   }
-}
-
-function given(name: string, value: string | undefined): Record<string, string> {
-  return value === undefined ? {} : { [name]: value };
-}
-
-function pairs(
-  name: string,
-  values: Readonly<Record<string, string>> | undefined,
-  sign: string,
-): Record<string, readonly string[]> {
-  const texts = Object.entries(values ?? {}).map(([key, value]) => `${key}${sign}${value}`);
-  return texts.length === 0 ? {} : { [name]: texts };
 }
 
 function late(

@@ -108,6 +108,47 @@ test('options that cannot be are one error that lists them all', async () => {
   assert.equal(error.problems.length >= 3, true, error.message);
 });
 
+test('a name or a value that is none is refused, never ignored', async () => {
+  const right = { url: 'wss://127.0.0.1:1', token: TOKEN, upstreams: { [HOST]: 'http://a' } };
+  const problemsOf = async (...given: readonly unknown[]): Promise<readonly string[]> => {
+    const error: unknown = await Reflect.apply(connect, undefined, given).catch(
+      (reason: unknown) => reason,
+    );
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.problems;
+  };
+  const cases: readonly (readonly [object, string])[] = [
+    [
+      { autoTlsFingerPrint: 'sha256:0' },
+      "'autoTlsFingerPrint': unknown option; did you mean autoTls",
+    ],
+    [{ upstream: right.upstreams }, "'upstream': unknown option; options of the client stand in"],
+    [{ quux: 1 }, "'quux': unknown option"],
+    [{ options: { config: 'nofile' } }, 'options.config: a program has no file of options'],
+    [{ options: { token: TOKEN } }, 'options.token: is given twice, here and as token'],
+    [{ options: { 'helth-check': 'tcp' } }, "'--helth-check' (flag): unknown option; did you mean"],
+    [
+      { options: { 'max-retry': null } },
+      "'options.max-retry': must be a text, a boolean or a list",
+    ],
+    [{ url: undefined }, '--url is required'],
+    [{ url: null }, 'url: must be a text or a list'],
+    [{ autoTlsFingerprint: null }, 'autoTlsFingerprint: must be a text'],
+    [{ upstreams: 'a.b=http://x' }, 'upstreams: must be an object of texts'],
+    [{ tcp: new Map([[1, 'a:1']]) }, 'tcp: must be an object of texts'],
+    [{ timeoutMs: '3s' }, 'timeoutMs: must be a number of milliseconds above 0'],
+    [{ timeoutMs: -1 }, 'timeoutMs: must be a number of milliseconds above 0'],
+    [{ timeoutMs: Number.NaN }, 'timeoutMs: must be a number of milliseconds above 0'],
+    [{ signal: {} }, 'signal: must be an AbortSignal'],
+  ];
+  for (const [change, problem] of cases) {
+    const problems = await problemsOf({ ...right, ...change });
+    assert.equal(problems.length, 1, problems.join('\n'));
+    assert.equal(problems[0]?.slice(0, problem.length), problem);
+  }
+  assert.deepEqual(await problemsOf(), ['connect: takes an object of options']);
+});
+
 test('a wrong token, a refused tunnel and a silent server each have their code', async (t) => {
   const node = await startNode(t, { flags: { 'tcp-ports': '1024-1025' }, complains: true });
   const upstreams = { [HOST]: 'http://127.0.0.1:1' };
