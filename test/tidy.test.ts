@@ -15,6 +15,8 @@ import {
   linkProblems,
   messageTableProblems,
   protocolProblems,
+  referenceProblems,
+  rowProblems,
   testTableProblems,
   titleProblems,
   unmatchedTestProblems,
@@ -148,6 +150,13 @@ test('every markdown file has one title, and links to what is there', () => {
   assertNone(each(markdown, titleProblems));
   const isThere = (path: string): boolean => existsSync(join(ROOT, path));
   assertNone(each(markdown, (file) => linkProblems(file, isThere)));
+});
+
+test('rows of markdown stand in tables, and documents that it names are there', () => {
+  const markdown = FILES.filter((file) => file.path.endsWith('.md'));
+  const paths = new Set(markdown.map(({ path }) => path));
+  assertNone(each(markdown, rowProblems));
+  assertNone(each(markdown, (file) => referenceProblems(file, paths)));
 });
 
 test('docs/errors.md lists exactly the error table', () => {

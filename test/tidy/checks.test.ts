@@ -10,6 +10,8 @@ import {
   linkProblems,
   messageTableProblems,
   protocolProblems,
+  referenceProblems,
+  rowProblems,
   testTableProblems,
   titleProblems,
   unmatchedTestProblems,
@@ -148,6 +150,12 @@ test('documents that disagree with the code are noticed', () => {
   checkBad(titleProblems, 'docs/a.md', '# One\n\n# Two\n');
   checkBad(titleProblems, 'docs/a.md', 'no title');
   checkGood(titleProblems, 'docs/a.md', '# One\n\n```sh\n# a comment\n```\n');
+  checkBad(rowProblems, 'docs/a.md', '| a | b |\n|---|---|\n| 1 | 2 |\n\ntext\n| 3 | 4 |\n');
+  checkGood(rowProblems, 'docs/a.md', '| a |\n|---|\n| 1 |\n\n```\n| no row |\n```\n');
+  const paths = new Set(['docs/b.md']);
+  const refer = (file: SourceFile): string[] => referenceProblems(file, paths);
+  checkBad(refer, 'docs/operating/a.md', 'see `b.md`');
+  checkGood(refer, 'docs/operating/a.md', 'see `../b.md` and `docs/b.md`');
   const row = { wire: 1, status: 0, source: 'peer', retryable: false, text: 'bad' } as const;
   const line = errorLine('SLW_A', row);
   assert.equal(line, '| `SLW_A` | 1 | – | peer | no | bad |');

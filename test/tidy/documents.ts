@@ -1,10 +1,10 @@
-// Checks that documents and code agree: titles, links, errors, the hash of the protocol, paths.
+// Checks that documents and code agree: titles, tables, links, errors, the protocol's hash.
 //
 // Each function takes texts and gives one line a problem, so that it can be tested on bad input.
 // Invariant: a message says what to write. Must not know: where files lie.
 
 import { createHash } from 'node:crypto';
-import { posix } from 'node:path';
+import { dirname, join } from 'node:path/posix';
 import type { ErrorRow } from '../../src/base/errors.ts';
 import { scanCode } from './scanner.ts';
 import type { SourceFile } from './tree.ts';
@@ -23,11 +23,34 @@ export function titleProblems(file: SourceFile): string[] {
 /** Links, and raw figures of the bench, lead to what is there; `isThere` says of a path whether. */
 export function linkProblems(file: SourceFile, isThere: (path: string) => boolean): string[] {
   const links = [...file.text.matchAll(/\]\(([^\s()#:]+)(?:#[^\s()]*)?\)/gu)];
-  const targets = links.map((link) => posix.join(posix.dirname(file.path), link[1] ?? ''));
+  const targets = links.map((link) => join(dirname(file.path), link[1] ?? ''));
   const figures = [...file.text.matchAll(/\b[a-z]+-20\d\d-[\dTZ-]+\.json\b/gu)];
   const results = figures.map((figure) => `native-free-bench/results/${figure[0]}`);
   const lost = [...targets, ...results].filter((path) => !isThere(path));
   return lost.map((path) => `${file.path}: there is no ${path}`);
+}
+
+/** Rows of a table follow its head: behind a line of text they are text themselves. */
+export function rowProblems(file: SourceFile): string[] {
+  const lines = file.text.split('\n');
+  let inCode = false;
+  return lines.flatMap((line, index) => {
+    if (/^\s*(?:```|~~~)/u.test(line)) inCode = !inCode;
+    const isFirst = line.startsWith('|') && !(lines[index - 1] ?? '').startsWith('|');
+    if (inCode || !isFirst || /^\|[-:| ]+\|$/u.test(lines[index + 1] ?? '')) return [];
+    return [`${file.path}:${index + 1}: a row without a head: put it into its table`];
+  });
+}
+
+/** A document that is named in backticks is there, from where the name stands or from the root.
+ * Decisions are not edited, and are left out. */
+export function referenceProblems(file: SourceFile, paths: ReadonlySet<string>): string[] {
+  if (file.path.startsWith('docs/decisions/')) return [];
+  const named = [...file.text.matchAll(/`([\w./-]+\.md)`/gu)].map((match) => match[1] ?? '');
+  return named
+    .filter((name) => !name.includes('NNNN'))
+    .filter((name) => !paths.has(name) && !paths.has(join(dirname(file.path), name)))
+    .map((name) => `${file.path}: no document is called '${name}' from there`);
 }
 
 /** The row that docs/errors.md must hold for an error. */
