@@ -12,6 +12,7 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { hostname, networkInterfaces } from 'node:os';
 import type { Clock, Timer } from '../base/clock.ts';
 import { ConfigError } from '../base/errors.ts';
+import { describeFileFailure } from '../base/file-failure.ts';
 import type { Logger } from '../base/log.ts';
 import { readHost } from '../base/target.ts';
 import { CertificateStore } from './certificate-store.ts';
@@ -70,7 +71,10 @@ export class AutoTls {
       });
       return autoTls;
     } catch (cause) {
-      const detail = `--auto-tls-dir ${folder}: ${(cause as Error).message}`;
+      const error = cause as NodeJS.ErrnoException;
+      // Of a file in it, the system's own words name it.
+      const why = error.path === folder ? describeFileFailure(error) : error.message;
+      const detail = `--auto-tls-dir ${folder}: ${why}`;
       throw new ConfigError([detail], { cause });
     }
   }

@@ -11,6 +11,7 @@ import { bufferFromFileOrString, KubeConfig } from '@kubernetes/client-node';
 import { systemClock } from '../base/clock.ts';
 import { attemptsWithin } from '../base/dial-attempts.ts';
 import { ConfigError, SluicewayError } from '../base/errors.ts';
+import { describeFileFailure } from '../base/file-failure.ts';
 import { http, https } from '../base/http-modules.ts';
 import { ExecCredential, type RunProgram, readProgram } from './exec-credential.ts';
 import type { KubeObject } from './objects.ts';
@@ -98,7 +99,7 @@ export class Cluster {
       credential = takeProgram(config, run);
     } catch (cause) {
       const where = kubeconfig === undefined ? 'no --kubeconfig is given' : kubeconfig;
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = describeFileFailure(cause);
       throw new ConfigError([`--kubeconfig: ${where}: ${why}`], { cause });
     }
     return new Cluster(config, credential);

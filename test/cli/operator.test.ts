@@ -15,7 +15,10 @@ const NO_CLUSTER = { HOME: '/nonexistent', KUBECONFIG: '' };
 test('a kubeconfig that cannot be used is a problem of the option', async () => {
   const missing = await run(['operator', '--kubeconfig', '/nonexistent/config'], NO_CLUSTER);
   assert.equal(missing.code, 2);
-  assert.match(missing.stderr, /^sluiceway: --kubeconfig: \/nonexistent\/config: .*ENOENT/mu);
+  assert.match(
+    missing.stderr,
+    /^sluiceway: --kubeconfig: \/nonexistent\/config: it does not exist.* \(ENOENT\)$/mu,
+  );
   const folder = mkdtempSync(path.join(tmpdir(), 'sluiceway-test-'));
   try {
     const file = path.join(folder, 'config');

@@ -176,7 +176,7 @@ describe('the command', { concurrency: 2 }, () => {
 });
 
 test('--watch asks again, and ends once the token is refused', async (t) => {
-  const codes = [200, 500, 401];
+  const codes = [200, 200, 500, 401];
   const server = createServer((_request, response) => {
     response.writeHead(codes.shift() ?? 401).end(JSON.stringify(STATUS));
   });
@@ -184,7 +184,11 @@ test('--watch asks again, and ends once the token is refused', async (t) => {
   const args = ['status', '--watch', '--url', `ws://127.0.0.1:${port}`];
   const { code, stdout, stderr } = await run(args, { SLUICEWAY_TOKEN: TOKEN });
   assert.equal(code, 3);
-  assert.equal(stdout.match(/^Client ID/gm)?.length, 1);
+  assert.match(
+    stdout,
+    /^Client ID[\s\S]*\n\nQuerying[\s\S]*\nClient ID/mu,
+    'an empty line between',
+  );
   assert.match(stderr, /^sluiceway: .* answered 500, not 200\nsluiceway: .* refused the token;/);
   assert.equal(codes.length, 0);
 });

@@ -137,6 +137,7 @@ test('what cannot be done says why, with code 2, and changes nothing', async (t)
     [['revoke', 'x'], /there is no token 'x'/],
     [['rotate', 'x'], /there is no token 'x'/],
     [['remove', 'x'], /unknown command/],
+    [['create', 'x', '--expires', '2020-01-01T00:00:00Z'], /--expires: is over already/],
   ] as const;
   for (const [args, wanted] of table) {
     const { code, stdout, stderr } = await run(['token', ...args, '--tokens-file', file]);
@@ -145,6 +146,31 @@ test('what cannot be done says why, with code 2, and changes nothing', async (t)
   }
   assert.equal(readFileSync(file, 'utf8'), GOOD);
   assert.match((await run(['token', 'list'])).stderr, /--tokens-file is required/);
+  const folder = path.dirname(file);
+  const missing = path.join(folder, 'typo.yaml');
+  const at = (...args: readonly string[]) => run(['token', ...args]);
+  const list = await at('list', '--tokens-file', missing);
+  assert.deepEqual([list.code, list.stdout], [2, '']);
+  assert.match(list.stderr, /^sluiceway: --tokens-file: .*typo\.yaml does not exist$/m);
+  assert.match(
+    (await at('list', '--tokens-file', folder)).stderr,
+    /it is a folder, not a file \(E/,
+  );
+  const nowhere = path.join(folder, 'no', 'tokens.yaml');
+  const { stderr } = await at('create', 'x', '--tokens-file', nowhere);
+  assert.match(stderr, /no\/tokens\.yaml cannot be written: it does not exist, or its folder does/);
+  assert.doesNotMatch(stderr, /\.tmp/);
+});
+
+test('a list says where a token is good from, and that one is over', async (t) => {
+  const file = path.join(scratchFolder(t), 'tokens.yaml');
+  const more = '    expires: 2020-01-01T00:00:00Z\n    allow-ips: [10.0.0.0/8, "::1"]\n';
+  writeFileSync(file, `${GOOD}${more}`);
+  const { stdout } = await run(['token', 'list', '--tokens-file', file]);
+  assert.match(stdout, / 2020-01-01T00:00:00\.000Z \(over\) +10\.0\.0\.0\/8 ::1\/128 /);
+  const listed = await run(['token', 'list', '--json', '--tokens-file', file]);
+  const [entry] = JSON.parse(listed.stdout);
+  assert.deepEqual(entry.allowIps, ['10.0.0.0/8', '::1/128']);
 });
 
 test('a server refuses a faulty or missing file, by flag, variable and file alike', async (t) => {

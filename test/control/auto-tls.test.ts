@@ -338,7 +338,10 @@ test('a folder that cannot be made is an error that names the option', async (t)
   const bench = new Bench(t);
   mkdirSync(path.dirname(bench.folder), { recursive: true });
   writeFileSync(bench.folder, 'a file');
-  await assert.rejects(bench.open(), /^ConfigError: --auto-tls-dir .*EEXIST/);
+  await assert.rejects(
+    bench.open(),
+    /^ConfigError: --auto-tls-dir .*: it is a file, not a folder \(EEXIST\)$/,
+  );
 });
 
 test('what others could read or change is closed to them or said', async (t) => {

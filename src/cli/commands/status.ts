@@ -100,8 +100,10 @@ function withoutForwards(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 /** A server that is away may come back; a refused token will not become right. */
 async function showOnce(config: StatusConfig, build: BuildInfo): Promise<void> {
   const screen = process.stdout.isTTY ? CLEAR_SCREEN : '';
+  // Where nothing is cleared, one table is parted from the next.
+  const gap = process.stdout.isTTY || config.json ? '' : '\n';
   try {
-    answer(`${screen}${await askForText(config, build)}`);
+    answer(`${screen}${await askForText(config, build)}${gap}`);
   } catch (error) {
     const isFinal = !(error instanceof SluicewayError) || REFUSALS.has(error.code);
     if (isFinal) throw error;

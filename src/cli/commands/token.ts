@@ -9,7 +9,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { isoTimeOf, sleep, systemClock } from '../../base/clock.ts';
 import { readIfThere, rewriteFile } from '../../base/durable-file.ts';
 import { ConfigError } from '../../base/errors.ts';
+import { describeFileFailure } from '../../base/file-failure.ts';
 import { showForwardRule } from '../../base/forward-rules.ts';
+import { showNetwork } from '../../base/network.ts';
 import { showPortRange } from '../../base/target.ts';
 import { TOKEN_LIMIT_FIELDS, TOKEN_LIMITS } from '../../base/token-limits.ts';
 import type { TokenEntry } from '../../config/config.ts';
@@ -68,6 +70,12 @@ interface TokensFile {
   readonly text: string;
 }
 
+interface FoundFile {
+  readonly path: string;
+  /** Undefined where there is no file yet. */
+  readonly text: string | undefined;
+}
+
 export async function createToken(name: string, flags: TokenFlags): Promise<void> {
   const { secret, hash } = createSecret();
   const token = {
@@ -76,7 +84,18 @@ export async function createToken(name: string, flags: TokenFlags): Promise<void
     ...{ allowIps: flags.allowIp ?? [], expires: flags.expires, isAdmin: flags.admin === true },
     limits: limitsOf(flags),
   };
-  await changeFile(flags, (file) => addToken(file, token), secret);
+  await changeFile(flags, (file) => refuseExpired(name, addToken(file, token), file.path), secret);
+}
+
+/** Nobody wants a token that lets nobody in: it is a year that was mistyped. */
+function refuseExpired(name: string, text: string, path: string): string {
+  const entry = listTokens({ path, text }).find((found) => found.name === name);
+  if (entry === undefined || !isOver(entry)) return text;
+  throw new ConfigError(['--expires: is over already; give a time to come']);
+}
+
+function isOver({ expiresMs }: TokenEntry): boolean {
+  return expiresMs !== undefined && expiresMs <= systemClock.wallMs();
 }
 
 export async function rotateTokenSecret(name: string, flags: TokenFlags): Promise<void> {
@@ -90,9 +109,14 @@ export async function revokeToken(name: string, flags: TokenFlags): Promise<void
 }
 
 export async function listTokensFile(flags: TokenFlags): Promise<void> {
-  const file = await openFile(flags);
+  const { path, text } = await openFile(flags);
+  // A file that `create` would make: most likely its name is another.
+  if (text === undefined) throw new ConfigError([`--tokens-file: ${path} does not exist`]);
+  const file = { path, text };
   const used = await readUsed(usagePathOf(flags, file.path));
-  const entries = listTokens(file).map((entry) => describe(entry, used));
+  const tokens = listTokens(file);
+  const over = new Set(tokens.filter(isOver).map(({ name }) => name));
+  const entries = tokens.map((entry) => describe(entry, used));
   if (flags.json === true) {
     answer(`${JSON.stringify(entries)}\n`);
     return;
@@ -103,7 +127,8 @@ export async function listTokensFile(flags: TokenFlags): Promise<void> {
     entry.hosts.join(' ') || '-',
     [...entry.ports, ...(entry.udpPorts ?? []).map((port) => `udp:${port}`)].join(' ') || '-',
     entry.forwards?.join(' ') ?? '-',
-    entry.expires ?? 'never',
+    `${entry.expires ?? 'never'}${over.has(entry.name) ? ' (over)' : ''}`,
+    entry.allowIps?.join(' ') ?? '-',
     entry.admin ? 'yes' : 'no',
     Object.entries(entry.limits ?? {})
       .map(showLimit)
@@ -117,6 +142,7 @@ export async function listTokensFile(flags: TokenFlags): Promise<void> {
     'Ports',
     'Forwards',
     'Expires',
+    'From',
     'Admin',
     'Limits',
     'This month',
@@ -156,6 +182,7 @@ function limitsGiven(entry: TokenEntry): Record<string, number> {
 
 function describe(entry: TokenEntry, used: ReadonlyMap<string, number>) {
   const { name, digests, hosts, ports, udpPorts, forwards, expiresMs, isAdmin } = entry;
+  const { allowIps } = entry;
   const limits = limitsGiven(entry);
   return {
     name,
@@ -164,6 +191,7 @@ function describe(entry: TokenEntry, used: ReadonlyMap<string, number>) {
     ports: ports.map(showPortRange),
     ...(udpPorts.length === 0 ? {} : { udpPorts: udpPorts.map(showPortRange) }),
     ...(forwards === undefined ? {} : { forwards: forwards.map(showForwardRule) }),
+    ...(allowIps === undefined ? {} : { allowIps: allowIps.map(showNetwork) }),
     ...(expiresMs === undefined ? {} : { expires: isoTimeOf(expiresMs) }),
     admin: isAdmin,
     ...(Object.keys(limits).length > 0 ? { limits } : {}),
@@ -189,7 +217,8 @@ async function changeFile(
 ): Promise<void> {
   const release = await lockFile(pathOf(flags));
   try {
-    const file = await openFile(flags);
+    const { path, text = '' } = await openFile(flags);
+    const file = { path, text };
     await writeFile(file.path, change(file));
     if (secret !== undefined) await showSecret(secret, file);
   } finally {
@@ -236,12 +265,12 @@ function pathOf({ tokensFile }: TokenFlags): string {
   throw new ConfigError(['--tokens-file is required; give the file, such as tokens.yaml']);
 }
 
-async function openFile(flags: TokenFlags): Promise<TokensFile> {
+async function openFile(flags: TokenFlags): Promise<FoundFile> {
   const path = pathOf(flags);
   try {
-    return { path, text: (await readIfThere(path)) ?? '' };
+    return { path, text: await readIfThere(path) };
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = describeFileFailure(cause);
     throw new ConfigError([`--tokens-file: ${path} cannot be read: ${reason}`], { cause });
   }
 }
@@ -256,7 +285,7 @@ async function writeFile(path: string, text: string): Promise<void> {
 }
 
 function cannotBeWritten(path: string, cause: unknown): ConfigError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = describeFileFailure(cause);
   return new ConfigError([`--tokens-file: ${path} cannot be written: ${reason}`], { cause });
 }
 
