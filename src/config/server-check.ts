@@ -100,14 +100,17 @@ function checkLoginProviders(context: CheckContext<'server'>): void {
   const path = parsed['login-providers'];
   if (path === undefined) return;
   const reading = (file: string, use: (text: string) => string | undefined): void => {
-    let wrong: string | undefined;
+    const label = labelOf(given, 'login-providers');
     try {
-      wrong = use(readFile(file));
+      const wrong = use(readFile(file));
+      if (wrong !== undefined) problems.add(`${label}: ${file} ${wrong}`);
     } catch (error) {
       if (error instanceof FileElsewhere) return;
-      wrong = error instanceof Error ? error.message : 'cannot be read';
+      // What says that a file cannot be read names it.
+      problems.add(
+        `${label}: ${error instanceof Error ? error.message : `${file} cannot be read`}`,
+      );
     }
-    if (wrong !== undefined) problems.add(`${labelOf(given, 'login-providers')}: ${file} ${wrong}`);
   };
   reading(path, (text) => {
     const found = readLoginProviders({ path, text }, problems);

@@ -4,8 +4,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ConfigError } from '../../src/base/errors.ts';
+import { resolveConfig } from '../../src/config/config.ts';
 import { readLoginProviders, readSecret, secretFilesOf } from '../../src/config/login-providers.ts';
 import { Problems } from '../../src/config/problems.ts';
+import { configInput, problemsOf } from './input.ts';
 
 function read(text: string) {
   const problems = new Problems();
@@ -106,4 +108,12 @@ test('a secret is one line, long enough, and no part of a message', () => {
     assert.ok(typeof wrong === 'string');
     assert.doesNotMatch(wrong, /secret|xxx/u);
   }
+});
+
+test('a file that is not there is named once', () => {
+  const flags = { 'login-providers': 'nope.yaml' };
+  assert.deepEqual(
+    problemsOf(() => resolveConfig(configInput('server', { flags }))),
+    ['--login-providers (flag): the file nope.yaml does not exist'],
+  );
 });
