@@ -4,6 +4,7 @@
 // is wrong, for that is an error.
 
 import type { ServerConfig } from '../config/config.ts';
+import { complain } from './output.ts';
 import type { Flags } from './sources.ts';
 
 type Version = readonly [major: number, minor: number, patch: number];
@@ -55,5 +56,5 @@ function isBelow(left: Version, right: Version): boolean {
 }
 
 function warn(text: string): void {
-  process.stderr.write(`warning: ${text}\n`);
+  complain(`warning: ${text}`);
 }

@@ -119,6 +119,13 @@ describe('the command', { concurrency: 2 }, () => {
     assert.doesNotMatch(local.stdout, /^Querying server/u, 'as a switch it still counts');
   });
 
+  test('warns of a secret on the command line, in a line of ours', async () => {
+    const args = ['status', '--url', `ws://127.0.0.1:${await freePort()}`, '--token', TOKEN];
+    const { stderr } = await run(args);
+    assert.match(stderr, /^sluiceway: warning: --token shows the token/m);
+    assert.ok(stderr.split('\n').every((line) => line === '' || line.startsWith('sluiceway: ')));
+  });
+
   test('ends with code 3 and a hint when the token is refused', async (t) => {
     const port = await serve(t, createServer(answering('{}')));
     const args = ['status', '--url', `ws://127.0.0.1:${port}`];

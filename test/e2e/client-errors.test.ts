@@ -35,7 +35,9 @@ async function check(t: TestContext, { url, code, wanted, args = [], env = {} }:
     ],
     env: environment({ SLUICEWAY_KNOWN_SERVERS: `${scratchFolder(t)}/known`, ...env }),
   });
-  const lines = run.stderr.split('\n').filter((line) => line !== '' && !/^warning: /u.test(line));
+  const lines = run.stderr
+    .split('\n')
+    .filter((line) => line !== '' && !/^sluiceway: warning: /u.test(line));
   assert.equal(lines.length, 1, `one line, not\n${run.stderr}`);
   assert.match(lines[0] ?? '', wanted);
   assert.ok((lines[0] ?? '').startsWith(`sluiceway: ${url}`), run.stderr);
