@@ -5,123 +5,17 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
+import type { ErrorCode } from '../../src/base/errors.ts';
 import { Roster } from '../../src/base/roster.ts';
 import type { Stream } from '../../src/mux/stream.ts';
-import {
-  type Before,
-  cutSocket,
-  type RelayLimits,
-  SocketRelay,
-} from '../../src/shard/socket-relay.ts';
+import { cutSocket, SocketRelay } from '../../src/shard/socket-relay.ts';
 import { FRAME } from '../../src/wire/frame.ts';
-import {
-  bodyFrame,
-  dataFrame,
-  RawPeer,
-  REQUEST,
-  valueFrame,
-  type WrittenFrame,
-} from '../mux/raw-peer.ts';
+import { dataFrame, RawPeer, REQUEST, valueFrame } from '../mux/raw-peer.ts';
 import { eventually } from '../support/deadline.ts';
 import { seededNoise } from '../support/digest.ts';
 import { freePort } from '../support/free-port.ts';
+import { Bench, LIMITS, MIB, visitorBench, WINDOW_BYTES, wire } from './relay-bench.ts';
 import { createSocketPair, endOf, eventOf } from './socket-pair.ts';
-
-const MIB = 1024 * 1024;
-const WINDOW_BYTES = 16 * MIB;
-const LIMITS: RelayLimits = {
-  tcpIdleTimeoutMs: 0,
-  halfCloseTimeoutMs: 3_600_000,
-  upstreamConnectTimeoutMs: 10_000,
-};
-
-class Bench {
-  readonly relays = new Roster<SocketRelay>();
-  readonly peer: RawPeer;
-  readonly relay: SocketRelay;
-  readonly stream: Stream;
-
-  /** `open`: a visitor's socket. `dialling`: an upstream's. */
-  constructor(
-    socket: net.Socket,
-    state: 'open' | 'dialling',
-    limits: Partial<RelayLimits> = {},
-    before: Before = { heldBytes: 0, owed: undefined },
-  ) {
-    this.relay = new SocketRelay({
-      socket,
-      before,
-      limits: { ...LIMITS, ...limits },
-      state,
-      nowMs: 0,
-      relays: this.relays,
-    });
-    const streams: Stream[] = [];
-    this.peer = new RawPeer({
-      limits: { windowInitialBytes: WINDOW_BYTES, windowMaxBytes: WINDOW_BYTES },
-      congestionBytes: Number.MAX_SAFE_INTEGER,
-      onOpen: (stream) => {
-        stream.sink = this.relay;
-        streams.push(stream);
-      },
-    });
-    const request = { tunnel: 'a', address: '192.0.2.1', port: 1, link: '' };
-    const opened = state === 'open' ? this.peer.session.open(request, this.relay) : undefined;
-    if (state === 'dialling') this.peer.open();
-    const stream = opened ?? streams[0];
-    assert.ok(stream !== undefined && typeof stream !== 'string');
-    this.stream = stream;
-    this.relay.join(stream);
-    if (state === 'open') this.fromPeer(FRAME.OPENED, MIB);
-  }
-
-  fromPeer(type: typeof FRAME.OPENED | typeof FRAME.FIN | typeof FRAME.RST, value: number): void {
-    this.peer.deliver(valueFrame(type, this.stream.id, value));
-  }
-
-  /** Bytes from the peer, in frames of 64 KiB. */
-  dataFromPeer(bytes: Buffer): void {
-    for (let at = 0; at < bytes.length; at += 65_536) {
-      this.peer.deliver(bodyFrame(FRAME.DATA, this.stream.id, bytes.subarray(at, at + 65_536)));
-    }
-  }
-
-  frames(type: WrittenFrame['type']): WrittenFrame[] {
-    return this.peer.written().filter((frame) => frame.type === type);
-  }
-
-  /** What the peer got as payload. */
-  payload(): Buffer {
-    return Buffer.concat(this.frames(FRAME.DATA).map(({ content }) => content as Buffer));
-  }
-
-  /** Waits until the peer got just this. */
-  async arrival(text: string): Promise<void> {
-    await eventually(5000, text, async () => assert.equal(this.payload().toString(), text));
-  }
-
-  grantedBytes(): number {
-    return this.frames(FRAME.CREDIT).reduce((sum, { content }) => sum + Number(content), 0);
-  }
-
-  /** Codes of the resets that the peer got. */
-  resets(): number[] {
-    return this.frames(FRAME.RST).map(({ content }) => Number(content));
-  }
-}
-
-async function visitorBench(
-  t: TestContext,
-  limits: Partial<RelayLimits> = {},
-): Promise<{ bench: Bench; ours: net.Socket; theirs: net.Socket }> {
-  const { ours, theirs } = await createSocketPair(t);
-  return { bench: new Bench(ours, 'open', limits), ours, theirs };
-}
-
-function wire(code: ErrorCode): number {
-  return ERRORS[code].wire;
-}
 
 test('a FIN of the socket travels alone: the other direction goes on', async (t) => {
   const { bench, ours, theirs } = await visitorBench(t);
@@ -438,91 +332,4 @@ test('a stream that is withdrawn while its upstream is dialled ends the dial', a
   bench.fromPeer(FRAME.RST, wire('SLW_STREAM_CANCELLED'));
   await eventOf(socket, 'close');
   assert.equal(bench.relays.size, 0);
-});
-
-test('an idle connection ends after its timeout; one byte starts it anew', async (t) => {
-  const { bench, theirs } = await visitorBench(t, { tcpIdleTimeoutMs: 5000 });
-  const end = endOf(theirs);
-  bench.relay.sweep(1000);
-  bench.relay.sweep(5999);
-  theirs.write('x');
-  await bench.arrival('x');
-  bench.relay.sweep(6000);
-  bench.relay.sweep(10_999);
-  assert.deepEqual(bench.resets(), []);
-  bench.relay.sweep(11_000);
-  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_IDLE')]);
-  assert.equal((await end).how, 'ECONNRESET');
-});
-
-test('bytes that are on their way keep a connection from being idle, both ways', async (t) => {
-  const { ours, theirs } = await createSocketPair(t);
-  const bench = new Bench(ours, 'open', { tcpIdleTimeoutMs: 1000 });
-  let nowMs = 0;
-  const pass = (): void => {
-    nowMs += 999;
-    bench.relay.sweep(nowMs);
-    assert.equal(bench.stream.isEnded, false);
-  };
-  // More than the peer takes: it waits in the stream, and its socket is not read.
-  theirs.write(Buffer.alloc(4 * MIB));
-  const isFull = (): boolean => ours.isPaused() && bench.stream.credit.availableBytes === 0;
-  await eventually(5000, 'the stream is full', async () => assert.ok(isFull()));
-  pass();
-  for (let step = 0; step < 3; step += 1) {
-    bench.peer.deliver(valueFrame(FRAME.CREDIT, bench.stream.id, 10));
-    pass();
-  }
-  // And what the socket takes piece by piece, of what came at once.
-  theirs.pause();
-  for (let step = 0; step < 4; step += 1) bench.dataFromPeer(Buffer.alloc(2 * MIB));
-  pass();
-  const heldBytes = bench.stream.window.heldBytes;
-  theirs.resume();
-  await eventually(5000, 'some was taken', async () =>
-    assert.ok(bench.stream.window.heldBytes < heldBytes),
-  );
-  pass();
-  nowMs += 1000;
-  bench.relay.sweep(nowMs);
-  assert.equal(bench.stream.isEnded, true);
-});
-
-test('what the relay has brought is nothing that is owed from before', async (t) => {
-  const { ours, theirs } = await createSocketPair(t);
-  const told: number[] = [];
-  const owed = { settle: (queuedBytes: number) => told.push(queuedBytes) };
-  const bench = new Bench(ours, 'open', {}, { heldBytes: 0, owed });
-  theirs.pause();
-  for (let step = 0; step < 4; step += 1) bench.dataFromPeer(Buffer.alloc(2 * MIB));
-  const { heldBytes } = bench.stream.window;
-  assert.ok(heldBytes > 0, 'some of it waits');
-  theirs.resume();
-  await eventually(5000, 'all was taken', async () => {
-    assert.equal(bench.stream.window.heldBytes, 0);
-  });
-  assert.ok(told.length > 1, 'it is told more than once');
-  assert.deepEqual(new Set(told), new Set([0]));
-});
-
-test('without a timeout an idle connection lives on', async (t) => {
-  const { bench } = await visitorBench(t);
-  for (const nowMs of [0, 86_400_000, 10 * 86_400_000]) bench.relay.sweep(nowMs);
-  assert.deepEqual(bench.resets(), []);
-});
-
-test('a half-closed connection ends after its own timeout, counted from the last byte', async (t) => {
-  const { bench, ours, theirs } = await visitorBench(t, { halfCloseTimeoutMs: 5000 });
-  bench.relay.sweep(0);
-  bench.relay.sweep(100_000);
-  assert.deepEqual(bench.resets(), [], 'open both ways');
-  theirs.end('last words');
-  await eventOf(ours, 'end');
-  bench.relay.sweep(101_000);
-  bench.dataFromPeer(Buffer.from('more'));
-  bench.relay.sweep(105_000);
-  bench.relay.sweep(109_999);
-  assert.deepEqual(bench.resets(), []);
-  bench.relay.sweep(110_000);
-  assert.deepEqual(bench.resets(), [wire('SLW_STREAM_HALF_CLOSED')]);
 });
