@@ -58,6 +58,7 @@ test('where nothing can be made it does not try for ever', async (t) => {
     const off = ['--http-addr', 'off', '--admin-addr', 'off', '--tcp-ports', 'off'];
     const { code, stderr } = await run([...args, ...off], TOKEN);
     assert.equal(code, 2, stderr);
-    assert.ok(stderr.includes(`--auto-tls-dir ${folder}: ENOENT`), stderr);
+    assert.ok(stderr.startsWith(`sluiceway: --auto-tls-dir ${folder}: `), stderr);
+    assert.ok(stderr.includes('ENOENT'), stderr);
   }
 });

@@ -142,7 +142,7 @@ describe('config', { concurrency: 2 }, () => {
       return stderr;
     };
     const listed = ['--allow-ips', '192.0.2.0/24'];
-    assert.match(await checked(listed), /^warning: --allow-ips turns away .*dns-01\n$/u);
+    assert.match(await checked(listed), /^sluiceway: warning: --allow-ips turns away .*dns-01\n$/u);
     assert.equal(await checked([]), '');
     assert.equal(await checked([...listed, '--letsencrypt-challenge', 'dns-01']), '');
   });
