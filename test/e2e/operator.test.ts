@@ -121,6 +121,40 @@ async function tighten({ kube }: Setting, port: number): Promise<void> {
   await serves(port, 'web');
 }
 
+/** One that is served is looked at no more by itself: the Service alone says that it turned. */
+async function turnToAlias(t: TestContext, { kube }: Setting): Promise<void> {
+  const port = await servicePage(t, 'led');
+  const ports = [{ port, protocol: 'TCP' }];
+  const isSaid = (reason: string) =>
+    eventually(CONVERGE_MS, `tunnel led: ${reason}`, async () => {
+      const { status } = await kube.send<TunnelObject>(`${TUNNELS}/led`);
+      const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+      assert.equal(ready?.reason, reason, String(ready?.message));
+    });
+  await kube.apply(service('target', { type: 'ClusterIP', ports }));
+  const led: TunnelObject = {
+    ...{ apiVersion: 'sluiceway.dev/v1alpha1', kind: 'Tunnel' },
+    metadata: { name: 'led', namespace: 'shop' },
+    spec: { tcp: [{ publicPort: port, service: { name: 'target', port } }] },
+  };
+  await kube.apply(led);
+  await isSaid('Served');
+  await serves(port, 'led');
+  const alias = { type: 'ExternalName', externalName: 'db.other.svc', ports };
+  await kube.apply(service('target', alias));
+  await isSaid('ServiceNotAllowed');
+  await isClosed(port);
+  await eventually(CONVERGE_MS, 'its client has gone', async () => {
+    assert.deepEqual(await clientsOf(kube, 'led'), []);
+  });
+  await kube.apply(service('target', { type: 'ClusterIP', ports }));
+  await isSaid('Served');
+  await serves(port, 'led');
+  await kube.remove(`${TUNNELS}/led`);
+  await kube.remove(`${SERVICES}/target`);
+  await isGone(kube, 'led');
+}
+
 /** Its client is there, and never ready. */
 async function occupy(t: TestContext, { kube }: Setting): Promise<void> {
   const port = await servicePage(t, 'occupied');
@@ -215,6 +249,10 @@ test('an operator in a cluster', { timeout: 600_000 }, async (t) => {
 
   await t.test('a port that another program has is not served, and says so', () =>
     occupy(t, setting),
+  );
+
+  await t.test('a tunnel that is served ends when its Service becomes a name elsewhere', () =>
+    turnToAlias(t, setting),
   );
 
   await t.test('hosts share the port of the exit node', async () => {
