@@ -85,6 +85,10 @@ class PlanDraft {
   readonly #files: PlannedFile[] = [];
   readonly #variables: SecretVariable[] = [];
   readonly #names = new Set<string>();
+  /** Options that were given, in the file of --config as well. */
+  readonly #given = new Set<string>();
+  /** Places in the state folder, with what is kept there. */
+  readonly #states = new Map<string, string>();
 
   constructor(command: Plan['command'], site: Site) {
     this.#command = command;
@@ -96,6 +100,7 @@ class PlanDraft {
     if (!option.sources.includes('flag')) {
       throw new ConfigError([`${variableOf(name)}: is for tests, not for a deployment`]);
     }
+    this.#given.add(name);
     if (TOKEN_OPTIONS.has(name)) {
       if (source !== 'file') this.#addToken(token);
       return;
@@ -113,9 +118,8 @@ class PlanDraft {
   }
 
   finish(): Plan {
-    const has = (flag: string): boolean => this.#args.some(([one]) => one === flag);
     // Beside the tokens file nothing may be written.
-    if (has('--tokens-file') && !has('--tokens-usage-file')) {
+    if (this.#given.has('tokens-file') && !this.#given.has('tokens-usage-file')) {
       this.#args.push(['--tokens-usage-file', `${this.#site.stateFolder}/tokens.usage.json`]);
     }
     return {
@@ -142,7 +146,7 @@ class PlanDraft {
 
   /** The text with each path in it as it is in the deployment. */
   #placed(name: string, kind: string, text: string): string {
-    if (STATE_OPTIONS.has(name)) return this.#placedState(text);
+    if (STATE_OPTIONS.has(name)) return this.#placedState(name, text);
     if (kind === 'path') return this.#placedFile(name, text);
     if (kind === 'network' && text.startsWith('@')) {
       return `@${this.#placedFile(name, text.slice(1))}`;
@@ -152,10 +156,18 @@ class PlanDraft {
     return withFilesAt(text, (role, path) => this.#placedFile(role, path));
   }
 
-  #placedState(text: string): string {
+  /** Two that had one name in folders of their own are not one file now. */
+  #placedState(option: string, text: string): string {
     const folder = this.#site.stateFolder;
     const isInside = text === folder || text.startsWith(`${folder}/`);
-    return text === 'off' || isInside ? text : `${folder}/${basename(text)}`;
+    if (text === 'off' || isInside) return text;
+    const name = /^\.{0,2}$/.test(basename(text)) ? option : basename(text);
+    let place = `${folder}/${name}`;
+    for (let count = 2; (this.#states.get(place) ?? text) !== text; count += 1) {
+      place = `${folder}/${count}-${name}`;
+    }
+    this.#states.set(place, text);
+    return place;
   }
 
   /** `NAME=CERT,KEY`, which its kind has found right. */

@@ -148,6 +148,31 @@ test('files that a service cannot see are asked for in its own folder, others st
   assert.match(unit, /chgrp -R edge-files \/srv\/c\.pem && chmod -R g\+rX,o= \/srv\/c\.pem/u);
 });
 
+test('what is kept has a place of its own, and use of tokens where it may be written', async (t) => {
+  const file = path.join(scratchFolder(t), 'server.yaml');
+  const placesOf = async (config: string, args: readonly string[]) => {
+    writeFileSync(file, config);
+    const all = ['server', '--token', SECRET, '--config', file, ...args, '--program', '/usr/bin/s'];
+    const words = commandWords(oneValue(await unitOf(all), 'ExecStart'), {
+      CREDENTIALS_DIRECTORY: '/c',
+    });
+    return words.slice(words.indexOf('--config') + 2).join(' ');
+  };
+  const token = '--token-file /c/token';
+  const tokens = 'tokens-file: /srv/tokens.yaml\n';
+  const usage = '--tokens-usage-file /var/lib/sluiceway/tokens.usage.json';
+  assert.equal(await placesOf(tokens, []), `${token} ${usage}`);
+  const own = `${tokens}tokens-usage-file: /var/lib/sluiceway/used.json\n`;
+  assert.equal(await placesOf(own, []), token);
+  const domain = ['--letsencrypt-domain', 'a.example'];
+  const folders = ['--auto-tls', '--letsencrypt-dir', 'a/tls', '--auto-tls-dir', 'b/tls'];
+  const placed = await placesOf('', [...domain, ...folders]);
+  assert.match(placed, /--letsencrypt-dir \/var\/lib\/sluiceway\/tls /u);
+  assert.match(placed, /--auto-tls-dir \/var\/lib\/sluiceway\/2-tls /u);
+  const above = await placesOf('', ['--auto-tls', '--auto-tls-dir', '..']);
+  assert.match(above, /--auto-tls-dir \/var\/lib\/sluiceway\/auto-tls-dir /u);
+});
+
 test('a folder that is served is seen by the service, wherever it was', async () => {
   const unit = await unitOf([
     ...[...CLIENT, '--program', '/usr/bin/sluiceway', '--upstream'],
