@@ -276,7 +276,15 @@ test('logs each request with what it moved, and nothing of its query', async (t)
   assert.equal(level, 'info');
   assert.deepEqual(fields, {
     ...{ component: 'access', msg: 'request', tunnel: 'a.example', visitor: '127.0.0.1' },
-    ...{ method: 'POST', path: '/a/"b', status: 201, bytesIn: 5, bytesOut: 3, durationMs: 250 },
+    ...{
+      method: 'POST',
+      path: '/a/"b',
+      status: 201,
+      code: 'SLW_NONE',
+      bytesIn: 5,
+      bytesOut: 3,
+      durationMs: 250,
+    },
     userAgent: `x?"${'y'.repeat(253)}…`,
   });
   visitor.send('bad\r\n\r\n');
