@@ -121,7 +121,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   #createMesh(): Mesh {
     const { shard, settings } = this.#task;
     const openLocal = (request: OpenRequest, sink: StreamSink): Stream | ErrorCode =>
-      this.#links.open(request, sink);
+      this.#router.openFor(request, sink);
     return new Mesh({ shard, settings, log: this.life.log, openLocal });
   }
 

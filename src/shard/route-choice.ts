@@ -58,6 +58,25 @@ export class RouteChoice {
     return best;
   }
 
+  /**
+   * The way of a visitor whom another shard has sent to `route`, a link of ours, of which it knows
+   * less: where that may be gone, or takes no streams, the youngest of its client that is well. No
+   * visitor goes in a circle, as each way is younger than the one before.
+   */
+  correct(route: Route): Route {
+    if (this.#isWell(route)) return route;
+    let best = route;
+    for (const other of route.tunnel.routes) {
+      if (other.client !== route.client || other.number <= best.number) continue;
+      if (this.#isWell(other)) best = other;
+    }
+    return best;
+  }
+
+  #isWell({ link, shard }: Route): boolean {
+    return this.#links.canOpen(link, shard) && !this.#links.isDoubted(link, shard);
+  }
+
   /** May the visitor with `key` stay with the client that serves it, or is another one its own? */
   mayStay(tunnel: Tunnel, served: RouteClient, key: string | undefined): boolean {
     if (key === undefined || tunnel.terms.affinity === undefined) return true;
@@ -111,9 +130,9 @@ export class RouteChoice {
 }
 
 /**
- * Nobody may carry the visitor: for want of links, or for what the tokens of the links allow.
- * Each of these is told, as any of them may have more room in another shard; what the first says
- * is the answer.
+ * Nobody may carry the visitor: for want of links, or for what the tokens of the links allow. Every
+ * such token counts the refusal, and so asks for a share that another shard does not use; the
+ * answer is that of the first.
  */
 export function refusalOf({ routes }: Tunnel, { requestMs, except }: OpenWish): ErrorCode {
   const asked = new Set<TokenBudget>();

@@ -33,6 +33,8 @@ interface RoutedClient {
 
 export interface Route extends Way, DeclaredTerms {
   readonly tunnel: Tunnel;
+  /** Of the change by which it came: the youngest has the highest, in every shard. */
+  readonly number: number;
   /** Where it stands among those of its tunnel. */
   at: number;
   readonly link: string;
@@ -84,7 +86,8 @@ export class RouteTable {
   }
 
   /** A link serves a tunnel that is known, or does so by other options than before. */
-  add(tunnel: Tunnel, { tunnel: name, client, link, shard, token, options }: RouteChange): void {
+  add(tunnel: Tunnel, change: RouteChange): void {
+    const { tunnel: name, client, link, shard, token, options, number } = change;
     const edits = HeaderEdits.from(options);
     const declared = {
       edits,
@@ -106,7 +109,7 @@ export class RouteTable {
     const own = createMeter();
     const budget = this.#budgets?.of(token);
     const to = { tunnel, at: tunnel.routes.length, link, shard, client: routed.client, routed };
-    this.#enter(name, { ...to, own, token, budget, ...declared });
+    this.#enter(name, { ...to, number, own, token, budget, ...declared });
   }
 
   remove(name: string, link: string): void {
@@ -124,6 +127,11 @@ export class RouteTable {
     if (last === undefined || last === route) return;
     last.at = route.at;
     tunnel.routes[last.at] = last;
+  }
+
+  /** The route of a tunnel by a link, while there is one. */
+  routeBy(link: string, name: string): Route | undefined {
+    return this.#byLink.get(link)?.get(name);
   }
 
   removeLink(link: string): void {

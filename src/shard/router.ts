@@ -71,6 +71,7 @@ export interface Router {
 const PASSTHROUGH = 'tls:';
 
 export class ShardRouter implements Router {
+  readonly #shard: number;
   readonly #opener: StreamOpener;
   readonly #meters: Meters;
   /** Undefined when tunnels may use what there is. */
@@ -83,6 +84,7 @@ export class ShardRouter implements Router {
   #number = 0;
 
   constructor(shard: number, opener: StreamOpener, meters: Meters, limits?: TunnelLimits) {
+    this.#shard = shard;
     this.#opener = opener;
     this.#choice = new RouteChoice(shard, opener);
     this.#meters = meters;
@@ -173,6 +175,15 @@ export class ShardRouter implements Router {
     stream.addMeter(route.client.meter);
     stream.addMeter(route.own);
     return { stream, way: route };
+  }
+
+  /** A stream for a visitor of another shard, where its tokens were asked and it is counted. */
+  openFor(request: OpenRequest, sink: StreamSink): Stream | ErrorCode {
+    const asked = this.#routes.routeBy(request.link, request.tunnel);
+    // Control's news of the route may have reached that shard before this one.
+    if (asked === undefined) return this.#opener.open(this.#shard, request, sink);
+    const { shard, link } = this.#choice.correct(asked);
+    return this.#opener.open(shard, link === asked.link ? request : { ...request, link }, sink);
   }
 
   loginsOf(tunnel: string): readonly VisitorLogins[] | undefined {

@@ -107,6 +107,29 @@ test('a visitor by address gets the best of its client, of those that have room'
   );
 });
 
+test('what another shard has chosen is put right by what this one knows, and never in a circle', () => {
+  fc.assert(
+    fc.property(SHAPES, (shapes) => {
+      const { tunnel, choice } = serve(shapes);
+      const isWell = ({ shard, link }: Route) => {
+        const state = shapes[Number(link)]?.state;
+        return state === 'well' || (state === 'doubted' && shard !== SHARD);
+      };
+      for (const route of tunnel.routes) {
+        const way = choice.correct(route);
+        assert.equal(way.client, route.client);
+        const younger = tunnel.routes.filter(
+          (other) => other.client === route.client && other.number > route.number && isWell(other),
+        );
+        const wanted = isWell(route) ? route : (younger.at(-1) ?? route);
+        assert.equal(way, wanted, `by ${route.link}`);
+        assert.ok(way === route || way.number > route.number, 'no way back');
+      }
+    }),
+    { seed: 7, numRuns: 2000 },
+  );
+});
+
 test('whoever serves a visitor needs no further room for it', () => {
   const full = { shard: SHARD, streams: 1, state: 'full' } as const;
   const well = { shard: SHARD, streams: 1, state: 'well' } as const;
