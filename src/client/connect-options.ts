@@ -74,7 +74,7 @@ const SIGNAL: Shape = {
 /** Of the client's options by name. */
 const VALUE: Shape = {
   fits: (value) => ['boolean', 'number'].includes(typeof value) || TEXTS.fits(value),
-  right: 'a text, a boolean or a list of texts',
+  right: 'a text, a number, a boolean or a list of texts',
 };
 
 /** By field; and the client's option that each stands for. */

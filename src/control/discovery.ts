@@ -3,12 +3,13 @@
 //   read --first, each hour--> the document --use--> what is kept
 //     failed --cool-down--> asked again by whoever comes next; what is kept goes on, for a day
 //
-// Invariant: one question is under way at a time; what is kept came from the issuer of this name;
-// after a failure it is left alone for a while, and whoever comes has what is kept, or fails at
-// once. Must not know: what is made of the document.
+// Invariant: what is kept came from the issuer of this name; after a failure it is left alone for a
+// while, and whoever comes has what is kept, or fails at once. Must not know: what is made of the
+// document.
 
 import type { Clock } from '../base/clock.ts';
 import { getDocument } from './https-get.ts';
+import { SoleFetch } from './sole-fetch.ts';
 
 /** The document changes hardly ever. Guess. */
 const KEPT_MS = 3_600_000;
@@ -25,43 +26,29 @@ export interface DiscoveryOptions<Found> {
 }
 
 export class Discovery<Found> {
-  readonly #options: DiscoveryOptions<Found>;
-  #kept: { readonly found: Found; readonly foundMs: number } | undefined;
-  #finding: Promise<Found> | undefined;
-  #failedMs = Number.NEGATIVE_INFINITY;
+  readonly #fetch: SoleFetch<Found>;
 
-  constructor(options: DiscoveryOptions<Found>) {
-    this.#options = options;
+  constructor({ find, onKept, cooldownMs, clock }: DiscoveryOptions<Found>) {
+    const fetch = async (): Promise<Found> => {
+      try {
+        return await find();
+      } catch (error) {
+        if (this.#fetch.lastWithin(KEPT_MAX_MS) !== undefined) onKept(error);
+        throw error;
+      }
+    };
+    this.#fetch = new SoleFetch({ fetch, cooldownMs, clock });
   }
 
   async read(): Promise<Found> {
-    const { clock, cooldownMs } = this.#options;
-    const nowMs = clock.nowMs();
-    if (this.#kept !== undefined && nowMs - this.#kept.foundMs >= KEPT_MAX_MS) {
-      this.#kept = undefined;
-    }
-    if (this.#kept !== undefined && nowMs - this.#kept.foundMs < KEPT_MS) return this.#kept.found;
-    if (nowMs - this.#failedMs < cooldownMs) {
-      if (this.#kept !== undefined) return this.#kept.found;
-      throw new Error('it did not answer a moment ago');
-    }
-    this.#finding ??= this.#find().finally(() => {
-      this.#finding = undefined;
-    });
-    return this.#finding;
-  }
-
-  async #find(): Promise<Found> {
-    const { find, clock } = this.#options;
+    const fresh = this.#fetch.lastWithin(KEPT_MS);
+    if (fresh !== undefined) return fresh.found;
+    const kept = this.#fetch.lastWithin(KEPT_MAX_MS);
     try {
-      const found = await find();
-      this.#kept = { found, foundMs: clock.nowMs() };
-      return found;
+      return await this.#fetch.run();
     } catch (error) {
-      this.#failedMs = clock.nowMs();
-      if (this.#kept === undefined) throw error;
-      this.#options.onKept(error);
-      return this.#kept.found;
+      if (kept === undefined) throw error;
+      return kept.found;
     }
   }
 }

@@ -113,7 +113,7 @@ export class OidcIssuer {
     if (this.#found?.url === keysUrl) return this.#found;
     const keys = new IssuerKeys({
       fetch: () => fetchKeys(keysUrl),
-      ...{ keptMs: KEYS_MS, cooldownMs: KEYS_COOLDOWN_MS, failureCooldownMs: FAILURE_COOLDOWN_MS },
+      ...{ keptMs: KEYS_MS, unknownMs: KEYS_COOLDOWN_MS, cooldownMs: FAILURE_COOLDOWN_MS },
       clock: this.#options.clock,
     });
     this.#found = { url: keysUrl, keys };

@@ -13,11 +13,6 @@ import type { ExchangeOwner } from './exchange-owner.ts';
 import type { HttpContext, InFlight } from './http-context.ts';
 import type { Trace } from './trace.ts';
 
-interface BodyBytes {
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-}
-
 export class ExchangeRecord {
   /** When the last request was counted, which is when it was done with. */
   countedMs = 0;
@@ -68,8 +63,7 @@ export class ExchangeRecord {
   }
 
   /** Answered with `status`, or given up, for `code` and with so much of each body. */
-  count(status: number, code: ErrorCode, bodies: BodyBytes): void {
-    const { bytesIn, bytesOut } = bodies;
+  count(status: number, code: ErrorCode, bytesIn: number, bytesOut: number): void {
     const { meter, clock, access } = this.#context;
     const { tunnel, method } = this;
     this.isDue = false;
@@ -78,7 +72,10 @@ export class ExchangeRecord {
     meter.onRequest(tunnel, method, status, durationMs);
     this.trace?.end(status, bytesIn, bytesOut);
     if (this.#note === undefined) return;
-    access?.onRequest(this.#note, { tunnel, method, status, code, ...bodies, durationMs });
+    access?.onRequest(this.#note, {
+      ...{ tunnel, method, status, code },
+      ...{ bytesIn, bytesOut, durationMs },
+    });
   }
 
   /** Nothing of it is under way any more; idempotent. */

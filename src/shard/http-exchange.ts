@@ -116,7 +116,7 @@ export class HttpExchange implements StreamSink {
 
   /** Counts the request, answered with `status` and so much of a body, or broken off for `code`. */
   count(status: number, bytesOut: number, code: ErrorCode = 'SLW_NONE'): void {
-    this.#record.count(status, code, { bytesIn: this.#request.bodyBytes, bytesOut });
+    this.#record.count(status, code, this.#request.bodyBytes, bytesOut);
   }
 
   /** Sends the request on, with what `chunk` has of its body. Returns the offset after that. */

@@ -36,7 +36,7 @@ export class Inspector {
   #keptBytes = 0;
   #number = 0;
 
-  /** `life`: drawn when a shard starts, for numbers begin anew: an id of another is nobody’s. */
+  /** `life` is drawn when a shard starts, as numbers begin anew: what has another's id is gone. */
   constructor(shard: number, life: string, clock: Clock) {
     this.#prefix = `${shard}-${life}`;
     this.#clock = clock;

@@ -45,6 +45,9 @@ export interface RelayEnd {
   readonly code: ErrorCode;
 }
 
+/** An error of the socket, or a code of ours where the time was up. */
+export type DialFailure = NodeJS.ErrnoException | ErrorCode;
+
 /** `dialling` until the upstream answers; a visitor's socket is `open` from the start; `finished`
  * when both directions have ended and all is with the kernel. */
 type RelayState = 'dialling' | 'open' | 'finished' | 'closed';
@@ -64,6 +67,8 @@ export interface RelayOptions {
   readonly reopen?: ((code: ErrorCode) => Stream | undefined) | undefined;
   /** Called before that, once, also when too much was said for another stream to follow. */
   readonly onGivenUp?: ((code: ErrorCode) => void) | undefined;
+  /** Called once, when what was dialled is not reached. */
+  readonly onDialFailed?: ((why: DialFailure) => void) | undefined;
   /** Called once, when the socket is gone. */
   readonly onEnd?: ((end: RelayEnd) => void) | undefined;
 }
@@ -90,6 +95,7 @@ export class SocketRelay implements StreamSink, ReadSink {
   readonly #onGivenUp: RelayOptions['onGivenUp'];
   /** While another stream may follow, what that one has to be sent first. */
   #first: Buffer | undefined;
+  readonly #onDialFailed: RelayOptions['onDialFailed'];
   readonly #onEnd: ((end: RelayEnd) => void) | undefined;
   #endCode: ErrorCode = 'SLW_NONE';
 
@@ -108,6 +114,7 @@ export class SocketRelay implements StreamSink, ReadSink {
     this.#probedMs = options.nowMs;
     this.#reopen = options.reopen;
     this.#onGivenUp = options.onGivenUp;
+    this.#onDialFailed = options.onDialFailed;
     this.#onEnd = options.onEnd;
     this.#seat = options.relays.enter(this);
     const socket = options.socket;
@@ -224,8 +231,10 @@ export class SocketRelay implements StreamSink, ReadSink {
       return;
     }
     const code = this.#overdue(nowMs - this.#activeMs);
-    if (code !== undefined) this.abort(code);
-    else if (this.#socket.isPaused()) this.#probe(nowMs);
+    if (code !== undefined) {
+      if (this.#state === 'dialling') this.#onDialFailed?.(code);
+      this.abort(code);
+    } else if (this.#socket.isPaused()) this.#probe(nowMs);
   }
 
   /**
@@ -284,7 +293,9 @@ export class SocketRelay implements StreamSink, ReadSink {
   }
 
   #onError(error: NodeJS.ErrnoException): void {
-    const code = this.#state === 'dialling' ? dialFailure(error) : 'SLW_STREAM_RESET';
+    const isDialling = this.#state === 'dialling';
+    if (isDialling) this.#onDialFailed?.(error);
+    const code = isDialling ? dialFailure(error) : 'SLW_STREAM_RESET';
     this.#stream?.reset(code);
     this.#stream = undefined;
     if (this.#endCode === 'SLW_NONE') this.#endCode = code;

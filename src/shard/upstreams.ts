@@ -5,10 +5,10 @@
 // fails resets its stream with the reason. Must not know: links, or HTTP.
 
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls, TLSSocket } from 'node:tls';
+import { connect as connectTls } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { attemptsWithin } from '../base/dial-attempts.ts';
-import { ERRORS, type ErrorCode } from '../base/errors.ts';
+import { ERRORS } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
 import { trustIn } from '../base/own-authorities.ts';
@@ -27,7 +27,7 @@ import type { TunnelOffer } from '../wire/hello.ts';
 import type { Open } from '../wire/open.ts';
 import { DescriptorWatch } from './descriptor-watch.ts';
 import type { Meters } from './meters.ts';
-import { type RelayLimits, SocketRelay } from './socket-relay.ts';
+import { type DialFailure, type RelayLimits, SocketRelay } from './socket-relay.ts';
 import { Told } from './told.ts';
 import { UdpUpstreams } from './udp-upstreams.ts';
 
@@ -92,7 +92,6 @@ export class Upstreams {
     const { limits, clock } = this.#options;
     const socket = dial(entry, limits.upstreamConnectTimeoutMs);
     socket.on('error', this.#descriptors.onError);
-    this.#watchDial(socket, entry);
     // Kept by the socket until it is connected, and so before every byte of the visitor.
     if (entry.proxyProtocol !== 'off') socket.write(proxyHeader(entry.proxyProtocol, open));
     const relay = new SocketRelay({
@@ -101,43 +100,19 @@ export class Upstreams {
       state: 'dialling',
       nowMs: clock.nowMs(),
       relays: this.#relays,
-      onEnd: ({ code }) => this.#onRelayEnd(entry, code),
+      onDialFailed: (why) => this.#tell(entry, why),
     });
     stream.sink = relay;
     relay.join(stream);
   }
 
-  /** Visitors see a 502 or a reset, and only this says why. */
-  #watchDial(socket: Socket, entry: UpstreamEntry): void {
-    const onFailure = (error: NodeJS.ErrnoException): void => {
-      this.#tell('warn', entry, reasonOf(error));
-    };
-    const onDistrust = (error: NodeJS.ErrnoException): void => {
-      this.#tell('error', entry, reasonOf(error));
-    };
-    socket.once('error', onFailure);
-    // Of what comes later the relay tells enough.
-    socket.once('connect', () => {
-      socket.off('error', onFailure);
-      if (!(socket instanceof TLSSocket)) return;
-      socket.once('error', onDistrust);
-      // Not `authorized`: that is false for ever where any certificate will do.
-      socket.once('secureConnect', () => socket.off('error', onDistrust));
-    });
-  }
-
-  /** A dial that took too long was ended by us: its socket has no error. */
-  #onRelayEnd(entry: UpstreamEntry, code: ErrorCode): void {
-    if (code !== 'SLW_STREAM_CONNECT_TIMEOUT') return;
-    this.#tell('warn', entry, { code, reason: ERRORS[code].text });
-  }
-
-  /** An error is what does not pass by itself. */
-  #tell(level: keyof typeof TEXTS, { name: tunnel, ...entry }: UpstreamEntry, why: Why): void {
+  /** Visitors see a 502 or a reset, and only this says why. An error is what does not pass. */
+  #tell({ name: tunnel, ...entry }: UpstreamEntry, why: DialFailure): void {
     const { clock, log } = this.#options;
     if (!this.#told.isNews(tunnel, clock.nowMs())) return;
-    const upstream = entry.path ?? showTarget(entry);
-    log[level]({ tunnel, upstream, ...why }, TEXTS[level]);
+    const about = { tunnel, upstream: entry.path ?? showTarget(entry), ...reasonOf(why) };
+    if (entry.tls && isBeyondTcp(why)) log.error(about, 'no TLS connection to the upstream');
+    else log.warn(about, 'no connection to the upstream');
   }
 
   sweep(nowMs: number): void {
@@ -162,21 +137,18 @@ export class Upstreams {
   }
 }
 
-const TEXTS = {
-  warn: 'no connection to the upstream',
-  error: 'no TLS connection to the upstream',
-} as const;
-
-interface Why {
-  readonly code: string;
-  readonly reason: string;
+/** Is a connection there, and what came over it wrong? */
+function isBeyondTcp(why: DialFailure): boolean {
+  if (typeof why === 'string' || why instanceof AggregateError) return false;
+  return why.syscall !== 'connect' && why.syscall !== 'getaddrinfo';
 }
 
 /** Where several addresses were tried, of the first: what holds them has no text of its own. */
-function reasonOf(error: NodeJS.ErrnoException): Why {
-  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
-  const { message } = first instanceof Error ? first : error;
-  return { code: error.code ?? '', reason: loggable(message) };
+function reasonOf(why: DialFailure): { readonly code: string; readonly reason: string } {
+  if (typeof why === 'string') return { code: why, reason: ERRORS[why].text };
+  const first: unknown = why instanceof AggregateError ? why.errors[0] : why;
+  const { message } = first instanceof Error ? first : why;
+  return { code: why.code ?? '', reason: loggable(message) };
 }
 
 function offerOf({ name, label, options }: UpstreamEntry): TunnelOffer {

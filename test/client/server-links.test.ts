@@ -224,13 +224,19 @@ test('a server of many says how long to take; half of it is kept when it says le
   }
 });
 
-test('a link that was up for long starts the back-off anew', () => {
+/** A server of which so many dials have failed in a row, half a minute apart. */
+function outage(dials: number): FakeServer {
   const server = new FakeServer(0, 1, () => 0.999);
   server.links.fill();
-  for (let attempt = 1; attempt <= 5; attempt += 1) {
+  for (let attempt = 1; attempt <= dials; attempt += 1) {
     server.links.onEnd(`link-${attempt}`, 'SLW_DIAL_FAILED', '');
     server.clock.advance(30_000);
   }
+  return server;
+}
+
+test('a link that was up for long starts the back-off anew', () => {
+  const server = outage(5);
   server.welcome('link-6', 0, 1);
   server.clock.advance(30_000);
   server.links.onEnd('link-6', 'SLW_LINK_LOST', '');
@@ -240,12 +246,7 @@ test('a link that was up for long starts the back-off anew', () => {
 
 for (const code of ['SLW_LINK_DRAINING', 'SLW_LINK_MOVED'] as const) {
   test(`a link that was up for long starts the back-off anew when it ends by ${code}`, () => {
-    const server = new FakeServer(0, 1, () => 0.999);
-    server.links.fill();
-    for (let attempt = 1; attempt <= 8; attempt += 1) {
-      server.links.onEnd(`link-${attempt}`, 'SLW_DIAL_FAILED', '');
-      server.clock.advance(30_000);
-    }
+    const server = outage(8);
     server.welcome('link-9', 0, 1);
     server.clock.advance(60_000);
     server.links.onGoAway('link-9', code);

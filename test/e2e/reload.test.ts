@@ -86,6 +86,12 @@ async function metric(tunnel: TestTunnel, series: string): Promise<number> {
   return Number(found?.split(' ')[1]);
 }
 
+/** Reads it again, and finds it wrong. */
+async function untilComplaint(server: TestTunnel['process'], what: string): Promise<void> {
+  server.kill('SIGHUP');
+  await server.line('the complaint', isLine('configuration: the old one stays in use', what));
+}
+
 test('a list that changes cuts who is no longer on it, and a broken one changes nothing', async (t) => {
   const { tunnel, port, write, folder } = await startPlace(
     t,
@@ -97,9 +103,7 @@ test('a list that changes cuts who is no longer on it, and a broken one changes 
   assert.ok(visitor, 'served at first');
 
   await write('list.txt', '127.0.0.1\nnonsense # wrong\n');
-  server.kill('SIGHUP');
-  const kept = isLine('configuration: the old one stays in use', `${folder}/list.txt line 2`);
-  await server.line('the complaint', kept);
+  await untilComplaint(server, `${folder}/list.txt line 2`);
   assert.ok(await metric(tunnel, 'sluiceway_config_reloads_total{result="failed"}'));
   (await visit(port))?.destroy();
   assert.equal(visitor.closed, false);
@@ -120,9 +124,7 @@ test('who is banned is cut, and comes in again when the file of bans is empty', 
   assert.ok(visitor, 'nobody is banned at first');
 
   await write('list.txt', '127.0.0.0/8\nnonsense # wrong\n');
-  server.kill('SIGHUP');
-  const kept = isLine('configuration: the old one stays in use', `${folder}/list.txt line 2`);
-  await server.line('the complaint', kept);
+  await untilComplaint(server, `${folder}/list.txt line 2`);
   assert.equal(visitor.closed, false);
   assert.ok(await metric(tunnel, 'sluiceway_config_reloads_total{result="failed"}'));
 

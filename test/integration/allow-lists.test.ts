@@ -47,6 +47,22 @@ async function visit(port: number, bytes: string | Uint8Array): Promise<string> 
   return text;
 }
 
+/** Behind PROXY headers: of each address, whether it is served, over HTTP and TCP. */
+async function checkNamed(
+  t: TestContext,
+  flags: Readonly<Record<string, string>>,
+  rows: readonly (readonly [address: string, isServed: boolean])[],
+): Promise<void> {
+  const { node, tcpPort } = await startPlace(t, { ...flags, 'accept-proxy-protocol': '127.0.0.1' });
+  for (const [address, isServed] of rows) {
+    const to = address.includes(':') ? { address: '2001:db8::5', port: 443 } : ARRIVED;
+    const header = encodeProxyHeader('v2', { address, port: 50_123 }, to);
+    const request = Buffer.concat([header, Buffer.from(REQUEST)]);
+    assert.equal((await visit(node.httpPort, request)).includes('served'), isServed, address);
+    assert.equal((await visit(tcpPort, header)).includes('served'), isServed, address);
+  }
+}
+
 test('a visitor who is not on the list gets no byte over HTTP or TCP, and is counted', async (t) => {
   const { node, tcpPort } = await startPlace(t, { 'allow-ips': ELSEWHERE });
   assert.equal(await visit(node.httpPort, REQUEST), '');
@@ -62,25 +78,14 @@ test('a visitor who is on the list is served', async (t) => {
 });
 
 test('behind a PROXY header the list judges whom it names, IPv4 and IPv6 and mapped', async (t) => {
-  const { node, tcpPort } = await startPlace(t, {
-    'allow-ips': '192.0.2.0/24,2001:db8::/32',
-    'accept-proxy-protocol': '127.0.0.1',
-  });
-  const rows = [
+  await checkNamed(t, { 'allow-ips': '192.0.2.0/24,2001:db8::/32' }, [
     ['192.0.2.7', true],
     ['198.51.100.7', false],
     ['2001:db8::7', true],
     ['2001:db9::7', false],
     ['::ffff:192.0.2.7', true],
     ['::ffff:198.51.100.7', false],
-  ] as const;
-  for (const [address, isAllowed] of rows) {
-    const to = address.includes(':') ? { address: '2001:db8::5', port: 443 } : ARRIVED;
-    const header = encodeProxyHeader('v2', { address, port: 50_123 }, to);
-    const request = Buffer.concat([header, Buffer.from(REQUEST)]);
-    assert.equal((await visit(node.httpPort, request)).includes('served'), isAllowed, address);
-    assert.equal((await visit(tcpPort, header)).includes('served'), isAllowed, address);
-  }
+  ]);
 });
 
 test('a request of a trusted proxy is judged by its visitor, and refused with 403', async (t) => {
@@ -108,12 +113,11 @@ test('a denied visitor gets no byte over HTTP or TCP, and is counted; everybody 
 });
 
 test('who is on both lists is denied, and who is on none of them is not allowed', async (t) => {
-  const { node, tcpPort } = await startPlace(t, {
+  const lists = {
     'allow-ips': '192.0.2.0/24,2001:db8::/32',
     'deny-ips': '192.0.2.128/25,2001:db8:1::/48,203.0.113.0/24',
-    'accept-proxy-protocol': '127.0.0.1',
-  });
-  const rows = [
+  };
+  await checkNamed(t, lists, [
     ['192.0.2.7', true],
     ['192.0.2.200', false],
     ['::ffff:192.0.2.200', false],
@@ -121,14 +125,7 @@ test('who is on both lists is denied, and who is on none of them is not allowed'
     ['198.51.100.7', false],
     ['2001:db8::7', true],
     ['2001:db8:1::7', false],
-  ] as const;
-  for (const [address, isAllowed] of rows) {
-    const to = address.includes(':') ? { address: '2001:db8::5', port: 443 } : ARRIVED;
-    const header = encodeProxyHeader('v2', { address, port: 50_123 }, to);
-    const request = Buffer.concat([header, Buffer.from(REQUEST)]);
-    assert.equal((await visit(node.httpPort, request)).includes('served'), isAllowed, address);
-    assert.equal((await visit(tcpPort, header)).includes('served'), isAllowed, address);
-  }
+  ]);
 });
 
 test('behind a trusted proxy a denied visitor gets 403, and the proxy itself is not judged', async (t) => {

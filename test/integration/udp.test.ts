@@ -175,27 +175,21 @@ test('when the link stands still the oldest wait no longer, and are counted', as
   assert.equal(upstream.received, 1);
 });
 
-test('who is not on a list is not answered, is counted, and opens no flow', async (t) => {
-  const { node, port, upstream } = await startPlace(t, { 'allow-ips': '127.0.0.1' });
-  const stranger = await visitUdp(t, port, '127.0.0.2');
-  stranger.send('let me in');
-  await node.untilMetric('sluiceway_denied_total{list="visitors"}', (count) => count === 1);
-  const guest = await visitUdp(t, port);
-  assert.equal((await guest.ask('hello')).toString(), 'hello');
-  assert.equal(upstream.received, 1);
-  assert.equal(stranger.got.length, 0);
-});
-
-test('a denied visitor is not answered, is counted, and opens no flow', async (t) => {
-  const { node, port, upstream } = await startPlace(t, { 'deny-ips': '127.0.0.2' });
-  const stranger = await visitUdp(t, port, '127.0.0.2');
-  stranger.send('let me in');
-  await node.untilMetric('sluiceway_denied_total{list="visitors"}', (count) => count === 1);
-  const guest = await visitUdp(t, port);
-  assert.equal((await guest.ask('hello')).toString(), 'hello');
-  assert.equal(upstream.received, 1);
-  assert.equal(stranger.got.length, 0);
-});
+for (const [who, list] of [
+  ['who is not on a list', { 'allow-ips': '127.0.0.1' }],
+  ['a denied visitor', { 'deny-ips': '127.0.0.2' }],
+] as const) {
+  test(`${who} is not answered, is counted, and opens no flow`, async (t) => {
+    const { node, port, upstream } = await startPlace(t, list);
+    const stranger = await visitUdp(t, port, '127.0.0.2');
+    stranger.send('let me in');
+    await node.untilMetric('sluiceway_denied_total{list="visitors"}', (count) => count === 1);
+    const guest = await visitUdp(t, port);
+    assert.equal((await guest.ask('hello')).toString(), 'hello');
+    assert.equal(upstream.received, 1);
+    assert.equal(stranger.got.length, 0);
+  });
+}
 
 test("a client's own list keeps visitors from its tunnel", async (t) => {
   const { node, port, upstream } = await startPlace(t, {}, { 'allow-ips': '127.0.0.1' });
