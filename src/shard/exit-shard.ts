@@ -162,6 +162,7 @@ class ExitShard implements ShardOwner, StreamOpener {
   onTick(nowMs: number): void {
     this.#links.tick(nowMs);
     this.#mesh.tick(nowMs);
+    this.#router.sweep();
     this.#ingress.sweep(nowMs);
     this.#forwards.sweep(nowMs);
     this.#listeners.sweep();

@@ -266,8 +266,13 @@ export class HttpExchange implements StreamSink {
     const isShort = code === 'SLW_STREAM_MEMORY' && this.#upstream.isHeld;
     this.#upstream.forget();
     if (isShort) this.#owner.onMemoryShort();
-    else if (this.#state === 'sending' || this.#state === 'waiting') this.#repeatOrFail(code);
+    else if (this.#state === 'sending' || this.#state === 'waiting') this.#onGivenUp(code);
     else if (this.#state !== 'free') this.#cut();
+  }
+
+  #onGivenUp(code: ErrorCode): void {
+    this.#upstream.onGivenUp(code);
+    this.#repeatOrFail(code);
   }
 
   #readHead(piece: Buffer): void {

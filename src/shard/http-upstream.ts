@@ -187,6 +187,11 @@ export class HttpUpstream {
     this.#letGo()?.reset(code);
   }
 
+  /** Nothing had come on the stream for a request, which it was given up with. */
+  onGivenUp(code: ErrorCode): void {
+    if (this.#way !== undefined) this.#context.router.noteEnd(this.#tunnel, this.#way, code);
+  }
+
   /** The stream is gone by itself. */
   forget(): void {
     this.#stream = undefined;

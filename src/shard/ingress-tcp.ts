@@ -13,7 +13,6 @@ import type { Stream } from '../mux/stream.ts';
 import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { ProxyGuard } from './proxy-guard.ts';
-import { RefusingClients } from './refusing-clients.ts';
 import type { Router, VisitorInfo } from './router.ts';
 import { type RelayLimits, SocketRelay, turnAway } from './socket-relay.ts';
 import type { VisitorLedger } from './visitor-ledger.ts';
@@ -35,7 +34,6 @@ const DIRECT: Arrival = {};
 export class TcpIngress {
   readonly #options: TcpIngressOptions;
   readonly #relays = new Roster<SocketRelay>();
-  readonly #refusing = new RefusingClients();
 
   constructor(options: TcpIngressOptions) {
     this.#options = options;
@@ -63,27 +61,22 @@ export class TcpIngress {
     const origin = { tunnel, visitor: visitor.address };
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
     const relays = this.#relays;
-    const refusing = this.#refusing;
-    const onGivenUp = (code: ErrorCode): void => {
-      refusing.note(tunnel, client, code, clock.nowMs());
-    };
+    const onGivenUp = (code: ErrorCode): void => router.noteEnd(tunnel, way, code);
     const reopen = (): Stream | undefined => {
       // Whoever serves the tunnel by now may keep out whom the first let in.
       if (!this.#admits(tunnel, visitor)) return undefined;
-      const avoid = refusing.of(tunnel, clock.nowMs());
-      const again = router.openStream(tunnel, visitor, relay, { except: client, avoid });
+      const again = router.openStream(tunnel, visitor, relay, { except: way.client });
       return typeof again === 'string' ? undefined : again.stream;
     };
     const relay = new SocketRelay({
       ...{ socket, limits, state: 'open', nowMs, relays, onEnd, reopen, onGivenUp },
     });
-    const avoid = refusing.of(tunnel, nowMs);
-    const opened = router.openStream(tunnel, visitor, relay, { avoid });
+    const opened = router.openStream(tunnel, visitor, relay);
     if (typeof opened === 'string') {
       relay.abort(opened);
       return;
     }
-    const { client } = opened.way;
+    const { way } = opened;
     const reads = relay.join(opened.stream);
     if (arrival.refusesProxy === true) {
       new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));

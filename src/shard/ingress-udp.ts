@@ -22,7 +22,6 @@ import type { AccessLog } from './access-log.ts';
 import type { AllowListName, AllowLists } from './allow-lists.ts';
 import type { DatagramMeter, DropReason } from './datagram-meter.ts';
 import { type FlowLimits, FlowTable } from './flow-table.ts';
-import { RefusingClients } from './refusing-clients.ts';
 import type { Router } from './router.ts';
 import { DRAIN_IDLE_MS, UdpFlow } from './udp-flow.ts';
 import { bindUdp, UdpSocket } from './udp-socket.ts';
@@ -36,7 +35,7 @@ export interface UdpIngressLimits extends FlowLimits {
 }
 
 export interface UdpIngressOptions {
-  readonly router: Pick<Router, 'admits' | 'openStream'>;
+  readonly router: Pick<Router, 'admits' | 'openStream' | 'noteEnd'>;
   /** Read each time: they may change. */
   readonly limits: UdpIngressLimits;
   readonly clock: Clock;
@@ -67,7 +66,6 @@ export class UdpIngress {
   readonly #options: UdpIngressOptions;
   readonly #table: FlowTable<UdpFlow>;
   readonly #account = new QueueAccount();
-  readonly #refusing = new RefusingClients();
   readonly #ports = new Map<string, Promise<OpenPort>>();
   /** Every flow that has not ended, those that are ending included, and its visitor's address. */
   readonly #flows = new Roster<{ readonly flow: UdpFlow; readonly address: string }>();
@@ -221,16 +219,15 @@ export class UdpIngress {
       onEnd: (code) => {
         this.#table.gone();
         seat.leave();
-        this.#refusing.note(tunnel, client, code, clock.nowMs());
+        router.noteEnd(tunnel, way, code);
         this.#note({ tunnel, address, startMs, code }, flow);
         if (this.#flows.size === 0) this.#options.onIdle();
       },
     });
     const visitor = { address, port: from.port, ...arrival };
-    const avoid = this.#refusing.of(tunnel, startMs);
-    const opened = router.openStream(tunnel, visitor, flow, { avoid });
+    const opened = router.openStream(tunnel, visitor, flow);
     if (typeof opened === 'string') return undefined;
-    const { client } = opened.way;
+    const { way } = opened;
     const place = this.#table.enter(flow, address);
     const keyed: { flow: UdpFlow | undefined } = { flow };
     flows.set(key, keyed);

@@ -1,6 +1,6 @@
 // Clients that gave up what was opened on them for a tunnel, a moment ago.
 //
-//   a stream given up unseen --note--> passed over for that tunnel --REFUSING_MS--> asked again
+//   a stream given up unseen --note--> passed over for that tunnel --ten sweeps--> asked again
 //
 // Without it the client that refuses everybody has the fewest streams, and is given everybody.
 //
@@ -18,18 +18,20 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   ...(['SLW_STREAM_UNKNOWN_TUNNEL', 'SLW_STREAM_LIMIT'] as const),
 ]);
 
-/** Twice as long as a client keeps what it found out of a name (upstream-socket.ts). Guess. */
-const REFUSING_MS = 10_000;
-/** Guesses: more clients behind a tunnel, and more ports of a shard, are not in trouble at once. */
+/** About a second each: twice as long as a client keeps what it found out of a name
+ * (upstream-socket.ts). Guess. */
+const REFUSING_SWEEPS = 10;
+/** Guesses: more clients behind a tunnel, and more tunnels of a shard, are not in trouble at once.
+ */
 const CLIENTS_MAX = 64;
 const TUNNELS_MAX = 1000;
 
 export class RefusingClients {
-  /** Until when, by tunnel and client. */
+  /** For how many sweeps yet, by tunnel and client. */
   readonly #tunnels = new Map<string, Map<RouteClient, number>>();
 
   /** What a stream, which nothing had come back on, was given up with. */
-  note(tunnel: string, client: RouteClient, code: ErrorCode, nowMs: number): void {
+  note(tunnel: string, client: RouteClient, code: ErrorCode): void {
     if (!REFUSALS.has(code)) return;
     let clients = this.#tunnels.get(tunnel);
     if (clients === undefined) {
@@ -38,16 +40,22 @@ export class RefusingClients {
       this.#tunnels.set(tunnel, clients);
     }
     if (clients.size >= CLIENTS_MAX && !clients.has(client)) clients.clear();
-    clients.set(client, nowMs + REFUSING_MS);
+    clients.set(client, REFUSING_SWEEPS);
   }
 
   /** Who refuses now; undefined: nobody. */
-  of(tunnel: string, nowMs: number): ReadonlyMap<RouteClient, number> | undefined {
-    const clients = this.#tunnels.get(tunnel);
-    if (clients === undefined) return undefined;
-    for (const [client, untilMs] of clients) if (nowMs >= untilMs) clients.delete(client);
-    if (clients.size > 0) return clients;
-    this.#tunnels.delete(tunnel);
-    return undefined;
+  of(tunnel: string): ReadonlyMap<RouteClient, number> | undefined {
+    return this.#tunnels.get(tunnel);
+  }
+
+  /** About once a second. */
+  sweep(): void {
+    for (const [tunnel, clients] of this.#tunnels) {
+      for (const [client, left] of clients) {
+        if (left === 1) clients.delete(client);
+        else clients.set(client, left - 1);
+      }
+      if (clients.size === 0) this.#tunnels.delete(tunnel);
+    }
   }
 }

@@ -29,9 +29,10 @@ export interface OpenWish {
   readonly key?: string | undefined;
   /** Of another client than this one. */
   readonly except?: RouteClient | undefined;
-  /** Of these only when nobody else has room. */
-  readonly avoid?: { has(client: RouteClient): boolean } | undefined;
 }
+
+/** Of these only when nobody else has room; undefined: all are alike. */
+type Avoided = { has(client: RouteClient): boolean } | undefined;
 
 export class RouteChoice {
   readonly #shard: number;
@@ -43,16 +44,16 @@ export class RouteChoice {
   }
 
   /** Undefined: nobody may carry the visitor. */
-  choose(tunnel: Tunnel, wish: OpenWish): Route | undefined {
+  choose(tunnel: Tunnel, wish: OpenWish, avoid?: Avoided): Route | undefined {
     const { routes } = tunnel;
     tunnel.turn = (tunnel.turn + 1) % Math.max(1, routes.length);
-    const wanted = this.#clientFor(tunnel, wish);
+    const wanted = this.#clientFor(tunnel, wish, avoid);
     let best: Route | undefined;
     for (let index = 0; index < routes.length; index += 1) {
       const route = routes[(tunnel.turn + index) % routes.length] as Route;
       if (route.client === wish.except || (wanted !== undefined && route.client !== wanted))
         continue;
-      if (best !== undefined && !this.#isBetter(route, best, wish)) continue;
+      if (best !== undefined && !this.#isBetter(route, best, avoid)) continue;
       if (this.#isFree(route, wish)) best = route;
     }
     return best;
@@ -78,20 +79,22 @@ export class RouteChoice {
   }
 
   /** May the visitor with `key` stay with the client that serves it, or is another one its own? */
-  mayStay(tunnel: Tunnel, served: RouteClient, key: string | undefined): boolean {
+  mayStay(tunnel: Tunnel, served: RouteClient, key?: string, avoid?: Avoided): boolean {
     if (key === undefined || tunnel.terms.affinity === undefined) return true;
     // The visitor's own stream may be what takes the last of its client's room.
-    const wanted = this.#clientFor(tunnel, { key }, served);
+    const wanted = this.#clientFor(tunnel, { key }, avoid, served);
     return wanted === undefined || wanted === served;
   }
 
   /** The visitor's own client, if it has one that is there and has room, or is the one that it is
-   * `served` by. */
+   * `served` by; of those to avoid only when there is no other. */
   #clientFor(
-    { terms, routes }: Tunnel,
+    tunnel: Tunnel,
     wish: OpenWish,
+    avoid: Avoided,
     served?: RouteClient,
   ): RouteClient | undefined {
+    const { terms, routes } = tunnel;
     const { key, except } = wish;
     const { affinity } = terms;
     if (affinity === undefined || key === undefined) return undefined;
@@ -99,13 +102,14 @@ export class RouteChoice {
     let best = Number.NEGATIVE_INFINITY;
     for (const route of routes) {
       const { client, weight } = route;
-      if (client === except || client === found) continue;
+      if (client === except || client === found || avoid?.has(client) === true) continue;
       const score = affinity === 'ip' ? addressScore(key, client, weight) : markScore(key, client);
       if (score <= best || (client !== served && !this.#isFree(route, wish))) continue;
       best = score;
       found = client;
     }
-    return found;
+    if (found !== undefined || avoid === undefined) return found;
+    return this.#clientFor(tunnel, wish, undefined, served);
   }
 
   #isFree({ link, shard, budget }: Route, { requestMs }: OpenWish): boolean {
@@ -113,7 +117,7 @@ export class RouteChoice {
     return budget === undefined || budget.refusal(requestMs) === undefined;
   }
 
-  #isBetter(route: Route, best: Route, { avoid }: OpenWish): boolean {
+  #isBetter(route: Route, best: Route, avoid: Avoided): boolean {
     const isAvoided = avoid?.has(route.client) === true;
     if (isAvoided !== (avoid?.has(best.client) === true)) return !isAvoided;
     const isDoubted = this.#links.isDoubted(route.link, route.shard);

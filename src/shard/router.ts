@@ -14,6 +14,7 @@ import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { Affinity } from './affinity.ts';
 import { HostTable, type TargetRange } from './host-table.ts';
 import type { Meters } from './meters.ts';
+import { RefusingClients } from './refusing-clients.ts';
 import { type LinkStates, type OpenWish, RouteChoice, refusalOf } from './route-choice.ts';
 import { type Route, RouteTable, type Tunnel, type Way } from './route-table.ts';
 import type { TokenBudgets } from './token-budgets.ts';
@@ -65,6 +66,8 @@ export interface Router {
    * route is withdrawn: nobody was asked what that client demands.
    */
   mayStay(tunnel: string, way: Way, key: string | undefined): boolean;
+  /** With what a stream ended that went this way: whoever refuses is passed over for a while. */
+  noteEnd(tunnel: string, way: Way, code: ErrorCode): void;
 }
 
 /** Begins the names of passthrough tunnels. */
@@ -78,6 +81,7 @@ export class ShardRouter implements Router {
   #limits: TunnelLimits | undefined;
   readonly #routes = new RouteTable();
   readonly #choice: RouteChoice;
+  readonly #refusing = new RefusingClients();
   readonly #hosts = new HostTable();
   /** Passthrough tunnels, by what follows `tls:`. */
   readonly #serverNames = new HostTable();
@@ -158,7 +162,7 @@ export class ShardRouter implements Router {
     if (tunnel === undefined) return 'SLW_STREAM_NO_LINK';
     const refusal = this.#limits?.refusal(tunnel.meter.streams);
     if (refusal !== undefined) return refusal;
-    const route = this.#choice.choose(tunnel, wish);
+    const route = this.#choice.choose(tunnel, wish, this.#refusing.of(name));
     if (route === undefined) return refusalOf(tunnel, wish);
     const { budget } = route;
     const { address, port, toAddress, toPort } = visitor;
@@ -197,7 +201,16 @@ export class ShardRouter implements Router {
   mayStay(name: string, way: Way, key: string | undefined): boolean {
     const tunnel = this.#routes.tunnels.get(name);
     if (tunnel === undefined || tunnel.routes[(way as Route).at] !== way) return false;
-    return this.#choice.mayStay(tunnel, way.client, key);
+    return this.#choice.mayStay(tunnel, way.client, key, this.#refusing.of(name));
+  }
+
+  noteEnd(tunnel: string, { client }: Way, code: ErrorCode): void {
+    this.#refusing.note(tunnel, client, code);
+  }
+
+  /** About once a second. */
+  sweep(): void {
+    this.#refusing.sweep();
   }
 
   #add(change: RouteChange): void {

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import type { TestContext } from 'node:test';
 import { test } from 'node:test';
+import { sleep } from '../../src/base/clock.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
@@ -177,6 +178,34 @@ test('a client whose upstream is down costs no request, whatever its method', as
   const { live = 0 } = site.counts;
   assert.ok(live >= expected && live <= expected + 6, `${live} requests`);
 });
+
+test('a client whose upstream is down is passed over for requests that nobody repeats', async (t) => {
+  const site = await startSite(t, { dead: { isDead: true }, live: {} });
+  let lostCount = 0;
+  for (let visit = 0; visit < 24; visit += 1) {
+    const first = await postLate(t, site, 'late');
+    if (first === 'HTTP/1.1 502 Bad Gateway') lostCount += 1;
+    else assert.equal(first, 'HTTP/1.1 200 OK');
+  }
+  // Each of the two shards has to find out by itself.
+  assert.ok(lostCount <= 2, `${lostCount} of 24 requests were lost`);
+  assert.equal(site.counts.live, 24 - lostCount);
+});
+
+/** The first line of the answer to a POST whose body comes when its head is on its way. */
+async function postLate(t: TestContext, { node }: Site, body: string): Promise<string> {
+  const socket = await connectTo(t, node.httpPort);
+  const pieces: Buffer[] = [];
+  socket.on('data', (piece: Buffer) => pieces.push(piece));
+  const ended = once(socket, 'end');
+  const head = `POST / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n`;
+  socket.write(`${head}Content-Length: ${body.length}\r\n\r\n`);
+  await sleep(20);
+  socket.write(body);
+  await within(WAIT_MS, 'the answer', ended);
+  socket.end();
+  return Buffer.concat(pieces).toString().split('\r\n', 1)[0] ?? '';
+}
 
 test('with two dead clients a visitor is told, after two attempts', async (t) => {
   const site = await startSite(t, { one: { isDead: true }, two: { isDead: true } });

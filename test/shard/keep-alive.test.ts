@@ -89,5 +89,6 @@ const NO_ROUTES: Router = {
   isServed: () => true,
   loginsOf: () => undefined,
   mayStay: () => true,
+  noteEnd: () => undefined,
   openStream: () => 'SLW_STREAM_NO_LINK',
 };

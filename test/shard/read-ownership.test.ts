@@ -161,6 +161,7 @@ async function createPath(
     isServed: () => true,
     loginsOf: () => undefined,
     mayStay: () => true,
+    noteEnd: () => undefined,
     openStream: (
       tunnel: string,
       { address, port }: VisitorInfo,

@@ -130,6 +130,24 @@ test('what another shard has chosen is put right by what this one knows, and nev
   );
 });
 
+test('who is to be avoided serves nobody whom another can, nor its own visitors by address', () => {
+  fc.assert(
+    fc.property(SHAPES, fc.constantFrom(undefined, '192.0.2.1'), (shapes, key) => {
+      const { tunnel, choice } = serve(shapes, key === undefined ? 'none' : 'ip');
+      const free = tunnel.routes.filter(({ link }) => shapes[Number(link)]?.state !== 'full');
+      const avoid = new Set(free.filter((_, at) => at % 2 === 0).map(({ client }) => client));
+      const chosen = choice.choose(tunnel, { key }, avoid)?.client;
+      const others = free.filter(({ client }) => !avoid.has(client));
+      if (others.length > 0) assert.ok(others.some(({ client }) => client === chosen));
+      else if (key !== undefined) assert.equal(chosen, choice.choose(tunnel, { key })?.client);
+      else assert.equal(chosen === undefined, free.length === 0);
+      if (chosen === undefined || key === undefined) return;
+      assert.ok(choice.mayStay(tunnel, chosen, key, avoid), 'whoever was sent there stays');
+    }),
+    { seed: 7, numRuns: 3000 },
+  );
+});
+
 test('whoever serves a visitor needs no further room for it', () => {
   const full = { shard: SHARD, streams: 1, state: 'full' } as const;
   const well = { shard: SHARD, streams: 1, state: 'well' } as const;

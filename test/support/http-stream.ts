@@ -170,6 +170,10 @@ export class LoopbackRouter implements Router {
     return true;
   }
 
+  noteEnd(): void {
+    // There is no other client, whom it would be of use to.
+  }
+
   openStream(
     tunnel: string,
     visitor: VisitorInfo,
