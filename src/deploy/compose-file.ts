@@ -3,6 +3,7 @@
 // Invariant: secrets are files beside it that it names; the root is read-only and no capability is
 // left; ports are those of the configuration. Must not know: which options there are.
 
+import { ConfigError } from '../base/errors.ts';
 import { showTarget } from '../base/target.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { plainYaml } from './plain-yaml.ts';
@@ -59,12 +60,27 @@ function escapeText(text: string): string {
   return text.replaceAll('$', '$$$$');
 }
 
-function networkOf({ ports, needsLowPorts }: Reach, usesHost: boolean) {
-  if (usesHost) return { network_mode: 'host' };
+function networkOf({ ports, lowPortOptions }: Reach, usesHost: boolean) {
+  if (usesHost) {
+    refuseLowPorts(lowPortOptions);
+    return { network_mode: 'host' };
+  }
   return {
     ...(ports.length === 0 ? {} : { ports: ports.filter(({ port }) => port !== 0).map(publish) }),
-    ...(needsLowPorts ? { sysctls: { 'net.ipv4.ip_unprivileged_port_start': 0 } } : {}),
+    ...(lowPortOptions.length > 0 ? { sysctls: { 'net.ipv4.ip_unprivileged_port_start': 0 } } : {}),
   };
+}
+
+/** Docker sets nothing of the machine's network, and gives a capability to root alone. */
+function refuseLowPorts(options: readonly string[]): void {
+  if (options.length === 0) return;
+  throw new ConfigError(
+    [...new Set(options)].map(
+      (name) =>
+        `--${name}: a port below 1024 is for root alone on the machine's network, where this ` +
+        'client has to be for what is on loopback; give one from 1024 on, or no loopback',
+    ),
+  );
 }
 
 function publish({ port, protocol }: ExposedPort): string {

@@ -124,7 +124,7 @@ function podOf(plan: Plan, reach: Reach, options: ManifestOptions) {
       runAsGroup: IMAGE_USER,
       fsGroup: IMAGE_USER,
       seccompProfile: { type: 'RuntimeDefault' },
-      ...(reach.needsLowPorts
+      ...(reach.lowPortOptions.length > 0
         ? { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] }
         : {}),
     },

@@ -20,8 +20,8 @@ export interface Reach {
   readonly ports: readonly ExposedPort[];
   /** True: TCP tunnels may open more ports than can be published one by one. */
   readonly hasOpenRange: boolean;
-  /** Some port is below 1024. */
-  readonly needsLowPorts: boolean;
+  /** Options with a port below 1024, which not everyone may open. */
+  readonly lowPortOptions: readonly string[];
   /** Something is kept that clients or issuers would miss. */
   readonly keepsState: boolean;
   /** Longer than any drain. */
@@ -86,11 +86,15 @@ function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
   // No tunnel gets it, and whoever came by it would be at the admin address.
   if (adminAddr !== 'off' && isOverlapping(adminAddr.host, tcpHost)) taken.add(adminAddr.port);
   const ports = [...own, ...tcp.filter(({ port }) => !taken.has(port)), ...udp];
-  const low = [...tcpPorts, ...udpPorts].some(({ first }) => first < LOW_PORT_END);
   return {
     ports,
     hasOpenRange: tcpPorts.length > 0 && !isTcpListed,
-    needsLowPorts: low || ports.some(({ port }) => port < LOW_PORT_END && port !== 0),
+    lowPortOptions: [
+      ...own.flatMap(({ name, port }) => lowPort(`${name}-addr`, port)),
+      ...(adminAddr === 'off' ? [] : lowPort('admin-addr', adminAddr.port)),
+      ...tcpPorts.flatMap(({ first }) => lowPort('tcp-ports', first)),
+      ...udpPorts.flatMap(({ first }) => lowPort('udp-ports', first)),
+    ],
     keepsState: keepsState(config),
     stopSeconds: stopSecondsOf(config.drainDelayMs + config.drainTimeoutMs),
     usesLoopback: false,
@@ -109,6 +113,11 @@ function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
   };
 }
 
+/** Port 0 is none of them: the system chooses one above. */
+function lowPort(name: string, port: number): readonly string[] {
+  return port !== 0 && port < LOW_PORT_END ? [name] : [];
+}
+
 function loopbackOption(name: string, { host }: Pick<Target, 'host'>): readonly string[] {
   return isLoopbackHost(host) ? [name] : [];
 }
@@ -120,11 +129,14 @@ function keepsState({ autoTls, https, tokensFile }: ServerConfig): boolean {
 function reachOfClient({ config }: GivenConfig<'client'>): Reach {
   const { metricsAddr } = config;
   const isOpen = metricsAddr !== 'off' && metricsAddr.port !== 0;
-  const own = [...config.locals.map(({ port }) => port), config.localSocks ?? 0];
   return {
     ports: [],
     hasOpenRange: false,
-    needsLowPorts: own.some((port) => port !== 0 && port < LOW_PORT_END),
+    lowPortOptions: [
+      ...config.locals.flatMap(({ port }) => lowPort('local', port)),
+      ...lowPort('local-socks', config.localSocks ?? 0),
+      ...(metricsAddr === 'off' ? [] : lowPort('metrics-addr', metricsAddr.port)),
+    ],
     keepsState: remembersServers(config),
     stopSeconds: stopSecondsOf(config.drainTimeoutMs),
     usesLoopback: usesLoopback(config),

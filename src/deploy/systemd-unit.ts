@@ -213,7 +213,8 @@ function sourcesOf(plan: Plan, options: UnitOptions): string[] {
   ];
 }
 
-function hardening({ needsLowPorts }: Reach): string[] {
+function hardening({ lowPortOptions }: Reach): string[] {
+  const needsLowPorts = lowPortOptions.length > 0;
   const ports = needsLowPorts
     ? [
         '# For ports below 1024.',
