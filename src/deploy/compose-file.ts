@@ -8,7 +8,13 @@ import { showTarget } from '../base/target.ts';
 import type { GivenConfig } from '../config/config.ts';
 import { plainYaml } from './plain-yaml.ts';
 import { type Plan, type PlannedFile, planDeployment } from './plan.ts';
-import { type ExposedPort, publishedByContainer, type Reach, reachOf } from './reach.ts';
+import {
+  type ExposedPort,
+  PUBLISHED_PORTS_MAX,
+  publishedByContainer,
+  type Reach,
+  reachOf,
+} from './reach.ts';
 import { shellWord } from './shell-word.ts';
 
 export interface ComposeOptions {
@@ -163,8 +169,10 @@ function comments({ files, variables }: Plan, reach: Reach, name: string): strin
           `# ./${name}.env has a line for each of these variables:`,
           ...variables.map(({ variable }) => `#   ${variable}=…`),
         ]),
-    ...(reach.hasOpenRange
-      ? ['# Ports of TCP tunnels are published one by one: give --tcp-ports with those you want.']
-      : []),
+    ...reach.openRanges.map(
+      (of) =>
+        `# Ports of ${of.toUpperCase()} tunnels are published one by one: ` +
+        `give --${of}-ports with those you want, ${PUBLISHED_PORTS_MAX} at most.`,
+    ),
   ];
 }

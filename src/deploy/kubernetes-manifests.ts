@@ -10,7 +10,7 @@ import type { GivenConfig } from '../config/config.ts';
 import { IMAGE_STATE_FOLDER, IMAGE_USER } from './compose-file.ts';
 import { plainYaml } from './plain-yaml.ts';
 import { type Argument, type Plan, type PlannedFile, planDeployment } from './plan.ts';
-import { publishedByContainer, type Reach, reachOf } from './reach.ts';
+import { PUBLISHED_PORTS_MAX, publishedByContainer, type Reach, reachOf } from './reach.ts';
 import { shellWord } from './shell-word.ts';
 
 export interface ManifestOptions {
@@ -271,9 +271,11 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
     ...(typed
       ? ['# What was given by value is not in here: put it in a file of the name above first.']
       : []),
-    ...(reach.hasOpenRange
-      ? ['# A Service lists its ports: give --tcp-ports with those of the TCP tunnels you want.']
-      : []),
+    ...reach.openRanges.map(
+      (of) =>
+        `# A Service lists its ports: give --${of}-ports with those of the ` +
+        `${of.toUpperCase()} tunnels you want, ${PUBLISHED_PORTS_MAX} at most.`,
+    ),
     ...(reach.usesLoopback ? ['# 127.0.0.1 is the pod itself: name a Service instead.'] : []),
   ];
 }

@@ -18,8 +18,8 @@ export interface ExposedPort {
 
 export interface Reach {
   readonly ports: readonly ExposedPort[];
-  /** True: TCP tunnels may open more ports than can be published one by one. */
-  readonly hasOpenRange: boolean;
+  /** Whose tunnels may open more ports than can be published one by one, of which none is. */
+  readonly openRanges: readonly ExposedPort['protocol'][];
   /** Options with a port below 1024, which not everyone may open. */
   readonly lowPortOptions: readonly string[];
   /** Something is kept that clients or issuers would miss. */
@@ -88,7 +88,11 @@ function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
   const ports = [...own, ...tcp.filter(({ port }) => !taken.has(port)), ...udp];
   return {
     ports,
-    hasOpenRange: tcpPorts.length > 0 && !isTcpListed,
+    openRanges: [
+      ...(tcpPorts.length > 0 && !isTcpListed ? (['tcp'] as const) : []),
+      // Else they are the ports of TCP.
+      ...(has('udp-ports') && udpPorts.length > 0 && !isUdpListed ? (['udp'] as const) : []),
+    ],
     lowPortOptions: [
       ...own.flatMap(({ name, port }) => lowPort(`${name}-addr`, port)),
       ...(adminAddr === 'off' ? [] : lowPort('admin-addr', adminAddr.port)),
@@ -131,7 +135,7 @@ function reachOfClient({ config }: GivenConfig<'client'>): Reach {
   const isOpen = metricsAddr !== 'off' && metricsAddr.port !== 0;
   return {
     ports: [],
-    hasOpenRange: false,
+    openRanges: [],
     lowPortOptions: [
       ...config.locals.flatMap(({ port }) => lowPort('local', port)),
       ...lowPort('local-socks', config.localSocks ?? 0),

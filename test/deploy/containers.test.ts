@@ -75,6 +75,16 @@ test('a Compose service publishes what the server listens on, and waits for its 
   const open = await generate('compose', ['server', '--token', SECRET]);
   assert.deepEqual(serviceOf(open).ports, ['8123:8123', '8000:8000']);
   assert.match(open, /^# Ports of TCP tunnels are published one by one/mu);
+  assert.doesNotMatch(open, /UDP tunnels/u);
+});
+
+test('a range too wide to list is said to be published for nobody, also of UDP alone', async () => {
+  const wide = ['server', '--token', SECRET, '--tcp-ports', '8000', '--udp-ports', '20000-40000'];
+  for (const form of ['compose', 'k8s'] as const) {
+    const text = await generate(form, wide);
+    assert.match(text, /^# .*: give --udp-ports with those .*, 100 at most\.$/mu, form);
+    assert.doesNotMatch(text, /give --tcp-ports|\b20000\b.*udp/u, form);
+  }
 });
 
 test('the port of the admin address is published for no tunnel', async () => {
