@@ -129,7 +129,7 @@ test('a name or a value that is none is refused, never ignored', async () => {
     [{ options: { 'helth-check': 'tcp' } }, "'--helth-check' (flag): unknown option; did you mean"],
     [
       { options: { 'max-retry': null } },
-      "'options.max-retry': must be a text, a boolean or a list",
+      "'options.max-retry': must be a text, a number, a boolean or a list of texts",
     ],
     [{ url: undefined }, '--url is required'],
     [{ url: null }, 'url: must be a text or a list'],
