@@ -16,7 +16,7 @@ import {
   type LocalNode,
   startLocalClient,
   startNode,
-  untilLinks,
+  untilCovered,
 } from '../support/local-tunnel.ts';
 import { ClientCa, leafOf, newAuthority, serveCa } from '../support/private-pki.ts';
 import { runProgram } from '../support/process.ts';
@@ -59,14 +59,14 @@ async function tcpFlags(): Promise<Record<string, string>> {
 test('a client that pins the fingerprint gets links on all shards', async (t) => {
   const { node, folder, fingerprint } = await startSecure(t);
   const known = path.join(folder, 'known');
+  const port = await freePort();
   const flags = {
-    ...(await tcpFlags()),
-    url: urlOf(node),
+    ...{ tcp: `${port}=${LOOPBACK}:1`, url: urlOf(node) },
     'auto-tls-fingerprint': fingerprint,
     'known-servers': known,
   };
   await startLocalClient(t, node, { flags });
-  await untilLinks(node, 2);
+  await untilCovered(node, `tcp:${port}`, 2);
   assert.throws(() => readFileSync(known), /ENOENT/);
   const days =
     (await node.metric('sluiceway_certificate_not_after_seconds{name="control"}')) -

@@ -54,9 +54,8 @@ async function startSite(
     await startLocalClient(t, node, {
       flags: { id: name, upstream: `${HOST}=http://127.0.0.1:${port}`, ...flags },
     });
-    await untilCovered(node, HOST, 2);
+    await untilCovered(node, HOST, 2, name);
   }
-  await node.untilMetric('sluiceway_links', (links) => links === Object.keys(clients).length * 2);
   return { node, counts };
 }
 
@@ -223,8 +222,8 @@ test('a TCP visitor who has said nothing is served by the other client', async (
     ['live', greeter],
   ] as const) {
     await startLocalClient(t, node, { flags: { id, tcp: `${port}=127.0.0.1:${upstream}` } });
+    await untilCovered(node, `tcp:${port}`, 2, id);
   }
-  await node.untilMetric('sluiceway_links', (links) => links === 4);
   for (let visit = 0; visit < 20; visit += 1) {
     const socket = await connectTo(t, port);
     const pieces: Buffer[] = [];

@@ -293,8 +293,9 @@ test('a visitor whose client is replaced goes on with the other one', async (t) 
   const visitor = await visitUdp(t, port);
   await visitor.ask('one');
   const udp = `${port}=${LOOPBACK}:${upstream.port}`;
-  const second = await startLocalClient(t, node, { flags: { udp }, complains: true });
-  await untilCovered(node, `udp:${port}`, 2);
+  const flags = { udp, id: 'second' };
+  const second = await startLocalClient(t, node, { flags, complains: true });
+  await untilCovered(node, `udp:${port}`, 2, 'second');
   assert.equal((await visitor.ask('two')).toString(), 'two');
   second.client.stop();
   await second.ended();

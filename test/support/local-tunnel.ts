@@ -174,15 +174,24 @@ async function runClient(
   return { client, log, tunnelLines, events, ended };
 }
 
-/** Waits until there are so many links. */
+/** Waits until there are so many links: not that they stay, as one may be too many on a shard. */
 export async function untilLinks(node: LocalNode, links: number): Promise<void> {
   await node.untilMetric('sluiceway_links', (value) => value === links);
 }
 
-/** Waits until a tunnel has a link on each of the first `shards` shards; keys begin with theirs. */
-export async function untilCovered(node: LocalNode, tunnel: string, shards: number): Promise<void> {
+/**
+ * Waits until a tunnel has a link on each of the first `shards` shards; keys begin with theirs. Of
+ * several clients that serve it one has to be named: what any has done is enough otherwise.
+ */
+export async function untilCovered(
+  node: LocalNode,
+  tunnel: string,
+  shards: number,
+  client?: string,
+): Promise<void> {
+  const of = client === undefined ? { tunnel } : { tunnel, client };
   for (let shard = 0; shard < shards; shard += 1) {
-    await node.log.line('tunnel up', { tunnel, link: new RegExp(`^${shard}-`, 'u') });
+    await node.log.line('tunnel up', { ...of, link: new RegExp(`^${shard}-`, 'u') });
   }
 }
 
