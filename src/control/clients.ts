@@ -3,7 +3,8 @@
 //
 // Invariant: one client an id; who was replaced does not come back while its successor is there;
 // nobody ends the client of another owner; a limit of a scope counts all clients that the scope let
-// in. Must not know: shards, tunnels that are routed, or tokens.
+// in, as they come and go and get links, so that a hello costs the same among however many. Must
+// not know: shards, tunnels that are routed, or tokens.
 
 import { type ErrorCode, SluicewayError } from '../base/errors.ts';
 import type { LinkHello } from '../bridge/exit-messages.ts';
@@ -27,9 +28,21 @@ export interface Client {
   /** Of its first link: those of others have the same owner, and may be valid longer. */
   readonly credential: string;
   readonly sinceMs: number;
-  readonly links: Set<string>;
+  readonly links: ReadonlySet<string>;
   /** Labels of its tunnels by name. */
   readonly tunnels: Map<string, string>;
+}
+
+/** Of all clients that one entry let in. */
+interface EntryCounts {
+  readonly name: string;
+  clients: number;
+  links: number;
+}
+
+interface CountedClient extends Client {
+  readonly links: Set<string>;
+  readonly entry: EntryCounts;
 }
 
 /** Who asks for something, such as a link: what let it in, and where it is. */
@@ -44,9 +57,10 @@ export interface Scopes {
   mayServe(holder: Holder, tunnel: string): boolean;
   /** Undefined: the credential is not valid any more. */
   limitsOf(holder: Holder): ClientLimits | undefined;
-  /** Two credentials of one owner have one of these. */
+  /** Two credentials of one owner have one of these, for as long as there are any. */
   ownerOf(credential: string): string;
-  /** What limits are counted by: one for all owners whom one entry lets in. */
+  /** What limits are counted by: one for all owners whom one entry lets in. It stays the same,
+   * whatever becomes of the entry: clients are counted by it once. */
   entryNameOf(credential: string): string;
 }
 
@@ -64,7 +78,9 @@ export interface ClientsOptions {
 
 export class Clients {
   readonly #options: ClientsOptions;
-  readonly #byId = new Map<string, Client>();
+  readonly #byId = new Map<string, CountedClient>();
+  /** Of the clients in `#byId`; an entry without any is not there. */
+  readonly #byEntry = new Map<string, EntryCounts>();
   /** How often each client started, by id; oldest start first. */
   readonly #connects = new Map<string, number>();
 
@@ -110,15 +126,12 @@ export class Clients {
     if (limits === undefined) throw new SluicewayError('SLW_LINK_REVOKED');
     const { clientsMax, linksMax } = limits;
     if (clientsMax === undefined && linksMax === undefined) return;
-    const entry = scopes.entryNameOf(credential);
-    const own = [...this.#byId.values()].filter(
-      (one) => scopes.entryNameOf(one.credential) === entry,
-    );
-    const others = own.filter(({ id }) => id !== client);
-    // A client that is replaced makes room for itself.
-    const staying = same?.instance === instance ? own : others;
-    const links = staying.reduce((sum, one) => sum + one.links.size, 0);
-    const isFull = others.length >= (clientsMax ?? Number.POSITIVE_INFINITY);
+    const own = this.#byEntry.get(scopes.entryNameOf(credential));
+    // A client that is replaced makes room for itself; its owner is the same, so its entry is, too.
+    const others = (own?.clients ?? 0) - (same === undefined ? 0 : 1);
+    const leaving = same === undefined || same.instance === instance ? 0 : same.links.size;
+    const links = (own?.links ?? 0) - leaving;
+    const isFull = others >= (clientsMax ?? Number.POSITIVE_INFINITY);
     if (isFull || links >= (linksMax ?? Number.POSITIVE_INFINITY)) {
       throw new SluicewayError('SLW_LINK_LIMIT');
     }
@@ -127,26 +140,41 @@ export class Clients {
   /** `before`: whose place it takes. */
   add(hello: LinkHello, before?: Client): Client {
     const replaced = before === undefined ? [] : [...before.replaced, before.instance];
-    const client: Client = {
+    const there = this.#byId.get(hello.client);
+    if (there !== undefined) this.#drop(there);
+    const credential = hello.credential ?? '';
+    const client: CountedClient = {
       id: hello.client,
       instance: hello.instance,
       replaced: replaced.slice(-REPLACED_MAX),
       agent: hello.agent,
       remoteAddress: hello.remoteAddress,
       identity: hello.identity,
-      credential: hello.credential ?? '',
+      credential,
       sinceMs: this.#options.wallMs(),
       links: new Set(),
       tunnels: new Map(),
+      entry: this.#entry(this.#options.scopes?.entryNameOf(credential) ?? ''),
     };
-    this.#byId.set(client.id, client);
+    this.#put(client);
     this.#countConnect(client.id);
     return client;
   }
 
-  /** Its last link is gone; another with its id may be there already. */
-  delete(client: Client): void {
-    if (this.#byId.get(client.id) === client) this.#byId.delete(client.id);
+  /** Of a client that is there. */
+  addLink({ id }: Client, link: string): void {
+    const client = this.#byId.get(id);
+    if (client === undefined || client.links.has(link)) return;
+    client.links.add(link);
+    client.entry.links += 1;
+  }
+
+  /** With its last link a client is gone; another with its id may be there already. */
+  removeLink(of: Client, link: string): void {
+    const client = this.#byId.get(of.id);
+    if (client !== of || client === undefined || !client.links.delete(link)) return;
+    client.entry.links -= 1;
+    if (client.links.size === 0) this.#drop(client);
   }
 
   /** Undefined: it may serve the tunnel, as far as its credential goes. */
@@ -165,6 +193,25 @@ export class Clients {
     const { scopes } = this.#options;
     if (scopes === undefined || other.tunnels.get(name) === label) return false;
     return scopes.ownerOf(other.credential) !== scopes.ownerOf(client.credential);
+  }
+
+  #entry(name: string): EntryCounts {
+    return this.#byEntry.get(name) ?? { name, clients: 0, links: 0 };
+  }
+
+  #put(client: CountedClient): void {
+    const { entry } = client;
+    this.#byId.set(client.id, client);
+    this.#byEntry.set(entry.name, entry);
+    entry.clients += 1;
+  }
+
+  #drop(client: CountedClient): void {
+    const { entry } = client;
+    this.#byId.delete(client.id);
+    entry.clients -= 1;
+    entry.links -= client.links.size;
+    if (entry.clients === 0) this.#byEntry.delete(entry.name);
   }
 
   #countConnect(id: string): void {

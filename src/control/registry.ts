@@ -164,7 +164,7 @@ export class Registry {
       client = this.#clients.add(hello, client);
     }
     if (client.links.size >= CLIENT_LINKS_MAX) throw new SluicewayError('SLW_LINK_LIMIT');
-    client.links.add(hello.link);
+    this.#clients.addLink(client, hello.link);
     this.#links.set(hello.link, new HeldLink(hello, client, shard));
   }
 
@@ -212,9 +212,7 @@ export class Registry {
     if (held === undefined) return;
     this.#registrations.leave(held);
     this.#links.delete(link);
-    const { client } = held;
-    client.links.delete(link);
-    if (client.links.size === 0) this.#clients.delete(client);
+    this.#clients.removeLink(held.client, link);
   }
 
   shardGone(shard: number): void {
