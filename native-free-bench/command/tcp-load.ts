@@ -6,6 +6,7 @@
 // nothing. Must not know: rounds, reports.
 
 import { connect, type Socket } from 'node:net';
+import { pour } from '../harness/pour.ts';
 import { ANSWER_MS_MAX, reasonOf, SilentError } from './http-load.ts';
 import { type PacedLine, startPace } from './paced-line.ts';
 import type { Running, TargetLoad } from './running.ts';
@@ -127,7 +128,7 @@ function startBulk({ url, load, connections }: TargetLoad, tally: Tally): Runnin
       timers.add(timer);
     });
     if (load === 'download') socket.on('data', (piece: Buffer) => onMoved(piece.length));
-    else pour(socket, onMoved);
+    else upload(socket, onMoved);
   };
   for (let index = 0; index < connections; index += 1) open();
   return {
@@ -142,17 +143,13 @@ function startBulk({ url, load, connections }: TargetLoad, tally: Tally): Runnin
   };
 }
 
-function pour(socket: Socket, onMoved: (bytes: number) => void): void {
+function upload(socket: Socket, onMoved: (bytes: number) => void): void {
   // What comes back is thrown away, or the service would stall.
   socket.resume();
   const onTaken = (error?: Error | null): void => {
     if (error === undefined || error === null) onMoved(CHUNK.length);
   };
-  const push = (): void => {
-    while (!socket.destroyed && socket.write(CHUNK, onTaken));
-  };
-  socket.on('drain', push);
-  socket.once('connect', push);
+  socket.once('connect', () => pour(socket, CHUNK, onTaken));
 }
 
 function dial(url: URL): Socket {

@@ -11,6 +11,7 @@ import autocannon from 'autocannon';
 import { readPool } from '../../src/base/read-pool.ts';
 import { SocketReads } from '../../src/link/socket-reads.ts';
 import { type Lane, laneOf, laneOfPlace, type Place, watchLanes } from './lanes.ts';
+import { pour } from './pour.ts';
 
 export interface Target {
   readonly port: number;
@@ -85,14 +86,10 @@ export async function measureUpload(options: LoadOptions): Promise<number> {
   const counter = { count: 0 };
   const sockets = await open(options, WANT.UPLOAD);
   for (const socket of sockets) {
-    const push = (): void => {
-      while (!socket.destroyed && socket.write(UPLOAD_CHUNK));
-    };
-    socket.on('drain', push);
     socket.on('data', (piece: Buffer) => {
       counter.count += piece.length * MB;
     });
-    push();
+    pour(socket, UPLOAD_CHUNK);
   }
   return (await rate(options, counter, sockets)) / MB;
 }

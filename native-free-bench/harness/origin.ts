@@ -8,6 +8,7 @@ import { readPool } from '../../src/base/read-pool.ts';
 import { SocketReads } from '../../src/link/socket-reads.ts';
 import { LineFeed, readLineWant } from './line-load.ts';
 import { BULK_PATH, readCheaply, WANT } from './load.ts';
+import { pour } from './pour.ts';
 
 /** One write; with 64 KiB the origin took three times the CPU time, from what is measured. */
 const CHUNK = Buffer.alloc(1024 * 1024, 0x63);
@@ -36,7 +37,7 @@ const http = createServer({ noDelay: true }, (socket) => {
     if (!piece.subarray(-4).equals(HEAD_END)) return;
     if (piece.subarray(0, BULK_REQUEST.length).equals(BULK_REQUEST)) {
       socket.write(BULK_HEAD);
-      pour(socket);
+      pour(socket, CHUNK);
     } else if (piece.includes('Connection: close')) socket.end(LAST);
     else socket.write(ANSWER);
   };
@@ -45,7 +46,7 @@ const http = createServer({ noDelay: true }, (socket) => {
 
 function start(socket: Socket, first: Buffer): void {
   const want = String.fromCharCode(first[0] ?? 0);
-  if (want === WANT.DOWNLOAD) pour(socket);
+  if (want === WANT.DOWNLOAD) pour(socket, CHUNK);
   else if (want === WANT.PATIENCE) {
     socket.write('.');
     socket.once('data', (next: Buffer) => start(socket, next));
@@ -68,14 +69,6 @@ function feedOf(want: string): LineFeed {
   const feed = feeds.get(want) ?? new LineFeed(readLineWant(want));
   feeds.set(want, feed);
   return feed;
-}
-
-function pour(socket: Socket): void {
-  const push = (): void => {
-    while (!socket.destroyed && socket.write(CHUNK));
-  };
-  socket.on('drain', push);
-  push();
 }
 
 raw.listen(0, '127.0.0.1', () => {
