@@ -184,17 +184,6 @@ export class Clients {
     return mayServe ? undefined : 'SLW_TUNNEL_NOT_ALLOWED';
   }
 
-  /** Two owners may serve one name, but not send its visitors to two upstreams. */
-  isTaken(
-    client: Client,
-    { name, label }: { readonly name: string; readonly label: string },
-    other: Client,
-  ): boolean {
-    const { scopes } = this.#options;
-    if (scopes === undefined || other.tunnels.get(name) === label) return false;
-    return scopes.ownerOf(other.credential) !== scopes.ownerOf(client.credential);
-  }
-
   #entry(name: string): EntryCounts {
     return this.#byEntry.get(name) ?? { name, clients: 0, links: 0 };
   }

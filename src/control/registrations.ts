@@ -12,6 +12,7 @@ import type { Client, Clients } from './clients.ts';
 import type { HeldLink } from './held-link.ts';
 import type { Routes } from './routes.ts';
 import { checkPort, type OfferRules, readOffer } from './tunnel-offer.ts';
+import type { TunnelOwners } from './tunnel-owners.ts';
 import type { TunnelPorts } from './tunnel-ports.ts';
 
 /** Tunnels of one client. Guess. */
@@ -23,6 +24,7 @@ export interface RegistrationParts {
   /** By key. */
   readonly links: ReadonlyMap<string, HeldLink>;
   readonly routes: Routes;
+  readonly owners: TunnelOwners;
   readonly ports: TunnelPorts;
 }
 
@@ -70,7 +72,7 @@ export class Registrations {
     call: number,
   ): Promise<TunnelAnswer> {
     const { name, label } = offer;
-    const { rules, ports, routes } = this.#parts;
+    const { rules, ports, routes, owners } = this.#parts;
     try {
       const { port, options } = readOffer(offer, rules);
       if (link === undefined || link.isLeaving) throw new SluicewayError('SLW_LINK_LOST');
@@ -80,6 +82,8 @@ export class Registrations {
         throw new SluicewayError('SLW_TUNNEL_LIMIT');
       }
       tunnels.set(name, label);
+      // What it serves already is at another upstream from now on, whatever comes of this.
+      if (owners.has(link.client, name)) owners.put(link.client, offer);
       if (port !== undefined) {
         checkPort(port, rules);
         await ports.open(name);
@@ -87,6 +91,8 @@ export class Registrations {
       }
       // Offered again, only options may have changed.
       if (link.grant(name, options, call)) routes.add(name, link);
+      // Another of its calls may have named another upstream while the port was being opened.
+      owners.put(link.client, { name, label: tunnels.get(name) });
       return { name, code: '', reason: '' };
     } catch (error) {
       if (!(error instanceof SluicewayError)) throw error;
@@ -102,14 +108,10 @@ export class Registrations {
   }
 
   #checkMayServe(link: HeldLink, offer: TunnelRequest): void {
-    const { clients, routes } = this.#parts;
+    const { clients, owners } = this.#parts;
     const refusal = clients.refusalOf(link, offer.name);
     if (refusal !== undefined) throw new SluicewayError(refusal);
-    for (const other of routes.linksOf(offer.name)) {
-      if (clients.isTaken(link.client, offer, other.client)) {
-        throw new SluicewayError('SLW_TUNNEL_TAKEN');
-      }
-    }
+    if (owners.isTaken(link.client, offer)) throw new SluicewayError('SLW_TUNNEL_TAKEN');
   }
 
   /** Others have gone on while the port was being opened, and nobody may be left to serve it. */
@@ -132,9 +134,11 @@ export class Registrations {
   }
 
   #clientForget(client: Client, name: string): void {
-    const { links } = this.#parts;
+    const { links, owners } = this.#parts;
     const isServed = [...client.links].some((key) => links.get(key)?.tunnels.has(name));
-    if (!isServed) client.tunnels.delete(name);
+    if (isServed) return;
+    client.tunnels.delete(name);
+    owners.drop(client, name);
   }
 }
 

@@ -1,7 +1,8 @@
 // Who is connected and who serves what: clients, their links, and tunnels by name.
 //
 //   client (id, instance) 1--* link (key, shard) *--* tunnel (name)
-//   clients.ts                 held-link.ts           registrations.ts, routes.ts, tunnel-ports.ts
+//   clients.ts                 held-link.ts           registrations.ts, routes.ts, tunnel-ports.ts,
+//                                                      tunnel-owners.ts
 //
 // Invariant: a new instance of a client replaces the old one at once, and an old one no new one; a
 // link that is gone serves nothing, and a client without a link is gone. Must not know: what an
@@ -21,6 +22,7 @@ import { Registrations } from './registrations.ts';
 import { spreadOf } from './return-spread.ts';
 import { Routes } from './routes.ts';
 import type { OfferRules } from './tunnel-offer.ts';
+import { TunnelOwners } from './tunnel-owners.ts';
 import { TunnelPorts } from './tunnel-ports.ts';
 
 /** Links of one client: more than shards times nodes makes no sense. Guess. */
@@ -68,6 +70,7 @@ export class Registry {
       clients: this.#clients,
       links: this.#links,
       routes: this.#routes,
+      owners: new TunnelOwners((credential) => scopes?.ownerOf(credential) ?? ''),
       ports: this.#ports,
     });
   }

@@ -41,10 +41,6 @@ export class Routes {
     return [...this.#tunnels.keys()].filter((name) => this.isServed(name));
   }
 
-  linksOf(name: string): Iterable<HeldLink> {
-    return this.#tunnels.get(name) ?? [];
-  }
-
   /** How many clients serve each known tunnel; 0 for ports that are closed, too. */
   clientCounts(): ReadonlyMap<string, number> {
     const counts = new Map([...this.#closedPorts].map((name) => [name, 0]));
