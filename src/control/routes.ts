@@ -23,6 +23,8 @@ export interface RoutesOptions {
 export class Routes {
   readonly #options: RoutesOptions;
   readonly #tunnels = new Map<string, Set<HeldLink>>();
+  /** Of these, those that nobody serves, the one that was left the longest ago first. */
+  readonly #unserved = new Set<string>();
   /** Ports that were served and are no tunnels now, the longest closed first. */
   readonly #closedPorts = new Set<string>();
   #number = 0;
@@ -65,13 +67,15 @@ export class Routes {
     const links = this.#tunnels.get(name) ?? new Set();
     this.#tunnels.set(name, links);
     this.#closedPorts.delete(name);
+    this.#unserved.delete(name);
     links.add(link);
     this.#options.publish([this.#change('add', name, link)]);
-    this.#forgetOldest();
+    this.#forgetUnserved();
   }
 
   remove(name: string, link: HeldLink): void {
-    this.#tunnels.get(name)?.delete(link);
+    const links = this.#tunnels.get(name);
+    if (links?.delete(link) === true && links.size === 0) this.#unserved.add(name);
     this.#options.publish([this.#change('remove', name, link)]);
   }
 
@@ -86,17 +90,16 @@ export class Routes {
     closed.add(name);
   }
 
-  #forgetOldest(): void {
+  /** The one that was left the longest ago, if there are too many. */
+  #forgetUnserved(): void {
     if (this.#tunnels.size <= KNOWN_TUNNELS_MAX) return;
-    for (const name of this.#tunnels.keys()) {
-      if (this.isServed(name)) continue;
-      this.#forget(name);
-      return;
-    }
+    const [longest] = this.#unserved;
+    if (longest !== undefined) this.#forget(longest);
   }
 
   #forget(name: string): void {
     this.#tunnels.delete(name);
+    this.#unserved.delete(name);
     this.#options.publish([this.#change('forget', name)]);
   }
 

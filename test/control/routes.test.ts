@@ -82,7 +82,7 @@ test('clients are counted, not links; names and closed ports that nobody serves 
   assert.equal(counts()['tcp:2000'], 1);
 });
 
-test('beyond ten thousand names the oldest that nobody serves is forgotten', () => {
+test('beyond ten thousand names the one that was left the longest ago is forgotten', () => {
   const bench = new Bench();
   const link = bench.link('0-1', 'c');
   bench.routes.add('served.example', link);
@@ -93,4 +93,22 @@ test('beyond ten thousand names the oldest that nobody serves is forgotten', () 
   const forgotten = bench.told().filter((change) => change.startsWith('forget'));
   assert.deepEqual(forgotten, ['forget n1.example']);
   assert.equal(bench.routes.clientCounts().size, 10_000);
+});
+
+test('a name that is known for longest but was left last stays, as its client may come again', () => {
+  const bench = new Bench();
+  const link = bench.link('0-1', 'c');
+  const leave = (name: string): void => bench.routes.remove(name, link);
+  for (let count = 1; count <= 10_000; count += 1) bench.routes.add(`n${count}.example`, link);
+  for (const name of ['n3.example', 'n2.example', 'n1.example']) leave(name);
+  // This one comes back, and is left again.
+  bench.routes.add('n3.example', link);
+  leave('n3.example');
+  leave('n3.example');
+  bench.told();
+  for (let count = 1; count <= 4; count += 1) bench.routes.add(`m${count}.example`, link);
+  const forgotten = bench.told().filter((change) => change.startsWith('forget'));
+  const expected = ['forget n2.example', 'forget n1.example', 'forget n3.example'];
+  assert.deepEqual(forgotten, expected);
+  assert.equal(bench.routes.clientCounts().size, 10_001, 'served ones stay');
 });
