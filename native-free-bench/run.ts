@@ -16,6 +16,7 @@ import { enterNetwork } from './harness/own-network.ts';
 import { ROOT } from './harness/place.ts';
 import { NothingChosen, type Suite, type SuiteResult } from './harness/suite.ts';
 import { measureDistance } from './suites/distance.ts';
+import { measureFairness } from './suites/fairness.ts';
 import { measureForward } from './suites/forward.ts';
 import { measureGoals } from './suites/goals.ts';
 import { measureHttp } from './suites/http.ts';
@@ -36,6 +37,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   memory: measureMemory,
   distance: measureDistance,
   slow: measureSlow,
+  fairness: measureFairness,
   tls: measureTls,
   forward: measureForward,
   lines: measureLines,

@@ -66,6 +66,10 @@ for (const [suite, title] of [
   ],
   ['mesh', /^download, 1 \(MB\/s\) +[\d,]+ +[\d,]+ +[\d.]+/m],
   ['scaling', /^model +serial part .*\ndownload, 1 \(MB\/s\) +[\d.]+ % +[\d,]+ +[\d.]+x/m],
+  [
+    'fairness',
+    /^echoes beside 8 downloads +p50 alone .*\ntunnel +[\d,]+ µs +[\d,]+ µs +[\d,]+ µs +[\d,]+ µs +1\.00 +[\d,]+ MB\/s +[\d.]+$/m,
+  ],
   ['slow', /^8 beside 50 slow +alone .*\ntunnel +[\d,]+ MB\/s +[\d,]+ MB\/s/m],
 ] as const) {
   test(`the suite of ${suite} runs and has its rows`, async () => {
