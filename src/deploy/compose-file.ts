@@ -97,13 +97,22 @@ function mountsOf({ files }: Plan, { keepsState }: Reach) {
   const folders = files.filter(({ kind }) => kind === 'folder');
   const volumes = [
     ...(keepsState ? [`state:${IMAGE_STATE_FOLDER}`] : []),
-    ...folders.map((file) => `${escapeText(relative(file))}:${placeOf(file)}:ro`),
+    ...folders.map((file) => mounted(relative(file), placeOf(file))),
   ];
   const names = files.filter(({ kind }) => kind !== 'folder').map(({ name }) => name);
   return {
     ...(volumes.length === 0 ? {} : { volumes }),
     ...(names.length === 0 ? {} : { secrets: names }),
   };
+}
+
+/**
+ * In the long form: the short one ends a path at its first colon. Some versions make the short one
+ * of it again unless it has what that cannot say, such as Docker's own default of propagation.
+ */
+function mounted(source: string, target: string) {
+  const bind = { propagation: 'rprivate' };
+  return { type: 'bind', source: escapeText(source), target, read_only: true, bind };
 }
 
 function secretOf(file: PlannedFile) {

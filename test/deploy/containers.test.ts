@@ -29,12 +29,19 @@ async function generate(kind: string, args: readonly string[]): Promise<string> 
   return done.stdout;
 }
 
+interface Mount {
+  readonly type: string;
+  readonly source: string;
+  readonly target: string;
+  readonly read_only: boolean;
+}
+
 interface Service {
   readonly command: readonly string[];
   readonly ports?: readonly string[];
   readonly network_mode?: string;
   readonly stop_grace_period: string;
-  readonly volumes?: readonly string[];
+  readonly volumes?: readonly (string | Mount)[];
   readonly env_file?: readonly string[];
   readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean };
 }
@@ -62,6 +69,26 @@ test('docker-compose accepts the files', async (t) => {
     assert.equal(done.code, 0, done.stderr);
     assert.match(done.stdout, /read_only: true/u);
   }
+});
+
+test('docker-compose mounts a folder from where it is, whatever its path has', async (t) => {
+  const programs = requirePrograms(t, ['docker-compose']);
+  if (programs === undefined) return;
+  const folder = scratchFolder(t);
+  const pages = path.join(folder, 'a:b $HOME:c');
+  mkdirSync(pages);
+  const args = [...SERVER, '--error-pages', pages];
+  writeFileSync(path.join(folder, 'docker-compose.yaml'), await generate('compose', args));
+  const done = await runProgram(t, {
+    ...{ command: programs['docker-compose'], args: ['config'], cwd: folder },
+    env: { PATH: '/usr/bin:/bin', HOME: folder },
+  });
+  assert.equal(done.code, 0, done.stderr);
+  const { volumes = [] } = serviceOf(done.stdout);
+  const [mount] = volumes.filter((one) => typeof one !== 'string');
+  const wanted = { source: pages.replace('$', '$$$$'), target: '/etc/sluiceway/a-b--HOME-c' };
+  const bind = { propagation: 'rprivate' };
+  assert.deepEqual(mount, { type: 'bind', ...wanted, read_only: true, bind });
 });
 
 test('a Compose service publishes what the server listens on, and waits for its drain', async () => {
