@@ -178,11 +178,19 @@ class PlanDraft {
   }
 
   #placedFile(role: string, source: string): string {
-    const known = this.#files.find((file) => file.source === source);
-    if (known !== undefined) return this.#site.place(known);
     const kind = FOLDER_OPTIONS.has(role) ? 'folder' : SECRET_FILES.has(role) ? 'secret' : 'file';
-    const name = role === 'token-file' ? 'token' : nameOf(source);
-    return this.#site.place(this.#register({ role, name, source, kind }));
+    // What a client logs in with lies apart, also where it is the file of something else too.
+    const isSame = (file: PlannedFile): boolean =>
+      file.source === source && (file.role === 'token-file') === (role === 'token-file');
+    const at = this.#files.findIndex(isSame);
+    const known = this.#files[at];
+    if (known === undefined) {
+      const name = role === 'token-file' ? 'token' : nameOf(source);
+      return this.#site.place(this.#register({ role, name, source, kind }));
+    }
+    // A certificate whose key is in the same file is as secret as the key.
+    if (kind === 'secret' && known.kind === 'file') this.#files[at] = { ...known, role, kind };
+    return this.#site.place(known);
   }
 
   #register(file: PlannedFile): PlannedFile {

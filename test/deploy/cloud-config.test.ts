@@ -12,6 +12,7 @@ import { eventually } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { runProgram, startProcess } from '../support/process.ts';
 import { requirePrograms, scratchFolder, skipOrFail } from '../support/programs.ts';
+import { PAIR_A } from '../support/test-pairs.ts';
 import { packBundle, startRegistry } from './bundle.ts';
 import { commandWords, oneValue } from './unit-words.ts';
 
@@ -91,6 +92,19 @@ test("a client's token and logins are in files of root alone, and that is said",
     ],
   );
   assert.ok(!unitOf(data).includes(SECRET) && !unitOf(data).includes('ann:'));
+});
+
+test('user data with a key in it is said to hold secrets, also beside its certificate', async (t) => {
+  const both = path.join(scratchFolder(t), 'both.pem');
+  writeFileSync(both, `${PAIR_A.cert}${PAIR_A.key}`);
+  for (const args of [
+    ['--tls-cert', both, '--tls-key', both],
+    ['--no-auto-tls', '--https-cert', `a.test=${both},${both}`],
+  ]) {
+    const done = await run(['generate', 'cloud-init', 'server', '--token', SECRET, ...args]);
+    assert.equal(done.code, 0, done.stderr);
+    assert.match(done.stderr, /this holds secrets/u, args.join(' '));
+  }
 });
 
 test('what cannot be in user data is refused with code 2', async () => {

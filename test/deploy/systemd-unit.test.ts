@@ -108,6 +108,19 @@ test('a token is loaded from the path that was given, or from one that systemd t
   }
 });
 
+test('a file of tokens for client and visitors is both: a credential, and a shared file', async () => {
+  const file = '/etc/both/token';
+  const upstream = `a.example=http://127.0.0.1:3000;bearer-token-file=${file}`;
+  const unit = await unitOf([
+    ...['client', '--url', 'wss://t.example.com', '--token-file', file, '--upstream', upstream],
+    ...['--program', '/usr/bin/s'],
+  ]);
+  const words = commandWords(oneValue(unit, 'ExecStart'), { CREDENTIALS_DIRECTORY: '/c' });
+  assert.deepEqual(words.slice(-4), ['--token-file', '/c/token', '--upstream', upstream]);
+  assert.equal(oneValue(unit, 'LoadCredential'), `token:${file}`);
+  assert.match(unit, /chgrp -R sluiceway-files \/etc\/both\/token /u);
+});
+
 test('a secret that was given by value is not in the unit, and the unit says where it goes', async () => {
   const upstream = `a.example=http://127.0.0.1:3000;basic-auth=${LOGIN}`;
   const proxy = `http://bob:${LOGIN}@proxy.example:3128`;
