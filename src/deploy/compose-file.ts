@@ -16,6 +16,7 @@ import {
   reachOf,
 } from './reach.ts';
 import { shellWord } from './shell-word.ts';
+import { refuseCommon, refuseOfContainer, socketFolders } from './socket-folders.ts';
 
 export interface ComposeOptions {
   readonly name: string;
@@ -93,11 +94,14 @@ function publish({ port, protocol }: ExposedPort): string {
   return `${port}:${port}${protocol === 'udp' ? '/udp' : ''}`;
 }
 
-function mountsOf({ files }: Plan, { keepsState }: Reach) {
+function mountsOf({ files }: Plan, { keepsState, sockets }: Reach) {
   const folders = files.filter(({ kind }) => kind === 'folder');
+  const ofContainer = refuseOfContainer([IMAGE_STATE_FOLDER, '/run/secrets']);
+  const ofSockets = socketFolders(sockets, (one) => refuseCommon(one) ?? ofContainer(one));
   const volumes = [
     ...(keepsState ? [`state:${IMAGE_STATE_FOLDER}`] : []),
     ...folders.map((file) => mounted(relative(file), placeOf(file))),
+    ...ofSockets.map((folder) => mounted(folder, escapeText(folder))),
   ];
   const names = files.filter(({ kind }) => kind !== 'folder').map(({ name }) => name);
   return {
@@ -177,6 +181,12 @@ function comments({ files, variables }: Plan, reach: Reach, name: string): strin
       : [
           `# ./${name}.env has a line for each of these variables:`,
           ...variables.map(({ variable }) => `#   ${variable}=…`),
+        ]),
+    ...(reach.sockets.length === 0
+      ? []
+      : [
+          '# Folders of Unix sockets must be there first, and stay: new ones are not seen.',
+          `# User ${IMAGE_USER} must be able to write to the sockets, or by group_add their group.`,
         ]),
     ...reach.openRanges.map(
       (of) =>

@@ -12,6 +12,7 @@ import { plainYaml } from './plain-yaml.ts';
 import { type Argument, type Plan, type PlannedFile, planDeployment } from './plan.ts';
 import { PUBLISHED_PORTS_MAX, publishedByContainer, type Reach, reachOf } from './reach.ts';
 import { shellWord } from './shell-word.ts';
+import { OWN_FOLDER, refuseOfContainer, socketFolders } from './socket-folders.ts';
 
 export interface ManifestOptions {
   readonly name: string;
@@ -158,6 +159,11 @@ function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions)
         mountPath: placeOf(file),
         readOnly: true,
       })),
+      ...socketVolumes(plan, reach).map(({ folder, volume }) => ({
+        name: volume,
+        mountPath: folder,
+        readOnly: true,
+      })),
     ],
   };
 }
@@ -166,12 +172,12 @@ function fromSecret({ variable }: { readonly variable: string }, name: string) {
   return { name: variable, valueFrom: { secretKeyRef: { name, key: variable } } };
 }
 
-function volumesOf(plan: Plan, { keepsState }: Reach, { name }: ManifestOptions) {
+function volumesOf(plan: Plan, reach: Reach, { name }: ManifestOptions) {
   const files = plan.files.filter(({ kind }) => kind !== 'folder');
   const folders = foldersOf(plan);
-  const state = keepsState
+  const state = reach.keepsState
     ? { persistentVolumeClaim: { claimName: `${name}-state` } }
-    : { emptyDir: { sizeLimit: '16Mi' } };
+    : emptyFolder();
   const items = files.map((file) => ({ key: file.name, path: file.name }));
   return [
     { name: 'state', ...state },
@@ -182,7 +188,32 @@ function volumesOf(plan: Plan, { keepsState }: Reach, { name }: ManifestOptions)
       name: volume,
       configMap: { name: `${name}-${volume}` },
     })),
+    ...socketVolumes(plan, reach).map(({ volume }) => ({ name: volume, ...emptyFolder() })),
   ];
+}
+
+function refuseColon(folder: string): string | undefined {
+  if (!folder.includes(':')) return undefined;
+  return `a volume cannot be at ${folder}, which has a colon; ${OWN_FOLDER}`;
+}
+
+function emptyFolder() {
+  return { emptyDir: { sizeLimit: '16Mi' } };
+}
+
+/**
+ * A folder of the node would be that of whichever node the pod is on, and no standard of Pod
+ * Security but `privileged` lets it in: a socket is made by a container beside this one.
+ */
+function socketVolumes({ files }: Plan, { sockets }: Reach) {
+  const places = files.filter(({ kind }) => kind === 'folder').map(placeOf);
+  const ofContainer = refuseOfContainer([IMAGE_STATE_FOLDER, ...places]);
+  return socketFolders(sockets, (one) => refuseColon(one) ?? ofContainer(one)).map(
+    (folder, index) => ({
+      folder,
+      volume: `socket-${index + 1}`,
+    }),
+  );
 }
 
 /** By its number: names of folders are longer, and have characters, that volumes may not have. */
@@ -275,6 +306,11 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
       (of) =>
         `# A Service lists its ports: give --${of}-ports with those of the ` +
         `${of.toUpperCase()} tunnels you want, ${PUBLISHED_PORTS_MAX} at most.`,
+    ),
+    ...socketVolumes(plan, reach).map(
+      ({ folder, volume }) =>
+        `# ${folder} is the pod's: add the container that makes the socket there, in volume ` +
+        `${volume}; it runs as user ${IMAGE_USER} too, or lets that group write to the socket.`,
     ),
     ...(reach.usesLoopback ? ['# 127.0.0.1 is the pod itself: name a Service instead.'] : []),
   ];

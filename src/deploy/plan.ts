@@ -196,7 +196,7 @@ class PlanDraft {
   #register(file: PlannedFile): PlannedFile {
     const { source = '' } = file;
     // A line of a unit, and a comment, end there; what follows would be read as another.
-    if (CONTROL.test(source)) {
+    if (!isOneLine(source)) {
       const shown = JSON.stringify(source);
       throw new ConfigError([`${shown}: a deployment names no path with control characters`]);
     }
@@ -215,13 +215,18 @@ function nameOf(path: string): string {
   return /^[A-Za-z0-9]/.test(name) ? name : `file-${name}`;
 }
 
+/** To every reader of what is printed. */
+export function isOneLine(path: string): boolean {
+  return !CONTROL.test(path);
+}
+
 function holdsSecret({ option, texts }: GivenOption): boolean {
   const parsed = option.parse(texts);
   return parsed.ok && option.show(parsed.value).some((text) => text.includes(MASK));
 }
 
 /** Folders that a service does not see, or that are another's. */
-const HIDDEN = /^\/(?:home|root|tmp|var\/tmp|run\/user)\//;
+const HIDDEN = /^\/(?:home|root|tmp|var\/tmp|(?:var\/)?run\/user)(?:\/|$)/;
 
 /** Does a path of this machine mean the same file for a service on it? */
 export function isPlain(path: string): boolean {

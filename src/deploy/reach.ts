@@ -26,8 +26,10 @@ export interface Reach {
   readonly keepsState: boolean;
   /** Longer than any drain. */
   readonly stopSeconds: number;
-  /** Of a client, upstreams or listeners on loopback: of the machine, not of a container. */
+  /** Of a client, what it dials or listens on there: of the machine, not of a container. */
   readonly usesLoopback: boolean;
+  /** Paths of Unix sockets that it dials. */
+  readonly sockets: readonly string[];
   /** Options by which ports above are open on loopback alone. */
   readonly loopbackOptions: readonly string[];
   /** Plain HTTP on the control port. */
@@ -102,6 +104,7 @@ function reachOfServer({ config, options }: GivenConfig<'server'>): Reach {
     keepsState: keepsState(config),
     stopSeconds: stopSecondsOf(config.drainDelayMs + config.drainTimeoutMs),
     usesLoopback: false,
+    sockets: [],
     loopbackOptions: [
       ...loopbackOption('control-addr', config.controlAddr),
       ...(config.httpAddr === 'off' ? [] : loopbackOption('http-addr', config.httpAddr)),
@@ -130,7 +133,8 @@ function keepsState({ autoTls, https, tokensFile }: ServerConfig): boolean {
   return autoTls !== undefined || https?.letsEncrypt !== undefined || tokensFile !== undefined;
 }
 
-function reachOfClient({ config }: GivenConfig<'client'>): Reach {
+function reachOfClient(given: GivenConfig<'client'>): Reach {
+  const { config } = given;
   const { metricsAddr } = config;
   const isOpen = metricsAddr !== 'off' && metricsAddr.port !== 0;
   return {
@@ -143,7 +147,8 @@ function reachOfClient({ config }: GivenConfig<'client'>): Reach {
     ],
     keepsState: remembersServers(config),
     stopSeconds: stopSecondsOf(config.drainTimeoutMs),
-    usesLoopback: usesLoopback(config),
+    usesLoopback: usesLoopback(given),
+    sockets: config.tunnels.flatMap(({ upstream: { path } }) => path ?? []),
     loopbackOptions: [],
     isPlainControl: false,
     ...(isOpen && !isLoopbackHost(metricsAddr.host) ? { metrics: metricsAddr.port } : {}),
@@ -155,12 +160,20 @@ function remembersServers({ trust }: ClientConfig): boolean {
   return trust.autoTls !== 'off' && trust.fingerprints.length === 0;
 }
 
-function usesLoopback({ tunnels, locals, localHost, localSocks }: ClientConfig): boolean {
+function usesLoopback({ config, options }: GivenConfig<'client'>): boolean {
+  const { tunnels, locals, localHost, localSocks, urls, trust } = config;
   const listens = locals.length > 0 || localSocks !== undefined;
-  const dials = tunnels.some(({ upstream: { path, host } }) =>
-    path === undefined ? isLoopbackHost(host) : true,
-  );
-  return dials || (listens && isLoopbackHost(localHost));
+  // One of a variable, such as HTTPS_PROXY, is of the machine that prints.
+  const proxies = options.some(({ name }) => name === 'proxy') ? (trust.proxies ?? {}) : {};
+  const dialled = [
+    ...tunnels.map(({ upstream }) => upstream.host),
+    ...urls.map((url) => hostOf(proxies[url]?.reveal() ?? url)),
+  ];
+  return dialled.some(isLoopbackHost) || (listens && isLoopbackHost(localHost));
+}
+
+function hostOf(url: string): string {
+  return new URL(url).hostname.replace(/^\[|\]$/g, '');
 }
 
 function listener(name: string, port: number): ExposedPort {

@@ -15,6 +15,7 @@ import {
 } from './plan.ts';
 import { type Reach, reachOf } from './reach.ts';
 import { pathWord } from './shell-word.ts';
+import { refuseCommon, socketFolders } from './socket-folders.ts';
 
 export interface UnitOptions {
   /** Of the unit, its folders and its group. */
@@ -213,7 +214,29 @@ function sourcesOf(plan: Plan, options: UnitOptions): string[] {
   ];
 }
 
-function hardening({ lowPortOptions }: Reach): string[] {
+/** What the service would not see; and who may connect, which is not known here. */
+function socketLines({ sockets }: Reach, folders: readonly string[]): string[] {
+  if (sockets.length === 0) return [];
+  return [
+    '# Where not everyone may write to a Unix socket: SupplementaryGroups= with its group.',
+    ...(folders.length === 0
+      ? []
+      : ['# Folders of sockets must be there first, and stay: new ones are not seen.']),
+    ...folders.map((folder) => `BindReadOnlyPaths=${quotePath(folder)}`),
+  ];
+}
+
+/** One path of systemd.exec(5), whose words end at a colon too. */
+function quotePath(path: string): string {
+  const escaped = path.replace(/["'\\:]/g, '\\$&').replaceAll('%', '%%');
+  return /^[^\s\\]+$/.test(escaped) ? escaped : `"${escaped}"`;
+}
+
+function hardening(reach: Reach): string[] {
+  const { lowPortOptions, sockets } = reach;
+  const hidden = sockets.filter((socket) => !isPlain(socket));
+  const folders = socketFolders(hidden, refuseCommon);
+  const seesHomes = folders.some((folder) => !/^\/(?:var\/)?tmp\//.test(folder));
   const needsLowPorts = lowPortOptions.length > 0;
   const ports = needsLowPorts
     ? [
@@ -227,8 +250,10 @@ function hardening({ lowPortOptions }: Reach): string[] {
     ...ports,
     'NoNewPrivileges=yes',
     'ProtectSystem=strict',
-    'ProtectHome=yes',
+    // Nothing can be put into what `yes` has there.
+    `ProtectHome=${seesHomes ? 'tmpfs' : 'yes'}`,
     'PrivateTmp=yes',
+    ...socketLines(reach, folders),
     'PrivateDevices=yes',
     'ProtectClock=yes',
     'ProtectControlGroups=yes',

@@ -161,6 +161,18 @@ test('files that a service cannot see are asked for in its own folder, others st
   assert.match(unit, /chgrp -R edge-files \/srv\/c\.pem && chmod -R g\+rX,o= \/srv\/c\.pem/u);
 });
 
+test('a folder that is hidden as a whole, or by another name, is asked for as well', async () => {
+  const unit = await unitOf([
+    ...['server', '--token', SECRET, '--error-pages', '/tmp', '--program', '/usr/bin/s'],
+    ...['--tls-cert', '/var/run/user/1000/c.pem', '--tls-key', '/var/run/app/k.pem'],
+  ]);
+  const words = commandWords(oneValue(unit, 'ExecStart'), { CREDENTIALS_DIRECTORY: '/c' });
+  const placeOf = (flag: string) => words[words.indexOf(flag) + 1];
+  assert.equal(placeOf('--error-pages'), '/etc/sluiceway/tmp');
+  assert.equal(placeOf('--tls-cert'), '/etc/sluiceway/c.pem');
+  assert.equal(placeOf('--tls-key'), '/var/run/app/k.pem');
+});
+
 test('what is kept has a place of its own, and use of tokens where it may be written', async (t) => {
   const file = path.join(scratchFolder(t), 'server.yaml');
   const placesOf = async (config: string, args: readonly string[]) => {

@@ -73,6 +73,10 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
     ...[...CLIENT, '--upstream', 'a.example=fileserver:/srv/www,b.example=fileserver:/data/WWW'],
     ...['--upstream', 'c.example=fileserver:/srv/.dot'],
   ],
+  'a client of sockets': [
+    ...[...CLIENT, '--upstream', 'a.example=unix:/run/app.sock', '--tcp'],
+    ...['22=unix:/srv/A b.c/x.sock'],
+  ],
   'a client with low ports of its own': [
     ...CLIENT,
     '--local',
