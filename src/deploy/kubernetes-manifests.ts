@@ -64,9 +64,14 @@ function keepPortFree({ config }: GivenConfig<'client'>): void {
   );
 }
 
-/** A folder where the image has nothing, whatever its name is. */
-function placeOf({ kind, name }: PlannedFile): string {
-  return kind === 'folder' ? `/srv/${name}` : `${FILES_FOLDER}/${name}`;
+/** Not the links beside it: they lead through names with a dot, which no upstream serves. */
+function placeOf(file: PlannedFile): string {
+  return file.kind === 'folder' ? `${mountOf(file)}/..data` : `${FILES_FOLDER}/${file.name}`;
+}
+
+/** Of a folder, where the image has nothing, whatever its name is. */
+function mountOf({ name }: PlannedFile): string {
+  return `/srv/${name}`;
 }
 
 function metadata({ name, namespace }: ManifestOptions, suffix = '') {
@@ -156,7 +161,7 @@ function containerOf(plan: Plan, reach: Reach, { name, image }: ManifestOptions)
       ...(hasFiles ? [{ name: 'files', mountPath: FILES_FOLDER, readOnly: true }] : []),
       ...folders.map(({ file, volume }) => ({
         name: volume,
-        mountPath: placeOf(file),
+        mountPath: mountOf(file),
         readOnly: true,
       })),
       ...socketVolumes(plan, reach).map(({ folder, volume }) => ({
@@ -206,7 +211,7 @@ function emptyFolder() {
  * Security but `privileged` lets it in: a socket is made by a container beside this one.
  */
 function socketVolumes({ files }: Plan, { sockets }: Reach) {
-  const places = files.filter(({ kind }) => kind === 'folder').map(placeOf);
+  const places = files.filter(({ kind }) => kind === 'folder').map(mountOf);
   const ofContainer = refuseOfContainer([IMAGE_STATE_FOLDER, ...places]);
   return socketFolders(sockets, (one) => refuseColon(one) ?? ofContainer(one)).map(
     (folder, index) => ({
@@ -284,7 +289,7 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
   const files = plan.files.filter(({ kind }) => kind !== 'folder');
   const folders = foldersOf(plan);
   const parts = [
-    ...files.map((file) => `--from-file=${file.name}=${shellWord(file.source ?? file.name)}`),
+    ...files.map((file) => fromFile(file.source ?? file.name, `${file.name}=`)),
     ...plan.variables.map(({ variable }) => `--from-file=${variable}=${variable}`),
   ];
   const secret = `kubectl create secret generic ${name}${where} ${parts.join(' ')}`;
@@ -295,9 +300,11 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
     ...(parts.length === 0 ? [] : [`#   ${secret}`]),
     ...folders.map(
       ({ file, volume }) =>
-        `#   kubectl create configmap ${name}-${volume}${where} ` +
-        `--from-file=${shellWord(file.source ?? '')}`,
+        `#   kubectl create configmap ${name}-${volume}${where} ${fromFile(file.source ?? '')}`,
     ),
+    ...(folders.length === 0
+      ? []
+      : ['# A ConfigMap has the files of a folder, 1 MiB in all, and no folder that is in it.']),
     ...(parts.length + folders.length === 0 ? [] : ['#']),
     ...(typed
       ? ['# What was given by value is not in here: put it in a file of the name above first.']
@@ -314,4 +321,14 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
     ),
     ...(reach.usesLoopback ? ['# 127.0.0.1 is the pod itself: name a Service instead.'] : []),
   ];
+}
+
+/** kubectl takes a field of CSV, and what is before the one equals sign for the name. */
+function fromFile(path: string, key = ''): string {
+  if (path.includes('=')) {
+    throw new ConfigError([`${path}: kubectl takes no path with "="; give the file another name`]);
+  }
+  const field = `${key}${path}`;
+  const isPlain = !/[",]/.test(field);
+  return `--from-file=${shellWord(isPlain ? field : `"${field.replaceAll('"', '""')}"`)}`;
 }
