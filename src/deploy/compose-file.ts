@@ -124,8 +124,8 @@ function secretOf(file: PlannedFile) {
 }
 
 /** Compose takes a path without a dot or slash for the name of a volume. */
-function relative({ source, name }: PlannedFile): string {
-  const path = source ?? name;
+function relative({ source, name, typedIn = name }: PlannedFile): string {
+  const path = source ?? typedIn;
   return /^\.{0,2}\//.test(path) ? path : `./${path}`;
 }
 
@@ -168,7 +168,7 @@ function comments({ files, variables }: Plan, reach: Reach, name: string): strin
     '# compose.yaml: docker compose up -d',
     '#',
     ...typed.map(
-      (file) => `# ./${file.name} holds the token that was given by value; it is not in here.`,
+      (file) => `# ${relative(file)} holds the token that was given by value; it is not in here.`,
     ),
     ...(files.length === 0
       ? []

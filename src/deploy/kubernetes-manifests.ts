@@ -289,7 +289,7 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
   const files = plan.files.filter(({ kind }) => kind !== 'folder');
   const folders = foldersOf(plan);
   const parts = [
-    ...files.map((file) => fromFile(file.source ?? file.name, `${file.name}=`)),
+    ...files.map(({ name: key, source, typedIn = key }) => fromFile(source ?? typedIn, `${key}=`)),
     ...plan.variables.map(({ variable }) => `--from-file=${variable}=${variable}`),
   ];
   const secret = `kubectl create secret generic ${name}${where} ${parts.join(' ')}`;
@@ -307,7 +307,7 @@ function comments(plan: Plan, reach: Reach, { name, namespace }: ManifestOptions
       : ['# A ConfigMap has the files of a folder, 1 MiB in all, and no folder that is in it.']),
     ...(parts.length + folders.length === 0 ? [] : ['#']),
     ...(typed
-      ? ['# What was given by value is not in here: put it in a file of the name above first.']
+      ? ['# What was given by value is not in here: put it in the file named above first.']
       : []),
     ...reach.openRanges.map(
       (of) =>

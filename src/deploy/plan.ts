@@ -21,6 +21,8 @@ export interface PlannedFile {
   readonly kind: 'secret' | 'file' | 'folder';
   /** What it holds, where that was given by value. */
   readonly text?: Masked;
+  /** Then the file beside the deployment that it is typed into; none of the others. */
+  readonly typedIn?: string;
 }
 
 /** An option whose value is or holds a secret. */
@@ -125,9 +127,16 @@ class PlanDraft {
     return {
       command: this.#command,
       args: this.#args,
-      files: this.#files,
+      files: this.#files.map((file) => this.#typed(file)),
       variables: this.#variables,
     };
+  }
+
+  /** With the file of somebody else it would be written over. */
+  #typed(file: PlannedFile): PlannedFile {
+    if (file.text === undefined) return file;
+    const others = new Set(this.#files.map(({ source }) => source && normalize(source)));
+    return { ...file, typedIn: free(file.name, (name) => others.has(name)) };
   }
 
   #addToken(text: Masked | undefined): void {
@@ -200,13 +209,18 @@ class PlanDraft {
       const shown = JSON.stringify(source);
       throw new ConfigError([`${shown}: a deployment names no path with control characters`]);
     }
-    let { name } = file;
-    for (let count = 2; this.#names.has(name); count += 1) name = `${count}-${file.name}`;
+    const name = free(file.name, (one) => this.#names.has(one));
     this.#names.add(name);
     const named = { ...file, name };
     this.#files.push(named);
     return named;
   }
+}
+
+function free(wanted: string, isTaken: (name: string) => boolean): string {
+  let name = wanted;
+  for (let count = 2; isTaken(name); count += 1) name = `${count}-${wanted}`;
+  return name;
 }
 
 /** As a file name that every form of deployment can take. */

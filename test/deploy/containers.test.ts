@@ -186,6 +186,18 @@ test('files and folders of an upstream are brought along, however they are writt
   );
 });
 
+test('a token that is typed has a file of its own, whatever others are called', async () => {
+  const upstream = 'b.example=https://b:1;bearer-token-file=./token;tls-ca=2-token';
+  const args = [...CLIENT, '--upstream', upstream];
+  const text = await generate('compose', args);
+  const { secrets } = parse(text) as { secrets: Readonly<Record<string, { file: string }>> };
+  const files = Object.values(secrets).map(({ file }) => file);
+  assert.deepEqual(files, ['./3-token', './token', './2-token']);
+  assert.match(text, /^# \.\/3-token holds the token that was given by value/mu);
+  const manifests = await generate('k8s', args);
+  assert.match(manifests, /--from-file=token=3-token --from-file=2-token=\.\/token /u);
+});
+
 test('readers of YAML 1.1, as docker-compose and kubectl are, see the same', async () => {
   const args = ['--admin-addr', 'off', '--tcp-ports', '22,53'];
   for (const form of ['compose', 'k8s', 'cloud-init']) {
