@@ -27,13 +27,15 @@ export function warnAtStart(flags: Flags): void {
 }
 
 /** Of what can be right, but seldom is: an issuer of one's own may be on the list. */
-export function warnOfServer({ allowIps, https }: ServerConfig): void {
+export function warnOfServer({ allowIps, httpAddr, https }: ServerConfig): void {
   const { domains = [], onDemand = [], challenge = 'dns-01' } = https?.letsEncrypt ?? {};
   const isVisited = onDemand.length > 0 || domains.some((name) => !name.startsWith('*.'));
-  if (allowIps.length === 0 || !isVisited || challenge === 'dns-01') return;
+  // Over plain HTTP a challenge is answered to everybody.
+  const isByTls = challenge === 'tls-alpn-01' || (challenge === 'auto' && httpAddr === 'off');
+  if (allowIps.length === 0 || !isVisited || !isByTls) return;
   warn(
     '--allow-ips turns away the certificate issuer, unless it is listed; ' +
-      'use --letsencrypt-challenge dns-01',
+      'use --letsencrypt-challenge http-01 or dns-01',
   );
 }
 

@@ -38,7 +38,7 @@ const REFUSED: FailureKind = {
   result: 'refused',
   hint:
     'the host must resolve to this server, and its port 80 or 443 must be reachable; ' +
-    'not with --allow-ips, which turns the issuer away, unless by dns-01',
+    'with --allow-ips, which turns the issuer away from 443, by http-01 or dns-01 alone',
   backoff: 'long',
 };
 const KINDS: Readonly<Partial<Record<string, FailureKind>>> = {

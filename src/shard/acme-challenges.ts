@@ -12,7 +12,7 @@ import { HANDSHAKE_TIMEOUT_MS } from './certificate-store.ts';
 /** RFC 8737 6.2. */
 export const ACME_PROTOCOL = 'acme-tls/1';
 /** RFC 8555 8.3. */
-const PATH = '/.well-known/acme-challenge/';
+export const CHALLENGE_PATH = '/.well-known/acme-challenge/';
 /** Guess: control has one order under way at a time, with a few names. */
 const CHALLENGES_MAX = 64;
 /** An authority has looked by then; control takes it back long before. Guess. */
@@ -42,10 +42,15 @@ export class AcmeChallenges {
     return this.#texts.size + this.#servers.size === 0;
   }
 
+  /** Is there one for who asks over HTTP? */
+  get hasTexts(): boolean {
+    return this.#texts.size > 0;
+  }
+
   /** What `target`, a path, must answer; undefined for everything that is no challenge of ours. */
   textFor(target: string): string | undefined {
-    if (!target.startsWith(PATH)) return undefined;
-    return this.#texts.get(target.slice(PATH.length));
+    if (!target.startsWith(CHALLENGE_PATH)) return undefined;
+    return this.#texts.get(target.slice(CHALLENGE_PATH.length));
   }
 
   /** Shakes hands with an authority that checks `serverName`. */
@@ -60,7 +65,7 @@ export class AcmeChallenges {
 
 /** Is this where an authority looks? Such a request is never redirected. */
 export function isChallengePath(target: string): boolean {
-  return target.startsWith(PATH);
+  return target.startsWith(CHALLENGE_PATH);
 }
 
 function createChallengeServer({ cert, key }: { cert: string; key: string }): Server {

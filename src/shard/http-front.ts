@@ -38,11 +38,7 @@ export class HttpFront {
 
   /** An answer to a challenge, whatever host it names. */
   answerChallenge(head: RequestParser, origin: VisitorOrigin): FrontAnswer | undefined {
-    if (origin.scheme !== 'http' || this.#challenges.isEmpty) return undefined;
-    const text = this.#challenges.textFor(targetOf(head));
-    if (text === undefined) return undefined;
-    const fields = `Content-Type: text/plain\r\nCache-Control: no-store\r\n`;
-    return answer('200 OK', fields, head.method === 'HEAD' ? '' : text);
+    return origin.scheme === 'http' ? challengeAnswer(this.#challenges, head) : undefined;
   }
 
   /** The way to HTTPS, for a request that has a tunnel; or why it cannot be shown. */
@@ -74,6 +70,18 @@ export function frontOptions(
   if (hstsMaxAgeSeconds === 0) return { front };
   const field = `Strict-Transport-Security: max-age=${hstsMaxAgeSeconds}\r\n`;
   return { front, secureFields: Buffer.from(field, 'latin1') };
+}
+
+/** Undefined: the request is for no challenge that is up. */
+export function challengeAnswer(
+  challenges: AcmeChallenges,
+  head: RequestParser,
+): FrontAnswer | undefined {
+  if (!challenges.hasTexts) return undefined;
+  const text = challenges.textFor(targetOf(head));
+  if (text === undefined) return undefined;
+  const fields = `Content-Type: text/plain\r\nCache-Control: no-store\r\n`;
+  return answer('200 OK', fields, head.method === 'HEAD' ? '' : text);
 }
 
 /** Path and query in origin form. */

@@ -1,12 +1,14 @@
 // The ways in for visitors of one shard: HTTP, HTTPS, TCP and UDP, behind PROXY headers and lists.
 //
 //   accepted --header, of listed proxies--> list --port--> http
-//                                                     \--> tls front --hello--> https, or tcp
-//                                                     \--> tcp
+//                                              |      \--> tls front --hello--> https, or tcp
+//                                              |      \--> tcp
+//                                              \--denied, of http--> issuer door
 //   datagrams --------------------------------------------> udp
 //
-// Invariant: nobody reaches an ingress past a list that is on; whoever waits is counted, too, so
-// that a drain waits for them. Must not know: links, tokens, or what control asks.
+// Invariant: nobody reaches an ingress past a list that is on (who asks for a challenge is answered
+// before); whoever waits is counted, too, so that a drain waits for them. Must not know: links,
+// tokens, or what control asks.
 
 import type { Socket } from 'node:net';
 import { plainAddress } from '../base/ip.ts';
@@ -25,6 +27,7 @@ import { HttpsIngress } from './ingress-https.ts';
 import { TcpIngress } from './ingress-tcp.ts';
 import { UdpIngress } from './ingress-udp.ts';
 import type { Inspector } from './inspector.ts';
+import { IssuerDoor } from './issuer-door.ts';
 import type { LinkDoor } from './link-door.ts';
 import type { Listeners } from './listeners.ts';
 import type { LoginAnswers } from './login-answers.ts';
@@ -59,6 +62,7 @@ export class Ingress {
   readonly udp: UdpIngress;
   readonly #tcp: TcpIngress;
   readonly #tls: TlsFront;
+  readonly #issuers: IssuerDoor;
   /** Undefined: every visitor comes by itself. */
   readonly #arrivals: Arrivals | undefined;
   readonly #ledger: VisitorLedger;
@@ -94,6 +98,8 @@ export class Ingress {
     const onIdle = (): void => life.checkDrained();
     this.udp = new UdpIngress({ ...shared, lists, proxies, meter: meters.datagrams, onIdle });
     this.#tls = this.#createTlsFront(router, ledger);
+    const onDenied = (socket: Socket): void => this.#countDenied(socket);
+    this.#issuers = new IssuerDoor({ challenges, clock, onDenied });
     this.#arrivals = proxies === undefined ? undefined : this.#createArrivals(proxies, ledger);
   }
 
@@ -118,7 +124,8 @@ export class Ingress {
   open(request: ListenRequest): Promise<Listening> {
     const { name } = request;
     if (name === 'http') {
-      return this.#openHttp(request, (socket, arrival) => this.http.accept(socket, arrival));
+      const enter: Enter = (socket, arrival) => this.http.accept(socket, arrival);
+      return this.#openHttp(request, enter, this.#issuers);
     }
     if (name === 'https') {
       return this.#openHttp(request, (socket, arrival) => this.#tls.accept(socket, arrival));
@@ -134,6 +141,7 @@ export class Ingress {
     this.#tcp.sweep(nowMs);
     this.udp.sweep(nowMs);
     this.#tls.sweep(nowMs);
+    this.#issuers.sweep(nowMs);
     this.#arrivals?.sweep(nowMs);
     this.#ledger.sweep(nowMs);
   }
@@ -148,29 +156,35 @@ export class Ingress {
   get visitorsCount(): number {
     const before = this.#tls.connectionsCount + (this.#arrivals?.waitingCount ?? 0);
     const served = this.http.connectionsCount + this.https.connectionsCount;
-    return before + served + this.#tcp.connectionsCount + this.udp.flowsCount;
+    const raw = this.#tcp.connectionsCount + this.udp.flowsCount;
+    return before + served + raw + this.#issuers.guestsCount;
   }
 
   /** A trusted proxy's connection carries many visitors, who are judged by their requests. */
-  #openHttp(request: ListenRequest, enter: Enter): Promise<Listening> {
+  #openHttp(request: ListenRequest, enter: Enter, issuers?: IssuerDoor): Promise<Listening> {
     return this.#listen(request, (socket, arrival) => {
       const address = arrival?.visitor?.address ?? socket.remoteAddress ?? '';
       const isMany = this.http.countedAs(plainAddress(address)) === '' && address !== '';
-      if (this.#admits(socket, arrival, isMany)) enter(socket, arrival);
+      if (this.#lists.admits(socket, arrival, isMany)) enter(socket, arrival);
+      else if (issuers?.take(socket, arrival?.first) !== true) this.#refuse(socket);
     });
   }
 
   #admitTcp(tunnel: string, socket: Socket, arrival: Arrival | undefined): void {
-    if (this.#admits(socket, arrival, false)) this.#tcp.accept(tunnel, socket, arrival);
+    const isListed = this.#lists.admits(socket, arrival, false);
+    if (isListed) this.#tcp.accept(tunnel, socket, arrival);
+    else this.#refuse(socket);
   }
 
-  /** Whoever is not on the list is turned away. */
-  #admits(socket: Socket, arrival: Arrival | undefined, isMany: boolean): boolean {
-    if (this.#lists.admits(socket, arrival, isMany)) return true;
+  /** Turns away whom a list denies. */
+  #refuse(socket: Socket): void {
+    this.#countDenied(socket);
+    turnAway(socket);
+  }
+
+  #countDenied(socket: Socket): void {
     this.#lists.deny('visitors');
     this.#life.log.debug({ peer: socket.remoteAddress, list: 'visitors' }, 'denied');
-    turnAway(socket);
-    return false;
   }
 
   #listen(request: ListenRequest, enter: Enter): Promise<Listening> {

@@ -136,15 +136,18 @@ describe('config', { concurrency: 2 }, () => {
     const names = ['--letsencrypt-domain', 'a.example', '--letsencrypt-domain', '*.b.example'];
     const dns = ['--letsencrypt-dns-hook', '/bin/true'];
     const checked = async (more: readonly string[]): Promise<string> => {
-      const args = ['config', 'check', 'server', ...names, ...dns, ...more];
+      const args = ['config', 'check', 'server', ...dns, ...more];
       const { code, stdout, stderr } = await run(args, TOKEN);
       assert.deepEqual([code, stdout], [0, 'ok\n'], stderr);
       return stderr;
     };
     const listed = ['--allow-ips', '192.0.2.0/24'];
-    assert.match(await checked(listed), /^sluiceway: warning: --allow-ips turns away .*dns-01\n$/u);
-    assert.equal(await checked([]), '');
-    assert.equal(await checked([...listed, '--letsencrypt-challenge', 'dns-01']), '');
+    const byTls = ['--letsencrypt-domain', 'a.example', '--http-addr', 'off'];
+    const warning = /^sluiceway: warning: --allow-ips turns away .*dns-01\n$/u;
+    assert.match(await checked([...listed, ...byTls]), warning);
+    assert.equal(await checked(byTls), '');
+    assert.equal(await checked([...names, ...listed]), '', 'answered over HTTP');
+    assert.equal(await checked([...names, ...listed, '--letsencrypt-challenge', 'dns-01']), '');
   });
 
   test('print shows the options as YAML with the token masked', async () => {

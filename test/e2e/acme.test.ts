@@ -174,6 +174,21 @@ test('a valid certificate is used again, and nothing ordered, over five starts',
   assert.equal(ordered.length, 1);
 });
 
+test('proves a host over HTTP where a list turns the issuer and everybody away', async (t) => {
+  const pebble = await startPebble(t);
+  if (pebble === undefined) return;
+  const site = await startSite(t, pebble, [
+    ...['--letsencrypt-domain', 'a.test', '--allow-ips', '192.0.2.0/24'],
+    ...['--deny-ips', '127.0.0.0/8'],
+  ]);
+  await served(site, 'a.test');
+  assert.equal(await orders(site, 'ok'), 1);
+  await assert.rejects(visit(site, 'a.test'), { code: 'ECONNRESET' });
+  const path = '/.well-known/acme-challenge/x';
+  await assert.rejects(fetch(`http://${LOOPBACK}:${site.server.httpPort}${path}`), TypeError);
+  assert.equal(await metric(site.server, 'sluiceway_denied_total{list="visitors"}'), 2);
+});
+
 test('proves a host over TLS when there is no HTTP', async (t) => {
   const pebble = await startPebble(t);
   if (pebble === undefined) return;
