@@ -19,7 +19,7 @@ import { SluicewayError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { makeFolder } from '../base/make-folder.ts';
 import { type CheckedPair, checkPair, isForName } from './certificate-pair.ts';
-import { acquireLock, errorCodeOf, type Release } from './folder-lock.ts';
+import { errorCodeOf, holdLock, type Release } from './folder-lock.ts';
 
 const FOLDER_MODE = 0o700;
 /** Order times kept for a name: more than any budget asks for. */
@@ -111,10 +111,10 @@ export class CertificateFolder {
     await this.#guard(() => replaceFile(path, JSON.stringify(times)));
   }
 
-  /** Undefined: another process orders this name now. */
+  /** Undefined: another process orders this name now. Held for as long as the order takes. */
   lock(name: string): Promise<Release | undefined> {
     const path = join(this.path, `${fileName(name)}.lock`);
-    return this.#guard(() => acquireLock(path, this.#clock.wallMs()));
+    return this.#guard(() => holdLock(path, this.#clock));
   }
 
   /**

@@ -190,7 +190,19 @@ export class KeptCertificate {
     this.#schedule.endPause();
     this.#isUnsaved = true;
     this.#use(pair);
-    await this.#save(pair);
+    await this.#saveUnlessLate(pair, old);
+  }
+
+  /** While this machine slept, another may have taken the lock, and ordered: the later stays. */
+  async #saveUnlessLate(pair: CheckedPair, old: CheckedPair | undefined): Promise<void> {
+    const stored = await this.#options.folder.load(this.name);
+    const isOthers = stored !== undefined && stored.fingerprint !== old?.fingerprint;
+    if (!isOthers || stored.notBeforeMs <= pair.notBeforeMs) {
+      await this.#save(pair);
+      return;
+    }
+    this.#isUnsaved = false;
+    this.#adopt(stored);
   }
 
   async #noteOrder(earlierMs: readonly number[]): Promise<void> {

@@ -9,9 +9,10 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { AcmeError } from '../../src/control/acme.ts';
 import { CertificateFolder } from '../../src/control/certificate-folder.ts';
 import { checkPair, isForName } from '../../src/control/certificate-pair.ts';
-import { acquireLock, LOCK_MS } from '../../src/control/folder-lock.ts';
+import { acquireLock, HOLD_MS_MAX, LOCK_MS, RENEW_MS } from '../../src/control/folder-lock.ts';
 import { makeAuthority } from '../../src/control/private-ca.ts';
 import { undoAfter } from '../support/cleanup.ts';
+import { eventually } from '../support/deadline.ts';
 import { seededRandom } from '../support/digest.ts';
 import { LogLines } from '../support/log-lines.ts';
 import { DAY_MS, leafOf } from '../support/private-pki.ts';
@@ -26,10 +27,12 @@ const KILL_AFTER_MS_MAX = 40;
 /** Of a certificate of ours. */
 const LEAF_DAYS = 90;
 
-function folderIn(dir: string): { folder: CertificateFolder; log: LogLines } {
+function folderIn(
+  dir: string,
+  clock = new PairClock(),
+): { folder: CertificateFolder; log: LogLines } {
   const log = new LogLines('control');
   const issuer = 'https://ca.test/dir';
-  const clock = new PairClock();
   return { folder: new CertificateFolder({ dir, issuer, clock, log: log.log }), log };
 }
 
@@ -191,6 +194,61 @@ test('a lock is for one, and ends with its holder or its time', async (t) => {
     assert.equal(got !== undefined, isFree, what);
     await got?.();
   }
+});
+
+/** Lets the holder renew its lock so often, and waits for each. */
+async function renew(clock: PairClock, file: string, times: number): Promise<void> {
+  for (let count = 0; count < times; count += 1) {
+    const before = readFileSync(file, 'utf8');
+    clock.advance(RENEW_MS);
+    await eventually(5000, 'the lock is renewed', async () => {
+      assert.notEqual(readFileSync(file, 'utf8'), before);
+    });
+  }
+}
+
+test('the lock of an order is renewed for as long as it takes, within bounds', async (t) => {
+  const dir = scratchFolder(t);
+  const clock = new PairClock();
+  const { folder } = folderIn(dir, clock);
+  const { folder: others } = folderIn(dir, clock);
+  await folder.prepare();
+  const release = await folder.lock('a.test');
+  assert.ok(release !== undefined);
+  const file = path.join(folder.path, 'a.test.lock');
+  await renew(clock, file, (2 * LOCK_MS) / RENEW_MS);
+  assert.equal(await others.lock('a.test'), undefined, 'the order goes on');
+  await release();
+  const next = await others.lock('a.test');
+  assert.ok(next !== undefined);
+  await renew(clock, file, HOLD_MS_MAX / RENEW_MS - 1);
+  clock.advance(RENEW_MS);
+  clock.advance(LOCK_MS);
+  const last = await folder.lock('a.test');
+  assert.ok(last !== undefined, 'the order hangs');
+  await next();
+  assert.equal(await others.lock('a.test'), undefined, 'who had it leaves it alone');
+  await last();
+});
+
+test('a lock that another took while this machine slept is left to it', async (t) => {
+  const dir = scratchFolder(t);
+  const clock = new PairClock();
+  const other = new PairClock();
+  const { folder } = folderIn(dir, clock);
+  const { folder: others } = folderIn(dir, other);
+  await folder.prepare();
+  const release = await folder.lock('a.test');
+  other.advance(LOCK_MS + 1);
+  const taken = await others.lock('a.test');
+  assert.ok(release !== undefined && taken !== undefined);
+  const file = path.join(folder.path, 'a.test.lock');
+  const text = readFileSync(file, 'utf8');
+  clock.advance(RENEW_MS);
+  await wait(20);
+  await release();
+  assert.equal(readFileSync(file, 'utf8'), text);
+  await taken();
 });
 
 test('of many who find a stale lock one gets it', async (t) => {

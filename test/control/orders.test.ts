@@ -273,6 +273,25 @@ test('a renewal that ends earlier is served, by all who share the folder, and or
   assert.equal(other.issuer.requests.length, 0);
 });
 
+test('an order that ends late leaves a later certificate of another in the folder', async (t) => {
+  const bench = await startBench(t);
+  // Its life begins a day before.
+  const madeMs = bench.clock.wallMs() + DAY_MS;
+  const later = await leafOf(await makeAuthority(madeMs), { names: ['a.test'], madeMs });
+  const order = bench.issuer.order.bind(bench.issuer);
+  bench.issuer.order = async (request) => {
+    const got = await order(request);
+    await bench.folder.save(checkPair({ name: 'a.test', ...later }));
+    return got;
+  };
+  bench.issuer.answers.push(PAIR_90_DAYS);
+  bench.orders.keep('a.test', false);
+  await bench.pass(0);
+  const { fingerprint } = checkPair({ name: 'a.test', ...later });
+  assert.equal((await bench.folder.load('a.test'))?.fingerprint, fingerprint);
+  assert.equal(bench.served.at(-1)?.fingerprint, fingerprint);
+});
+
 test('a question for advice that waits holds up no order', async (t) => {
   const clock = new PairClock();
   const bench = await startBench(t, { clock, options: { isWanted: () => true } });
