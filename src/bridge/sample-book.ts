@@ -12,6 +12,7 @@ import type {
   RequestSample,
   ShardSample,
   TunnelSample,
+  UpstreamFailure,
 } from './shard-sample.ts';
 
 export interface Totals {
@@ -30,6 +31,8 @@ export interface Totals {
   readonly datagrams: ReadonlyMap<string, number>;
   readonly datagramsDropped: ReadonlyMap<string, number>;
   readonly visitorConnections: number;
+  /** The last one, by tunnel. */
+  readonly upstreamFailures: ReadonlyMap<string, UpstreamFailure>;
   /** By shard: since the last scrape, and since the last look of the dashboard. */
   readonly loopDelays: Readonly<Record<'scrape' | 'look', ReadonlyMap<number, LoopDelay>>>;
 }
@@ -108,6 +111,7 @@ export class SampleBook {
       datagrams: sumPairs(samples.flatMap(({ datagrams }) => datagrams.passed)),
       datagramsDropped: sumPairs(samples.flatMap(({ datagrams }) => datagrams.dropped)),
       visitorConnections: sum(samples, (sample) => sample.visitorConnections),
+      upstreamFailures: lastFailures(samples),
       loopDelays: this.#loopDelays,
     };
   }
@@ -146,11 +150,21 @@ function fold(samples: readonly ShardSample[]): ShardSample {
     limited: [...sumPairs(samples.flatMap((sample) => sample.limited))],
     tlsRefused: [...sumPairs(samples.flatMap((sample) => sample.tlsRefused))],
     denied: [...sumPairs(samples.flatMap((sample) => sample.denied))],
+    upstreamFailures: [...lastFailures(samples).values()],
     datagrams: {
       passed: [...sumPairs(samples.flatMap(({ datagrams }) => datagrams.passed))],
       dropped: [...sumPairs(samples.flatMap(({ datagrams }) => datagrams.dropped))],
     },
   };
+}
+
+function lastFailures(samples: readonly ShardSample[]): Map<string, UpstreamFailure> {
+  const last = new Map<string, UpstreamFailure>();
+  for (const failure of samples.flatMap(({ upstreamFailures = [] }) => upstreamFailures)) {
+    const known = last.get(failure.tunnel);
+    if (known === undefined || known.wallMs < failure.wallMs) last.set(failure.tunnel, failure);
+  }
+  return last;
 }
 
 function sumTunnels(samples: readonly ShardSample[]): Map<string, TunnelTotal> {

@@ -36,6 +36,14 @@ export interface LinkSample {
   readonly queuedBytes: number;
 }
 
+/** When a tunnel's upstream could not be connected to, last. */
+export interface UpstreamFailure {
+  readonly tunnel: string;
+  /** Of the system, of TLS or of ours: capitals, digits and `_`. */
+  readonly code: string;
+  readonly wallMs: number;
+}
+
 /** Totals since the shard started, and what it has now. */
 export interface ShardSample {
   readonly tunnels: readonly TunnelSample[];
@@ -60,6 +68,8 @@ export interface ShardSample {
     readonly passed: readonly (readonly [string, number])[];
     readonly dropped: readonly (readonly [string, number])[];
   };
+  /** One a tunnel at most; absent in an exit node. */
+  readonly upstreamFailures?: readonly UpstreamFailure[];
   /** Of the time since the last sample for the same watch; absent for `none`. */
   readonly loopDelay?: LoopDelay;
 }

@@ -3,7 +3,8 @@
 // Invariant: holds nothing that a log would not: labels, addresses, numbers. Must not know: who
 // asks, or how it is sent.
 
-import type { LinkSample } from '../bridge/shard-sample.ts';
+import { isoTimeOf } from '../base/clock.ts';
+import type { LinkSample, UpstreamFailure } from '../bridge/shard-sample.ts';
 
 export interface LocalLink {
   readonly link: string;
@@ -33,6 +34,14 @@ export interface LocalTunnel {
   readonly label: string;
   /** `up`, `waiting`, or the code of its refusal. */
   readonly state: string;
+  /** Why and when its upstream could not be connected to, last; absent: it never was so. */
+  readonly upstreamError?: UpstreamError;
+}
+
+export interface UpstreamError {
+  /** `ECONNREFUSED` and the like: a code, and no text of anybody's. */
+  readonly code: string;
+  readonly time: string;
 }
 
 /** A port of the client's own. */
@@ -75,4 +84,11 @@ export function describeLink(view: LinkView, sample: LinkSample | undefined): Lo
     bytesIn: sample?.bytesIn ?? 0,
     bytesOut: sample?.bytesOut ?? 0,
   };
+}
+
+export function describeFailure(
+  failure: UpstreamFailure | undefined,
+): Pick<LocalTunnel, 'upstreamError'> {
+  if (failure === undefined) return {};
+  return { upstreamError: { code: failure.code, time: isoTimeOf(failure.wallMs) } };
 }

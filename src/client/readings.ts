@@ -7,14 +7,19 @@
 import { isoTimeOf, systemClock } from '../base/clock.ts';
 import { droppedLogLines } from '../base/log.ts';
 import type { Page } from '../base/metrics-page.ts';
-import { SampleBook } from '../bridge/sample-book.ts';
-import type { LinkSample, ShardSample } from '../bridge/shard-sample.ts';
+import { SampleBook, type Totals } from '../bridge/sample-book.ts';
+import type { ShardSample } from '../bridge/shard-sample.ts';
 import type { TunnelSpec } from '../config/tunnel.ts';
 import type { ShardBridge } from './dials.ts';
 import type { LinkFailure } from './ending.ts';
 import type { HealthChecks } from './health-checks.ts';
 import type { LocalForwards } from './local-forwards.ts';
-import { describeLink, type LocalServer, type LocalStatus } from './local-status.ts';
+import {
+  describeFailure,
+  describeLink,
+  type LocalServer,
+  type LocalStatus,
+} from './local-status.ts';
 import type { ClientMetrics, ClientReading } from './metrics.ts';
 import { servesTunnel, whyNotReady } from './readiness.ts';
 import type { ServerLinks } from './server-links.ts';
@@ -22,6 +27,9 @@ import type { TunnelBoard } from './tunnel-board.ts';
 
 /** Who looks waits no longer for a shard. */
 const SAMPLE_TIMEOUT_MS = 1000;
+
+type Counted = Pick<Totals, 'links' | 'upstreamFailures'>;
+const NOTHING_COUNTED: Counted = { links: new Map(), upstreamFailures: new Map() };
 
 export interface ReadingsOptions {
   readonly clientID: string;
@@ -66,7 +74,7 @@ export class Readings {
 
   async status(): Promise<LocalStatus> {
     await this.#sample();
-    return this.#describe(this.#samples.totals().links);
+    return this.#describe(this.#samples.totals());
   }
 
   /** The page for Prometheus. */
@@ -78,7 +86,7 @@ export class Readings {
 
   /** Asks no shard. */
   whyNotReady(tunnel: string | undefined): string | undefined {
-    const status = this.#describe(new Map());
+    const status = this.#describe(NOTHING_COUNTED);
     const why = whyNotReady(status);
     const isMissing = tunnel !== undefined && !servesTunnel(status, tunnel);
     return why ?? (isMissing ? 'not served' : undefined);
@@ -97,7 +105,7 @@ export class Readings {
     const totals = this.#samples.totals();
     return {
       totals,
-      status: this.#describe(totals.links),
+      status: this.#describe(totals),
       failures: this.#failures,
       health: new Map(
         tunnels.flatMap(({ name }) => {
@@ -110,7 +118,7 @@ export class Readings {
     };
   }
 
-  #describe(samples: ReadonlyMap<string, LinkSample>): LocalStatus {
+  #describe(counted: Counted): LocalStatus {
     const { clientID, version, servers, forwards, state } = this.#options;
     return {
       clientID,
@@ -119,21 +127,22 @@ export class Readings {
       since: isoTimeOf(this.#startedMs),
       state: state(),
       forwards: forwards.views,
-      servers: servers.map((server) => this.#describeServer(server, samples)),
+      servers: servers.map((server) => this.#describeServer(server, counted)),
     };
   }
 
-  #describeServer(server: ServerLinks, samples: ReadonlyMap<string, LinkSample>): LocalServer {
+  #describeServer(server: ServerLinks, { links, upstreamFailures }: Counted): LocalServer {
     const waiting = server.isClosed ? 'given up' : 'connecting';
     return {
       url: server.url,
       state: server.servingCount > 0 ? 'connected' : waiting,
       lastError: server.lastError,
-      links: server.views().map((view) => describeLink(view, samples.get(view.link))),
+      links: server.views().map((view) => describeLink(view, links.get(view.link))),
       tunnels: this.#options.tunnels.map(({ name, label }) => ({
         name,
         label,
         state: this.#stateOf(server, name),
+        ...describeFailure(upstreamFailures.get(name)),
       })),
     };
   }

@@ -156,6 +156,8 @@ class ClientShard implements ShardOwner {
   #sample(loop: LoopWatch): ShardSample {
     const gauges = [...this.#links.values()].flatMap((link) => link.gauge() ?? []);
     const none = { meshBytes: 0, visitorConnections: 0 };
-    return { ...this.life.meters.sample(loop), ...sampleLinks(gauges), ...none };
+    const upstreamFailures = this.#upstreams.failures();
+    const counted = this.life.meters.sample(loop);
+    return { ...counted, ...sampleLinks(gauges), ...none, upstreamFailures };
   }
 }

@@ -16,6 +16,7 @@ import { isUdpTunnel, readPortName } from '../base/port-name.ts';
 import { Roster } from '../base/roster.ts';
 import { showTarget } from '../base/target.ts';
 import type { UpstreamEntry } from '../bridge/client-messages.ts';
+import type { UpstreamFailure } from '../bridge/shard-sample.ts';
 import {
   encodeDatagramHeader,
   encodeProxyHeader,
@@ -31,6 +32,9 @@ import { type DialFailure, type RelayLimits, SocketRelay } from './socket-relay.
 import { Told } from './told.ts';
 import { UdpUpstreams } from './udp-upstreams.ts';
 
+/** What Node, OpenSSL and we call an error by. */
+const CODE = /^[A-Z][A-Z0-9_]{0,63}$/u;
+
 export interface UpstreamsOptions {
   readonly limits: RelayLimits & { readonly udpIdleTimeoutMs: number };
   readonly clock: Clock;
@@ -45,6 +49,8 @@ export class Upstreams {
   /** Of tunnels whose upstream could not be connected to. */
   readonly #told = new Told();
   readonly #descriptors: DescriptorWatch;
+  /** By tunnel, of those in `#entries`. */
+  readonly #failures = new Map<string, UpstreamFailure>();
   #entries: ReadonlyMap<string, UpstreamEntry> = new Map();
   #withheld: ReadonlySet<string> = new Set();
 
@@ -62,6 +68,14 @@ export class Upstreams {
 
   replace(entries: readonly UpstreamEntry[]): void {
     this.#entries = new Map(entries.map((entry) => [entry.name, entry]));
+    for (const tunnel of this.#failures.keys()) {
+      if (!this.#entries.has(tunnel)) this.#failures.delete(tunnel);
+    }
+  }
+
+  /** The last of each tunnel that has had one. */
+  failures(): UpstreamFailure[] {
+    return [...this.#failures.values()];
   }
 
   /** What to register with an exit node. */
@@ -100,10 +114,20 @@ export class Upstreams {
       state: 'dialling',
       nowMs: clock.nowMs(),
       relays: this.#relays,
-      onDialFailed: (why) => this.#tell(entry, why),
+      onDialFailed: (why) => this.#onDialFailed(entry, why),
     });
     stream.sink = relay;
     relay.join(stream);
+  }
+
+  #onDialFailed(entry: UpstreamEntry, why: DialFailure): void {
+    const { name: tunnel } = entry;
+    // One that was dialled for a table before this.
+    if (this.#entries.has(tunnel)) {
+      const wallMs = this.#options.clock.wallMs();
+      this.#failures.set(tunnel, { tunnel, code: codeOf(why), wallMs });
+    }
+    this.#tell(entry, why);
   }
 
   /** Visitors see a 502 or a reset, and only this says why. An error is what does not pass. */
@@ -141,6 +165,12 @@ export class Upstreams {
 function isBeyondTcp(why: DialFailure): boolean {
   if (typeof why === 'string' || why instanceof AggregateError) return false;
   return why.syscall !== 'connect' && why.syscall !== 'getaddrinfo';
+}
+
+/** A code and no text: what errors say may quote names and certificates. */
+function codeOf(why: DialFailure): string {
+  const code = typeof why === 'string' ? why : (why.code ?? '');
+  return CODE.test(code) ? code : 'SLW_STREAM_UNREACHABLE';
 }
 
 /** Where several addresses were tried, of the first: what holds them has no text of its own. */

@@ -160,6 +160,22 @@ test('limits that a dead shard has counted stay, requests that it was serving do
   assert.deepEqual(sums(), [6, 10]);
 });
 
+test('the last failure of an upstream is told, of whichever shard, also a dead one', () => {
+  const book = new SampleBook();
+  const failed = (code: string, wallMs: number): ShardSample =>
+    shardSample({ upstreamFailures: [{ tunnel: 'a', code, wallMs }] });
+  const codeOf = (): string | undefined => book.totals().upstreamFailures.get('a')?.code;
+  assert.equal(codeOf(), undefined);
+  book.set(0, failed('ECONNREFUSED', 5), 'none');
+  book.set(1, failed('ETIMEDOUT', 3), 'none');
+  assert.equal(codeOf(), 'ECONNREFUSED');
+  for (const shard of [0, 1]) book.retire(shard);
+  book.set(0, shardSample(), 'none');
+  assert.equal(codeOf(), 'ECONNREFUSED');
+  book.set(1, failed('EHOSTUNREACH', 8), 'none');
+  assert.equal(codeOf(), 'EHOSTUNREACH');
+});
+
 test('a look of the dashboard leaves the loop delay of the last scrape as it was', () => {
   const delay = (max: number) => ({ p50: 0, p99: 0, max });
   const book = new SampleBook();

@@ -82,6 +82,34 @@ test('servers, links, tunnels and what went through, as JSON and for a person', 
   assert.doesNotMatch(JSON.stringify(status) + text, /integration-token/u);
 });
 
+test('why and when an upstream could not be connected to, last', async (t) => {
+  const folder = path.join(scratchFolder(t), 'run');
+  const node = await startNode(t, { complains: true });
+  const [good, bad] = [await freePort(), await freePort()];
+  const tcp = `${good}=${LOOPBACK}:${await startEcho(t)},${bad}=${LOOPBACK}:${await freePort()}`;
+  const flags = { tcp, 'status-dir': folder };
+  await startLocalClient(t, node, { flags, complains: true });
+  const errors = async (): Promise<unknown[]> => {
+    const [status] = await ask(folder);
+    return (status?.servers[0]?.tunnels ?? []).map(({ upstreamError }) => upstreamError?.code);
+  };
+  await eventually(WAIT_MS, 'it answers', async () => {
+    assert.deepEqual(await errors(), [undefined, undefined]);
+  });
+  const beforeMs = Date.now();
+  await echoBytes(await connectTo(t, good), Buffer.from('x'));
+  (await connectTo(t, bad)).on('error', () => {});
+  await eventually(WAIT_MS, 'it is told', async () => {
+    assert.deepEqual(await errors(), [undefined, 'ECONNREFUSED']);
+  });
+  const time = (await ask(folder))[0]?.servers[0]?.tunnels[1]?.upstreamError?.time ?? '';
+  assert.ok(Date.parse(time) >= beforeMs && Date.parse(time) <= Date.now(), time);
+  const text = await askLocalForText({ folder, json: false });
+  assert.match(text, /^Tunnel +State +Server +Upstream error$/mu);
+  assert.match(text, / up +ws:\S+ +-\n/u);
+  assert.match(text, / up +ws:\S+ +ECONNREFUSED, \d+ seconds? ago\n/u);
+});
+
 test('a tunnel that another link serves is not refused by one that goes', async (t) => {
   const folder = path.join(scratchFolder(t), 'run');
   const [served, later] = ['tcp:2222', 'tcp:2223'];

@@ -8,7 +8,12 @@ import path from 'node:path';
 import { systemClock } from '../../base/clock.ts';
 import { SluicewayError } from '../../base/errors.ts';
 import { http } from '../../base/http-modules.ts';
-import { type LocalServer, type LocalStatus, servingLinks } from '../../client/local-status.ts';
+import {
+  type LocalServer,
+  type LocalStatus,
+  type LocalTunnel,
+  servingLinks,
+} from '../../client/local-status.ts';
 import { inBytes, inWords, readTimestamp, table } from '../output.ts';
 
 const SOCKET = /^client-\d{1,10}\.sock$/;
@@ -89,8 +94,8 @@ function describe(status: LocalStatus, nowMs: number): string {
     ...servers.map(serverRow),
   ]);
   const tunnels = table([
-    ['Tunnel', 'State', 'Server'],
-    ...servers.flatMap(({ url, tunnels: all }) => all.map((one) => [one.label, one.state, url])),
+    ['Tunnel', 'State', 'Server', 'Upstream error'],
+    ...servers.flatMap(({ url, tunnels: all }) => all.map((one) => tunnelRow(one, url, nowMs))),
   ]);
   const forwards = table([
     ['Local port', 'Target'],
@@ -98,6 +103,15 @@ function describe(status: LocalStatus, nowMs: number): string {
   ]);
   const parts = [head, links, tunnels, ...(status.forwards.length > 0 ? [forwards] : [])];
   return parts.join('\n');
+}
+
+function tunnelRow(tunnel: LocalTunnel, url: string, nowMs: number): string[] {
+  const { label, state, upstreamError } = tunnel;
+  if (upstreamError === undefined) return [label, state, url, '-'];
+  const { code, time } = upstreamError;
+  const atMs = readTimestamp(time);
+  const when = atMs === undefined ? '' : `, ${inWords(nowMs - atMs)} ago`;
+  return [label, state, url, `${code}${when}`];
 }
 
 function serverRow({ url, state, links, lastError }: LocalServer): string[] {
