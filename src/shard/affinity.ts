@@ -5,7 +5,8 @@
 //
 // Invariant: the same on every shard and after every restart, as it depends on ids, addresses and
 // weights alone; when a client leaves, only its own visitors move (Thaler and Ravishankar, 1998);
-// a mark tells nothing of the client's id. Must not know: links, streams, or HTTP.
+// a mark says no client's id, but whoever guesses one can tell (docs/security.md). Must not know:
+// links, streams, or HTTP.
 
 import { createHash } from 'node:crypto';
 import type { StreamMeter } from '../mux/stream.ts';
