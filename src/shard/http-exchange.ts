@@ -22,7 +22,7 @@ import { HttpUpstream } from './http-upstream.ts';
 import { JOINED_BYTES_MAX, RequestSending } from './request-sending.ts';
 import { ResponseHeads } from './response-heads.ts';
 import type { VisitorInfo } from './router.ts';
-import { isSafe, isUnseen, keepRequest, mayRepeat, type SentRequest } from './sent-request.ts';
+import { isSafe, keepRequest, type SentRequest } from './sent-request.ts';
 import { type Stickiness, stickinessOf } from './stickiness.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -158,6 +158,7 @@ export class HttpExchange implements StreamSink {
 
   /** Sends what `chunk` has of the request's body, and owns it. Returns the offset after it. */
   sendBody(chunk: Buffer, offset: number): number {
+    if (this.#sent?.keep(chunk, offset) === false) this.#sent = undefined;
     const next = this.#request.sendBody(chunk, offset, this.#record.trace);
     this.#afterSending();
     return next;
@@ -387,32 +388,35 @@ export class HttpExchange implements StreamSink {
   /** Once more on a new stream, where nothing was lost with the old one. */
   #repeatOrFail(code: ErrorCode): void {
     const sent = this.#sent;
-    this.#sent = undefined;
-    if (sent === undefined || !mayRepeat(sent, code)) {
+    if (sent?.mayRepeat(code) !== true) {
       this.#fail(code);
       return;
     }
     const head = this.#context.borrowRequestParser();
     // Reads as it did the first time.
     head.push(sent.bytes, sent.base);
-    const failure = this.#owner.judgeAgain(head) ?? this.#acquireAgain(code);
+    const failure = this.#owner.judgeAgain(head) ?? this.#acquireAgain(code, !sent.isRepeatable);
     if (failure === undefined) this.#sendAgain(head, sent);
     else this.#fail(failure);
     this.#context.returnRequestParser(head);
   }
 
-  #acquireAgain(code: ErrorCode): ErrorCode | undefined {
+  #acquireAgain(code: ErrorCode, isElsewhere: boolean): ErrorCode | undefined {
     const { tunnel = '' } = this.#record;
-    const isElsewhere = isUnseen(code);
     const failure = this.#upstream.acquireAgain(tunnel, this.#sticky?.key, isElsewhere);
-    // Nobody else serves it: what went wrong is what the first has said.
+    // Nobody else serves it: what went wrong is what the last has said.
     return failure !== undefined && isElsewhere ? code : failure;
   }
 
-  #sendAgain(head: RequestParser, { bytes, bodyAt }: SentRequest): void {
-    this.#record.trace?.sendsAgain();
-    this.#request.begin(head);
-    this.#sendHead(head, bytes, bodyAt);
+  #sendAgain(head: RequestParser, sent: SentRequest): void {
+    const { trace } = this.#record;
+    trace?.sendsAgain();
+    // The new stream is as unseen as any, and no more.
+    sent.isRepeatable = false;
+    this.#request.sendAgain(head, sent, trace);
+    this.#afterSending();
+    // The one before held the visitor back.
+    if (this.#request.goesOn && this.#owner.socket.isPaused()) this.onWritable();
   }
 
   #fail(code: ErrorCode): void {

@@ -9,6 +9,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import type { HeaderEdits } from '../http/header-edits.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import type { RouteClient } from './affinity.ts';
 import type { ExchangeOwner, Released } from './exchange-owner.ts';
 import type { HttpContext } from './http-context.ts';
 import { Farewell } from './http-farewell.ts';
@@ -19,6 +20,10 @@ import type { VisitorInfo } from './router.ts';
 /** Streams that were let go, of which some waits for the visitor: each costs what a stream does,
  * however little that is. Guess: more than anybody pipelines who reads. */
 const OWED_STREAMS_MAX = 16;
+
+/** Clients that one request is given to before its visitor is told. Guess: more behind one tunnel
+ * are not in trouble at once without anybody having met them in the seconds before. */
+const CLIENTS_ASKED_MAX = 8;
 
 type Owner = Pick<ExchangeOwner, 'outlet' | 'onMemoryShort'>;
 
@@ -31,6 +36,8 @@ export class HttpUpstream {
   #tunnel = '';
   #way: Way | undefined;
   #requestsCount = 0;
+  /** Clients that have given up the request at hand, unseen. */
+  #gaveUp: RouteClient[] | undefined;
   /** Received and not yet granted again. */
   #heldBytes = 0;
   /** Streams that were let go before the visitor had taken all of them, oldest first. */
@@ -73,14 +80,22 @@ export class HttpUpstream {
     return this.#way?.client.mark ?? '';
   }
 
-  /** The same once more, by another client when that of the last stream could not reach it. */
+  /**
+   * The same once more, by another client when that of the last stream could not reach it: by none
+   * that could not for this request.
+   */
   acquireAgain(
     tunnel: string,
     key: string | undefined,
     isElsewhere: boolean,
   ): ErrorCode | undefined {
     this.part();
-    return this.#open(tunnel, { key, except: isElsewhere ? this.#way?.client : undefined });
+    if (isElsewhere && this.#way !== undefined) {
+      this.#gaveUp ??= [];
+      this.#gaveUp.push(this.#way.client);
+      if (this.#gaveUp.length >= CLIENTS_ASKED_MAX) return 'SLW_STREAM_NO_LINK';
+    }
+    return this.#open(tunnel, { key, except: this.#gaveUp });
   }
 
   /**
@@ -89,6 +104,7 @@ export class HttpUpstream {
    */
   acquire(tunnel: string, key: string | undefined): ErrorCode | undefined {
     const { clock } = this.#context;
+    this.#gaveUp = undefined;
     const isUsable = this.#tunnel === tunnel && this.#mayStay(key);
     // A token with no room left: another's client may have some.
     if (isUsable && this.#way?.budget?.nextRequest(clock.nowMs()) === undefined) {

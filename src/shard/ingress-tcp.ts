@@ -65,7 +65,7 @@ export class TcpIngress {
     const reopen = (): Stream | undefined => {
       // Whoever serves the tunnel by now may keep out whom the first let in.
       if (!this.#admits(tunnel, visitor)) return undefined;
-      const again = router.openStream(tunnel, visitor, relay, { except: way.client });
+      const again = router.openStream(tunnel, visitor, relay, { except: [way.client] });
       return typeof again === 'string' ? undefined : again.stream;
     };
     const relay = new SocketRelay({

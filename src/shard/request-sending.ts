@@ -3,6 +3,7 @@
 //   sendHead: | head | what has come of a short body |   one write
 //             | head |, and the body behind it           from JOINED_BYTES_MAX on, uncopied
 //   sendBody: each later read
+//   sendAgain: the same once more, of what was kept
 //
 // Invariant: a byte beyond the limit of a body is never sent, so that no upstream takes the body
 // for whole; a read is released once, whatever became of it. Must not know: responses, or what
@@ -15,6 +16,7 @@ import type { RequestParser } from '../http/request-head.ts';
 import type { ExchangeOwner } from './exchange-owner.ts';
 import type { HttpContext } from './http-context.ts';
 import type { HttpUpstream } from './http-upstream.ts';
+import type { SentRequest } from './sent-request.ts';
 import type { Trace } from './trace.ts';
 
 /** Body bytes that are copied behind their head, to leave in one write (design: from 4 KiB not). */
@@ -116,6 +118,18 @@ export class RequestSending {
     body.release();
     readPool.release(chunk, next - offset - sentBytes);
     return next;
+  }
+
+  /** Sends all of `sent`, whose head is `head`, on another stream. It stays its owner's. */
+  sendAgain(head: RequestParser, sent: SentRequest, trace: Trace | undefined): void {
+    this.begin(head);
+    this.sendHead(head, sent.chunk, sent.bodyAt, trace);
+    let { goesOn } = this;
+    for (const piece of sent.later) {
+      this.sendBody(piece, 0, trace);
+      goesOn &&= this.goesOn;
+    }
+    this.goesOn = goesOn;
   }
 
   #refuses(): boolean {

@@ -27,8 +27,8 @@ export interface OpenWish {
   readonly requestMs?: number | undefined;
   /** Whose client is to be found again: an address, or what a cookie says. */
   readonly key?: string | undefined;
-  /** Of another client than this one. */
-  readonly except?: RouteClient | undefined;
+  /** Of another client than these. */
+  readonly except?: readonly RouteClient[] | undefined;
 }
 
 /** Of these only when nobody else has room; undefined: all are alike. */
@@ -51,8 +51,8 @@ export class RouteChoice {
     let best: Route | undefined;
     for (let index = 0; index < routes.length; index += 1) {
       const route = routes[(tunnel.turn + index) % routes.length] as Route;
-      if (route.client === wish.except || (wanted !== undefined && route.client !== wanted))
-        continue;
+      if (wish.except?.includes(route.client) === true) continue;
+      if (wanted !== undefined && route.client !== wanted) continue;
       if (best !== undefined && !this.#isBetter(route, best, avoid)) continue;
       if (this.#isFree(route, wish)) best = route;
     }
@@ -102,7 +102,8 @@ export class RouteChoice {
     let best = Number.NEGATIVE_INFINITY;
     for (const route of routes) {
       const { client, weight } = route;
-      if (client === except || client === found || avoid?.has(client) === true) continue;
+      if (except?.includes(client) === true || client === found) continue;
+      if (avoid?.has(client) === true) continue;
       const score = affinity === 'ip' ? addressScore(key, client, weight) : markScore(key, client);
       if (score <= best || (client !== served && !this.#isFree(route, wish))) continue;
       best = score;
@@ -142,7 +143,8 @@ export function refusalOf({ routes }: Tunnel, { requestMs, except }: OpenWish): 
   const asked = new Set<TokenBudget>();
   let first: ErrorCode | undefined;
   for (const { budget, client } of routes) {
-    if (budget === undefined || client === except || asked.has(budget)) continue;
+    if (budget === undefined || asked.has(budget)) continue;
+    if (except?.includes(client) === true) continue;
     asked.add(budget);
     const code = budget.refuse(requestMs);
     first ??= code;

@@ -145,14 +145,14 @@ test('another client than the one that failed is chosen, or none', (t) => {
   const failed = bench.opener.chosen.at(-1)?.link ?? '';
   for (let visit = 0; visit < 10; visit += 1) {
     const again = bench.router.openStream('site', VISITOR, new RecordingSink(), {
-      ...{ except: way.client, key: '192.0.2.7' },
+      ...{ except: [way.client], key: '192.0.2.7' },
     });
     assert.ok(typeof again !== 'string');
     assert.notEqual(bench.opener.chosen.at(-1)?.link, failed);
   }
   bench.apply('remove', 'site', failed === 'a/1' ? 'b/1' : 'a/1');
   const none = bench.router.openStream('site', VISITOR, new RecordingSink(), {
-    except: way.client,
+    except: [way.client],
   });
   assert.equal(none, 'SLW_STREAM_NO_LINK');
 });
@@ -203,6 +203,6 @@ test('who wants another client than the one that failed is refused by none of it
   const way = openSite(bench);
   assert.ok(typeof way === 'object');
   takeAsked();
-  assert.equal(openSite(bench, { except: way.client }), 'SLW_STREAM_TOKEN_LIMIT');
+  assert.equal(openSite(bench, { except: [way.client] }), 'SLW_STREAM_TOKEN_LIMIT');
   assert.deepEqual([takeAsked(), limited()], [['two'], ['two streams-max']]);
 });

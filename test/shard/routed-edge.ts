@@ -81,6 +81,13 @@ export class RoutedEdge {
     this.#opener.accepts = false;
   }
 
+  /** The newest stream asks whoever writes to wait. */
+  holdBack(): void {
+    const stream = this.#opener.streams.at(-1);
+    assert.ok(stream !== undefined);
+    stream.isHeldBack = true;
+  }
+
   /** The newest stream ends as if its session said so. */
   lose(code: ErrorCode): void {
     this.#opener.streams.at(-1)?.lose(code);

@@ -181,7 +181,7 @@ export class LoopbackRouter implements Router {
     wish: OpenWish = {},
   ): OpenedStream | ErrorCode {
     // There is no other.
-    if (wish.except === ROUTE_CLIENT) return 'SLW_STREAM_NO_LINK';
+    if (wish.except?.includes(ROUTE_CLIENT) === true) return 'SLW_STREAM_NO_LINK';
     const upstream = this.tunnels.get(tunnel) ?? 'SLW_STREAM_NO_LINK';
     if (typeof upstream === 'string') return upstream;
     const stream = new LoopbackStream(tunnel, visitor, upstream, sink);
