@@ -243,6 +243,10 @@ export class Session implements LinkSink, StreamCarrier {
     else this.#sendCredit(stream, stream.window.take(bytes, nowMs, this.#keepalive.roundTripMs));
   }
 
+  touch(stream: Stream): void {
+    stream.progressMs = this.#options.clock.nowMs();
+  }
+
   grantPaid(stream: Stream, bytes: number): void {
     const { clock } = this.#options;
     this.#sendCredit(stream, stream.window.pay(bytes, clock.nowMs(), this.#keepalive.roundTripMs));
@@ -390,13 +394,12 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   #onReset(stream: Stream, value: number): void {
-    const { sink, state } = stream;
+    const { state } = stream;
     // Withdrawn before it was answered: an OPEN without an effect.
     if (state === STREAM.ACCEPTING || state === STREAM.ACCEPTING_GOT_FIN) this.#countIdle();
     const named = codeOfWire(value);
     const code = named === 'SLW_NONE' ? 'SLW_STREAM_RESET' : named;
-    stream.drop(code);
-    sink.onReset(code);
+    stream.endByPeer(code);
   }
 
   #onOpen(id: number, open: Open): void {

@@ -64,6 +64,8 @@ export interface StreamCarrier {
   /** What is under way to the stream is dropped. */
   stopReceiving(stream: Stream): void;
   grant(stream: Stream, bytes: number): void;
+  /** Its sink moves on. */
+  touch(stream: Stream): void;
   /** Of what was taken under a throttle, so much may be granted now. */
   grantPaid(stream: Stream, bytes: number): void;
   /** No new streams are opened beside this one. */
@@ -118,6 +120,8 @@ export class Stream {
   readonly #sender: StreamSender;
   readonly #queue = new SendQueue();
   #state: StreamState;
+  /** Did the sink hold on to some of it when the peer reset it? */
+  #isKept = false;
 
   constructor(options: StreamOptions) {
     this.id = options.id;
@@ -221,6 +225,23 @@ export class Stream {
     this.settle();
   }
 
+  /**
+   * Within `sink.onReset`: `heldBytes` wait yet for those who they are for, and stay on the
+   * account until they are consumed. False: the session has freed them already, for want of memory
+   * or as it has ended.
+   */
+  keep(heldBytes: number): boolean {
+    if (heldBytes > this.window.heldBytes) return false;
+    this.#isKept = true;
+    this.window.keep(heldBytes);
+    return true;
+  }
+
+  /** Who holds some of it was given something that stood before that: it is not stale. */
+  touch(): void {
+    if (this.window.heldBytes > 0) this.#carrier.touch(this);
+  }
+
   /** The sink's socket has taken `bytes` of what `onData` gave it. */
   consumed(bytes: number): void {
     if (bytes === 0 || this.window.heldBytes === 0) return;
@@ -241,6 +262,19 @@ export class Stream {
     if (!this.isEnded) return;
     if (this.window.heldBytes > 0) this.#carrier.hold(this);
     else this.#carrier.release(this);
+  }
+
+  /** For the session: the peer's reset. What the sink does not keep is free. */
+  endByPeer(code: ErrorCode): void {
+    const { sink } = this;
+    this.endCode = code;
+    this.move(EVENT.RESET);
+    this.#queue.clear();
+    this.#carrier.stopReceiving(this);
+    // First, as the sink may open another in its place.
+    this.settle();
+    sink.onReset(code);
+    if (!this.#isKept) this.#carrier.release(this);
   }
 
   /** For the session: the end without a word to the peer. Idempotent. */

@@ -263,10 +263,10 @@ export class HttpExchange implements StreamSink {
   }
 
   onReset(code: ErrorCode): void {
-    // What it has brought waits for the visitor, be it of an answer before this one.
-    const isShort = code === 'SLW_STREAM_MEMORY' && this.#upstream.isHeld;
-    this.#upstream.forget();
-    if (isShort) this.#owner.onMemoryShort();
+    const isKept = this.#upstream.lose();
+    // What it has brought waits for the visitor, be it of an answer before this one. Where the peer
+    // is the one that has no memory, that is none of the visitor's.
+    if (!isKept && code === 'SLW_STREAM_MEMORY') this.#owner.onMemoryShort();
     else if (this.#state === 'sending' || this.#state === 'waiting') this.#onGivenUp(code);
     else if (this.#state !== 'free') this.#cut();
   }

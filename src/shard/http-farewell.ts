@@ -70,6 +70,11 @@ export class Farewell implements StreamSink {
     this.#stream.consumed(bytes);
   }
 
+  /** The visitor takes what stands before it. */
+  touch(): void {
+    this.#stream.touch();
+  }
+
   onData(piece: Buffer): void {
     release(piece);
     this.reset('SLW_STREAM_CANCELLED');
@@ -79,10 +84,11 @@ export class Farewell implements StreamSink {
     this.#seat?.leave();
   }
 
-  /** The visitor has all that it was to have, unless that itself is what there is no room for. */
+  /** The visitor gets all that it was to have, unless that itself is what there is no room for. */
   onReset(code: ErrorCode): void {
     this.#seat?.leave();
-    if (code === 'SLW_STREAM_MEMORY' && this.heldBytes > 0) this.#holder.onMemoryShort();
+    if (this.heldBytes === 0 || this.#stream.keep(this.heldBytes)) return;
+    if (code === 'SLW_STREAM_MEMORY') this.#holder.onMemoryShort();
   }
 
   onOpened(): void {

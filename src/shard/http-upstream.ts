@@ -16,6 +16,7 @@ import { Farewell } from './http-farewell.ts';
 import type { OpenWish } from './route-choice.ts';
 import type { Way } from './route-table.ts';
 import type { VisitorInfo } from './router.ts';
+import type { SocketOutlet } from './socket-outlet.ts';
 
 /** Streams that were let go, of which some waits for the visitor: each costs what a stream does,
  * however little that is. Guess: more than anybody pipelines who reads. */
@@ -25,10 +26,14 @@ const OWED_STREAMS_MAX = 16;
  * are not in trouble at once without anybody having met them in the seconds before. */
 const CLIENTS_ASKED_MAX = 8;
 
-type Owner = Pick<ExchangeOwner, 'outlet' | 'onMemoryShort'>;
+/** What it needs of each. */
+type Context = Pick<HttpContext, 'router' | 'clock' | 'farewells'>;
+type Owner = Pick<ExchangeOwner, 'onMemoryShort'> & {
+  readonly outlet: Pick<SocketOutlet, 'queuedBytes'>;
+};
 
 export class HttpUpstream {
-  readonly #context: HttpContext;
+  readonly #context: Context;
   readonly #owner: Owner;
   readonly #visitor: VisitorInfo;
   readonly #sink: StreamSink;
@@ -48,7 +53,7 @@ export class HttpUpstream {
   #queuedBytes = 0;
   #creditBytes = Number.POSITIVE_INFINITY;
 
-  constructor(context: HttpContext, owner: Owner, visitor: VisitorInfo, sink: StreamSink) {
+  constructor(context: Context, owner: Owner, visitor: VisitorInfo, sink: StreamSink) {
     this.#context = context;
     this.#owner = owner;
     this.#visitor = visitor;
@@ -58,11 +63,6 @@ export class HttpUpstream {
   /** Have so many been let go untaken that no further one should be opened for the visitor? */
   get owesMany(): boolean {
     return this.#owed !== undefined && this.#owed.length >= OWED_STREAMS_MAX;
-  }
-
-  /** Does some of what the stream at hand has brought wait for the visitor? */
-  get isHeld(): boolean {
-    return this.#heldBytes > 0;
   }
 
   /** Has the stream carried a request before this one? */
@@ -163,9 +163,11 @@ export class HttpUpstream {
     let bytes = this.#owedBytes + this.#heldBytes - queuedBytes;
     if (bytes <= 0) return;
     if (this.#owedBytes > 0) bytes = this.#settleOwed(bytes);
-    if (bytes === 0) return;
-    this.#heldBytes -= bytes;
-    this.#stream?.consumed(bytes);
+    if (bytes === 0) this.#stream?.touch();
+    else {
+      this.#heldBytes -= bytes;
+      this.#stream?.consumed(bytes);
+    }
   }
 
   /** Returns how many of the bytes that were taken came by the stream at hand. */
@@ -179,6 +181,8 @@ export class HttpUpstream {
       if (taken === oldest.heldBytes) owed.shift();
       oldest.settle(taken);
     }
+    // Whoever takes something in its turn has left none of these.
+    for (const later of owed) later.touch();
     return left;
   }
 
@@ -208,10 +212,31 @@ export class HttpUpstream {
     if (this.#way !== undefined) this.#context.router.noteEnd(this.#tunnel, this.#way, code);
   }
 
-  /** The stream is gone by itself. */
-  forget(): void {
+  /**
+   * The stream was reset. What waits of it for the visitor stays on its session's account. False:
+   * it is no longer there, and some waits.
+   */
+  lose(): boolean {
+    this.settle(this.#owner.outlet.queuedBytes);
+    const heldBytes = this.#heldBytes;
+    const stream = this.#stream;
+    this.#forget();
+    if (stream === undefined || heldBytes === 0) return true;
+    const isKept = stream.keep(heldBytes);
+    if (isKept) this.#owe(new Farewell(stream, heldBytes, this.#owner));
+    return isKept;
+  }
+
+  #forget(): void {
     this.#stream = undefined;
     this.#heldBytes = 0;
+  }
+
+  #owe(farewell: Farewell): void {
+    if (farewell.heldBytes === 0) return;
+    this.#owed ??= [];
+    this.#owed.push(farewell);
+    this.#owedBytes += farewell.heldBytes;
   }
 
   /** Hands the stream over, of which the last `restBytes` are in no outlet yet. */
@@ -219,7 +244,7 @@ export class HttpUpstream {
     this.settle(this.#owner.outlet.queuedBytes + restBytes);
     const stream = this.#stream;
     const heldBytes = this.#heldBytes - restBytes;
-    this.forget();
+    this.#forget();
     // A visitor who reads owes nothing, and is not to keep all of this for as long as it stays.
     const owed = this.#owedBytes > 0 ? this : undefined;
     return stream === undefined ? undefined : { stream, before: { heldBytes, owed } };
@@ -231,12 +256,8 @@ export class HttpUpstream {
     // What is not in the outlet by now never will be.
     this.settle(this.#owner.outlet.queuedBytes);
     const farewell = new Farewell(stream, this.#heldBytes, this.#owner);
-    if (this.#heldBytes > 0) {
-      this.#owed ??= [];
-      this.#owed.push(farewell);
-      this.#owedBytes += this.#heldBytes;
-    }
-    this.forget();
+    this.#owe(farewell);
+    this.#forget();
     return farewell;
   }
 }

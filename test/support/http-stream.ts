@@ -84,6 +84,15 @@ export class LoopbackStream {
     this.reset(code);
   }
 
+  /** Nor is anything kept behind a reset. */
+  keep(): boolean {
+    return false;
+  }
+
+  touch(): void {
+    // Nobody asks when it was that something was taken.
+  }
+
   /** What the upstream's socket has not taken; there is no credit beside it. */
   get queuedBytes(): number {
     return this.#socket.writableLength;
