@@ -231,10 +231,15 @@ export class Stream {
    * or as it has ended.
    */
   keep(heldBytes: number): boolean {
-    if (heldBytes > this.window.heldBytes) return false;
+    if (!this.accountsFor(heldBytes)) return false;
     this.#isKept = true;
     this.window.keep(heldBytes);
     return true;
+  }
+
+  /** Are `heldBytes` on the session's account? Not when it has ended. */
+  accountsFor(heldBytes: number): boolean {
+    return heldBytes <= this.window.heldBytes;
   }
 
   /** Who holds some of it was given something that stood before that: it is not stale. */

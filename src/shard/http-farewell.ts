@@ -7,15 +7,23 @@
 // Invariant: an idle stream gets a FIN first, so that an upstream sees its keep-alive connection
 // closed and not reset; what still arrives ends it by a reset, and so does a deadline. What waits
 // for the visitor stays on the account of its session, which can have it back: by a cut of the
-// visitor. Must not know: what was exchanged before.
+// visitor; when the session has ended, on an account here, of all such, with the same bound. Must
+// not know: what was exchanged before.
 
 import type { ErrorCode } from '../base/errors.ts';
+import { memoryPressure, PRESSURE } from '../base/memory-pressure.ts';
 import { readPool } from '../base/read-pool.ts';
 import { Roster, type Seat } from '../base/roster.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import { DEFAULT_LIMITS } from '../wire/limits.ts';
 
 /** Guess: an upstream closes an idle connection within a round trip. */
 const FAREWELL_MS = 5000;
+
+/** Of sessions that have ended, all together: guess, as much as one that lives. */
+const ORPHANED_BYTES_MAX = DEFAULT_LIMITS.memoryBytes;
+/** Of that, while the process has no memory left (wire/flow.ts). */
+const PRESSED_SHARE = 1 / 8;
 
 /** A sink for a stream that was reset: nothing is expected of it. */
 export const SILENT_SINK: StreamSink = {
@@ -39,6 +47,9 @@ export class Farewell implements StreamSink {
   readonly #stream: Stream;
   readonly #holder: Holder;
   #seat: Seat<Farewell> | undefined;
+  #heldSeat: Seat<Farewell> | undefined;
+  /** As of the last sweep. */
+  #seenBytes = Number.POSITIVE_INFINITY;
 
   constructor(stream: Stream, heldBytes: number, holder: Holder) {
     this.heldBytes = heldBytes;
@@ -64,9 +75,32 @@ export class Farewell implements StreamSink {
     this.#stream.cancel(code, this.heldBytes);
   }
 
+  /** Some of it waits for the visitor: it is one of `all` while that is so. */
+  hold(all: Roster<Farewell>): void {
+    this.#heldSeat = all.enter(this);
+  }
+
+  /** What waits and is on no session's account. */
+  get orphanedBytes(): number {
+    return this.#stream.accountsFor(this.heldBytes) ? 0 : this.heldBytes;
+  }
+
+  /** Has the visitor taken some of it since this was asked last? */
+  hasMoved(): boolean {
+    const hasMoved = this.heldBytes < this.#seenBytes;
+    this.#seenBytes = this.heldBytes;
+    return hasMoved;
+  }
+
+  /** There is no room for what waits. */
+  giveBack(): void {
+    this.#holder.onMemoryShort();
+  }
+
   /** The visitor has taken so much of it. */
   settle(bytes: number): void {
     this.heldBytes -= bytes;
+    if (this.heldBytes === 0) this.#heldSeat?.leave();
     this.#stream.consumed(bytes);
   }
 
@@ -88,7 +122,7 @@ export class Farewell implements StreamSink {
   onReset(code: ErrorCode): void {
     this.#seat?.leave();
     if (this.heldBytes === 0 || this.#stream.keep(this.heldBytes)) return;
-    if (code === 'SLW_STREAM_MEMORY') this.#holder.onMemoryShort();
+    if (code === 'SLW_STREAM_MEMORY') this.giveBack();
   }
 
   onOpened(): void {
@@ -102,9 +136,20 @@ export class Farewell implements StreamSink {
 
 export class Farewells {
   readonly #all = new Roster<Farewell>();
+  /** Of those, and of such as have ended, the ones of which some waits for the visitor. */
+  readonly #held = new Roster<Farewell>();
+  readonly #orphanedBytesMax: number;
+
+  constructor(orphanedBytesMax = ORPHANED_BYTES_MAX) {
+    this.#orphanedBytesMax = orphanedBytesMax;
+  }
 
   get count(): number {
     return this.#all.size;
+  }
+
+  get heldCount(): number {
+    return this.#held.size;
   }
 
   /** Ends the stream of `farewell`, which is idle. */
@@ -115,6 +160,33 @@ export class Farewells {
   sweep(nowMs: number): void {
     for (const farewell of this.#all) {
       if (nowMs >= farewell.deadlineMs) farewell.reset('SLW_STREAM_CANCELLED');
+    }
+    this.#sweepOrphans();
+  }
+
+  /** `farewell` has something that waits for its visitor. */
+  hold(farewell: Farewell): void {
+    farewell.hold(this.#held);
+  }
+
+  /** Those who took nothing since the last sweep pay first, and of those who came first. */
+  #sweepOrphans(): void {
+    const still: Farewell[] = [];
+    const moving: Farewell[] = [];
+    let bytes = 0;
+    for (const farewell of this.#held) {
+      const list = farewell.hasMoved() ? moving : still;
+      if (farewell.orphanedBytes > 0) list.push(farewell);
+      bytes += farewell.orphanedBytes;
+    }
+    const isPressed = memoryPressure.level === PRESSURE.FULL;
+    const bytesMax = isPressed ? this.#orphanedBytesMax * PRESSED_SHARE : this.#orphanedBytesMax;
+    for (const farewell of [...still, ...moving]) {
+      if (bytes <= bytesMax) return;
+      // Empty by now when an earlier one was the same visitor's.
+      if (farewell.heldBytes === 0) continue;
+      bytes -= farewell.heldBytes;
+      farewell.giveBack();
     }
   }
 }

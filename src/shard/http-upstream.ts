@@ -214,7 +214,7 @@ export class HttpUpstream {
 
   /**
    * The stream was reset. What waits of it for the visitor stays on its session's account. False:
-   * it is no longer there, and some waits.
+   * some waits, and its session has freed it.
    */
   lose(): boolean {
     this.settle(this.#owner.outlet.queuedBytes);
@@ -223,7 +223,7 @@ export class HttpUpstream {
     this.#forget();
     if (stream === undefined || heldBytes === 0) return true;
     const isKept = stream.keep(heldBytes);
-    if (isKept) this.#owe(new Farewell(stream, heldBytes, this.#owner));
+    this.#owe(new Farewell(stream, heldBytes, this.#owner));
     return isKept;
   }
 
@@ -236,6 +236,7 @@ export class HttpUpstream {
     if (farewell.heldBytes === 0) return;
     this.#owed ??= [];
     this.#owed.push(farewell);
+    this.#context.farewells.hold(farewell);
     this.#owedBytes += farewell.heldBytes;
   }
 

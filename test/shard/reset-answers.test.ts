@@ -107,3 +107,21 @@ test('what is held behind a reset is given back where memory ends, by a cut', as
   await visitor.readEnd();
   assert.equal(visitor.ending, 'cut');
 });
+
+for (const [what, head] of [
+  ['kept stream', KEPT],
+  ['stream that was to be closed', CLOSING],
+] as const) {
+  test(`a whole answer of a ${what} outlives its link`, async (t) => {
+    const at = await scene(t);
+    const { visitor, stream } = await ask(at);
+    await answer(at, stream, head);
+    at.link.link.destroy();
+    await turns();
+    at.edge.pass(0);
+    await readWhole(visitor);
+    assert.notEqual(visitor.ending, 'cut');
+    visitor.socket.end();
+    await untilNothingIsHeld(at);
+  });
+}

@@ -89,6 +89,10 @@ export class LoopbackStream {
     return false;
   }
 
+  accountsFor(): boolean {
+    return true;
+  }
+
   touch(): void {
     // Nobody asks when it was that something was taken.
   }
