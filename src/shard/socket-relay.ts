@@ -179,14 +179,23 @@ export class SocketRelay implements StreamSink, ReadSink {
   }
 
   onReset(code: ErrorCode): void {
-    this.#stream = this.#openAgain(code);
-    if (this.#stream !== undefined) return;
+    const isKept = this.#keepsEnd();
+    if (!isKept) this.#stream = this.#openAgain(code);
+    if (!isKept && this.#stream !== undefined) return;
     this.#endCode = code;
     // All that the peer had to say has come, FIN included: let the socket take it. Not for want of
-    // memory, which is what waits for the socket.
-    const mayFinish = this.#outlet.isEnded && code !== 'SLW_STREAM_MEMORY';
+    // memory here, which is what waits for the socket.
+    const mayFinish = this.#outlet.isEnded && (isKept || code !== 'SLW_STREAM_MEMORY');
     if (mayFinish) this.#outlet.destroySoon();
     else cutSocket(this.#socket);
+  }
+
+  /** Does all that the stream has brought stay on its account until the socket has taken it? */
+  #keepsEnd(): boolean {
+    if (!this.#outlet.isEnded) return false;
+    this.#settle();
+    const heldBytes = this.#receivedBytes - this.#takenBytes;
+    return heldBytes > 0 && this.#stream?.keep(heldBytes) === true;
   }
 
   /** The upstream was not reached, and all that was said is here: another may be. */

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
-import type { ErrorCode } from '../../src/base/errors.ts';
+import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
 import { Roster } from '../../src/base/roster.ts';
 import type { Stream } from '../../src/mux/stream.ts';
 import { cutSocket, SocketRelay } from '../../src/shard/socket-relay.ts';
@@ -151,6 +151,36 @@ test('what was queued before a clean end arrives, also when the link is lost beh
   const { how, bytes } = await endOf(theirs);
   assert.equal(how, 'FIN');
   assert.ok(bytes.equals(noise));
+});
+
+test('what waits for a socket, FIN and all, is held through a reset of the peer', async (t) => {
+  for (const code of ['SLW_STREAM_MEMORY', 'SLW_STREAM_RESET'] as const) {
+    const { bench, ours, theirs } = await visitorBench(t);
+    const { memory } = bench.peer.session;
+    const noise = seededNoise(3, 12 * MIB);
+    bench.dataFromPeer(noise);
+    bench.fromPeer(FRAME.FIN, 0);
+    assert.ok(ours.writableLength > 0, 'the kernel took everything: send more');
+    const { heldBytes } = memory;
+    bench.fromPeer(FRAME.RST, ERRORS[code].wire);
+    assert.ok(memory.heldBytes > 0 && memory.heldBytes <= heldBytes, `${memory.heldBytes} bytes`);
+    const { how, bytes } = await endOf(theirs);
+    assert.equal(how, 'FIN');
+    assert.ok(bytes.equals(noise));
+    await eventually(5000, 'the relay is gone', async () => assert.equal(bench.relays.size, 0));
+    assert.equal(memory.heldBytes, 0);
+  }
+});
+
+test('who leaves what waits behind a reset gives it back', async (t) => {
+  const { bench, ours, theirs } = await visitorBench(t);
+  bench.dataFromPeer(seededNoise(3, 12 * MIB));
+  bench.fromPeer(FRAME.FIN, 0);
+  assert.ok(ours.writableLength > 0, 'the kernel took everything: send more');
+  bench.fromPeer(FRAME.RST, ERRORS.SLW_STREAM_RESET.wire);
+  theirs.resetAndDestroy();
+  await eventually(5000, 'the relay is gone', async () => assert.equal(bench.relays.size, 0));
+  assert.equal(bench.peer.session.memory.heldBytes, 0);
 });
 
 test('what waits for a socket is not kept when it is reset for want of memory', async (t) => {
