@@ -56,15 +56,21 @@ export class SpliceEnd implements StreamSink {
   onReset(code: ErrorCode): void {
     const next = this.other?.stream;
     this.other?.onOtherGone();
-    // Want of memory is for what waits here.
-    const mayFinish = this.#state === 'ended' && code !== 'SLW_STREAM_MEMORY';
-    if (next === undefined || next.isDrained || !mayFinish) {
+    this.#seat?.leave();
+    if (next === undefined || next.isDrained || !this.#mayFinish(code)) {
       next?.reset(code);
       return;
     }
     this.#state = 'parting';
     this.#endCode = code;
     this.#seat = this.#partings.enter(this);
+  }
+
+  /** Is what waits all that was said? It stays on its account. Our own want of memory is for it. */
+  #mayFinish(code: ErrorCode): boolean {
+    if (this.#state !== 'ended') return false;
+    const isKept = this.#waitingBytes > 0 && this.stream?.keep(this.#waitingBytes) === true;
+    return isKept || code !== 'SLW_STREAM_MEMORY';
   }
 
   onWritable(): void {
@@ -97,6 +103,8 @@ export class SpliceEnd implements StreamSink {
   #part(code: ErrorCode): void {
     this.#seat?.leave();
     this.other?.stream?.reset(code);
+    // What it kept is nobody's any more.
+    this.stream?.reset(code);
   }
 }
 

@@ -8,7 +8,7 @@ import { ERRORS } from '../../src/base/errors.ts';
 import { Roster } from '../../src/base/roster.ts';
 import { createSplice, type SpliceEnd } from '../../src/shard/splice.ts';
 import { FRAME, type FrameType } from '../../src/wire/frame.ts';
-import { bodyFrame, RawPeer, valueFrame } from '../mux/raw-peer.ts';
+import { bodyFrame, RawPeer, RecordingSink, valueFrame } from '../mux/raw-peer.ts';
 import { seededNoise } from '../support/digest.ts';
 
 const REQUEST = { tunnel: 'a', address: '192.0.2.1', port: 1, link: '' };
@@ -21,11 +21,16 @@ interface Bench {
   readonly partings: Roster<SpliceEnd>;
 }
 
-function createBench(congestionBytes?: number, nearWindowBytes = 65_536): Bench {
+function createBench(
+  congestionBytes?: number,
+  nearWindowBytes = 65_536,
+  farMemoryBytes = 64 << 20,
+): Bench {
   const partings = new Roster<SpliceEnd>();
   const far = new RawPeer({
     ...(congestionBytes === undefined ? {} : { congestionBytes }),
     announces: { credit: 65_536 },
+    limits: { memoryBytes: farMemoryBytes },
   });
   const near = new RawPeer({
     onOpen: (inner) => {
@@ -44,8 +49,8 @@ function createBench(congestionBytes?: number, nearWindowBytes = 65_536): Bench 
 const ANSWER = seededNoise(8, 100_000);
 
 /** The client has sent all of ANSWER, of which the visitor took the first 10,000 bytes. */
-function createSlowBench(): Bench {
-  const bench = createBench(undefined, 10_000);
+function createSlowBench(farMemoryBytes?: number): Bench {
+  const bench = createBench(undefined, 10_000, farMemoryBytes);
   bench.far.deliver(valueFrame(FRAME.OPENED, FAR_ID, 0));
   bench.far.deliver(bodyFrame(FRAME.DATA, FAR_ID, ANSWER));
   bench.far.deliver(valueFrame(FRAME.FIN, FAR_ID, 0));
@@ -150,6 +155,11 @@ for (const [what, end, code] of [
     ({ far }: Bench) => far.deliver(valueFrame(FRAME.RST, FAR_ID, ERRORS.SLW_STREAM_RESET.wire)),
     'SLW_STREAM_RESET',
   ],
+  [
+    "the client's want of memory",
+    ({ far }: Bench) => far.deliver(valueFrame(FRAME.RST, FAR_ID, ERRORS.SLW_STREAM_MEMORY.wire)),
+    'SLW_STREAM_MEMORY',
+  ],
 ] as const) {
   test(`data and FIN that came before ${what} are passed on before it`, () => {
     const bench = createSlowBench();
@@ -177,12 +187,34 @@ test('what came without a FIN is cut with the link', () => {
   assert.deepEqual([near.session.streamsCount, partings.size], [0, 0]);
 });
 
-test('what waits is dropped at once for want of memory', () => {
-  const { near, far, partings } = createSlowBench();
-  const code = ERRORS.SLW_STREAM_MEMORY.wire;
-  far.deliver(valueFrame(FRAME.RST, FAR_ID, code));
-  assert.equal(sum(near, FRAME.RST), code);
-  assert.deepEqual([near.session.streamsCount, partings.size], [0, 0]);
+for (const isReset of [false, true]) {
+  const which = isReset ? ', though its client has reset it' : '';
+  test(`what waits is dropped at once for want of memory here${which}`, () => {
+    const { near, far, partings } = createSlowBench(120_000);
+    if (isReset) far.deliver(valueFrame(FRAME.RST, FAR_ID, ERRORS.SLW_STREAM_RESET.wire));
+    assert.equal(near.written(FRAME.RST).length, 0);
+    const other = far.session.open(REQUEST, new RecordingSink());
+    assert.ok(typeof other !== 'string');
+    far.deliver(valueFrame(FRAME.OPENED, other.id, 0));
+    far.deliver(bodyFrame(FRAME.DATA, other.id, Buffer.alloc(30_000)));
+    assert.equal(sum(near, FRAME.RST), ERRORS.SLW_STREAM_MEMORY.wire);
+    assert.deepEqual([near.session.streamsCount, partings.size], [0, 0]);
+    assert.equal(far.session.memory.heldBytes, 30_000);
+  });
+}
+
+test('what waits behind a reset is held until it is passed on, or given up', () => {
+  for (const how of ['passed on', 'left', 'given up'] as const) {
+    const { near, far, partings } = createSlowBench();
+    far.deliver(valueFrame(FRAME.RST, FAR_ID, ERRORS.SLW_STREAM_RESET.wire));
+    assert.equal(far.session.memory.heldBytes, ANSWER.length);
+    if (how === 'passed on') near.deliver(valueFrame(FRAME.CREDIT, NEAR_ID, 100_000));
+    else if (how === 'left') {
+      near.deliver(valueFrame(FRAME.RST, NEAR_ID, ERRORS.SLW_STREAM_CANCELLED.wire));
+    } else for (const nowMs of [0, 5000]) for (const end of partings) end.sweep(nowMs, 5000);
+    assert.deepEqual([far.session.memory.heldBytes, far.session.streamsCount], [0, 0], how);
+    assert.deepEqual([near.session.streamsCount, partings.size], [0, 0], how);
+  }
 });
 
 test('a visitor who goes meanwhile ends what it had not taken', () => {
