@@ -110,7 +110,12 @@ export class RouteChoice {
       found = client;
     }
     if (found !== undefined || avoid === undefined) return found;
-    return this.#clientFor(tunnel, wish, undefined, served);
+    // Whoever else has room is not what a cookie says, and serves its visitor all the same.
+    const hasOther = routes.some((route) => {
+      if (except?.includes(route.client) === true || avoid.has(route.client)) return false;
+      return route.client === served || this.#isFree(route, wish);
+    });
+    return hasOther ? undefined : this.#clientFor(tunnel, wish, undefined, served);
   }
 
   #isFree({ link, shard, budget }: Route, { requestMs }: OpenWish): boolean {

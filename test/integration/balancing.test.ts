@@ -9,6 +9,8 @@ import http from 'node:http';
 import type { TestContext } from 'node:test';
 import { test } from 'node:test';
 import { sleep } from '../../src/base/clock.ts';
+import { createRouteClient } from '../../src/shard/affinity.ts';
+import { cookieName } from '../../src/shard/stickiness.ts';
 import { undoAfter } from '../support/cleanup.ts';
 import { within } from '../support/deadline.ts';
 import { freePort } from '../support/free-port.ts';
@@ -192,13 +194,37 @@ test('of four clients three whose upstreams are down cost no request', async (t)
   assert.equal(site.counts.live, 8);
 });
 
+test('a cookie of a client whose upstream is down costs no more such requests', async (t) => {
+  const affinity = { affinity: 'cookie' };
+  const site = await startSite(t, {
+    dead: { flags: affinity, isDead: true },
+    live: { flags: affinity },
+  });
+  const meter = { streams: 0, bytesIn: 0, bytesOut: 0 };
+  // A visitor keeps it from when the client was well: what is refused says no other.
+  const cookie = `Cookie: ${cookieName(HOST)}=${createRouteClient('dead', meter).mark}\r\n`;
+  let lostCount = 0;
+  for (let visit = 0; visit < 24; visit += 1) {
+    const first = await postLate(t, site, 'late', cookie);
+    if (first === 'HTTP/1.1 502 Bad Gateway') lostCount += 1;
+    else assert.equal(first, 'HTTP/1.1 200 OK');
+  }
+  assert.ok(lostCount >= 1, 'the cookie led to the dead one');
+  assert.ok(lostCount <= 2, `${lostCount} of 24 requests were lost`);
+});
+
 /** The first line of the answer to a POST whose body comes when its head is on its way. */
-async function postLate(t: TestContext, { node }: Site, body: string): Promise<string> {
+async function postLate(
+  t: TestContext,
+  { node }: Site,
+  body: string,
+  fields = '',
+): Promise<string> {
   const socket = await connectTo(t, node.httpPort);
   const pieces: Buffer[] = [];
   socket.on('data', (piece: Buffer) => pieces.push(piece));
   const ended = once(socket, 'end');
-  const head = `POST / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n`;
+  const head = `POST / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n${fields}`;
   socket.write(`${head}Content-Length: ${body.length}\r\n\r\n`);
   await sleep(20);
   socket.write(body);

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { addressScore } from '../../src/shard/affinity.ts';
+import { type Affinity, addressScore } from '../../src/shard/affinity.ts';
 import { RouteChoice, refusalOf } from '../../src/shard/route-choice.ts';
 import { type Route, RouteTable, type Tunnel } from '../../src/shard/route-table.ts';
 
@@ -20,7 +20,7 @@ interface Shape {
 }
 
 /** A tunnel with a route of each shape, and a choice among them. */
-function serve(shapes: readonly Shape[], affinity: 'ip' | 'none' = 'none') {
+function serve(shapes: readonly Shape[], affinity: Affinity | 'none' = 'none') {
   const table = new RouteTable();
   const meter = { streams: 0, bytesIn: 0, bytesOut: 0, results: new Map(), reopened: 0 };
   const tunnel = table.know('site', meter);
@@ -144,6 +144,32 @@ test('who is to be avoided serves nobody whom another can, nor its own visitors 
       else assert.equal(chosen === undefined, free.length === 0);
       if (chosen === undefined || key === undefined) return;
       assert.ok(choice.mayStay(tunnel, chosen, key, avoid), 'whoever was sent there stays');
+    }),
+    { seed: 7, numRuns: 3000 },
+  );
+});
+
+test('a cookie leads to a client to avoid only when no other has room', () => {
+  fc.assert(
+    fc.property(SHAPES, fc.nat(5), fc.subarray(['a', 'b', 'c'] as const), (shapes, at, names) => {
+      const { tunnel, choice } = serve(shapes, 'cookie');
+      const own = tunnel.routes[at]?.client;
+      const key = own?.mark ?? 'of a client that is gone';
+      const avoid = new Set(
+        tunnel.routes.flatMap(({ client, link }) =>
+          names.some((name) => name === shapes[Number(link)]?.client) ? [client] : [],
+        ),
+      );
+      const free = tunnel.routes.filter(({ link }) => shapes[Number(link)]?.state !== 'full');
+      const others = free.filter(({ client }) => !avoid.has(client));
+      const among = others.length > 0 ? others : free;
+      const wanted = among.some(({ client }) => client === own) ? own : undefined;
+      const chosen = choice.choose(tunnel, { key }, avoid)?.client;
+      assert.equal(chosen === undefined, among.length === 0);
+      assert.ok(chosen === undefined || among.some(({ client }) => client === chosen));
+      assert.equal(chosen, wanted ?? chosen);
+      // It sends the old cookie once more while the new one is on its way.
+      if (chosen !== undefined) assert.ok(choice.mayStay(tunnel, chosen, key, avoid));
     }),
     { seed: 7, numRuns: 3000 },
   );
