@@ -4,11 +4,9 @@
 // can add a key; counters only grow, also of a port that is closed and opens again. Must not know:
 // Prometheus, or how samples are added up.
 
-import { type ELDHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import type { ErrorCode } from '../base/errors.ts';
 import { droppedLogLines } from '../base/log.ts';
 import {
-  type LoopDelay,
   type LoopWatch,
   REQUEST_BUCKETS_SECONDS,
   type RequestSample,
@@ -19,6 +17,7 @@ import type { StreamMeter } from '../mux/stream.ts';
 import { DatagramMeter } from './datagram-meter.ts';
 import type { InFlight } from './http-context.ts';
 import { type Limit, LimitedCounts } from './limited.ts';
+import { LoopMeter } from './loop-meter.ts';
 import { TlsRefusals } from './tls-refusals.ts';
 
 /** Label of everything that is not a registered name (contract). */
@@ -28,8 +27,6 @@ const RETIRED_MAX = 10_000;
 /** Error codes of accept() that are counted apart; there are about ten. */
 const ACCEPT_CODES_MAX = 32;
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE']);
-const LOOP_RESOLUTION_MS = 20;
-const NANOS = 1e9;
 
 export interface TunnelMeter extends StreamMeter {
   readonly results: Map<ErrorCode, number>;
@@ -62,7 +59,7 @@ export class Meters {
   readonly #protocolErrors = new Map<ErrorCode, number>();
   readonly #acceptErrors = new Map<string, number>();
   /** Each is begun by its first look: a histogram is 360 KB, and a client's is never read. */
-  readonly #loops = new Map<LoopWatch, ELDHistogram>();
+  readonly #loops = new Map<LoopWatch, LoopMeter>();
 
   /** The meter of a registered tunnel. */
   tunnel(name: string): TunnelMeter {
@@ -171,41 +168,24 @@ export class Meters {
       tlsRefused: this.tlsRefusals.sample(),
       denied: [],
       datagrams: this.datagrams.sample(),
-      ...(loop === 'none' ? {} : { loopDelay: this.#readLoop(loop) }),
+      ...(loop === 'none' ? {} : { loopDelay: this.#loopOf(loop).read() }),
     };
   }
 
   /** Before anybody looks, so that the first look says something. */
   watchLoop(watch: LoopWatch): void {
-    if (!this.#loops.has(watch)) this.#loops.set(watch, createLoopWatch());
+    this.#loopOf(watch);
   }
 
   close(): void {
-    for (const histogram of this.#loops.values()) histogram.disable();
+    for (const loop of this.#loops.values()) loop.close();
   }
 
-  #readLoop(loop: LoopWatch): LoopDelay {
-    const histogram = this.#loops.get(loop) ?? createLoopWatch();
-    this.#loops.set(loop, histogram);
-    const loopDelay = {
-      p50: lateSeconds(histogram.percentile(50)),
-      p99: lateSeconds(histogram.percentile(99)),
-      max: lateSeconds(histogram.max),
-    };
-    histogram.reset();
-    return loopDelay;
+  #loopOf(watch: LoopWatch): LoopMeter {
+    const loop = this.#loops.get(watch) ?? new LoopMeter();
+    this.#loops.set(watch, loop);
+    return loop;
   }
-}
-
-/** Node measures from one timer to the next; what is beyond its interval is delay. */
-function lateSeconds(nanos: number): number {
-  return Math.max(0, nanos / NANOS - LOOP_RESOLUTION_MS / 1000);
-}
-
-function createLoopWatch(): ELDHistogram {
-  const histogram = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
-  histogram.enable();
-  return histogram;
 }
 
 function sampleTunnel(tunnel: string, meter: TunnelMeter): TunnelSample {

@@ -147,3 +147,17 @@ test('scrapes and looks each have a loop delay of their own, without the interva
   }
   assert.ok(leastSeconds < 0.02, `${leastSeconds} s at rest`);
 });
+
+test('what stands still right after it was read is told by the next look', async (t) => {
+  const meters = createMeters(t);
+  meters.watchLoop('scrape');
+  for (let turn = 0; turn < 3; turn += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    meters.sample('scrape');
+    const untilMs = performance.now() + 300;
+    while (performance.now() < untilMs);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    const { max = 0 } = meters.sample('scrape').loopDelay ?? {};
+    assert.ok(max > 0.25, `it stood still for 300 ms, and says ${max} s`);
+  }
+});
