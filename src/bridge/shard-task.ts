@@ -91,8 +91,10 @@ export interface ShardTask {
   readonly tls: PortTls | undefined;
   /** How HTTPS visitors are served; only at an exit node, and only when it has HTTPS. */
   readonly https?: HttpsSettings;
-  /** A test hook of the contract: fail in this way after so long. */
+  /** A test hook of the contract: fail in this way after so long, or once when there is a file. */
   readonly fault:
-    | { readonly kind: 'shard-throw' | 'shard-oom' | 'shard-block'; readonly afterMs: number }
+    | (({ readonly afterMs: number } | { readonly file: string }) & {
+        readonly kind: 'shard-throw' | 'shard-oom' | 'shard-block';
+      })
     | undefined;
 }

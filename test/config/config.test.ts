@@ -98,9 +98,18 @@ describe('the server configuration', () => {
     const flags = { 'allow-faults': true };
     const config = resolveConfig(configInput('server', { env, flags }));
     assert.deepEqual(config.fault, { kind: 'shard-throw', afterMs: 2000 });
+    const onCue = { ...env, SLUICEWAY_FAULT: 'shard-block:/tmp/cue' };
+    const cued = resolveConfig(configInput('server', { env: onCue, flags }));
+    assert.deepEqual(cued.fault, { kind: 'shard-block', file: '/tmp/cue' });
     const flag = configInput('server', { flags: { ...flags, fault: 'shard-oom:1' } });
     assert.match(problemsOf(() => resolveConfig(flag)).join(), /set SLUICEWAY_FAULT in the env/);
-    for (const fault of ['shard-throw', 'shard-throw:', 'shard-throw:-1', 'oom:1']) {
+    for (const fault of [
+      'shard-throw',
+      'shard-throw:',
+      'shard-throw:-1',
+      'shard-throw:cue',
+      'oom:1',
+    ]) {
       const wrong = configInput('server', { env: { ...env, SLUICEWAY_FAULT: fault }, flags });
       assert.match(problemsOf(() => resolveConfig(wrong)).join(), /is not a fault; write shard-/);
     }

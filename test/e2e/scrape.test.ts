@@ -8,6 +8,7 @@ import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { undoAfter } from '../support/cleanup.ts';
 import { eventually } from '../support/deadline.ts';
+import { faultOnCue } from '../support/fault.ts';
 import { freePort } from '../support/free-port.ts';
 import { requirePrograms } from '../support/programs.ts';
 import { startServer, startTunnel, type TestServer, TOKEN } from '../support/tunnel.ts';
@@ -83,11 +84,10 @@ test('promtool finds nothing wrong on either port after traffic of every kind', 
 });
 
 test('a shard that stands still holds up no scrape, keeps its last figures, and is found out', async (t) => {
-  const server = await startServer(t, {
-    args: ['--allow-faults'],
-    env: { SLUICEWAY_FAULT: 'shard-block:3' },
-  });
+  const fault = faultOnCue(t, 'shard-block');
+  const server = await startServer(t, fault);
   const before = seriesOf(await scrape(server.adminPort)).length;
+  fault.strike();
   // It blocks for 6 s, and the deadline of a scrape is 1 s.
   await eventually(12_000, 'a scrape that did not wait for the shard', async () => {
     const page = await scrape(server.adminPort);

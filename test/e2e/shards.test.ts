@@ -5,6 +5,7 @@ import type http from 'node:http';
 import type net from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { eventually, within } from '../support/deadline.ts';
+import { faultOnCue } from '../support/fault.ts';
 import { freePort } from '../support/free-port.ts';
 import {
   parseLine,
@@ -27,8 +28,6 @@ import {
 const HOST = 'site.example.com';
 /** Visitors enough that both shards have some: all on one has a chance of 2 in 2^24. */
 const VISITORS = 24;
-/** Long enough for the tunnel to start and all visitors to connect on a slow machine. */
-const FAULT_SECONDS = 10;
 
 async function metric(server: TestServer, name: string): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${server.adminPort}/metrics`);
@@ -77,6 +76,7 @@ function watch(visitor: net.Socket): () => Promise<Fate> {
 }
 
 test('a shard that throws is started again, and the other goes on', async (t) => {
+  const fault = faultOnCue(t, 'shard-throw');
   const echo = await startEcho(t);
   const upstream = await startHttp(t, (_request, response) => response.end('hello'));
   const port = await freePort();
@@ -86,7 +86,7 @@ test('a shard that throws is started again, and the other goes on', async (t) =>
       ...['--tcp', `${port}=127.0.0.1:${echo}`],
       ...['--upstream', `${HOST}=http://127.0.0.1:${upstream}`],
     ],
-    { args: ['--allow-faults'], env: { SLUICEWAY_FAULT: `shard-throw:${FAULT_SECONDS}` } },
+    fault,
   );
   // Without a link of its own a shard's visitors go over the other, and fall with it.
   // Two links may be on one for a moment.
@@ -100,9 +100,10 @@ test('a shard that throws is started again, and the other goes on', async (t) =>
   assert.equal(
     await metric(tunnel, 'sluiceway_shard_restarts_total'),
     0,
-    'the fault came too soon',
+    'nothing was started again before',
   );
-  await eventually(FAULT_SECONDS * 1_000 + 10_000, 'a restart is counted', async () => {
+  fault.strike();
+  await eventually(20_000, 'a restart is counted', async () => {
     assert.equal(await metric(tunnel, 'sluiceway_shard_restarts_total'), 1);
   });
   const counts = { alive: 0, reset: 0, 'clean end': 0 };
