@@ -403,7 +403,8 @@ export class HttpExchange implements StreamSink {
 
   #acquireAgain(code: ErrorCode, isElsewhere: boolean): ErrorCode | undefined {
     const { tunnel = '' } = this.#record;
-    const failure = this.#upstream.acquireAgain(tunnel, this.#sticky?.key, isElsewhere);
+    const gaveUp = isElsewhere ? code : undefined;
+    const failure = this.#upstream.acquireAgain(tunnel, this.#sticky?.key, gaveUp);
     // Nobody else serves it: what went wrong is what the last has said.
     return failure !== undefined && isElsewhere ? code : failure;
   }

@@ -16,6 +16,7 @@ import { Farewell } from './http-farewell.ts';
 import type { OpenWish } from './route-choice.ts';
 import type { Way } from './route-table.ts';
 import type { VisitorInfo } from './router.ts';
+import { isOfLink } from './sent-request.ts';
 import type { SocketOutlet } from './socket-outlet.ts';
 
 /** Streams that were let go, of which some waits for the visitor: each costs what a stream does,
@@ -81,21 +82,22 @@ export class HttpUpstream {
   }
 
   /**
-   * The same once more, by another client when that of the last stream could not reach it: by none
-   * that could not for this request.
+   * The same once more. By another client, or another link, when that of the last stream gave it
+   * up unseen for `code`: by none that did so for this request. Without a code by any.
    */
   acquireAgain(
     tunnel: string,
     key: string | undefined,
-    isElsewhere: boolean,
+    code: ErrorCode | undefined,
   ): ErrorCode | undefined {
     this.part();
-    if (isElsewhere && this.#way !== undefined) {
-      this.#gaveUp ??= [];
-      this.#gaveUp.push(this.#way.client);
-      if (this.#gaveUp.length >= CLIENTS_ASKED_MAX) return 'SLW_STREAM_NO_LINK';
-    }
-    return this.#open(tunnel, { key, except: this.#gaveUp });
+    const way = this.#way;
+    if (code === undefined || way === undefined) return this.#open(tunnel, { key });
+    this.#gaveUp ??= [];
+    this.#gaveUp.push(way.client);
+    if (this.#gaveUp.length >= CLIENTS_ASKED_MAX) return 'SLW_STREAM_NO_LINK';
+    const gone = isOfLink(code) ? way : undefined;
+    return this.#open(tunnel, { key, except: this.#gaveUp, gone });
   }
 
   /**

@@ -14,6 +14,7 @@ import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { ProxyGuard } from './proxy-guard.ts';
 import type { Router, VisitorInfo } from './router.ts';
+import { isOfLink } from './sent-request.ts';
 import { type RelayLimits, SocketRelay, turnAway } from './socket-relay.ts';
 import type { VisitorLedger } from './visitor-ledger.ts';
 
@@ -62,10 +63,11 @@ export class TcpIngress {
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
     const relays = this.#relays;
     const onGivenUp = (code: ErrorCode): void => router.noteEnd(tunnel, way, code);
-    const reopen = (): Stream | undefined => {
+    const reopen = (code: ErrorCode): Stream | undefined => {
       // Whoever serves the tunnel by now may keep out whom the first let in.
       if (!this.#admits(tunnel, visitor)) return undefined;
-      const again = router.openStream(tunnel, visitor, relay, { except: [way.client] });
+      const wish = { except: [way.client], gone: isOfLink(code) ? way : undefined };
+      const again = router.openStream(tunnel, visitor, relay, wish);
       return typeof again === 'string' ? undefined : again.stream;
     };
     const relay = new SocketRelay({

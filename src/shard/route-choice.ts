@@ -10,7 +10,7 @@
 
 import type { ErrorCode } from '../base/errors.ts';
 import { addressScore, markScore, type RouteClient } from './affinity.ts';
-import type { Route, Tunnel } from './route-table.ts';
+import type { Route, Tunnel, Way } from './route-table.ts';
 import type { TokenBudget } from './token-budget.ts';
 
 /** What is known of links: this shard's own by key, others' by their shard. */
@@ -29,6 +29,8 @@ export interface OpenWish {
   readonly key?: string | undefined;
   /** Of another client than these. */
   readonly except?: readonly RouteClient[] | undefined;
+  /** Where there is none, of its client as well, by another link than this one, which is gone. */
+  readonly gone?: Way | undefined;
 }
 
 /** Of these only when nobody else has room; undefined: all are alike. */
@@ -45,13 +47,21 @@ export class RouteChoice {
 
   /** Undefined: nobody may carry the visitor. */
   choose(tunnel: Tunnel, wish: OpenWish, avoid?: Avoided): Route | undefined {
+    const best = this.#best(tunnel, wish, avoid);
+    const { gone, except } = wish;
+    if (best !== undefined || gone === undefined) return best;
+    const others = except?.filter((client) => client !== gone.client);
+    return this.#best(tunnel, { ...wish, except: others }, avoid);
+  }
+
+  #best(tunnel: Tunnel, wish: OpenWish, avoid: Avoided): Route | undefined {
     const { routes } = tunnel;
     tunnel.turn = (tunnel.turn + 1) % Math.max(1, routes.length);
     const wanted = this.#clientFor(tunnel, wish, avoid);
     let best: Route | undefined;
     for (let index = 0; index < routes.length; index += 1) {
       const route = routes[(tunnel.turn + index) % routes.length] as Route;
-      if (wish.except?.includes(route.client) === true) continue;
+      if (wish.except?.includes(route.client) === true || route === wish.gone) continue;
       if (wanted !== undefined && route.client !== wanted) continue;
       if (best !== undefined && !this.#isBetter(route, best, avoid)) continue;
       if (this.#isFree(route, wish)) best = route;

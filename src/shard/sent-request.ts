@@ -38,6 +38,11 @@ export function isUnseen(code: ErrorCode): boolean {
   return UNSEEN.has(code);
 }
 
+/** Was it the link alone, so that another of the same client may take what it did not? */
+export function isOfLink(code: ErrorCode): boolean {
+  return code === 'SLW_STREAM_NO_LINK' || code === 'SLW_LINK_DRAINING';
+}
+
 /** May it be sent again though it was seen? */
 export function isSafe(head: RequestParser): boolean {
   return isBodiless(head) && REPEATABLE.has(head.method);

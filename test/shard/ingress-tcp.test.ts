@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { ERRORS } from '../../src/base/errors.ts';
 import { AccessLog } from '../../src/shard/access-log.ts';
 import type { Arrival } from '../../src/shard/arrivals.ts';
 import { TcpIngress, type TcpIngressOptions } from '../../src/shard/ingress-tcp.ts';
@@ -18,6 +19,8 @@ import { createSocketPair, endOf } from './socket-pair.ts';
 
 const TUNNEL = 'tcp:2222';
 const REFUSED = 33;
+const NO_LINK = ERRORS.SLW_STREAM_NO_LINK.wire;
+const DRAINING = ERRORS.SLW_LINK_DRAINING.wire;
 
 function createIngress({ router }: Bench, more: Partial<TcpIngressOptions> = {}): TcpIngress {
   return new TcpIngress({
@@ -181,4 +184,40 @@ test('a visitor takes of the rate of its address, unless it has', async (t) => {
   assert.equal(await visit(visitor('192.0.2.1')), 3, 'another that a proxy names');
   assert.equal(await visit(visitor('192.0.2.1')), 3);
   assert.equal(await visit({ isRated: true }), 4);
+});
+
+test('a visitor whose link was gone goes by another link of its client where there is no other', async (t) => {
+  for (const [code, expected] of [
+    [NO_LINK, ['one/1', 'one/2']],
+    [DRAINING, ['one/1', 'one/2']],
+    // Of its links none is better.
+    [REFUSED, ['one/1']],
+  ] as const) {
+    const bench = new Bench(t);
+    const { ours } = await createSocketPair(t);
+    bench.apply('add', TUNNEL, 'one/1');
+    createIngress(bench).accept(TUNNEL, ours);
+    bench.apply('add', TUNNEL, 'one/2');
+    const fail = () =>
+      bench.opener.peer.deliver(valueFrame(FRAME.RST, bench.opener.streams.at(-1)?.id ?? 0, code));
+    fail();
+    const chosen = () => bench.opener.chosen.map(({ link }) => link);
+    assert.deepEqual(chosen(), expected, `code ${code}`);
+    fail();
+    assert.deepEqual(chosen(), expected, 'once');
+    assert.equal(visitorsOf(bench), 1);
+  }
+});
+
+test('and by another client where there is one', async (t) => {
+  const bench = new Bench(t);
+  const { ours } = await createSocketPair(t);
+  bench.apply('add', TUNNEL, 'one/1');
+  createIngress(bench).accept(TUNNEL, ours);
+  for (const link of ['one/2', 'two/1']) bench.apply('add', TUNNEL, link);
+  bench.opener.peer.deliver(valueFrame(FRAME.RST, bench.opener.streams[0]?.id ?? 0, NO_LINK));
+  assert.deepEqual(
+    bench.opener.chosen.map(({ link }) => link),
+    ['one/1', 'two/1'],
+  );
 });

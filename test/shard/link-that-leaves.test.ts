@@ -44,8 +44,13 @@ const WAYS: Readonly<Record<string, () => OpenThere>> = {
   'is lost': () => () => 'SLW_STREAM_NO_LINK',
 };
 
-/** The router of the shard here, which has heard of both clients, or of the one that goes alone. */
-function startShards(t: TestContext, openThere: OpenThere, stays: 'stays' | 'is none' = 'stays') {
+/** The router of the shard here, which has heard of both clients, or of the one that goes alone, or
+ * with a link that stays. */
+function startShards(
+  t: TestContext,
+  openThere: OpenThere,
+  stays: 'stays' | 'is none' | 'is its own' = 'stays',
+) {
   const meters = new Meters();
   const shared = { settings: shardSettings(), log: SILENT_LOG };
   const refusals: string[] = [];
@@ -72,8 +77,9 @@ function startShards(t: TestContext, openThere: OpenThere, stays: 'stays' | 'is 
   };
   const router = new ShardRouter(HERE, opener, meters);
   const going = { client: 'going', link: '0-1', shard: THERE };
-  const staying = { client: 'staying', link: '1-1', shard: HERE };
-  const routes = stays === 'stays' ? [going, staying] : [going];
+  const client = stays === 'is its own' ? 'going' : 'staying';
+  const staying = { client, link: '1-1', shard: HERE };
+  const routes = stays === 'is none' ? [going] : [going, staying];
   router.apply(
     routes.map((route, index) => ({ number: index + 1, kind: 'add', tunnel: SITE, ...route })),
   );
@@ -113,6 +119,29 @@ for (const [what, open] of Object.entries(WAYS)) {
       await visiting.read('welcome');
     }
     assert.ok(refusals.length > 0, 'none was sent to the link that goes');
+  });
+
+  test(`no request fails when one of a client's links on another shard ${what}`, async (t) => {
+    const openThere = open();
+    let upstreamPort = 0;
+    const { router, refusals, ports } = startShards(
+      t,
+      (request, sink) => {
+        // Not before: a link of the visitor's shard would be chosen first.
+        ports.set('1-1', upstreamPort);
+        return openThere(request, sink);
+      },
+      'is its own',
+    );
+    const edge = await startEdge(t, { ingress: { router } });
+    const upstream = await edge.upstream(SITE);
+    upstreamPort = upstream.port;
+    const asking = (await edge.visit()).send(POST);
+    const asked = await upstream.next();
+    await asked.read('hi');
+    asked.send(ANSWER);
+    assert.match(await asking.read('ok'), /^HTTP\/1\.1 200 /);
+    assert.deepEqual(refusals, ['SLW_STREAM_NO_LINK']);
   });
 
   test(`a request is refused once when the only client ${what}, on another shard`, async (t) => {
