@@ -78,9 +78,6 @@ export class Registrations {
       if (link === undefined || link.isLeaving) throw new SluicewayError('SLW_LINK_LOST');
       this.#checkMayServe(link, offer);
       const { tunnels } = link.client;
-      if (!tunnels.has(name) && tunnels.size >= CLIENT_TUNNELS_MAX) {
-        throw new SluicewayError('SLW_TUNNEL_LIMIT');
-      }
       tunnels.set(name, label);
       // What it serves already is at another upstream from now on, whatever comes of this.
       if (owners.has(link.client, name)) owners.put(link.client, offer);
@@ -91,8 +88,11 @@ export class Registrations {
       }
       // Offered again, only options may have changed.
       if (link.grant(name, options, call)) routes.add(name, link);
-      // Another of its calls may have named another upstream while the port was being opened.
-      owners.put(link.client, { name, label: tunnels.get(name) });
+      // Another of its calls may have named another upstream while the port was being opened, or
+      // was refused, so that none was known.
+      const own = tunnels.get(name) ?? label;
+      tunnels.set(name, own);
+      owners.put(link.client, { name, label: own });
       return { name, code: '', reason: '' };
     } catch (error) {
       if (!(error instanceof SluicewayError)) throw error;
@@ -112,6 +112,10 @@ export class Registrations {
     const refusal = clients.refusalOf(link, offer.name);
     if (refusal !== undefined) throw new SluicewayError(refusal);
     if (owners.isTaken(link.client, offer)) throw new SluicewayError('SLW_TUNNEL_TAKEN');
+    const { tunnels } = link.client;
+    if (!tunnels.has(offer.name) && tunnels.size >= CLIENT_TUNNELS_MAX) {
+      throw new SluicewayError('SLW_TUNNEL_LIMIT');
+    }
   }
 
   /** Others have gone on while the port was being opened, and nobody may be left to serve it. */

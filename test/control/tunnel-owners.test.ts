@@ -85,6 +85,22 @@ for (const [what, owner, label] of MANY) {
   });
 }
 
+test('an offer that is refused takes no label, nor room, from one whose port is being opened', async () => {
+  const bench = new OwnersBench();
+  bench.hello('0-1', 'one', 'ann');
+  const codes: string[] = [];
+  for (let port = 1; port <= 1001; port += 1) {
+    const name = `tcp:${2000 + port}`;
+    const opening = bench.offer('0-1', name, 'a');
+    assert.equal(await bench.offer('0-1', name, 'a', false), 'SLW_TUNNEL_OPTION');
+    codes.push(await opening);
+  }
+  assert.deepEqual(codes.slice(0, -1), Array(1000).fill(''));
+  assert.equal(codes.at(-1), 'SLW_TUNNEL_LIMIT');
+  bench.hello('1-1', 'other', 'eve');
+  assert.equal(await bench.offer('1-1', 'tcp:2001', 'a'), '', 'at the same upstream');
+});
+
 // --- against a search ----------------------------------------------------------------------------
 
 const OWNERS = ['', 'red', 'blue', 'ci@1f'] as const;
