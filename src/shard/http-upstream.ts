@@ -82,8 +82,8 @@ export class HttpUpstream {
   }
 
   /**
-   * The same once more. By another client, or another link, when that of the last stream gave it
-   * up unseen for `code`: by none that did so for this request. Without a code by any.
+   * The same once more. When the last stream was given up unseen, for `code`: by a client that did
+   * not do so for this request, or where a link was gone by another of its client. Else by any.
    */
   acquireAgain(
     tunnel: string,

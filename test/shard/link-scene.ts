@@ -93,6 +93,17 @@ export async function answer(at: Scene, stream: Stream, head: string): Promise<v
   await turns();
 }
 
+/** Another visitor's answer fills the session, which takes back what waits on `stream`. */
+export async function untilTakenBack(at: Scene, stream: Stream): Promise<void> {
+  at.link.clock.advance(1000);
+  const { stream: other } = await ask(at);
+  say(at, other, KEPT);
+  while (stream.window.heldBytes > 0) {
+    say(at, other, CHUNK);
+    await turns(5);
+  }
+}
+
 /** The upstream has closed. */
 export async function close({ link }: Scene, stream: Stream): Promise<void> {
   link.deliver(valueFrame(FRAME.FIN, stream.id, 0));

@@ -21,6 +21,7 @@ import {
   say,
   scene,
   untilNothingIsHeld,
+  untilTakenBack,
   WAIT_MS,
   WAITING_BYTES,
 } from './link-scene.ts';
@@ -173,13 +174,7 @@ test('whoever was switched is cut for want of memory, with what waits from befor
   visitor.send(UPGRADE);
   say(at, await nextStream(at, 2), SWITCH);
   await turns();
-  at.link.clock.advance(1000);
-  const { stream: other } = await ask(at);
-  say(at, other, KEPT);
-  while (stream.window.heldBytes > 0) {
-    say(at, other, CHUNK);
-    await turns(5);
-  }
+  await untilTakenBack(at, stream);
   visitor.socket.resume();
   await visitor.readEnd();
   assert.equal(visitor.ending, 'cut');

@@ -24,6 +24,7 @@ import {
   say,
   scene,
   untilNothingIsHeld,
+  untilTakenBack,
   WAIT_MS,
   WAITING_BYTES,
 } from './link-scene.ts';
@@ -95,13 +96,7 @@ test('what is held behind a reset is given back where memory ends, by a cut', as
   const { visitor, stream } = await ask(at);
   await answer(at, stream, KEPT);
   await reset(at, stream, 'SLW_STREAM_RESET');
-  at.link.clock.advance(1000);
-  const { stream: other } = await ask(at);
-  say(at, other, KEPT);
-  while (stream.window.heldBytes > 0) {
-    say(at, other, CHUNK);
-    await turns(5);
-  }
+  await untilTakenBack(at, stream);
   assert.ok(at.link.session.memory.heldBytes <= 200_000);
   visitor.socket.resume();
   await visitor.readEnd();
