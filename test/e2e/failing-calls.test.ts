@@ -5,8 +5,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../support/deadline.ts';
-import { startProcess } from '../support/process.ts';
-import { requirePrograms, skipOrFail } from '../support/programs.ts';
+import { attachStrace } from '../support/strace.ts';
 import { startTunnel, type TestTunnel } from '../support/tunnel.ts';
 import { get, startHttp } from '../support/upstream.ts';
 
@@ -35,8 +34,6 @@ for (const [who, faults] of [
   ['client', CLIENT_FAULTS],
 ] as const) {
   test(`system calls of the ${who} fail, and it goes on`, async (t) => {
-    const programs = requirePrograms(t, ['strace']);
-    if (programs === undefined) return;
     const site = await startHttp(t, (_request, response) => response.end(BODY));
     const tunnel = await startTunnel(t, ['--upstream', `${HOST}=http://127.0.0.1:${site}`]);
     const target = who === 'server' ? tunnel.process : tunnel.client;
@@ -44,23 +41,9 @@ for (const [who, faults] of [
       const [call, error] = fault.split(':');
       return ['-e', `inject=${call}:error=${error}:when=10+20`];
     });
-    const strace = startProcess(t, {
-      name: 'strace',
-      command: programs.strace,
-      args: [
-        '-f',
-        '-p',
-        String(target.pid),
-        ...['-e', 'trace=accept4,connect,openat,writev'],
-        ...inject,
-      ],
-      endSignal: 'SIGINT',
-    });
-    const began = await strace.line('attached', (line) => /attached|not permitted/u.test(line));
-    if (/not permitted/u.test(began)) {
-      await strace.expectEnd();
-      return skipOrFail(t, `strace: ${began}`);
-    }
+    const calls = ['-e', 'trace=accept4,connect,openat,writev'];
+    const strace = await attachStrace(t, target.pid, [...calls, ...inject]);
+    if (strace === undefined) return;
     const statuses = await ask(t, tunnel, ASKED);
     const injected = strace.stderr.filter((line) => line.includes('INJECTED'));
     await strace.stop();
