@@ -4,15 +4,16 @@
 //   LOOSE --times--> RISING <--nothing waited, something did--> HOLDING <--interval--> EMPTYING
 //
 // LOOSE: a peer that tells no times is left alone. RISING: more with each delivery, as TCP's own
-// start; a fast line stays here. HOLDING: rate x way, and what waits QUEUE_MS, at the line's rate:
-// answers come in heaps where they wait for the other direction. EMPTYING: nothing is sent until
-// the line is empty, which shows what no wait is. Invariant: but for that, FLIGHT_BYTES_MIN may be
-// under way; whoever may not send is paced, or has a mark open whose answer lets it. Must not know:
-// links, streams. After BBR and LEDBAT.
+// start, for as long as receivers' windows alone hold it back. HOLDING: rate x way, and what may
+// wait (line-queue.ts), at the line's rate: answers come in heaps where they wait for the other
+// direction. EMPTYING: nothing is sent until the line is empty, which shows what no wait is.
+// Invariant: but for that, FLIGHT_BYTES_MIN may be under way; whoever may not send is paced, or has
+// a mark open whose answer lets it. Must not know: links, streams. After BBR and LEDBAT.
 
 import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, KIB, MIB } from '../wire/limits.ts';
 import { LineEstimate } from './line-estimate.ts';
 import { isTime, LineMarks, type Mark } from './line-marks.ts';
+import { LineQueue } from './line-queue.ts';
 
 /** Before anything is known: twice what TCP begins with (RFC 6928). */
 export const FLIGHT_BYTES_START = 32 * KIB;
@@ -20,12 +21,7 @@ export const FLIGHT_BYTES_START = 32 * KIB;
 export const FLIGHT_BYTES_MIN = 2 * FRAME_BYTES_MIN;
 /** Beyond all credit that one link's receivers give. */
 export const FLIGHT_BYTES_MAX = 1024 * MIB;
-/** How long something may wait for the line (design: an echo beside bulk, 100 to 300 ms). */
-export const QUEUE_MS = 100;
-/** And this share of the way more, for lines that deliver in bursts. Guess. */
-export const QUEUE_SHARE = 0.25;
-export const QUEUE_MORE_MS_MAX = 100;
-/** Below this share of that, nothing waits. */
+/** Below this share of what may wait, nothing waits. */
 const IDLE_SHARE = 0.25;
 /** If it stays so for this long, the line is better than was thought: a queue that was let run
  * empty is there again sooner. */
@@ -74,13 +70,13 @@ export class Flight {
   #markedMs = Number.NEGATIVE_INFINITY;
   readonly #marks = new LineMarks();
   readonly #line = new LineEstimate();
+  readonly #queue = new LineQueue();
   /** What the peer told last of its clock, for the answer that follows. */
   #time = Number.NaN;
   /** A round ends with the answer to this mark. What this one and the last have seen: */
   #lastMark = 0;
   #isUsedUp = false;
   #wasUsedUp = false;
-  #waitMsMax = 0;
   /** The rounds since then were used up, and nothing waited. */
   #idleFromMs = 0;
   readonly #wallMsAtZero: number;
@@ -180,7 +176,7 @@ export class Flight {
   }
 
   get #queueMsMax(): number {
-    return QUEUE_MS + Math.min(QUEUE_MORE_MS_MAX, QUEUE_SHARE * this.#line.wayMs);
+    return this.#queue.msMax(this.#line.bytesPerMs, this.#line.wayMs);
   }
 
   /** Full, with a part under way that no open mark would clear. */
@@ -192,7 +188,7 @@ export class Flight {
     if (mark.sentMs >= this.#emptyingMs) this.#measureEmpty(lag, nowMs);
     const waitMs = this.#line.wait(lag, nowMs - mark.sentMs);
     // What had next to nothing of ours before it did not wait for us.
-    if (mark.underWayBytes >= FLIGHT_BYTES_MIN) this.#waitMsMax = Math.max(this.#waitMsMax, waitMs);
+    this.#queue.note(mark.sentMs + lag, waitMs, mark.underWayBytes >= FLIGHT_BYTES_MIN);
   }
 
   #measureEmpty(lag: number, nowMs: number): void {
@@ -200,17 +196,17 @@ export class Flight {
     if (this.#state === FLIGHT.EMPTYING || this.#marks.answeredCount <= this.#emptyMark) return;
     // If the way became longer, too little was under way, and the rate fell by that alone.
     const longerMs = this.#emptyLag - this.#line.leastLag;
-    if (longerMs > QUEUE_MS / 2) this.#line.restore(this.#bestBytesPerMs);
+    if (longerMs > this.#queueMsMax / 2) this.#line.restore(this.#bestBytesPerMs);
     this.#line.setLeast(this.#emptyLag);
     this.#bestBytesPerMs = 0;
     this.#emptyMark = -1;
     this.#emptyingMs = Number.POSITIVE_INFINITY;
     this.#idleFromMs = nowMs;
-    this.#startRound();
+    this.#startRound(false);
   }
 
   #rise(gainedBytes: number, nowMs: number): void {
-    if (this.#waitMsMax > this.#queueMsMax) {
+    if (this.#queue.waitMsMax > this.#queueMsMax) {
       if (this.#line.bytesPerMs > 0) this.#move(FLIGHT.HOLDING, nowMs);
     } else if (this.#isUsedUp) {
       this.#capBytes = Math.min(FLIGHT_BYTES_MAX, this.#capBytes + GROWTH * gainedBytes);
@@ -220,21 +216,24 @@ export class Flight {
   #endRound(nowMs: number): void {
     // A line that is let run empty shows neither what it can do nor that nothing waits.
     if (this.#emptyingMs < Number.POSITIVE_INFINITY) return;
-    const isIdle = this.#isUsedUp && this.#waitMsMax < IDLE_SHARE * this.#queueMsMax;
+    const { waitMsMax } = this.#queue;
+    const isIdle = this.#isUsedUp && waitMsMax < IDLE_SHARE * this.#queueMsMax;
     if (!isIdle) this.#idleFromMs = nowMs;
     else if (this.#state === FLIGHT.HOLDING && nowMs - this.#idleFromMs > IDLE_MS) {
       this.#move(FLIGHT.RISING, nowMs);
     }
     this.#bestBytesPerMs = Math.max(this.#bestBytesPerMs, this.#line.bytesPerMs);
-    if (this.#isUsedUp || this.#waitMsMax > this.#queueMsMax) this.#line.endRound();
-    this.#startRound();
+    const isFull = this.#isUsedUp || waitMsMax > this.#queueMsMax;
+    if (isFull) this.#line.endRound();
+    this.#startRound(isFull);
   }
 
-  #startRound(): void {
+  /** `wasFull`: in the one before the line had enough to do. */
+  #startRound(wasFull: boolean): void {
     this.#lastMark = this.#marks.sentCount;
     this.#wasUsedUp = this.#isUsedUp;
     this.#isUsedUp = false;
-    this.#waitMsMax = 0;
+    this.#queue.startRound(wasFull);
   }
 
   #watchInterval(nowMs: number): void {

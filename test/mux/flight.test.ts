@@ -14,12 +14,11 @@ import {
   Flight,
   INTERVAL_MS,
   PACE_MS,
-  QUEUE_MORE_MS_MAX,
-  QUEUE_MS,
   SMALL_BYTES_MAX,
   SMALL_PIECE_BYTES,
 } from '../../src/mux/flight.ts';
 import { MARKS_MAX, timeValue } from '../../src/mux/line-marks.ts';
+import { QUEUE_MORE_MS_MAX, QUEUE_MS } from '../../src/mux/line-queue.ts';
 import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, MIB } from '../../src/wire/limits.ts';
 import { BulkSender, SlowLine, VirtualTime } from './slow-line.ts';
 
@@ -97,8 +96,8 @@ for (const mbit of [1, 2, 5, 10]) {
 }
 
 for (const { mbit, roundTripMs, windowBytes } of [
-  { mbit: 10_000, roundTripMs: 0.2, windowBytes: 64 * MIB },
-  { mbit: 480, roundTripMs: 100, windowBytes: 8 * MIB },
+  { mbit: 10_000, roundTripMs: 0.2, windowBytes: 320 * 1024 },
+  { mbit: 480, roundTripMs: 100, windowBytes: 6 * MIB },
   { mbit: 10_000, roundTripMs: 2, windowBytes: 256 * 1024 },
 ]) {
   test(`${mbit} Mbit/s, ${roundTripMs} ms: receivers' windows alone hold bulk back`, () => {

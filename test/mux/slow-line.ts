@@ -53,6 +53,8 @@ export class SlowLine {
   delayMs: number;
   /** Nothing arrives before this: the peer stands still. */
   stillUntilMs = 0;
+  /** What is there waits for the next multiple of this: a line that delivers in bursts. 0: none. */
+  burstMs = 0;
   readonly #time: VirtualTime;
   #freeAtMs = 0;
   #lastMs = 0;
@@ -70,7 +72,9 @@ export class SlowLine {
 
   send(bytes: number, arrive: () => void): void {
     this.#freeAtMs = Math.max(this.#time.nowMs, this.#freeAtMs) + bytes / this.bytesPerMs;
-    this.#lastMs = Math.max(this.#freeAtMs + this.delayMs, this.#lastMs);
+    const thereMs = this.#freeAtMs + this.delayMs;
+    const burstMs = this.burstMs === 0 ? thereMs : Math.ceil(thereMs / this.burstMs) * this.burstMs;
+    this.#lastMs = Math.max(burstMs, this.#lastMs);
     this.#time.at(this.#lastMs, () => this.#arrive(arrive));
   }
 
