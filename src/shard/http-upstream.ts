@@ -9,23 +9,18 @@ import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import type { HeaderEdits } from '../http/header-edits.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
-import type { RouteClient } from './affinity.ts';
 import type { ExchangeOwner, Released } from './exchange-owner.ts';
+import { GivenUp } from './given-up.ts';
 import type { HttpContext } from './http-context.ts';
 import { Farewell } from './http-farewell.ts';
 import type { OpenWish } from './route-choice.ts';
 import type { Way } from './route-table.ts';
 import type { VisitorInfo } from './router.ts';
-import { isOfLink } from './sent-request.ts';
 import type { SocketOutlet } from './socket-outlet.ts';
 
 /** Streams that were let go, of which some waits for the visitor: each costs what a stream does,
  * however little that is. Guess: more than anybody pipelines who reads. */
 const OWED_STREAMS_MAX = 16;
-
-/** Clients that one request is given to before its visitor is told. Guess: more behind one tunnel
- * are not in trouble at once without anybody having met them in the seconds before. */
-const CLIENTS_ASKED_MAX = 8;
 
 /** What it needs of each. */
 type Context = Pick<HttpContext, 'router' | 'clock' | 'farewells'>;
@@ -42,8 +37,8 @@ export class HttpUpstream {
   #tunnel = '';
   #way: Way | undefined;
   #requestsCount = 0;
-  /** Clients that have given up the request at hand, unseen. */
-  #gaveUp: RouteClient[] | undefined;
+  /** Who has given up the request at hand, unseen. */
+  #givenUp: GivenUp | undefined;
   /** Received and not yet granted again. */
   #heldBytes = 0;
   /** Streams that were let go before the visitor had taken all of them, oldest first. */
@@ -93,11 +88,9 @@ export class HttpUpstream {
     this.part();
     const way = this.#way;
     if (code === undefined || way === undefined) return this.#open(tunnel, { key });
-    this.#gaveUp ??= [];
-    this.#gaveUp.push(way.client);
-    if (this.#gaveUp.length >= CLIENTS_ASKED_MAX) return 'SLW_STREAM_NO_LINK';
-    const gone = isOfLink(code) ? way : undefined;
-    return this.#open(tunnel, { key, except: this.#gaveUp, gone });
+    this.#givenUp ??= new GivenUp();
+    const others = this.#givenUp.next(way, code);
+    return others === undefined ? 'SLW_STREAM_NO_LINK' : this.#open(tunnel, { ...others, key });
   }
 
   /**
@@ -106,7 +99,7 @@ export class HttpUpstream {
    */
   acquire(tunnel: string, key: string | undefined): ErrorCode | undefined {
     const { clock } = this.#context;
-    this.#gaveUp = undefined;
+    this.#givenUp = undefined;
     const isUsable = this.#tunnel === tunnel && this.#mayStay(key);
     // A token with no room left: another's client may have some.
     if (isUsable && this.#way?.budget?.nextRequest(clock.nowMs()) === undefined) {

@@ -2,7 +2,7 @@
 //
 // Invariant: a visitor whom nobody can serve is closed at once, without a byte of ours; beyond the
 // limit of connections likewise; a client that gave a stream up unanswered is passed over for a
-// while. Must not know: which ports there are; the listeners call it.
+// while, and by that visitor for good. Must not know: which ports there are; the listeners call it.
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
@@ -12,9 +12,9 @@ import { Roster } from '../base/roster.ts';
 import type { Stream } from '../mux/stream.ts';
 import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
+import { GivenUp } from './given-up.ts';
 import { ProxyGuard } from './proxy-guard.ts';
 import type { Router, VisitorInfo } from './router.ts';
-import { isOfLink } from './sent-request.ts';
 import { type RelayLimits, SocketRelay, turnAway } from './socket-relay.ts';
 import type { VisitorLedger } from './visitor-ledger.ts';
 
@@ -62,13 +62,18 @@ export class TcpIngress {
     const origin = { tunnel, visitor: visitor.address };
     const onEnd = access === undefined ? undefined : noteEnd(access, clock, origin);
     const relays = this.#relays;
+    let givenUp: GivenUp | undefined;
     const onGivenUp = (code: ErrorCode): void => router.noteEnd(tunnel, way, code);
     const reopen = (code: ErrorCode): Stream | undefined => {
       // Whoever serves the tunnel by now may keep out whom the first let in.
       if (!this.#admits(tunnel, visitor)) return undefined;
-      const wish = { except: [way.client], gone: isOfLink(code) ? way : undefined };
-      const again = router.openStream(tunnel, visitor, relay, wish);
-      return typeof again === 'string' ? undefined : again.stream;
+      givenUp ??= new GivenUp();
+      const others = givenUp.next(way, code);
+      if (others === undefined) return undefined;
+      const again = router.openStream(tunnel, visitor, relay, others);
+      if (typeof again === 'string') return undefined;
+      way = again.way;
+      return again.stream;
     };
     const relay = new SocketRelay({
       ...{ socket, limits, state: 'open', nowMs, relays, onEnd, reopen, onGivenUp },
@@ -78,7 +83,7 @@ export class TcpIngress {
       relay.abort(opened);
       return;
     }
-    const { way } = opened;
+    let { way } = opened;
     const reads = relay.join(opened.stream);
     if (arrival.refusesProxy === true) {
       new ProxyGuard(reads, () => relay.abort('SLW_STREAM_CANCELLED'));

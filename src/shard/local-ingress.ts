@@ -180,9 +180,13 @@ export class LocalIngress {
   }
 
   #open(link: ForwardLink, target: Target, socket: Socket): void {
-    const relay = this.relay(target, socket, (code) =>
-      code === 'SLW_LINK_DRAINING' ? this.#openAgain(target, relay, socket) : undefined,
-    );
+    let isFirst = true;
+    const relay = this.relay(target, socket, (code) => {
+      if (!isFirst || code !== 'SLW_LINK_DRAINING') return undefined;
+      // Once: no server is to have the client open streams for as long as it refuses them.
+      isFirst = false;
+      return this.#openAgain(target, relay, socket);
+    });
     const opened = this.openStream(link, target, { socket, sink: relay });
     if (typeof opened === 'string') {
       relay.abort(opened);

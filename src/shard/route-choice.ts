@@ -29,8 +29,8 @@ export interface OpenWish {
   readonly key?: string | undefined;
   /** Of another client than these. */
   readonly except?: readonly RouteClient[] | undefined;
-  /** Where there is none, of its client as well, by another link than this one, which is gone. */
-  readonly gone?: Way | undefined;
+  /** Where there is none, of the clients of these as well, by other links, as these are gone. */
+  readonly gone?: readonly Way[] | undefined;
 }
 
 /** Of these only when nobody else has room; undefined: all are alike. */
@@ -49,8 +49,8 @@ export class RouteChoice {
   choose(tunnel: Tunnel, wish: OpenWish, avoid?: Avoided): Route | undefined {
     const best = this.#best(tunnel, wish, avoid);
     const { gone, except } = wish;
-    if (best !== undefined || gone === undefined) return best;
-    const others = except?.filter((client) => client !== gone.client);
+    if (best !== undefined || gone === undefined || gone.length === 0) return best;
+    const others = except?.filter((client) => gone.every((way) => way.client !== client));
     return this.#best(tunnel, { ...wish, except: others }, avoid);
   }
 
@@ -61,7 +61,8 @@ export class RouteChoice {
     let best: Route | undefined;
     for (let index = 0; index < routes.length; index += 1) {
       const route = routes[(tunnel.turn + index) % routes.length] as Route;
-      if (wish.except?.includes(route.client) === true || route === wish.gone) continue;
+      if (wish.except?.includes(route.client) === true) continue;
+      if (wish.gone?.includes(route) === true) continue;
       if (wanted !== undefined && route.client !== wanted) continue;
       if (best !== undefined && !this.#isBetter(route, best, avoid)) continue;
       if (this.#isFree(route, wish)) best = route;

@@ -62,10 +62,10 @@ export interface RelayOptions {
   readonly nowMs: number;
   /** All relays of the shard, for `sweep`. */
   readonly relays: Roster<SocketRelay>;
-  /** Gives another stream when the first was given up unanswered, before any byte but those that
-   * `begin` was given; asked once. */
+  /** Gives another stream when one was given up unanswered, before any byte but those that `begin`
+   * was given; asked for each, until it has none. */
   readonly reopen?: ((code: ErrorCode) => Stream | undefined) | undefined;
-  /** Called before that, once, also when too much was said for another stream to follow. */
+  /** Called before that, each time, also when too much was said for another stream to follow. */
   readonly onGivenUp?: ((code: ErrorCode) => void) | undefined;
   /** Called once, when what was dialled is not reached. */
   readonly onDialFailed?: ((why: DialFailure) => void) | undefined;
@@ -202,15 +202,13 @@ export class SocketRelay implements StreamSink, ReadSink {
   #openAgain(code: ErrorCode): Stream | undefined {
     const reopen = this.#reopen;
     const first = this.#first;
-    this.#reopen = undefined;
-    this.#first = undefined;
     if (reopen === undefined || !isUnseen(code)) return undefined;
     this.#onGivenUp?.(code);
     if (this.#sentBytes > (first?.length ?? 0)) return undefined;
     const stream = reopen(code);
     if (first !== undefined && stream !== undefined) {
-      // The one before may have had no room for it.
-      if (stream.write(first)) this.#socket.resume();
+      // The one before may have had no room for it. A copy, as this one may be given up, too.
+      if (stream.write(Buffer.from(first))) this.#socket.resume();
       else this.#socket.pause();
     }
     if (this.#socket.readableEnded) stream?.end();

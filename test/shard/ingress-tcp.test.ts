@@ -221,3 +221,68 @@ test('and by another client where there is one', async (t) => {
     ['one/1', 'two/1'],
   );
 });
+
+/** The client gives up what was opened last. */
+function giveUpLast({ opener }: Bench, code: number): void {
+  opener.peer.deliver(valueFrame(FRAME.RST, opener.streams.at(-1)?.id ?? 0, code));
+}
+
+const chosenBy = ({ opener }: Bench): string[] => opener.chosen.map(({ link }) => link);
+
+for (const [tunnel, text] of [
+  [TUNNEL, ''],
+  ['tls:a.example', 'hello'],
+] as const) {
+  test(`a visitor of ${tunnel} goes on until a client answers, by none twice, and then no more`, async (t) => {
+    const bench = new Bench(t);
+    const ingress = createIngress(bench);
+    const { ours, theirs } = await createSocketPair(t);
+    for (const client of ['one', 'two', 'three', 'four', 'five']) {
+      for (const link of [1, 2]) bench.apply('add', tunnel, `${client}/${link}`);
+    }
+    ingress.accept(tunnel, ours, text === '' ? {} : { first: Buffer.from(text) });
+    for (const code of [REFUSED, DRAINING, REFUSED]) giveUpLast(bench, code);
+    const clients = chosenBy(bench).map((link) => link.split('/')[0]);
+    assert.equal(clients.length, 4);
+    assert.equal(new Set(clients).size, 4, String(clients));
+    assert.deepEqual(sentOn(bench), [text, text, text, text]);
+    assert.equal(visitorsOf(bench), 1);
+    const { peer, streams } = bench.opener;
+    peer.deliver(valueFrame(FRAME.OPENED, streams[3]?.id ?? 0, 1000));
+    theirs.write(' more');
+    await eventually(5000, 'the rest', async () => assert.equal(sentOn(bench)[3], `${text} more`));
+    giveUpLast(bench, REFUSED);
+    assert.equal((await endOf(theirs)).how, 'ECONNRESET');
+    assert.equal(streams.length, 4, 'none after an answer');
+  });
+}
+
+test('of many that give it up a visitor asks eight, and each is passed over by the next', async (t) => {
+  const bench = new Bench(t);
+  const ingress = createIngress(bench);
+  const { ours, theirs } = await createSocketPair(t);
+  for (let client = 0; client < 10; client += 1) bench.apply('add', TUNNEL, `${client}/1`);
+  ingress.accept(TUNNEL, ours);
+  for (let count = 0; count < 9; count += 1) giveUpLast(bench, REFUSED);
+  assert.equal((await endOf(theirs)).how, 'ECONNRESET');
+  const asked = chosenBy(bench);
+  assert.equal(asked.length, 8);
+  assert.equal(new Set(asked).size, 8, String(asked));
+  const next = await createSocketPair(t);
+  ingress.accept(TUNNEL, next.ours);
+  assert.ok(!asked.includes(chosenBy(bench).at(-1) ?? ''), 'one that has not refused');
+});
+
+test('links that are gone are not asked again, those beside them once no client is left', async (t) => {
+  const bench = new Bench(t);
+  const { ours, theirs } = await createSocketPair(t);
+  bench.apply('add', TUNNEL, 'one/1');
+  createIngress(bench).accept(TUNNEL, ours);
+  for (const link of ['one/2', 'one/3', 'two/1', 'two/2']) bench.apply('add', TUNNEL, link);
+  for (const code of [NO_LINK, REFUSED, NO_LINK, DRAINING]) giveUpLast(bench, code);
+  const [first, other, ...rest] = chosenBy(bench);
+  assert.equal(first, 'one/1');
+  assert.match(other ?? '', /^two\//, 'which refuses by all of its links');
+  assert.deepEqual(rest.toSorted(), ['one/2', 'one/3']);
+  assert.equal((await endOf(theirs)).how, 'ECONNRESET');
+});

@@ -136,3 +136,24 @@ for (const way of ['plain', 'SOCKS'] as const) {
     assert.equal(peer.written(FRAME.OPEN).length, 1);
   });
 }
+
+test('a connection that a leaving server refused twice is not opened a third time', async (t) => {
+  const meters = new Meters();
+  undoAfter(t, () => meters.close());
+  const peer = new RawPeer();
+  const ingress = new LocalIngress({
+    ...{ limits: LIMITS, links: () => [linkOn(peer)], log: SILENT_LOG },
+    ...{ clock: new FakeClock(), meters },
+  });
+  const { ours } = await createSocketPair(t);
+  const closed = eventOf(ours, 'close');
+  ingress.accept(TARGET, ours);
+  for (const count of [1, 2]) {
+    const opens = peer.written(FRAME.OPEN);
+    assert.equal(opens.length, count);
+    const id = opens.at(-1)?.stream ?? 0;
+    peer.deliver(valueFrame(FRAME.RST, id, ERRORS.SLW_LINK_DRAINING.wire));
+  }
+  await closed;
+  assert.equal(peer.written(FRAME.OPEN).length, 2);
+});
