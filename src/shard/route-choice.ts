@@ -33,6 +33,13 @@ export interface OpenWish {
   readonly gone?: readonly Way[] | undefined;
 }
 
+/** Where a visitor of another shard goes on. */
+export interface Corrected {
+  readonly to: Route;
+  /** Whose link is to be named there: that, or one of ours that is not well. */
+  readonly named: Route;
+}
+
 /** Of these only when nobody else has room; undefined: all are alike. */
 type Avoided = { has(client: RouteClient): boolean } | undefined;
 
@@ -71,15 +78,47 @@ export class RouteChoice {
   }
 
   /**
-   * The way of a visitor whom another shard has sent to `route`, a link of ours, of which it knows
-   * less: where that may be gone, or takes no streams, the youngest of its client that is well. No
-   * visitor goes in a circle, as each way is younger than the one before.
+   * The way of a visitor whom another shard has sent here for the link `asked`, of which it knows
+   * less. Where that is ours, and may be gone or takes no streams: the youngest link of its client
+   * that is well, if that is younger, and else an older one.
+   *
+   * One that is another's was found so by its own shard, and nothing younger is well: an older link
+   * of ours is meant. No visitor goes in a circle, as links get younger at each step, and then
+   * older at each. Undefined: ours has gone.
    */
-  correct(route: Route): Route {
-    if (this.#isWell(route)) return route;
-    let best = route;
+  correct(asked: Route): Corrected | undefined {
+    if (asked.shard !== this.#shard) return this.#correctOlder(asked);
+    const youngest = this.#isWell(asked) ? asked : this.#youngest(asked, 'younger');
+    return youngest === undefined ? this.#goBack(asked) : { to: youngest, named: youngest };
+  }
+
+  #correctOlder(asked: Route): Corrected | undefined {
+    const well = this.#youngest(asked, 'older', 'ours');
+    if (well !== undefined) return { to: well, named: well };
+    let meant: Route | undefined;
+    for (const route of asked.tunnel.routes) {
+      if (route.client !== asked.client || route.shard !== this.#shard) continue;
+      if (route.number < asked.number && route.number > (meant?.number ?? -1)) meant = route;
+    }
+    return meant && this.#goBack(meant);
+  }
+
+  /** From `route`, a link of ours that is not well, to an older one, if any may be. */
+  #goBack(route: Route): Corrected {
+    const ours = this.#youngest(route, 'older', 'ours');
+    if (ours !== undefined) return { to: ours, named: ours };
+    const theirs = this.#youngest(route, 'older');
+    return { to: theirs ?? route, named: route };
+  }
+
+  /** Of the links of its client that are well, as far as is known here. */
+  #youngest(route: Route, than: 'younger' | 'older', whose?: 'ours'): Route | undefined {
+    let best: Route | undefined;
     for (const other of route.tunnel.routes) {
-      if (other.client !== route.client || other.number <= best.number) continue;
+      if (other.client !== route.client || other === route) continue;
+      if (other.number > route.number !== (than === 'younger')) continue;
+      if (whose === 'ours' && other.shard !== this.#shard) continue;
+      if (best !== undefined && other.number < best.number) continue;
       if (this.#isWell(other)) best = other;
     }
     return best;

@@ -186,8 +186,11 @@ export class ShardRouter implements Router {
     const asked = this.#routes.routeBy(request.link, request.tunnel);
     // Control's news of the route may have reached that shard before this one.
     if (asked === undefined) return this.#opener.open(this.#shard, request, sink);
-    const { shard, link } = this.#choice.correct(asked);
-    return this.#opener.open(shard, link === asked.link ? request : { ...request, link }, sink);
+    const corrected = this.#choice.correct(asked);
+    if (corrected === undefined) return 'SLW_STREAM_NO_LINK';
+    const { to, named } = corrected;
+    const { link } = named;
+    return this.#opener.open(to.shard, link === asked.link ? request : { ...request, link }, sink);
   }
 
   loginsOf(tunnel: string): readonly VisitorLogins[] | undefined {

@@ -31,7 +31,8 @@ export interface Open {
   /** Where the visitor arrived, both or neither; for TCP and UDP tunnels. */
   readonly toAddress?: string;
   readonly toPort?: number;
-  /** On the mesh only: the link that shall carry the stream. */
+  /** On the mesh only: the link that shall carry the stream; of another shard than the one that is
+   * asked: an older one shall (shard/route-choice.ts). */
   readonly link: string;
 }
 

@@ -108,27 +108,76 @@ test('a visitor by address gets the best of its client, of those that have room'
   );
 });
 
-test('what another shard has chosen is put right by what this one knows, and never in a circle', () => {
+/** Of three shards: as each knows of its own links alone. */
+const SPREAD = fc.array(
+  fc.record({
+    client: fc.constantFrom<Shape['client']>('a', 'b'),
+    shard: fc.nat(2),
+    streams: fc.constant(0),
+    state: fc.constantFrom<Shape['state']>('well', 'full', 'doubted'),
+  }),
+  { maxLength: 8 },
+);
+
+test('what another shard has chosen is put right by those that know, and never in a circle', () => {
+  fc.assert(
+    fc.property(SPREAD, (shapes) => {
+      const { tunnel, stateOf } = serve(shapes);
+      const choices = [0, 1, 2].map(
+        (own) =>
+          new RouteChoice(own, {
+            canOpen: (link, shard) => shard !== own || stateOf(link) !== 'full',
+            isDoubted: (link, shard) => shard === own && stateOf(link) === 'doubted',
+          }),
+      );
+      const isWell = ({ link }: Route) => stateOf(link) === 'well';
+      for (const asked of tunnel.routes) {
+        const ofClient = tunnel.routes.filter(({ client }) => client === asked.client);
+        let [named, shard] = [asked, asked.shard];
+        const steps = [shard];
+        for (let isThere = false; !isThere; ) {
+          const way = choices[shard]?.correct(named);
+          assert.ok(way !== undefined, 'whoever is sent there is meant');
+          assert.equal(way.to.client, asked.client);
+          // The shard of the link opens the stream; any other is asked in its turn.
+          isThere = way.to.shard === shard;
+          if (isThere) assert.equal(way.named, way.to);
+          ({ named } = way);
+          ({ shard } = way.to);
+          steps.push(shard);
+          assert.ok(steps.length <= 2 * ofClient.length + 1, `in a circle: ${steps}`);
+        }
+        assert.equal(isWell(named), ofClient.some(isWell), `${named.link} by ${asked.link}`);
+        if (isWell(asked)) assert.equal(named, asked, 'as asked');
+      }
+    }),
+    { seed: 7, numRuns: 5000 },
+  );
+});
+
+test('of several links that are well the youngest takes a visitor of another shard', () => {
   fc.assert(
     fc.property(SHAPES, (shapes) => {
-      const { tunnel, choice } = serve(shapes);
-      const isWell = ({ shard, link }: Route) => {
-        const state = shapes[Number(link)]?.state;
-        return state === 'well' || (state === 'doubted' && shard !== SHARD);
-      };
-      for (const route of tunnel.routes) {
-        const way = choice.correct(route);
-        assert.equal(way.client, route.client);
-        const younger = tunnel.routes.filter(
-          (other) => other.client === route.client && other.number > route.number && isWell(other),
+      const ours = shapes.map((shape) => ({ ...shape, shard: SHARD }));
+      const { tunnel, choice, stateOf } = serve(ours);
+      for (const asked of tunnel.routes) {
+        const well = tunnel.routes.filter(
+          ({ client, link }) => client === asked.client && stateOf(link) === 'well',
         );
-        const wanted = isWell(route) ? route : (younger.at(-1) ?? route);
-        assert.equal(way, wanted, `by ${route.link}`);
-        assert.ok(way === route || way.number > route.number, 'no way back');
+        const wanted = well.includes(asked) ? asked : (well.at(-1) ?? asked);
+        assert.equal(choice.correct(asked)?.to, wanted, `by ${asked.link}`);
       }
     }),
     { seed: 7, numRuns: 2000 },
   );
+});
+
+test('a link that was meant and has gone is none', () => {
+  const { tunnel, choice } = serve([
+    { client: 'a', shard: 1, streams: 0, state: 'well' },
+    { client: 'b', shard: SHARD, streams: 0, state: 'well' },
+  ]);
+  assert.equal(choice.correct(tunnel.routes[0] as Route), undefined);
 });
 
 test('who is to be avoided serves nobody whom another can, nor its own visitors by address', () => {

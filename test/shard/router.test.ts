@@ -467,19 +467,3 @@ test('a link that may be gone is chosen last, and when there is no other', (t) =
   bench.open('x.example');
   assert.equal(bench.opener.chosen.at(-1)?.link, 'a/1');
 });
-
-test('a visitor of another shard whose link may be gone comes by another of its client', (t) => {
-  const bench = new Bench(t);
-  for (const link of ['a/1', 'b/1', 'a/2']) bench.apply('add', 'x.example', link);
-  const by = (link: string) => {
-    const request = { tunnel: 'x.example', address: '192.0.2.1', port: 1, link };
-    assert.equal(typeof bench.router.openFor(request, new RecordingSink()), 'object');
-    return bench.opener.chosen.at(-1)?.link;
-  };
-  assert.equal(by('a/1'), 'a/1', 'as asked while nothing is known against it');
-  bench.opener.doubted.add('a/1');
-  assert.equal(by('a/1'), 'a/2');
-  bench.opener.doubted.add('a/2');
-  assert.equal(by('a/1'), 'a/1', 'nobody else: never another client, of which nothing was asked');
-  assert.equal(by('a/9'), 'a/9', 'of which control has not told this shard yet');
-});
