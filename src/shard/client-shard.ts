@@ -20,6 +20,7 @@ import { ClientLink } from './client-link.ts';
 import { sampleLinks } from './link-sample.ts';
 import { Listeners } from './listeners.ts';
 import { LocalIngress } from './local-ingress.ts';
+import { OrphanedBytes } from './orphaned-bytes.ts';
 import { crash, ShardLife, type ShardOwner } from './shard-life.ts';
 import { SocksFront } from './socks-front.ts';
 import { Upstreams } from './upstreams.ts';
@@ -40,6 +41,7 @@ class ClientShard implements ShardOwner {
   readonly #listeners: Listeners;
   readonly #locals: LocalIngress;
   readonly #socks: SocksFront;
+  readonly #orphans = new OrphanedBytes();
 
   constructor(task: ShardTask) {
     this.#task = task;
@@ -52,6 +54,7 @@ class ClientShard implements ShardOwner {
       ...{ limits: task.settings, clock, meters, log },
     });
     this.#socks = new SocksFront({ ingress: this.#locals, clock });
+    for (const { holdings } of [this.#upstreams, this.#locals]) this.#orphans.watch(holdings);
     this.#bridge = new Bridge(task.port, this.#methods(), crash);
   }
 
@@ -60,6 +63,7 @@ class ClientShard implements ShardOwner {
     this.#upstreams.sweep(nowMs);
     this.#locals.sweep(nowMs);
     this.#socks.sweep(nowMs);
+    this.#orphans.sweep();
   }
 
   isDrained(): boolean {

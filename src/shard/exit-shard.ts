@@ -114,6 +114,9 @@ class ExitShard implements ShardOwner, StreamOpener {
       ...{ limits: settings, rules: settings.clientForwarding ?? [], clock, meters, log },
       onDenied: () => this.#lists.deny('forwards'),
     });
+    for (const { holdings } of [this.#mesh, this.#forwards]) {
+      this.#ingress.http.orphans.watch(holdings);
+    }
     this.#links = this.#createLinks();
     armFault(task.fault, shard);
   }

@@ -20,6 +20,7 @@ import { FORWARD, type Open } from '../wire/open.ts';
 import { DescriptorWatch } from './descriptor-watch.ts';
 import { Lookups } from './lookups.ts';
 import { type Meters, OTHER } from './meters.ts';
+import type { Holding } from './orphaned-bytes.ts';
 import { type RelayLimits, SocketRelay } from './socket-relay.ts';
 import type { TokenBudget } from './token-budget.ts';
 import { Told } from './told.ts';
@@ -67,6 +68,10 @@ export class Forwards {
 
   get connectionsCount(): number {
     return this.#relays.size;
+  }
+
+  get holdings(): Iterable<Holding> {
+    return this.#relays;
   }
 
   /** Dials for a stream that a client has opened, or resets it. */

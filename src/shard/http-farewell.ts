@@ -7,23 +7,17 @@
 // Invariant: an idle stream gets a FIN first, so that an upstream sees its keep-alive connection
 // closed and not reset; what still arrives ends it by a reset, and so does a deadline. What waits
 // for the visitor stays on the account of its session, which can have it back: by a cut of the
-// visitor; when the session has ended, on an account here, of all such, with the same bound. Must
-// not know: what was exchanged before.
+// visitor; when the session has ended, on that of the shard (orphaned-bytes.ts). Must not know:
+// what was exchanged before.
 
 import type { ErrorCode } from '../base/errors.ts';
-import { memoryPressure, PRESSURE } from '../base/memory-pressure.ts';
 import { readPool } from '../base/read-pool.ts';
 import { Roster, type Seat } from '../base/roster.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
-import { DEFAULT_LIMITS } from '../wire/limits.ts';
+import { type Holding, OrphanedBytes } from './orphaned-bytes.ts';
 
 /** Guess: an upstream closes an idle connection within a round trip. */
 const FAREWELL_MS = 5000;
-
-/** Of sessions that have ended, all together: guess, as much as one that lives. */
-const ORPHANED_BYTES_MAX = DEFAULT_LIMITS.memoryBytes;
-/** Of that, while the process has no memory left (wire/flow.ts). */
-const PRESSED_SHARE = 1 / 8;
 
 /** A sink for a stream that was reset: nothing is expected of it. */
 export const SILENT_SINK: StreamSink = {
@@ -40,7 +34,7 @@ export interface Holder {
   onMemoryShort(): void;
 }
 
-export class Farewell implements StreamSink {
+export class Farewell implements StreamSink, Holding {
   /** Of what it brought, so much waits for the visitor. */
   heldBytes: number;
   deadlineMs = Number.POSITIVE_INFINITY;
@@ -138,10 +132,12 @@ export class Farewells {
   readonly #all = new Roster<Farewell>();
   /** Of those, and of such as have ended, the ones of which some waits for the visitor. */
   readonly #held = new Roster<Farewell>();
-  readonly #orphanedBytesMax: number;
+  /** Swept with those here. */
+  readonly orphans: OrphanedBytes;
 
-  constructor(orphanedBytesMax = ORPHANED_BYTES_MAX) {
-    this.#orphanedBytesMax = orphanedBytesMax;
+  constructor(orphanedBytesMax?: number) {
+    this.orphans = new OrphanedBytes(orphanedBytesMax);
+    this.orphans.watch(this.#held);
   }
 
   get count(): number {
@@ -161,33 +157,12 @@ export class Farewells {
     for (const farewell of this.#all) {
       if (nowMs >= farewell.deadlineMs) farewell.reset('SLW_STREAM_CANCELLED');
     }
-    this.#sweepOrphans();
+    this.orphans.sweep();
   }
 
   /** `farewell` has something that waits for its visitor. */
   hold(farewell: Farewell): void {
     farewell.hold(this.#held);
-  }
-
-  /** Those who took nothing since the last sweep pay first, and of those who came first. */
-  #sweepOrphans(): void {
-    const still: Farewell[] = [];
-    const moving: Farewell[] = [];
-    let bytes = 0;
-    for (const farewell of this.#held) {
-      const list = farewell.hasMoved() ? moving : still;
-      if (farewell.orphanedBytes > 0) list.push(farewell);
-      bytes += farewell.orphanedBytes;
-    }
-    const isPressed = memoryPressure.level === PRESSURE.FULL;
-    const bytesMax = isPressed ? this.#orphanedBytesMax * PRESSED_SHARE : this.#orphanedBytesMax;
-    for (const farewell of [...still, ...moving]) {
-      if (bytes <= bytesMax) return;
-      // Empty by now when an earlier one was the same visitor's.
-      if (farewell.heldBytes === 0) continue;
-      bytes -= farewell.heldBytes;
-      farewell.giveBack();
-    }
   }
 }
 

@@ -14,6 +14,7 @@ import { HttpContext, type HttpIngressOptions } from './http-context.ts';
 import { type HttpArrival, HttpVisitor, type Switched, type VisitorHome } from './http-visitor.ts';
 import type { Inspector } from './inspector.ts';
 import type { LinkDoor } from './link-door.ts';
+import type { OrphanedBytes } from './orphaned-bytes.ts';
 import { type Replayed, replay } from './replay.ts';
 import type { RequestGate } from './request-gate.ts';
 import { SocketRelay, turnAway } from './socket-relay.ts';
@@ -36,6 +37,12 @@ export class HttpIngress implements VisitorHome {
 
   constructor(options: HttpIngressOptions) {
     this.#context = new HttpContext(options);
+    this.orphans.watch(this.#relays);
+  }
+
+  /** Swept here, for the whole shard. */
+  get orphans(): OrphanedBytes {
+    return this.#context.farewells.orphans;
   }
 
   get connectionsCount(): number {

@@ -13,6 +13,7 @@ import type { Stream } from '../mux/stream.ts';
 import { type AccessLog, noteEnd } from './access-log.ts';
 import type { Arrival } from './arrivals.ts';
 import { GivenUp } from './given-up.ts';
+import type { Holding } from './orphaned-bytes.ts';
 import { ProxyGuard } from './proxy-guard.ts';
 import type { Router, VisitorInfo } from './router.ts';
 import { type RelayLimits, SocketRelay, turnAway } from './socket-relay.ts';
@@ -42,6 +43,10 @@ export class TcpIngress {
 
   get connectionsCount(): number {
     return this.#relays.size;
+  }
+
+  get holdings(): Iterable<Holding> {
+    return this.#relays;
   }
 
   accept(tunnel: string, socket: Socket, arrival: Arrival = DIRECT): void {

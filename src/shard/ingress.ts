@@ -95,6 +95,7 @@ export class Ingress {
     });
     this.https = new HttpsIngress({ ...shared, http: this.http, challenges, log });
     this.#tcp = new TcpIngress({ ...shared, onDenied: () => lists.deny('tunnels') });
+    this.http.orphans.watch(this.#tcp.holdings);
     const onIdle = (): void => life.checkDrained();
     this.udp = new UdpIngress({ ...shared, lists, proxies, meter: meters.datagrams, onIdle });
     this.#tls = this.#createTlsFront(router, ledger);

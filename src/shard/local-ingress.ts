@@ -17,6 +17,7 @@ import { Roster } from '../base/roster.ts';
 import { showTarget, type Target } from '../base/target.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { type Meters, OTHER } from './meters.ts';
+import type { Holding } from './orphaned-bytes.ts';
 import {
   type RelayEnd,
   type RelayLimits,
@@ -70,6 +71,10 @@ export class LocalIngress {
 
   get connectionsCount(): number {
     return this.#relays.size + this.#waiting.size;
+  }
+
+  get holdings(): Iterable<Holding> {
+    return this.#relays;
   }
 
   accept(target: Target, socket: Socket): void {

@@ -19,6 +19,7 @@ import type { OpenRequest, Session } from '../mux/session.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { MIB } from '../wire/limits.ts';
 import type { Open } from '../wire/open.ts';
+import type { Holding } from './orphaned-bytes.ts';
 import { createSession } from './session-settings.ts';
 import { createSplice, type SpliceEnd } from './splice.ts';
 
@@ -49,7 +50,7 @@ export class Mesh {
   readonly #peers = new Map<number, Peer>();
   /** Their ports were renewed, and streams are on them yet. */
   readonly #left = new Set<Peer>();
-  /** Whose links are gone, while other shards' visitors have not taken all that came by them. */
+  /** Who have said all, while other shards' visitors have not taken it; their links may be gone. */
   readonly #partings = new Roster<SpliceEnd>();
   #closedBytes = 0;
 
@@ -62,6 +63,10 @@ export class Mesh {
     let bytes = this.#closedBytes;
     for (const { link } of this.#all()) bytes += link.receivedBytes;
     return bytes;
+  }
+
+  get holdings(): Iterable<Holding> {
+    return this.#partings;
   }
 
   get streamsCount(): number {

@@ -14,6 +14,7 @@ import type { Roster, Seat } from '../base/roster.ts';
 import { type ReadSink, SocketReads } from '../link/socket-reads.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { KeepAlive } from './keep-alive.ts';
+import type { Holding } from './orphaned-bytes.ts';
 import { isUnseen } from './sent-request.ts';
 import { SocketOutlet } from './socket-outlet.ts';
 
@@ -73,7 +74,7 @@ export interface RelayOptions {
   readonly onEnd?: ((end: RelayEnd) => void) | undefined;
 }
 
-export class SocketRelay implements StreamSink, ReadSink {
+export class SocketRelay implements StreamSink, ReadSink, Holding {
   readonly #socket: Socket;
   readonly #outlet: SocketOutlet;
   readonly #keepAlive: KeepAlive;
@@ -86,6 +87,8 @@ export class SocketRelay implements StreamSink, ReadSink {
   #receivedBytes = 0;
   #takenBytes: number;
   readonly #owed: Before['owed'];
+  /** As `hasMoved` last saw it. */
+  #movedBytes = -1;
   #sentBytes = 0;
   /** Activity as of the last sweep; while `dialling` the beginning of that. */
   #seenBytes = -1;
@@ -252,6 +255,23 @@ export class SocketRelay implements StreamSink, ReadSink {
     if (nowMs - Math.max(this.#activeMs, this.#probedMs) < PROBE_INTERVAL_MS) return;
     this.#probedMs = nowMs;
     this.#outlet.probe();
+  }
+
+  /** What waits at the socket behind a session that has ended. */
+  get orphanedBytes(): number {
+    const heldBytes = this.#receivedBytes - this.#takenBytes;
+    if (heldBytes <= 0 || this.#state === 'closed') return 0;
+    return this.#stream?.accountsFor(heldBytes) === true ? 0 : heldBytes;
+  }
+
+  hasMoved(): boolean {
+    const hasMoved = this.#takenBytes > this.#movedBytes;
+    this.#movedBytes = this.#takenBytes;
+    return hasMoved;
+  }
+
+  giveBack(): void {
+    this.abort('SLW_STREAM_MEMORY');
   }
 
   /** Ends both sides now, as `code` says. */

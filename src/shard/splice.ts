@@ -4,6 +4,8 @@
 //
 //   open --FIN--> ended --RST, link lost, while the other still sends what came--> parting
 //
+// What waits behind a FIN is on the account of its session, and then of the shard.
+//
 // Invariant: bytes of one stream are consumed when the other has sent them, so credit on one side
 // is backed by credit on the other; FIN and RST pass each way, no RST before what came ahead of it
 // with its FIN, and that waits for a bounded time. Must not know: who opened either stream, or what
@@ -13,13 +15,14 @@ import type { ErrorCode } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import type { Roster, Seat } from '../base/roster.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
+import type { Holding } from './orphaned-bytes.ts';
 
 /** One side: the sink of `stream`, which passes everything to the other side's stream. */
-export class SpliceEnd implements StreamSink {
+export class SpliceEnd implements StreamSink, Holding {
   stream: Stream | undefined;
   other: SpliceEnd | undefined;
   readonly #partings: Roster<SpliceEnd>;
-  /** What our stream has said; `parting`: it is gone, and the other is to send the rest of that. */
+  /** What our stream has said; `parting`: it was reset, and the other sends the rest of that. */
   #state: 'open' | 'ended' | 'parting' = 'open';
   #seat: Seat<SpliceEnd> | undefined;
   #endCode: ErrorCode = 'SLW_NONE';
@@ -28,6 +31,8 @@ export class SpliceEnd implements StreamSink {
   #movedMs = 0;
   /** Bytes of our stream that wait in the other's queue. */
   #waitingBytes = 0;
+  /** In the other's queue, as `hasMoved` last saw it; below zero: it was not asked yet. */
+  #queuedBytes = -1;
 
   constructor(partings: Roster<SpliceEnd>) {
     this.#partings = partings;
@@ -50,6 +55,7 @@ export class SpliceEnd implements StreamSink {
 
   onFin(): void {
     this.#state = 'ended';
+    if (this.#waitingBytes > 0) this.#seat = this.#partings.enter(this);
     this.other?.stream?.end();
   }
 
@@ -83,6 +89,7 @@ export class SpliceEnd implements StreamSink {
     this.#waitingBytes = 0;
     this.stream?.consumed(bytes);
     if (this.#state === 'parting') this.#part(this.#endCode);
+    else this.#seat?.leave();
   }
 
   /** Was this end parting, there is nobody to whom it might say the rest. */
@@ -92,6 +99,7 @@ export class SpliceEnd implements StreamSink {
 
   /** About once a second, of those that part: nobody else may ask when the rest will be taken. */
   sweep(nowMs: number, timeoutMs: number): void {
+    if (this.#state !== 'parting') return;
     const bytes = this.other?.stream?.queuedBytes ?? 0;
     if (bytes !== this.#seenBytes) {
       this.#seenBytes = bytes;
@@ -99,9 +107,27 @@ export class SpliceEnd implements StreamSink {
     } else if (nowMs - this.#movedMs >= timeoutMs) this.#part('SLW_STREAM_HALF_CLOSED');
   }
 
+  /** What waits, and is on no session's account as ours has ended. */
+  get orphanedBytes(): number {
+    const bytes = this.#waitingBytes;
+    return this.stream?.accountsFor(bytes) === true ? 0 : bytes;
+  }
+
+  hasMoved(): boolean {
+    const queuedBytes = this.other?.stream?.queuedBytes ?? 0;
+    const hasMoved = this.#queuedBytes < 0 || queuedBytes < this.#queuedBytes;
+    this.#queuedBytes = queuedBytes;
+    return hasMoved;
+  }
+
+  giveBack(): void {
+    this.#part('SLW_STREAM_MEMORY');
+  }
+
   /** Nothing more of it: the other stream ends, also for what comes the other way. */
   #part(code: ErrorCode): void {
     this.#seat?.leave();
+    this.#waitingBytes = 0;
     this.other?.stream?.reset(code);
     // What it kept is nobody's any more.
     this.stream?.reset(code);

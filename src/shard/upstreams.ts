@@ -28,6 +28,7 @@ import type { TunnelOffer } from '../wire/hello.ts';
 import type { Open } from '../wire/open.ts';
 import { DescriptorWatch } from './descriptor-watch.ts';
 import type { Meters } from './meters.ts';
+import type { Holding } from './orphaned-bytes.ts';
 import { type DialFailure, type RelayLimits, SocketRelay } from './socket-relay.ts';
 import { Told } from './told.ts';
 import { UdpUpstreams } from './udp-upstreams.ts';
@@ -64,6 +65,10 @@ export class Upstreams {
 
   get connectionsCount(): number {
     return this.#relays.size + this.#datagrams.flowsCount;
+  }
+
+  get holdings(): Iterable<Holding> {
+    return this.#relays;
   }
 
   replace(entries: readonly UpstreamEntry[]): void {

@@ -5,66 +5,23 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ERRORS } from '../../src/base/errors.ts';
-import { Roster } from '../../src/base/roster.ts';
-import { createSplice, type SpliceEnd } from '../../src/shard/splice.ts';
 import { FRAME, type FrameType } from '../../src/wire/frame.ts';
-import { bodyFrame, RawPeer, RecordingSink, valueFrame } from '../mux/raw-peer.ts';
+import { bodyFrame, type RawPeer, RecordingSink, valueFrame } from '../mux/raw-peer.ts';
 import { seededNoise } from '../support/digest.ts';
-
-const REQUEST = { tunnel: 'a', address: '192.0.2.1', port: 1, link: '' };
-const NEAR_ID = 1;
-const FAR_ID = 2;
-
-interface Bench {
-  readonly near: RawPeer;
-  readonly far: RawPeer;
-  readonly partings: Roster<SpliceEnd>;
-}
-
-function createBench(
-  congestionBytes?: number,
-  nearWindowBytes = 65_536,
-  farMemoryBytes = 64 << 20,
-): Bench {
-  const partings = new Roster<SpliceEnd>();
-  const far = new RawPeer({
-    ...(congestionBytes === undefined ? {} : { congestionBytes }),
-    announces: { credit: 65_536 },
-    limits: { memoryBytes: farMemoryBytes },
-  });
-  const near = new RawPeer({
-    onOpen: (inner) => {
-      const splice = createSplice(partings);
-      const outer = far.session.open(REQUEST, splice.outer);
-      assert.ok(typeof outer !== 'string');
-      inner.sink = splice.inner;
-      splice.inner.stream = inner;
-      splice.outer.stream = outer;
-    },
-  });
-  assert.equal(near.open(0, { window: nearWindowBytes }), NEAR_ID);
-  return { near, far, partings };
-}
-
-const ANSWER = seededNoise(8, 100_000);
-
-/** The client has sent all of ANSWER, of which the visitor took the first 10,000 bytes. */
-function createSlowBench(farMemoryBytes?: number): Bench {
-  const bench = createBench(undefined, 10_000, farMemoryBytes);
-  bench.far.deliver(valueFrame(FRAME.OPENED, FAR_ID, 0));
-  bench.far.deliver(bodyFrame(FRAME.DATA, FAR_ID, ANSWER));
-  bench.far.deliver(valueFrame(FRAME.FIN, FAR_ID, 0));
-  assert.equal(payload(bench.near).length, 10_000);
-  return bench;
-}
+import {
+  ANSWER,
+  type Bench,
+  createBench,
+  createSlowBench,
+  FAR_ID,
+  NEAR_ID,
+  payload,
+  REQUEST,
+} from './splice-bench.ts';
 
 function lastOf({ near }: Bench): string {
   const { type = -1 } = near.written().at(-1) ?? {};
   return Object.entries(FRAME).find(([, value]) => value === type)?.[0] ?? '';
-}
-
-function payload(peer: RawPeer): Buffer {
-  return Buffer.concat(peer.written(FRAME.DATA).map(({ content }) => content as Buffer));
 }
 
 function sum(peer: RawPeer, type: FrameType): number {
