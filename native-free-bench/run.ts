@@ -22,6 +22,7 @@ import { measureGoals } from './suites/goals.ts';
 import { measureHttp } from './suites/http.ts';
 import { measureLatency } from './suites/latency.ts';
 import { measureLines } from './suites/lines.ts';
+import { measureLogs } from './suites/logs.ts';
 import { measureMemory } from './suites/memory.ts';
 import { measureMesh } from './suites/mesh.ts';
 import { measureRates } from './suites/rates.ts';
@@ -41,6 +42,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   tls: measureTls,
   forward: measureForward,
   lines: measureLines,
+  logs: measureLogs,
   reconnect: measureReconnect,
   mesh: measureMesh,
   scaling: measureScaling,

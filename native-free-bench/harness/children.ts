@@ -39,9 +39,15 @@ export class Children {
     process.once('exit', this.#onExit);
   }
 
-  run(command: string, args: readonly string[], env: Record<string, string> = {}): Child {
+  /** Where stderr is a descriptor, the output is stdout's alone. */
+  run(
+    command: string,
+    args: readonly string[],
+    env: Record<string, string> = {},
+    stderr: number | 'pipe' = 'pipe',
+  ): Child {
     const child = spawn(command, args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', stderr],
       env: { ...ownEnvironment(), ...env },
     });
     this.#children.push(child);
@@ -50,8 +56,8 @@ export class Children {
     const keep = (piece: Buffer): void => {
       output = (output + piece.toString()).slice(-OUTPUT_CHARS_MAX);
     };
-    child.stdout.on('data', keep);
-    child.stderr.on('data', keep);
+    child.stdout?.on('data', keep);
+    child.stderr?.on('data', keep);
     child.once('error', (error) => keep(Buffer.from(error.message)));
     child.once('close', () => {
       isOver = true;

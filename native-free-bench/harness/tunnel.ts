@@ -5,7 +5,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type Child, type Children, freePort, NO_ADDONS } from './children.ts';
+import { type Child, type Children, freePort, NO_ADDONS, untilAnswers } from './children.ts';
 import { packageVersion } from './place.ts';
 import { nativeAddons } from './process-cost.ts';
 import { HOST, type Side, type SideOptions } from './side.ts';
@@ -25,6 +25,8 @@ export interface TunnelOptions extends SideOptions {
   readonly https?: { readonly cert: string; readonly key: string };
   /** Of the exit node, where it must come back at its old place; free ones when left out. */
   readonly ports?: { readonly control: number; readonly http: number };
+  /** Where the exit node's log goes, as a descriptor: `ports` are given then, as none says them. */
+  readonly log?: number;
   readonly serverArgs?: readonly string[];
   readonly clientArgs?: readonly string[];
 }
@@ -38,6 +40,7 @@ export interface Tunnel extends Side {
 /** What a scrape and a link show. */
 export const TOKEN = 'bench-token';
 const ENV = { ...NO_ADDONS, SLUICEWAY_TOKEN: TOKEN };
+const IS_READY = 'GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n';
 
 export async function startTunnel(children: Children, options: TunnelOptions): Promise<Tunnel> {
   const { origins, entry, https, through = async (port: number) => port } = options;
@@ -79,7 +82,7 @@ export interface ExitNode {
 
 /** Resolves when it listens. */
 export async function startExitNode(children: Children, options: TunnelOptions): Promise<ExitNode> {
-  const { origins, shards, entry, https, ports = { control: 0, http: 0 } } = options;
+  const { origins, shards, entry, https, log, ports = { control: 0, http: 0 } } = options;
   const child = children.run(
     process.execPath,
     [
@@ -91,7 +94,12 @@ export async function startExitNode(children: Children, options: TunnelOptions):
       ...(options.serverArgs ?? []),
     ],
     ENV,
+    log,
   );
+  if (log !== undefined) {
+    await untilAnswers(ports.control, IS_READY, ' 200 ', [child]);
+    return { child, ports: { ...ports, https: 0 } };
+  }
   const names = ['control', 'http', ...(https === undefined ? [] : ['https'])];
   const listening = await readLines(
     child,
@@ -105,6 +113,15 @@ export async function startExitNode(children: Children, options: TunnelOptions):
       https: https === undefined ? 0 : portIn(listening, 'https'),
     },
   };
+}
+
+/** Of a metric without labels, as the exit node counts it now. */
+export async function scrape({ controlPort }: Tunnel, metric: string): Promise<number> {
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const answer = await fetch(`http://127.0.0.1:${controlPort}/metrics`, { headers });
+  const value = new RegExp(`^${metric} (\\S+)$`, 'm').exec(await answer.text())?.[1];
+  if (value === undefined) throw new Error(`no ${metric} in /metrics`);
+  return Number(value);
 }
 
 function secureArgs({ tlsFolder, https }: TunnelOptions): string[] {

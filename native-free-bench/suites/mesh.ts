@@ -12,7 +12,7 @@ import { type LoadRow, loadScenarios, measureRounds, type Sample } from '../harn
 import type { Side } from '../harness/side.ts';
 import { type Sampled, type SuiteOptions, type SuiteResult, versionsOf } from '../harness/suite.ts';
 import { costText, median, percent, ratio, round, spread, table } from '../harness/table.ts';
-import { startTunnel, TOKEN, type Tunnel } from '../harness/tunnel.ts';
+import { scrape, startTunnel, type Tunnel } from '../harness/tunnel.ts';
 
 export const [DIRECT, MESH] = ['direct', 'mesh'] as const;
 /** Of the direct path (issue: the fastest tunnel). */
@@ -71,12 +71,8 @@ async function dialKind(tunnel: Tunnel, isMesh: boolean, count: number): Promise
   return found;
 }
 
-async function meshBytes({ controlPort }: Tunnel): Promise<number> {
-  const headers = { authorization: `Bearer ${TOKEN}` };
-  const answer = await fetch(`http://127.0.0.1:${controlPort}/metrics`, { headers });
-  const bytes = /^sluiceway_mesh_bytes_total (\S+)$/m.exec(await answer.text())?.[1];
-  if (bytes === undefined) throw new Error('no sluiceway_mesh_bytes_total in /metrics');
-  return Number(bytes);
+function meshBytes(tunnel: Tunnel): Promise<number> {
+  return scrape(tunnel, 'sluiceway_mesh_bytes_total');
 }
 
 function report(samples: readonly Sample[]): string {

@@ -1,7 +1,8 @@
 // Goal: whoever reads the log, or does not, all visitors are served, what is lost is counted, the
 // log is not tried again and again, and the server ends as it should. Method: a fixed number of
 // requests to an exit node that logs each to a sink that fails or stalls, whose writes strace
-// counts, and as many to one that logs to /dev/null. Rates are told, not judged.
+// counts, and as many to one that logs to /dev/null. Rates are told, not judged: those are for the
+// suite `logs` of native-free-bench.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
