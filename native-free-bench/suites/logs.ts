@@ -2,8 +2,8 @@
 // goes to a full device, a pipe that nobody reads, or a pipe that is closed, against /dev/null.
 //
 // Invariant: the exit nodes differ in nothing but their sinks, and lines that were lost show that a
-// sink failed, and that the yardstick's did not: a run in which they do not is no measurement. Must
-// not know: how a sink fails.
+// sink failed, and that the yardstick took its own: a run in which they do not is no measurement.
+// Must not know: how a sink fails.
 
 import { closeSync } from 'node:fs';
 import { freePort } from '../harness/children.ts';
@@ -33,6 +33,8 @@ import { scrape, startTunnel, type Tunnel } from '../harness/tunnel.ts';
 const [YARDSTICK] = SINKS;
 /** What the design asks for, of the rate with /dev/null. */
 const WANTED = 0.8;
+/** Of what a sink that fails loses: the pool's threads, which write, come late now and then. */
+const YARDSTICK_LOST_MAX = 0.01;
 const LOGS_ALL = ['--log-level=debug', '--access-log'];
 
 const ROWS: readonly LoadRow[] = [
@@ -76,9 +78,11 @@ async function startNode(
 
 /** Throws where a sink is not what its name says. */
 function refuseUnfailed(lost: Lost): void {
-  for (const [sink, lines] of Object.entries(lost)) {
-    if (lines > 0 === (sink !== YARDSTICK)) continue;
-    throw new Error(`with ${sink} ${lines} lines of the log were lost`);
+  const ownMin = (lost[YARDSTICK] ?? 0) / YARDSTICK_LOST_MAX;
+  for (const sink of SINKS.slice(1)) {
+    const lines = lost[sink] ?? 0;
+    if (lines > 0 && lines >= ownMin) continue;
+    throw new Error(`lines lost: ${lines} with ${sink}, ${lost[YARDSTICK]} with ${YARDSTICK}`);
   }
 }
 
