@@ -20,6 +20,7 @@ import { Farewells } from './http-farewell.ts';
 import type { HttpFront } from './http-front.ts';
 import { Pages } from './http-page.ts';
 import type { Inspector } from './inspector.ts';
+import { KeptBodies } from './kept-bodies.ts';
 import type { Limit } from './limited.ts';
 import type { LinkDoor } from './link-door.ts';
 import type { LoginAnswers } from './login-answers.ts';
@@ -109,6 +110,7 @@ export class HttpContext {
   readonly logins: LoginAnswers | undefined;
   readonly slab = new Slab();
   readonly farewells = new Farewells();
+  readonly keptBodies = new KeptBodies();
   state: 'serving' | 'draining' = 'serving';
   readonly #trustedProxies: AddressSet | undefined;
   readonly #requestParsers: RequestParser[] = [];

@@ -140,7 +140,8 @@ export class HttpExchange implements StreamSink {
       this.#fail(failure);
       return offset;
     }
-    this.#sent = keepRequest(head, { chunk, offset, isReused: this.#upstream.isReused });
+    const read = { chunk, offset, kept: this.#context.keptBodies };
+    this.#sent = keepRequest(head, read, this.#upstream.isReused);
     return this.#sendHead(head, chunk, offset);
   }
 
@@ -158,7 +159,7 @@ export class HttpExchange implements StreamSink {
 
   /** Sends what `chunk` has of the request's body, and owns it. Returns the offset after it. */
   sendBody(chunk: Buffer, offset: number): number {
-    if (this.#sent?.keep(chunk, offset) === false) this.#sent = undefined;
+    if (this.#sent?.keep(chunk, offset) === false) this.#dropSent();
     const next = this.#request.sendBody(chunk, offset, this.#record.trace);
     this.#afterSending();
     return next;
@@ -229,7 +230,7 @@ export class HttpExchange implements StreamSink {
   onOpened(): void {
     // The request was sent within the first window and did not wait for this. The upstream has it
     // now, and the answer may take long: what it came in lies in a block of others.
-    if (this.#sent?.isRepeatable === false) this.#sent = undefined;
+    if (this.#sent?.isRepeatable === false) this.#dropSent();
   }
 
   onWritable(): void {
@@ -276,8 +277,13 @@ export class HttpExchange implements StreamSink {
     this.#repeatOrFail(code);
   }
 
-  #readHead(piece: Buffer): void {
+  #dropSent(): void {
+    this.#sent?.drop();
     this.#sent = undefined;
+  }
+
+  #readHead(piece: Buffer): void {
+    this.#dropSent();
     const offset = this.#heads.push(piece);
     if (offset === PUSH.MORE) return;
     const { parser } = this.#heads;
@@ -438,7 +444,7 @@ export class HttpExchange implements StreamSink {
   /** Enters a state in which no head of this exchange is needed any more. */
   #settleState(state: 'free' | 'early' | 'answering'): void {
     this.#state = state;
-    this.#sent = undefined;
+    this.#dropSent();
     if (state === 'free') {
       this.#record.settle();
       // Its key is a part of the text of all cookies.

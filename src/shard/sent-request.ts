@@ -6,12 +6,14 @@
 //   the upstream may have seen it only what has no effect and no body, on a stream that was used
 //                                 before: it may have died of age
 //
-// Invariant: nothing else is ever sent twice; what is kept is bounded, and dropped when OPENED
-// comes; of a request that goes on as its body comes, none is missing. Must not know: streams.
+// Invariant: nothing else is ever sent twice; what is kept is bounded, of each and of all together,
+// and dropped when OPENED comes; of a request that goes on as its body comes, none is missing. Must
+// not know: streams.
 
 import type { ErrorCode } from '../base/errors.ts';
 import { memoryPressure, PRESSURE } from '../base/memory-pressure.ts';
 import type { RequestParser } from '../http/request-head.ts';
+import type { KeptBodies } from './kept-bodies.ts';
 
 /** RFC 9110 9.2.2, and of those only the methods without effect. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -63,22 +65,35 @@ export class SentRequest {
   readonly later: Buffer[] = [];
   /** May it be sent again though it may have been seen? */
   isRepeatable: boolean;
+  readonly #kept: KeptBodies;
   #laterBytes = 0;
 
-  constructor(head: RequestParser, chunk: Buffer, bodyAt: number, isRepeatable: boolean) {
+  constructor(head: RequestParser, read: ReadOfHead, isRepeatable: boolean) {
     this.bytes = head.bytes;
     this.base = head.base;
-    this.chunk = chunk;
-    this.bodyAt = bodyAt;
+    this.chunk = read.chunk;
+    this.bodyAt = read.offset;
+    this.#kept = read.kept;
     this.isRepeatable = isRepeatable;
   }
 
   /** Copies what is about to be sent of `chunk`. False: it is too much to be kept. */
   keep(chunk: Buffer, offset: number): boolean {
-    this.#laterBytes += Math.max(READ_COST_BYTES, chunk.length - offset);
-    if (this.#laterBytes > LATER_BYTES_MAX || memoryPressure.level >= PRESSURE.HIGH) return false;
+    const bytes = Math.max(READ_COST_BYTES, chunk.length - offset);
+    if (this.#laterBytes + bytes > LATER_BYTES_MAX || memoryPressure.level >= PRESSURE.HIGH) {
+      return false;
+    }
+    if (!this.#kept.take(bytes)) return false;
+    this.#laterBytes += bytes;
     this.later.push(Buffer.from(chunk.subarray(offset)));
     return true;
+  }
+
+  /** It will not be sent again. */
+  drop(): void {
+    this.#kept.giveBack(this.#laterBytes);
+    this.#laterBytes = 0;
+    this.later.length = 0;
   }
 
   /** After its stream was given up with `code`. */
@@ -87,15 +102,26 @@ export class SentRequest {
   }
 }
 
+/** The read in which a head ended: the body begins at `offset`. */
+export interface ReadOfHead {
+  readonly chunk: Buffer;
+  readonly offset: number;
+  /** What is kept of what follows. */
+  readonly kept: KeptBodies;
+}
+
 /** Undefined for a request that cannot be sent again in any case. */
 export function keepRequest(
   head: RequestParser,
-  { chunk, offset, isReused }: { chunk: Buffer; offset: number; isReused: boolean },
+  read: ReadOfHead,
+  isReused: boolean,
 ): SentRequest | undefined {
   const isRepeatable = isReused && isSafe(head);
   // A stream that was used before was answered, and passes on whatever comes.
   if (isReused && !isRepeatable) return undefined;
   // Of the read nothing is needed but a head that lies in it.
-  if (isBodiless(head)) return new SentRequest(head, head.bytes, head.bytes.length, isRepeatable);
-  return new SentRequest(head, chunk, offset, isRepeatable);
+  if (!isBodiless(head)) return new SentRequest(head, read, isRepeatable);
+  const { bytes } = head;
+  const itself = { chunk: bytes, offset: bytes.length, kept: read.kept };
+  return new SentRequest(head, itself, isRepeatable);
 }

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { memoryPressure, PRESSURE } from '../../src/base/memory-pressure.ts';
+import { KEPT_BYTES_MAX, KeptBodies } from '../../src/shard/kept-bodies.ts';
 import { LATER_BYTES_MAX } from '../../src/shard/sent-request.ts';
 import { eventually } from '../support/deadline.ts';
 import { type Peer, turns, type Upstream } from '../support/http-edge.ts';
@@ -207,3 +208,50 @@ for (const what of ['more than is kept', 'more reads than are kept', 'no memory 
     assert.equal(two.peers.length, 0);
   });
 }
+
+test('all that is kept has a bound, and what nobody needs any more is given back', async (t) => {
+  const edge = await RoutedEdge.start(t);
+  const [one, two] = [await edge.link('one'), await edge.link('two')];
+  edge.add('one');
+  edge.acceptNothing();
+  const part = 'x'.repeat(LATER_BYTES_MAX - 8 * 1024);
+  const keepAll = async (count: number): Promise<readonly Peer[]> => {
+    const peers: Peer[] = [];
+    for (let index = 0; index < count; index += 1) {
+      const visitor = await edge.visit();
+      visitor.send(head(`Content-Length: ${part.length}`));
+      const peer = await one.next();
+      await peer.read(HEAD_END);
+      visitor.send(part);
+      await peer.until('its body', () => peer.text.length >= part.length);
+      peers.push(visitor);
+    }
+    return peers;
+  };
+  const many = Math.floor(KEPT_BYTES_MAX / part.length);
+  const first = await keepAll(many);
+  const [late] = await keepAll(1);
+  edge.add('two');
+  edge.lose(REFUSED);
+  assert.match(await (late as Peer).readEnd(), /^HTTP\/1\.1 502 /);
+  assert.equal(two.peers.length, 0, 'one too many is not sent again');
+  for (const visitor of [...first, late]) visitor?.socket.resetAndDestroy();
+  await eventually(WAIT_MS, 'they are gone', async () => {
+    assert.equal(edge.edge.ingress.connectionsCount, 0);
+  });
+  edge.withdraw('two');
+  const [again] = await keepAll(1);
+  edge.add('two');
+  edge.lose(REFUSED);
+  await answer(again as Peer, await two.next(), part);
+});
+
+test('a shard gives what it has, and what it gets back', () => {
+  const kept = new KeptBodies();
+  assert.equal(kept.take(KEPT_BYTES_MAX), true);
+  assert.equal(kept.take(1), false);
+  kept.giveBack(10);
+  assert.equal(kept.take(11), false);
+  assert.equal(kept.take(10), true);
+  assert.equal(kept.bytes, KEPT_BYTES_MAX);
+});
