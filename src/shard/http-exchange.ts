@@ -140,6 +140,7 @@ export class HttpExchange implements StreamSink {
       this.#fail(failure);
       return offset;
     }
+    this.#dropSent();
     const read = { chunk, offset, kept: this.#context.keptBodies };
     this.#sent = keepRequest(head, read, this.#upstream.isReused);
     return this.#sendHead(head, chunk, offset);

@@ -89,11 +89,10 @@ export class SentRequest {
     return true;
   }
 
-  /** It will not be sent again. */
+  /** It will not be sent again. Whoever does so now goes on. */
   drop(): void {
     this.#kept.giveBack(this.#laterBytes);
     this.#laterBytes = 0;
-    this.later.length = 0;
   }
 
   /** After its stream was given up with `code`. */
