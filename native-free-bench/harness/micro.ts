@@ -6,7 +6,8 @@
 
 import { systemClock } from '../../src/base/clock.ts';
 import { RequestParser } from '../../src/http/request-head.ts';
-import { Session, type SessionEvents } from '../../src/mux/session.ts';
+import { Session } from '../../src/mux/session.ts';
+import type { SessionEvents } from '../../src/mux/session-options.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { FrameDecoder } from '../../src/wire/decoder.ts';
 import { FRAME, FRAME_HEADER_BYTES, writeHeader } from '../../src/wire/frame.ts';

@@ -6,67 +6,22 @@
 // tunnels, tokens. The owner reads control bodies (HELLO, REGISTER ...) and decides.
 
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
 import { codeOfWire, ERRORS, type ErrorCode, WireError } from '../base/errors.ts';
 import { readPool } from '../base/read-pool.ts';
 import type { Link, LinkSink } from '../link/link.ts';
 import { SessionMemory } from '../wire/flow.ts';
 import { FRAME } from '../wire/frame.ts';
 import type { PeerLimits } from '../wire/hello.ts';
-import {
-  CREDIT_INITIAL,
-  CREDIT_MAX,
-  FRAME_BYTES_MIN,
-  IDLE_FRAMES_MAX,
-  LINK_QUEUE_BYTES_MAX,
-  type SessionLimits,
-  STREAMS_OPENING_MAX,
-} from '../wire/limits.ts';
-import { decodeOpen, encodeOpen, type Open, type OpenFields } from '../wire/open.ts';
+import { CREDIT_INITIAL, CREDIT_MAX, FRAME_BYTES_MIN } from '../wire/limits.ts';
+import { decodeOpen, encodeOpen, type Open } from '../wire/open.ts';
 import { canReceive, EVENT, STREAM } from '../wire/stream-state.ts';
-import { Keepalive, type KeepaliveOptions, TICK } from './keepalive.ts';
+import { dropAll, resetStalest, resetUnanswered } from './forced-ends.ts';
+import { Keepalive, TICK } from './keepalive.ts';
+import { PeerBounds } from './peer-bounds.ts';
 import { Sender } from './sender.ts';
+import type { OpenRequest, SessionOptions } from './session-options.ts';
 import { Stream, type StreamCarrier, type StreamSink, UNSET_SINK } from './stream.ts';
-import { hasRoom, type Parity, StreamTable } from './stream-table.ts';
-
-export interface SessionEvents {
-  /** A control body other than OPEN. May raise WireError. Valid during the call only. */
-  onControl(type: number, body: Uint8Array): void;
-  /** The peer opened `stream`: set its sink and accept or reset it. */
-  onOpen(stream: Stream, open: Open): void;
-  /** The peer will take no new streams, for this reason. */
-  onGoAway(code: ErrorCode): void;
-  /** A leaving session has no stream left. */
-  onIdle(): void;
-  /** The session is over; every stream has been told. The last call. */
-  onEnd(code: ErrorCode, detail: string): void;
-}
-
-export interface SessionOptions {
-  readonly link: Link;
-  readonly events: SessionEvents;
-  readonly clock: Clock;
-  readonly limits: SessionLimits;
-  readonly keepalive: KeepaliveOptions;
-  readonly opens: Parity;
-  /** Where our ids begin, for tests of their end. */
-  readonly firstId?: number;
-  /** A stream that we opened and that is not answered within this time is reset. */
-  readonly openTimeoutMs: number;
-  /** Streams of ours that wait for an answer at once; STREAMS_OPENING_MAX when left out. */
-  readonly streamsOpeningMax?: number;
-  /** Frames without an effect from the peer between two ticks; IDLE_FRAMES_MAX when left out. */
-  readonly idleFramesMax?: number;
-  /** Bytes that wait for the peer when it is given up; LINK_QUEUE_BYTES_MAX when left out. */
-  readonly queueBytesMax?: number;
-}
-
-export interface OpenRequest extends OpenFields {
-  /** Which link shall carry it, of several. */
-  readonly link: string;
-  /** Receive window to begin with at most; it may grow. */
-  readonly windowBytesMax?: number | undefined;
-}
+import { StreamTable } from './stream-table.ts';
 
 const PHASE = { GREETING: 0, ACTIVE: 1, LEAVING: 2, ENDED: 3 } as const;
 
@@ -77,9 +32,9 @@ export class Session implements LinkSink, StreamCarrier {
   readonly #keepalive: Keepalive;
   readonly #streams: StreamTable;
   readonly #sender: Sender;
+  readonly #bounds: PeerBounds;
   #phase: number = PHASE.GREETING;
   #peer: PeerLimits = { frame: FRAME_BYTES_MIN, streams: 0, credit: 0 };
-  #idleFrames = 0;
   #receiving: Stream | undefined;
   #endCode: ErrorCode = 'SLW_LINK_LOST';
   #endDetail = '';
@@ -91,6 +46,7 @@ export class Session implements LinkSink, StreamCarrier {
     this.#keepalive = new Keepalive(options.keepalive, options.clock.nowMs());
     this.#streams = new StreamTable(options);
     this.#sender = new Sender(options.link, options.clock);
+    this.#bounds = new PeerBounds(options);
   }
 
   /** Begins to read the link. */
@@ -111,13 +67,7 @@ export class Session implements LinkSink, StreamCarrier {
   }
 
   get canOpen(): boolean {
-    return this.#phase === PHASE.ACTIVE && this.#hasRoom;
-  }
-
-  get #hasRoom(): boolean {
-    const { streamsOpeningMax = STREAMS_OPENING_MAX } = this.#options;
-    const { ours, openingCount } = this.#streams;
-    return hasRoom(ours, this.#peer.streams) && openingCount < streamsOpeningMax;
+    return this.#phase === PHASE.ACTIVE && this.#streams.mayOpen(this.#peer.streams);
   }
 
   get isLeaving(): boolean {
@@ -156,7 +106,7 @@ export class Session implements LinkSink, StreamCarrier {
   /** Opens a stream, or says why not. `link` is for the peer to choose by, on the mesh. */
   open(request: OpenRequest, sink: StreamSink, link = ''): Stream | ErrorCode {
     if (this.#phase !== PHASE.ACTIVE) return 'SLW_STREAM_NO_LINK';
-    if (!this.#hasRoom) return 'SLW_STREAM_LIMIT';
+    if (!this.#streams.mayOpen(this.#peer.streams)) return 'SLW_STREAM_LIMIT';
     const id = this.#streams.takeId();
     if (id === 0) {
       this.leave('SLW_LINK_IDS_SPENT');
@@ -184,7 +134,7 @@ export class Session implements LinkSink, StreamCarrier {
     this.#phase = PHASE.ENDED;
     this.#endCode = code;
     // A stream that lives is not one that was refused: its request may have been served.
-    this.#resetAll(code === 'SLW_LINK_DRAINING' ? 'SLW_STREAM_DRAINED' : code);
+    this.#dropAll(code === 'SLW_LINK_DRAINING' ? 'SLW_STREAM_DRAINED' : code);
     this.#link.close(code);
   }
 
@@ -203,20 +153,15 @@ export class Session implements LinkSink, StreamCarrier {
   /** Time passes: pings, deadlines, a limit of memory that fell. About once a second. */
   tick(nowMs: number): void {
     if (this.#phase === PHASE.ENDED) return;
-    this.#idleFrames = 0;
+    this.#bounds.tick();
     // Those who take nothing are sent nothing, and no frame would come that looks.
-    if (this.memory.isFull) this.#resetStalest();
-    const { queueBytesMax = LINK_QUEUE_BYTES_MAX } = this.#options;
+    if (this.memory.isFull) resetStalest(this.#streams, this.memory);
     const verdict = this.#keepalive.tick(nowMs, this.#link.receivedBytes);
     if (verdict === TICK.DEAD) this.#destroy('SLW_LINK_DEAD', '');
-    else if (this.#link.queuedBytes > queueBytesMax) {
+    else if (this.#bounds.isFloodedBy(this.#link.queuedBytes)) {
       this.#destroy('SLW_WIRE_FLOOD', 'the peer asks for answers and reads none');
     } else if (verdict === TICK.PING && this.#phase !== PHASE.GREETING) this.#ping();
-    for (const stream of this.#streams.opening) {
-      // Set order is opening order, so the first young one ends the search.
-      if (nowMs - stream.progressMs < this.#options.openTimeoutMs) break;
-      this.#resetBySelf(stream, 'SLW_STREAM_OPEN_TIMEOUT');
-    }
+    resetUnanswered(this.#streams, nowMs - this.#options.openTimeoutMs);
   }
 
   // --- StreamCarrier: what streams ask for -------------------------------------------------
@@ -270,18 +215,18 @@ export class Session implements LinkSink, StreamCarrier {
     switch (type) {
       case FRAME.PING:
         this.#expectActive(id, 0);
-        this.#countIdle();
+        this.#bounds.countIdle();
         this.#sender.outflow.pong(value);
         return;
       case FRAME.PONG:
         this.#expectActive(id, 0);
-        this.#countIdle();
+        this.#bounds.countIdle();
         this.#sender.outflow.answer(value);
         this.#keepalive.pong(value, this.#options.clock.nowMs());
         return;
       case FRAME.GOAWAY:
         if (id !== 0) throw new WireError('SLW_WIRE_STREAM_ID', 'GOAWAY on a stream');
-        this.#countIdle();
+        this.#bounds.countIdle();
         this.#onGoAway(codeOfWire(value));
         return;
       default:
@@ -307,7 +252,7 @@ export class Session implements LinkSink, StreamCarrier {
     this.#expectActive(id, id);
     const stream = this.#streams.lookUp(id);
     if (stream === undefined || stream.isEnded) {
-      this.#countIdle();
+      this.#bounds.countIdle();
       return;
     }
     if (!canReceive(stream.state)) {
@@ -316,7 +261,7 @@ export class Session implements LinkSink, StreamCarrier {
     stream.window.receive(length);
     for (const meter of stream.meters) meter.bytesIn += length;
     this.#receiving = stream;
-    if (this.memory.isFull) this.#resetStalest();
+    if (this.memory.isFull) resetStalest(this.#streams, this.memory);
   }
 
   onDataPiece(piece: Buffer): void {
@@ -334,7 +279,7 @@ export class Session implements LinkSink, StreamCarrier {
     this.#link.writeValue(FRAME.GOAWAY, 0, error.wire);
     this.#phase = PHASE.ENDED;
     this.#endCode = error.code;
-    this.#resetAll('SLW_LINK_LOST');
+    this.#dropAll('SLW_LINK_LOST');
     // The link reports its close later; the detail is only known here.
     this.#endDetail = error.message;
     this.#link.close(error.code);
@@ -344,7 +289,7 @@ export class Session implements LinkSink, StreamCarrier {
     const wasEnded = this.#phase === PHASE.ENDED;
     this.#phase = PHASE.ENDED;
     const reason = wasEnded || this.#endCode !== 'SLW_LINK_LOST' ? this.#endCode : code;
-    this.#resetAll(reason === 'SLW_LINK_DEAD' ? reason : 'SLW_LINK_LOST');
+    this.#dropAll(reason === 'SLW_LINK_DEAD' ? reason : 'SLW_LINK_LOST');
     this.#options.events.onEnd(reason, this.#endDetail === '' ? detail : this.#endDetail);
   }
 
@@ -364,7 +309,7 @@ export class Session implements LinkSink, StreamCarrier {
   #onStreamValue(type: number, id: number, value: number): void {
     const stream = this.#streams.lookUp(id);
     if (stream === undefined || stream.isEnded) {
-      this.#countIdle();
+      this.#bounds.countIdle();
       return;
     }
     switch (type) {
@@ -396,7 +341,7 @@ export class Session implements LinkSink, StreamCarrier {
   #onReset(stream: Stream, value: number): void {
     const { state } = stream;
     // Withdrawn before it was answered: an OPEN without an effect.
-    if (state === STREAM.ACCEPTING || state === STREAM.ACCEPTING_GOT_FIN) this.#countIdle();
+    if (state === STREAM.ACCEPTING || state === STREAM.ACCEPTING_GOT_FIN) this.#bounds.countIdle();
     const named = codeOfWire(value);
     const code = named === 'SLW_NONE' ? 'SLW_STREAM_RESET' : named;
     stream.endByPeer(code);
@@ -404,14 +349,14 @@ export class Session implements LinkSink, StreamCarrier {
 
   #onOpen(id: number, open: Open): void {
     this.#streams.admit(id);
-    const isFull = !hasRoom(this.#streams.peers, this.#options.limits.streams);
+    const isFull = !this.#streams.mayAdmit(this.#options.limits.streams);
     const creditBytes = this.announce().credit;
     const stream = this.#createStream(id, STREAM.ACCEPTING, creditBytes, UNSET_SINK);
     stream.credit.grant(open.window);
     if (this.#phase === PHASE.LEAVING) stream.reset('SLW_LINK_DRAINING');
     else if (isFull) stream.reset('SLW_STREAM_LIMIT');
     else this.#options.events.onOpen(stream, open);
-    if (stream.isEnded) this.#countIdle();
+    if (stream.isEnded) this.#bounds.countIdle();
   }
 
   #onGoAway(code: ErrorCode): void {
@@ -462,37 +407,9 @@ export class Session implements LinkSink, StreamCarrier {
     if (id !== expected) throw new WireError('SLW_WIRE_STREAM_ID', 'link frame on a stream');
   }
 
-  #countIdle(): void {
-    this.#idleFrames += 1;
-    const { idleFramesMax = IDLE_FRAMES_MAX } = this.#options;
-    if (this.#idleFrames > idleFramesMax) {
-      throw new WireError('SLW_WIRE_FLOOD', 'too many frames without effect');
-    }
-  }
-
-  /** At the memory limit the streams that took nothing for the longest pay, not the link. */
-  #resetStalest(): void {
-    for (const stream of this.#streams.stalest()) {
-      if (!this.memory.isFull) return;
-      // Empty by now when its sink ended together with an earlier one.
-      if (stream.window.heldBytes === 0) continue;
-      this.#resetBySelf(stream, 'SLW_STREAM_MEMORY');
-    }
-  }
-
-  #resetBySelf(stream: Stream, code: ErrorCode): void {
-    const { sink } = stream;
-    stream.reset(code);
-    sink.onReset(code);
-  }
-
-  #resetAll(code: ErrorCode): void {
+  /** Nothing is sent any more, and all streams end. */
+  #dropAll(code: ErrorCode): void {
     this.#sender.close();
-    for (const stream of [...this.#streams.values()]) {
-      const { sink } = stream;
-      const isTold = stream.isEnded;
-      stream.drop(code);
-      if (!isTold) sink.onReset(code);
-    }
+    dropAll(this.#streams, code);
   }
 }

@@ -9,6 +9,7 @@
 import { WireError } from '../base/errors.ts';
 import { Roster } from '../base/roster.ts';
 import { STREAM_ID_MAX } from '../wire/frame.ts';
+import { STREAMS_OPENING_MAX } from '../wire/limits.ts';
 import type { Stream } from './stream.ts';
 
 /** Ids of the streams that we open: odd for who dialled the link, even for who accepted it. */
@@ -18,6 +19,8 @@ export interface StreamTableOptions {
   readonly opens: Parity;
   /** Where our ids begin, for tests of their end; the first of our parity when left out. */
   readonly firstId?: number;
+  /** Streams of ours that wait for an answer at once; STREAMS_OPENING_MAX when left out. */
+  readonly streamsOpeningMax?: number;
 }
 
 /** Streams that one side has opened: those that live, and those of which only bytes are left. */
@@ -33,7 +36,7 @@ interface Place {
 
 /** May one more be opened? Those that are held have a bound of their own, as they are no streams to
  * their opener any more: their sinks are sockets, also where they are a byte each. */
-export function hasRoom({ open, held }: Readonly<Tally>, streamsMax: number): boolean {
+function hasRoom({ open, held }: Readonly<Tally>, streamsMax: number): boolean {
   return open < streamsMax && held < streamsMax;
 }
 
@@ -45,11 +48,13 @@ export class StreamTable {
   /** Ours that wait for OPENED, oldest first. */
   readonly #opening = new Roster<Stream>();
   readonly #oursOdd: number;
+  readonly #openingMax: number;
   #nextId: number;
   #lastPeerId = 0;
 
   constructor(options: StreamTableOptions) {
     this.#oursOdd = options.opens === 'odd' ? 1 : 0;
+    this.#openingMax = options.streamsOpeningMax ?? STREAMS_OPENING_MAX;
     this.#nextId = options.firstId ?? (options.opens === 'odd' ? 1 : 2);
   }
 
@@ -57,16 +62,14 @@ export class StreamTable {
     return this.#places.size;
   }
 
-  get ours(): Readonly<Tally> {
-    return this.#ours;
+  /** May we open one more, of at most `streamsMax`? */
+  mayOpen(streamsMax: number): boolean {
+    return hasRoom(this.#ours, streamsMax) && this.#opening.size < this.#openingMax;
   }
 
-  get peers(): Readonly<Tally> {
-    return this.#peers;
-  }
-
-  get openingCount(): number {
-    return this.#opening.size;
+  /** May the peer? Asked before its stream is added. */
+  mayAdmit(streamsMax: number): boolean {
+    return hasRoom(this.#peers, streamsMax);
   }
 
   *values(): Generator<Stream, void> {

@@ -27,7 +27,8 @@ import type { ShardSettings } from '../bridge/shard-task.ts';
 import type { MaskKey } from '../link/mask-key.ts';
 import { dialWebSocket, type Upgraded } from '../link/ws-handshake.ts';
 import { WsLink } from '../link/ws-link.ts';
-import type { Session, SessionEvents } from '../mux/session.ts';
+import type { Session } from '../mux/session.ts';
+import type { SessionEvents } from '../mux/session-options.ts';
 import type { Stream, StreamMeter, StreamSink } from '../mux/stream.ts';
 import { FRAME } from '../wire/frame.ts';
 import {

@@ -26,7 +26,8 @@ import type {
 } from '../bridge/exit-messages.ts';
 import type { ShardSettings } from '../bridge/shard-task.ts';
 import type { Link } from '../link/link.ts';
-import type { Session, SessionEvents } from '../mux/session.ts';
+import type { Session } from '../mux/session.ts';
+import type { SessionEvents } from '../mux/session-options.ts';
 import type { Stream, StreamMeter } from '../mux/stream.ts';
 import { FRAME } from '../wire/frame.ts';
 import {

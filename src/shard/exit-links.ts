@@ -8,7 +8,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import type { ExitShardMethods, LinkPort } from '../bridge/exit-messages.ts';
 import type { Upgraded } from '../link/ws-handshake.ts';
 import { WsLink } from '../link/ws-link.ts';
-import type { OpenRequest } from '../mux/session.ts';
+import type { OpenRequest } from '../mux/session-options.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { LinkPeer } from './control-port.ts';
 import { ExitLink, type ExitLinkOptions } from './exit-link.ts';

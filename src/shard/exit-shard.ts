@@ -21,7 +21,7 @@ import type {
 } from '../bridge/exit-messages.ts';
 import type { LoopWatch, ShardSample } from '../bridge/shard-sample.ts';
 import type { LiveSettings, ShardTask, VisitorSettings } from '../bridge/shard-task.ts';
-import type { OpenRequest } from '../mux/session.ts';
+import type { OpenRequest } from '../mux/session-options.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import { AllowLists } from './allow-lists.ts';
 import {

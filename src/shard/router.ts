@@ -9,7 +9,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import { isPortName } from '../base/port-name.ts';
 import type { VisitorLogins } from '../base/visitor-login.ts';
 import type { RouteChange } from '../bridge/exit-messages.ts';
-import type { OpenRequest } from '../mux/session.ts';
+import type { OpenRequest } from '../mux/session-options.ts';
 import type { Stream, StreamSink } from '../mux/stream.ts';
 import type { Affinity } from './affinity.ts';
 import { HostTable, type TargetRange } from './host-table.ts';

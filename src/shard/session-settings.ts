@@ -7,7 +7,8 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { ShardSettings } from '../bridge/shard-task.ts';
 import type { Link } from '../link/link.ts';
-import { Session, type SessionEvents } from '../mux/session.ts';
+import { Session } from '../mux/session.ts';
+import type { SessionEvents } from '../mux/session-options.ts';
 import type { SessionLimits } from '../wire/limits.ts';
 
 /** Beyond the dial itself, for the way there and back (design: 10 s for "no client answered"). */

@@ -5,7 +5,8 @@
 // what is asserted.
 
 import type { ErrorCode } from '../../src/base/errors.ts';
-import { Session, type SessionEvents } from '../../src/mux/session.ts';
+import { Session } from '../../src/mux/session.ts';
+import type { SessionEvents } from '../../src/mux/session-options.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { FrameDecoder } from '../../src/wire/decoder.ts';
 import { FRAME, FRAME_HEADER_BYTES, type FrameType, writeHeader } from '../../src/wire/frame.ts';

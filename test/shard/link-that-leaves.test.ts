@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import { ERRORS, type ErrorCode } from '../../src/base/errors.ts';
-import type { OpenRequest } from '../../src/mux/session.ts';
+import type { OpenRequest } from '../../src/mux/session-options.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { TcpIngress } from '../../src/shard/ingress-tcp.ts';
 import { Mesh } from '../../src/shard/mesh.ts';

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import type { RouteChange } from '../../src/bridge/exit-messages.ts';
-import type { OpenRequest } from '../../src/mux/session.ts';
+import type { OpenRequest } from '../../src/mux/session-options.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { Meters } from '../../src/shard/meters.ts';
 import { type OpenedStream, ShardRouter, type StreamOpener } from '../../src/shard/router.ts';

@@ -7,7 +7,7 @@
 import { connect, type Socket } from 'node:net';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import type { HeaderEdits } from '../../src/http/header-edits.ts';
-import type { OpenRequest } from '../../src/mux/session.ts';
+import type { OpenRequest } from '../../src/mux/session-options.ts';
 import type { Stream, StreamSink } from '../../src/mux/stream.ts';
 import { createRouteClient } from '../../src/shard/affinity.ts';
 import type { OpenWish } from '../../src/shard/route-choice.ts';
