@@ -1,17 +1,16 @@
-// JSON log lines that can never slow or end the data plane.
+// Log lines that can never slow or end the data plane.
 //
-// Invariant: writes go to an asynchronous destination with a bounded buffer; when the sink stalls
-// or fails, lines are dropped and counted, and the process goes on (a plain stdout write to a full
-// disk ends it, pino's synchronous default hangs it). Must not know: what is worth logging.
+// Invariant: what a thread logs goes through one sink, which holds a bounded number of bytes; when
+// stderr stalls or fails, lines are dropped and counted, and the process goes on (a plain stdout
+// write to a full disk ends it, pino's synchronous default hangs it). Must not know: what is worth
+// logging.
 
-import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino';
-import { PrettyLog } from './pretty-log.ts';
-import { stderrDescriptor, WHOLE_BYTES_MAX } from './stderr.ts';
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import { LineSink } from './line-sink.ts';
+import { formatLine } from './pretty-log.ts';
+import { openStderr } from './stderr.ts';
 
 export type { Logger } from 'pino';
-
-/** Bytes held for a stalled sink before lines are dropped. Guess: some 5,000 lines. */
-const SINK_BYTES_MAX = 1024 * 1024;
 
 export interface LogOptions {
   readonly level: string;
@@ -24,17 +23,16 @@ export interface LogOptions {
 
 export type LogFormat = 'json' | 'pretty';
 
-let droppedLines = 0;
-let pretty: PrettyLog | undefined;
-let sink: ReturnType<typeof destination> | undefined;
+/** One for all logs of a thread, whose writes are whole lines: threads do not cut into others'. */
+let sink: LineSink | undefined;
 
 /** Lines lost in this thread because the sink was stalled or failing. */
 export function droppedLogLines(): number {
-  return droppedLines + (pretty?.droppedLines ?? 0);
+  return sink?.droppedLines ?? 0;
 }
 
 export function createLogger(options: LogOptions): Logger {
-  const stream = options.stream ?? openStderr(options.format);
+  const stream = options.stream ?? streamTo(openSink(), options.format);
   return pino(
     {
       level: options.level,
@@ -46,47 +44,27 @@ export function createLogger(options: LogOptions): Logger {
   );
 }
 
-function openStderr(format: LogFormat): DestinationStream {
-  if (format === 'pretty') {
-    pretty ??= new PrettyLog();
-    return pretty;
-  }
-  sink ??= createSink();
-  return sink;
+function openSink(): LineSink {
+  if (sink !== undefined) return sink;
+  const opened = new LineSink(openStderr());
+  // What a thread says last, of an error that ends it, is worth most.
+  process.once('exit', () => opened.writeLast());
+  sink = opened;
+  return opened;
 }
 
-/** One for all logs of a thread, whose writes are whole lines: threads do not cut into others'. */
-function createSink(): ReturnType<typeof destination> {
-  const stderr = destination({
-    fd: stderrDescriptor(),
-    sync: false,
-    minLength: 0,
-    maxLength: SINK_BYTES_MAX,
-    maxWrite: WHOLE_BYTES_MAX,
-  });
-  let told: Error | undefined;
-  stderr.on('error', (error: NodeJS.ErrnoException) => {
-    // pino says its first one twice.
-    if (error === told) return;
-    told = error;
-    countDropped();
-    // Nobody reads it any more, and pino has put a write in place that does nothing.
-    if (error.code === 'EPIPE') stderr.write = countDropped;
-  });
-  stderr.on('drop', countDropped);
-  return stderr;
+/** As pino writes to it; it is flushed before the process exits. */
+interface FlushedStream extends DestinationStream {
+  flush(onFlushed: () => void): void;
 }
 
-function countDropped(): boolean {
-  droppedLines += 1;
-  return true;
+function streamTo(lines: LineSink, format: LogFormat): FlushedStream {
+  const flush = (onFlushed: () => void): void => lines.flush(onFlushed);
+  if (format === 'json') return { write: (line) => lines.write(line), flush };
+  return { write: (line) => lines.write(formatLine(line)), flush };
 }
 
-/** Gives up what the sink has not taken: pino would wait for it at the end, for ever. */
+/** Gives up what the sink has not taken. */
 export function closeLog(): void {
-  try {
-    sink?.destroy();
-  } catch {
-    // It is closed already.
-  }
+  sink?.close();
 }
