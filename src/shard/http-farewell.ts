@@ -38,8 +38,8 @@ export class Farewell implements StreamSink, Holding {
   /** Of what it brought, so much waits for the visitor. */
   heldBytes: number;
   deadlineMs = Number.POSITIVE_INFINITY;
+  readonly holder: Holder;
   readonly #stream: Stream;
-  readonly #holder: Holder;
   #seat: Seat<Farewell> | undefined;
   #heldSeat: Seat<Farewell> | undefined;
   /** As of the last sweep. */
@@ -48,7 +48,7 @@ export class Farewell implements StreamSink, Holding {
   constructor(stream: Stream, heldBytes: number, holder: Holder) {
     this.heldBytes = heldBytes;
     this.#stream = stream;
-    this.#holder = holder;
+    this.holder = holder;
     stream.sink = this;
   }
 
@@ -88,7 +88,7 @@ export class Farewell implements StreamSink, Holding {
 
   /** There is no room for what waits. */
   giveBack(): void {
-    this.#holder.onMemoryShort();
+    this.holder.onMemoryShort();
   }
 
   /** The visitor has taken so much of it. */

@@ -18,6 +18,8 @@ const PRESSED_SHARE = 1 / 8;
 export interface Holding {
   /** What waits and is on no session's account. */
   readonly orphanedBytes: number;
+  /** For whom: what of one's holdings is given back, all of them give. */
+  readonly holder: object;
   /** Was some of it taken since this was asked last? */
   hasMoved(): boolean;
   /** There is no room for it. */
@@ -54,13 +56,22 @@ export class OrphanedBytes {
     }
     const isPressed = memoryPressure.level === PRESSURE.FULL;
     const bytesMax = isPressed ? this.#bytesMax * PRESSED_SHARE : this.#bytesMax;
-    for (const holding of [...still, ...moving]) {
-      if (bytes <= bytesMax) return;
-      const { orphanedBytes } = holding;
-      // Empty by now when an earlier one was the same visitor's.
-      if (orphanedBytes === 0) continue;
-      bytes -= orphanedBytes;
-      holding.giveBack();
-    }
+    if (bytes > bytesMax) giveBack([...still, ...moving], bytes - bytesMax);
+  }
+}
+
+/** The first of `holdings`, as many as it takes, for `excessBytes` at least. */
+function giveBack(holdings: readonly Holding[], excessBytes: number): void {
+  const bytesOf = new Map<object, number>();
+  for (const { holder, orphanedBytes } of holdings) {
+    bytesOf.set(holder, (bytesOf.get(holder) ?? 0) + orphanedBytes);
+  }
+  let leftBytes = excessBytes;
+  for (const holding of holdings) {
+    if (leftBytes <= 0) return;
+    // Empty by now when an earlier one was the same holder's.
+    if (holding.orphanedBytes === 0) continue;
+    leftBytes -= bytesOf.get(holding.holder) ?? 0;
+    holding.giveBack();
   }
 }

@@ -264,6 +264,10 @@ export class SocketRelay implements StreamSink, ReadSink, Holding {
     return this.#stream?.accountsFor(heldBytes) === true ? 0 : heldBytes;
   }
 
+  get holder(): this {
+    return this;
+  }
+
   hasMoved(): boolean {
     const hasMoved = this.#takenBytes > this.#movedBytes;
     this.#movedBytes = this.#takenBytes;

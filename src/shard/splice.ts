@@ -113,6 +113,10 @@ export class SpliceEnd implements StreamSink, Holding {
     return this.stream?.accountsFor(bytes) === true ? 0 : bytes;
   }
 
+  get holder(): this {
+    return this;
+  }
+
   hasMoved(): boolean {
     const queuedBytes = this.other?.stream?.queuedBytes ?? 0;
     const hasMoved = this.#queuedBytes < 0 || queuedBytes < this.#queuedBytes;

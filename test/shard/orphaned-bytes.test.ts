@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { ERRORS } from '../../src/base/errors.ts';
 import { memoryPressure, PRESSURE } from '../../src/base/memory-pressure.ts';
-import { OrphanedBytes } from '../../src/shard/orphaned-bytes.ts';
+import { type Holding, OrphanedBytes } from '../../src/shard/orphaned-bytes.ts';
 import { FRAME } from '../../src/wire/frame.ts';
 import { valueFrame } from '../mux/raw-peer.ts';
 import { eventually } from '../support/deadline.ts';
@@ -99,6 +99,37 @@ test('beyond the bound who took nothing is cut, the oldest first, and nobody els
   await eventually(5000, 'they are gone', async () =>
     assert.deepEqual(all.map(orphanedOf), [0, 0, 0]),
   );
+});
+
+test('what waits for one visitor on several streams is given back as one', () => {
+  const cut: string[] = [];
+  const holdingsOf = (name: string, ...counts: number[]): Holding[] => {
+    const holder = {};
+    let isCut = false;
+    return counts.map((bytes) => ({
+      holder,
+      get orphanedBytes() {
+        return isCut ? 0 : bytes;
+      },
+      hasMoved: () => false,
+      giveBack: () => {
+        isCut = true;
+        cut.push(name);
+      },
+    }));
+  };
+  const [first, second, third] = [
+    holdingsOf('a', 10, 30, 20),
+    holdingsOf('b', 40),
+    holdingsOf('c', 5),
+  ];
+  const orphans = new OrphanedBytes(50);
+  // The first one's streams are not next to one another.
+  orphans.watch([...first.slice(0, 1), ...second, ...first.slice(1), ...third]);
+  orphans.sweep();
+  assert.deepEqual(cut, ['a'], 'its 60 of 105 are enough');
+  orphans.sweep();
+  assert.deepEqual(cut, ['a']);
 });
 
 test('an eighth of it is left while the process has no memory', async (t) => {
