@@ -72,7 +72,7 @@ for (const [suite, title] of [
   ],
   [
     'logs',
-    /^HTTP by host, 64, its log to +rate .*\n\/dev\/null +[\d,]+ \/s +±0 % +1\.00 .* [\d,]+\na full device +[\d,]+ \/s .* [1-9][\d,]*\na pipe not read +[\d,]+ \/s .* [\d,]+\na closed pipe +[\d,]+ \/s .* [1-9][\d,]*\nwanted: 0\.8 /m,
+    /^HTTP by host, 64, its log to +rate .*\nno such log +[\d,]+ \/s .* 0\n\/dev\/null +[\d,]+ \/s +±0 % +1\.00 .* [\d,]+\na file +[\d,]+ \/s .* [\d,]+\na pipe that is read +[\d,]+ \/s .* [\d,]+\na full device +[\d,]+ \/s .* [1-9][\d,]*\na pipe not read +[\d,]+ \/s .* [\d,]+\na closed pipe +[\d,]+ \/s .* [1-9][\d,]*\nwanted: 0\.8 /m,
   ],
   ['slow', /^8 beside 50 slow +alone .*\ntunnel +[\d,]+ MB\/s +[\d,]+ MB\/s/m],
 ] as const) {
