@@ -313,7 +313,9 @@ export class Flight {
     const burstBytes = Math.max(FRAME_BYTES_MIN, BURST_MS * bytesPerMs);
     this.#pacedBytes = Math.min(this.#pacedBytes + newBytes, this.#sentBytes + burstBytes);
     this.#pacedMs = nowMs;
-    this.#limitBytes = Math.min(this.#deliveredBytes + this.#capBytes, this.#pacedBytes);
+    // Whole ones: of a part the credit would be spent, and no byte sent.
+    const pacedBytes = Math.floor(this.#pacedBytes);
+    this.#limitBytes = Math.min(this.#deliveredBytes + this.#capBytes, pacedBytes);
   }
 
   #place(nowMs: number): number {

@@ -239,6 +239,7 @@ export class SendCredit {
 
   spend(bytes: number): void {
     assert(bytes <= this.#availableBytes, 'never send more than the granted credit');
+    assert(Number.isInteger(bytes), 'bytes are sent whole');
     this.#availableBytes -= bytes;
   }
 

@@ -353,6 +353,8 @@ class Script {
     if (flight.state === FLIGHT.LOOSE) return;
     for (let left = bytesMax; left > 0; ) {
       const bytes = Math.min(left, flight.roomBytes(left));
+      // A part of one would be taken from the credit, and never sent.
+      assert.ok(Number.isInteger(bytes), `room for ${bytes} bytes`);
       if (bytes === 0) break;
       left -= bytes;
       if (flight.send(bytes)) this.#ping(flight.mark(this.nowMs));

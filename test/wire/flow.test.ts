@@ -253,6 +253,7 @@ test('credit of zero, and credit above the limit, is a WireError and changes not
 
 test('spending or taking what is not there is a bug of ours, not an error of the peer', () => {
   assert.throws(() => new SendCredit(10).spend(11), AssertionFailure);
+  assert.throws(() => new SendCredit(10).spend(9.5), AssertionFailure);
   const window = new ReceiveWindow(createMemory(), 10);
   window.receive(5);
   assert.throws(() => window.take(6, 0, 0), AssertionFailure);
