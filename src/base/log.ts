@@ -6,8 +6,10 @@
 // logging.
 
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import { systemClock } from './clock.ts';
 import { LineSink } from './line-sink.ts';
 import { formatLine } from './pretty-log.ts';
+import { RecordLog } from './record-log.ts';
 import { openStderr } from './stderr.ts';
 
 export type { Logger } from 'pino';
@@ -42,6 +44,12 @@ export function createLogger(options: LogOptions): Logger {
     },
     stream,
   );
+}
+
+/** For what has a line thousands of times a second, all of level info. */
+export function createRecordLog(options: Omit<LogOptions, 'level'>): RecordLog {
+  const stream = options.stream ?? streamTo(openSink(), options.format);
+  return new RecordLog(options.component, stream, systemClock);
 }
 
 function openSink(): LineSink {

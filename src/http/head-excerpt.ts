@@ -3,7 +3,7 @@
 // Invariant: bounded, whatever was sent, and the query is not part of it; octets beyond ASCII are
 // read as Latin-1, as nothing says what they are. Must not know: what is done with the texts.
 
-import { LOWER, matches, octets, QUESTION } from './octets.ts';
+import { LOWER, matches, octets } from './octets.ts';
 import type { RequestParser } from './request-head.ts';
 
 /** One more than what a log keeps of a name, so that it can see that there was more. */
@@ -18,9 +18,9 @@ export function excerptOf(head: RequestParser): { path: string; userAgent: strin
 function readPath(head: RequestParser): string {
   const start = head.base + head.targetStart;
   const end = Math.min(head.base + head.targetEnd, start + EXCERPT_BYTES_MAX);
-  const question = head.bytes.indexOf(QUESTION, start);
-  const pathEnd = question === -1 ? end : Math.min(question, end);
-  return head.targetPrefix + head.bytes.toString('latin1', start, pathEnd);
+  const target = head.bytes.toString('latin1', start, end);
+  const question = target.indexOf('?');
+  return head.targetPrefix + (question === -1 ? target : target.slice(0, question));
 }
 
 function readUserAgent(head: RequestParser): string {

@@ -5,8 +5,8 @@
 // all of the log. Made only when it is switched on. Must not know: sockets, streams.
 
 import type { Clock } from '../base/clock.ts';
-import type { Logger } from '../base/log.ts';
 import { loggable } from '../base/loggable.ts';
+import type { RecordLog } from '../base/record-log.ts';
 import type { VisitorOrigin } from '../http/forwarding.ts';
 import { excerptOf } from '../http/head-excerpt.ts';
 import type { RequestParser } from '../http/request-head.ts';
@@ -43,10 +43,10 @@ export interface ConnectionOutcome {
 }
 
 export class AccessLog {
-  readonly #log: Logger;
+  readonly #records: RecordLog;
 
-  constructor(log: Logger) {
-    this.#log = log;
+  constructor(records: RecordLog) {
+    this.#records = records;
   }
 
   /** Notes what will be written of a request; its head may be gone by then. */
@@ -61,7 +61,7 @@ export class AccessLog {
     const { visitor, path, userAgent } = note;
     const { tunnel, method, status, code, bytesIn, bytesOut } = outcome;
     const durationMs = rounded(outcome.durationMs);
-    this.#log.info(
+    this.#records.write(
       { tunnel, visitor, method, path, status, code, bytesIn, bytesOut, durationMs, userAgent },
       'request',
     );
@@ -71,7 +71,7 @@ export class AccessLog {
   onConnection(outcome: ConnectionOutcome): void {
     const { tunnel, visitor, bytesIn, bytesOut, code } = outcome;
     const durationMs = rounded(outcome.durationMs);
-    this.#log.info({ tunnel, visitor, bytesIn, bytesOut, durationMs, code }, 'connection');
+    this.#records.write({ tunnel, visitor, bytesIn, bytesOut, durationMs, code }, 'connection');
   }
 }
 

@@ -8,8 +8,9 @@
 // Must not know: links, listeners, roles.
 
 import { type Clock, systemClock, type Timer } from '../base/clock.ts';
-import { createLogger, type Logger } from '../base/log.ts';
+import { createLogger, createRecordLog, type Logger } from '../base/log.ts';
 import { readPool } from '../base/read-pool.ts';
+import type { RecordLog } from '../base/record-log.ts';
 import { collectStartupGarbage } from '../base/startup-garbage.ts';
 import type { ShardTask } from '../bridge/shard-task.ts';
 import { returnIdleBuffers } from '../link/socket-reads.ts';
@@ -58,9 +59,9 @@ export class ShardLife {
   }
 
   /** For the lines of the access log, whatever `--log-level` says. */
-  createAccessLog(): Logger {
+  createAccessLog(): RecordLog {
     const { logFormat: format } = this.#task.settings;
-    return createLogger({ level: 'info', format, component: 'access' });
+    return createRecordLog({ format, component: 'access' });
   }
 
   /** Resolves when the owner has nothing left. */

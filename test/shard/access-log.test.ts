@@ -11,7 +11,7 @@ test('a connection is logged field by field, whatever else its origin and its en
   const clock = new FakeClock();
   const secret = { key: 'PRIVATE KEY' };
   const origin = { tunnel: 'a.example', visitor: '192.0.2.7', secret, rest: Buffer.from('secret') };
-  const end = noteEnd(new AccessLog(lines.log), clock, origin);
+  const end = noteEnd(new AccessLog(lines.records), clock, origin);
   clock.advance(1500);
   const outcome = { bytesIn: 1, bytesOut: 2, code: 'SLW_NONE' as const, secret };
   end(outcome);

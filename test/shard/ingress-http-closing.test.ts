@@ -321,7 +321,7 @@ interface Upgraded {
 
 async function upgrade(t: TestContext, limits: Partial<typeof LIMITS> = {}): Promise<Upgraded> {
   const lines = new LogLines('access');
-  const edge = await startEdge(t, { limits, ingress: { access: new AccessLog(lines.log) } });
+  const edge = await startEdge(t, { limits, ingress: { access: new AccessLog(lines.records) } });
   const upstream: Upstream = await edge.upstream('a.example');
   const visitor = await edge.visit();
   visitor.send(`${UPGRADE}early`);

@@ -258,7 +258,7 @@ test('counts a request as being served from its head to the end of its answer', 
 test('logs each request with what it moved, and nothing of its query', async (t) => {
   const lines = new LogLines('access');
   const { edge, upstream, visitor } = await scene(t, {
-    ingress: { access: new AccessLog(lines.log) },
+    ingress: { access: new AccessLog(lines.records) },
   });
   const agent = `x\u009b"${'y'.repeat(300)}`;
   visitor.send(
@@ -308,7 +308,7 @@ test('a WebSocket that is idle for 15 minutes stays, counts as a connection, and
   const lines = new LogLines('access');
   const ledger = new VisitorLedger({ visitorConnectionsMax: 100, connectionsPerAddressMax: 1 });
   const { edge, upstream, visitor } = await scene(t, {
-    ingress: { access: new AccessLog(lines.log), ledger },
+    ingress: { access: new AccessLog(lines.records), ledger },
   });
   visitor.send(UPGRADE);
   const peer = await upstream.next();
@@ -339,7 +339,7 @@ test('the end of a WebSocket is logged for the visitor that a trusted proxy name
   const lines = new LogLines('access');
   const { upstream, visitor } = await scene(t, {
     ingress: {
-      access: new AccessLog(lines.log),
+      access: new AccessLog(lines.records),
       trustedProxies: networkSet([{ address: '127.0.0.1', prefixBits: 32 }]),
     },
   });

@@ -60,7 +60,7 @@ test('a visitor that its client cannot serve goes to another, which lets it in',
 test('the access log counts what was read before the stream was opened', async (t) => {
   const bench = new Bench(t);
   const lines = new LogLines('access');
-  const ingress = createIngress(bench, { access: new AccessLog(lines.log) });
+  const ingress = createIngress(bench, { access: new AccessLog(lines.records) });
   const { ours, theirs } = await createSocketPair(t);
   bench.apply('add', TUNNEL, 'one/1');
   ingress.accept(TUNNEL, ours, { first: Buffer.from('hello') });
@@ -87,7 +87,7 @@ function sentOn({ opener }: Bench): string[] {
 async function startEarly(t: TestContext, tunnel: string, text = 'hello') {
   const bench = new Bench(t);
   const lines = new LogLines('access');
-  const ingress = createIngress(bench, { access: new AccessLog(lines.log) });
+  const ingress = createIngress(bench, { access: new AccessLog(lines.records) });
   const pair = await createSocketPair(t);
   for (const link of ['one/1', 'two/1']) bench.apply('add', tunnel, link);
   const first = Buffer.from(text);

@@ -3,7 +3,8 @@
 // Invariant: a wait for a line has a deadline, and its failure shows what was logged instead. Must
 // not know: who logs.
 
-import { createLogger, type Logger } from '../../src/base/log.ts';
+import { createLogger, createRecordLog, type Logger } from '../../src/base/log.ts';
+import type { RecordLog } from '../../src/base/record-log.ts';
 import { within } from './deadline.ts';
 
 export type LogLine = Readonly<Record<string, unknown>>;
@@ -18,12 +19,15 @@ interface Waiter {
 
 export class LogLines {
   readonly log: Logger;
+  /** Of the same component. */
+  readonly records: RecordLog;
   readonly lines: LogLine[] = [];
   readonly #waiters = new Set<Waiter>();
 
   constructor(component: string) {
     const stream = { write: (text: string) => this.#add(JSON.parse(text) as LogLine) };
     this.log = createLogger({ level: 'debug', component, format: 'json', stream });
+    this.records = createRecordLog({ component, format: 'json', stream });
   }
 
   /** Lines whose message is `text`. */
